@@ -1,0 +1,76 @@
+"""What a scan backend is: one function, the same signature for all."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Inexact
+from torch import Tensor
+
+from ssmbench.registry import NoOptions
+from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
+
+#: ``linear_scan(a (N,), b (B, L, N), x0 (B, N)) -> s (B, L, N)``, ``s[k] = a s[k-1] + b[k]``.
+LinearScan = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class ScanBackend(ABC):
+    """Runs a discrete system over a signal, differentiable in the system, u and x0."""
+
+    def __init__(self, config: NoOptions):
+        self.config = config
+
+    def unable(self, system: DiscreteSystem, device: torch.device) -> str | None:
+        """Why this backend cannot run ``system`` on ``device``, or None when it can."""
+        return None
+
+    @abstractmethod
+    def __call__(
+        self,
+        system: DiscreteSystem,
+        u: Inexact[Tensor, "B L H m"],
+        x0: Inexact[Tensor, "B H N"] | None = None,
+    ) -> tuple[Inexact[Tensor, "B L H p"], Inexact[Tensor, "B H N"]]:
+        """Outputs and final state.
+
+        ``x[k+1] = A x[k] + B u[k]``, ``y[k] = C x[k] + D u[k]``, ``x[0] = x0`` (zero where None);
+        the final state is x[L]. Real for conjugate pairs and real systems, complex otherwise.
+        """
+
+
+def state_dtype(system: DiscreteSystem, u: Tensor) -> torch.dtype:
+    """The dtype of the states that ``system`` driven by ``u`` goes through."""
+    return torch.promote_types(torch.promote_types(system.dynamics.dtype, system.B.dtype), u.dtype)
+
+
+def initial_state(system: DiscreteSystem, u: Tensor, x0: Tensor | None) -> Tensor:
+    """x0 (B, H, N) in the dtype of the states; zero where None."""
+    dtype = state_dtype(system, u)
+    if x0 is None:
+        return u.new_zeros(u.shape[0], system.copies, system.states, dtype=dtype)
+    return x0.to(dtype)
+
+
+def read_out(system: DiscreteSystem, states: Tensor, u: Tensor) -> Tensor:
+    """y (B, L, H, p) from the states x[0..L-1] (B, L, H, N) and the inputs (B, L, H, m)."""
+    through_states = torch.einsum("hpn,blhn->blhp", system.C.to(states.dtype), states)
+    if isinstance(system, DiscreteDiagonal) and system.conjugate:
+        through_states = 2 * through_states.real
+    direct = torch.einsum("hpm,blhm->blhp", system.D, u.to(system.D.dtype))
+    return through_states + direct
+
+
+def scan_through_states(
+    system: DiscreteDiagonal, u: Tensor, x0: Tensor | None, linear_scan: LinearScan
+) -> tuple[Tensor, Tensor]:
+    """The backend's contract for a diagonal system, by a scan that writes every state."""
+    start = initial_state(system, u, x0)
+    batch, length = u.shape[:2]
+    drive = torch.einsum("hnm,blhm->blhn", system.B.to(start.dtype), u.to(start.dtype))
+    lam = system.lam.to(start.dtype).reshape(-1)
+    after = linear_scan(lam, drive.reshape(batch, length, -1), start.reshape(batch, -1))
+    after = after.reshape(batch, length, system.copies, system.states)
+    before = torch.cat([start[:, None], after[:, :-1]], dim=1)
+    return read_out(system, before, u), after[:, -1]

@@ -1,0 +1,287 @@
+"""The currency: linear systems as typed values.
+
+* continuous time: ``x'(t) = A x(t) + B u(t)``, ``y = C x + D u``, to be sampled at step ``dt``;
+* discrete time: ``x[k+1] = A x[k] + B u[k]``, ``y[k] = C x[k] + D u[k]`` (control's convention:
+  the output at step k sees inputs up to k - 1 through the state, and u[k] through D).
+
+Every system is a *bank* of H independent copies with N states, m inputs and p outputs each, and is
+either diagonal or dense. Time domain and structure are types, not flags. A diagonal system with
+``conjugate=True`` stores one of each pair of complex conjugate modes: ``y = 2 Re(C x) + D u``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from jaxtyping import Complex, Float, Inexact
+from torch import Tensor
+
+from ssmbench.errors import ShapeError
+
+S = TypeVar("S", bound="LinearSystem")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearSystem(ABC):
+    """What all systems share: B (H, N, m), C (H, p, N), D (H, p, m) real or complex.
+
+    Raises:
+        ShapeError: the matrices do not fit together; the message says which, and what would fit.
+    """
+
+    B: Inexact[Tensor, "H N m"]
+    C: Inexact[Tensor, "H p N"]
+    D: Inexact[Tensor, "H p m"]
+
+    def __post_init__(self) -> None:
+        for name, tensor in self.tensors().items():
+            expected = {"lam": 2, "dt": 1}.get(name, 3)
+            if tensor.ndim != expected:
+                raise ShapeError(
+                    f"{type(self).__name__}.{name} needs {expected} dimensions, the first of them "
+                    f"the bank of copies H; got shape {tuple(tensor.shape)}"
+                )
+        self._check_shapes()
+
+    def _check_shapes(self) -> None:
+        copies, states = self.copies, self.states
+        inputs, outputs = self.B.shape[-1], self.C.shape[-2]
+        wanted = {
+            "B": (copies, states, inputs),
+            "C": (copies, outputs, states),
+            "D": (copies, outputs, inputs),
+            "dt": (copies,),
+            "A": (copies, states, states),
+        }
+        for name, tensor in self.tensors().items():
+            if name in wanted and tuple(tensor.shape) != wanted[name]:
+                raise ShapeError(
+                    f"{type(self).__name__}.{name} has shape {tuple(tensor.shape)}, but with "
+                    f"H={copies} copies, N={states} states, m={inputs} inputs and p={outputs} "
+                    f"outputs it must be {wanted[name]}"
+                )
+
+    # --- sizes ---------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def dynamics(self) -> Tensor:
+        """lam (H, N) or A (H, N, N)."""
+
+    @property
+    @abstractmethod
+    def order(self) -> int:
+        """Number of modes of one copy, conjugates counted."""
+
+    @property
+    def copies(self) -> int:
+        return self.dynamics.shape[0]
+
+    @property
+    def states(self) -> int:
+        """Stored states N of one copy (half the order for conjugate pairs)."""
+        return self.dynamics.shape[1]
+
+    @property
+    def inputs(self) -> int:
+        """m, inputs of one copy."""
+        return self.B.shape[-1]
+
+    @property
+    def outputs(self) -> int:
+        """p, outputs of one copy."""
+        return self.C.shape[-2]
+
+    # --- the value as a whole ------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors by field name."""
+        fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return {name: value for name, value in fields if isinstance(value, Tensor)}
+
+    def map(self: S, function) -> S:
+        """The system with ``function`` applied to every tensor."""
+        return dataclasses.replace(self, **{k: function(v) for k, v in self.tensors().items()})
+
+    def double(self: S) -> S:
+        """The system in float64 and complex128."""
+        return self.map(lambda t: t.to(torch.complex128 if t.is_complex() else torch.float64))
+
+    def detach(self: S) -> S:
+        return self.map(Tensor.detach)
+
+    def to(self: S, device: torch.device | str) -> S:
+        return self.map(lambda t: t.to(device))
+
+    def copy(self: S, index: int) -> S:
+        """One copy of the bank, as a bank of one."""
+        return self.map(lambda t: t[index : index + 1])
+
+    def is_finite(self) -> bool:
+        """Whether every entry is a finite number."""
+        return all(bool(torch.isfinite(t).all()) for t in self.tensors().values())
+
+    # --- analysis that every system answers ----------------------------------------------------
+
+    @abstractmethod
+    def poles(self) -> Complex[Tensor, "H order"]:
+        """Eigenvalues of every copy, conjugates included."""
+
+    @abstractmethod
+    def response(self, points: Inexact[Tensor, "H W"]) -> Complex[Tensor, "H W p m"]:
+        """Transfer matrix at complex points (H, W): s in continuous time, z in discrete time."""
+
+    @abstractmethod
+    def frequency_response(self, omega: Float[Tensor, "... W"]) -> Complex[Tensor, "H W p m"]:
+        """Transfer matrix at real frequencies (W,), or (H, W) for one grid a copy."""
+
+    def _points(self, points: Tensor) -> Tensor:
+        return points if points.ndim == 2 else points.expand(self.copies, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Diagonal(LinearSystem):
+    lam: Inexact[Tensor, "H N"]
+    conjugate: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.conjugate and not self.lam.is_complex():
+            raise ShapeError(
+                f"{type(self).__name__}: conjugate=True stores one of each complex pair, so lam "
+                f"must be complex; it is {self.lam.dtype}"
+            )
+
+    @property
+    def dynamics(self) -> Tensor:
+        return self.lam
+
+    @property
+    def order(self) -> int:
+        return self.states * (2 if self.conjugate else 1)
+
+    def poles(self) -> Complex[Tensor, "H order"]:
+        lam = self.lam.to(torch.complex128)
+        return torch.cat([lam, lam.conj()], -1) if self.conjugate else lam
+
+    def response(self, points: Inexact[Tensor, "H W"]) -> Complex[Tensor, "H W p m"]:
+        def modes(lam: Tensor, B: Tensor, C: Tensor) -> Tensor:
+            resolvent = 1 / (points[:, :, None] - lam[:, None, :])
+            return torch.einsum("hpn,hwn,hnm->hwpm", C.to(resolvent), resolvent, B.to(resolvent))
+
+        total = modes(self.lam, self.B, self.C)
+        if self.conjugate:
+            total = total + modes(self.lam.conj(), self.B.conj(), self.C.conj())
+        return total + self.D[:, None].to(total)
+
+    def _dense_matrices(self) -> dict[str, Tensor]:
+        if not self.conjugate:
+            return {"A": torch.diag_embed(self.lam), "B": self.B, "C": self.C, "D": self.D}
+        # x = (Re, Im) of each stored mode: 2 Re(C x) = [2 Re C, -2 Im C] x
+        re, im = torch.diag_embed(self.lam.real), torch.diag_embed(self.lam.imag)
+        B, C = self.B.to(self.lam.dtype), self.C.to(self.lam.dtype)
+        return {
+            "A": torch.cat([torch.cat([re, -im], -1), torch.cat([im, re], -1)], -2),
+            "B": torch.cat([B.real, B.imag], -2),
+            "C": torch.cat([2 * C.real, -2 * C.imag], -1),
+            "D": self.D,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Dense(LinearSystem):
+    A: Inexact[Tensor, "H N N"]
+
+    @property
+    def dynamics(self) -> Tensor:
+        return self.A
+
+    @property
+    def order(self) -> int:
+        return self.states
+
+    def poles(self) -> Complex[Tensor, "H order"]:
+        # A matrix that is not finite has no eigenvalues; its copy reports them at infinity.
+        wide = torch.complex128 if self.A.is_complex() else torch.float64
+        finite = torch.isfinite(self.A).all(-1).all(-1)
+        safe = torch.where(finite[:, None, None], self.A, 0).to(wide)
+        poles = torch.linalg.eigvals(safe)
+        return torch.where(finite[:, None], poles, complex(math.inf, 0))
+
+    def response(self, points: Inexact[Tensor, "H W"]) -> Complex[Tensor, "H W p m"]:
+        dtype = torch.promote_types(points.dtype, torch.promote_types(self.A.dtype, torch.cfloat))
+        eye = torch.eye(self.states, dtype=dtype, device=self.A.device)
+        resolvent = points[:, :, None, None] * eye - self.A[:, None].to(dtype)
+        B = self.B[:, None].to(dtype).expand(-1, points.shape[1], -1, -1)
+        return self.C[:, None].to(dtype) @ torch.linalg.solve(resolvent, B) + self.D[:, None]
+
+    def to_dense(self: S) -> S:
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuousSystem(LinearSystem):
+    """``x' = A x + B u``; dt (H,) is the step size in the time unit of A, for the discretizer."""
+
+    dt: Float[Tensor, " H"]
+
+    def frequency_response(self, omega: Float[Tensor, "... W"]) -> Complex[Tensor, "H W p m"]:
+        """G(i omega), omega in radians per time unit."""
+        return self.response(self._points(1j * omega))
+
+    def spectral_abscissa(self) -> Float[Tensor, " H"]:
+        """Largest real part of a pole: stable when negative."""
+        return self.poles().real.amax(-1)
+
+    def is_stable(self) -> bool:
+        return bool((self.spectral_abscissa() < 0).all())
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteSystem(LinearSystem):
+    """``x[k+1] = A x[k] + B u[k]``."""
+
+    def frequency_response(self, omega: Float[Tensor, "... W"]) -> Complex[Tensor, "H W p m"]:
+        """G(e^{i omega}), omega in radians per sample."""
+        return self.response(self._points(torch.exp(1j * omega)))
+
+    def spectral_radius(self) -> Float[Tensor, " H"]:
+        """Largest modulus of a pole: stable when below 1."""
+        radius = self.poles().abs().amax(-1)
+        return torch.where(torch.isnan(radius), math.inf, radius)
+
+    def is_stable(self) -> bool:
+        return bool((self.spectral_radius() < 1).all())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuousDense(_Dense, ContinuousSystem):
+    """A (H, N, N), B (H, N, m), C (H, p, N), D (H, p, m), dt (H,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteDense(_Dense, DiscreteSystem):
+    """A (H, N, N), B (H, N, m), C (H, p, N), D (H, p, m)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuousDiagonal(_Diagonal, ContinuousSystem):
+    """lam (H, N), B (H, N, m), C (H, p, N), D (H, p, m), dt (H,)."""
+
+    def to_dense(self) -> ContinuousDense:
+        """The same system with a dense A; real (2N states) for conjugate pairs."""
+        return ContinuousDense(dt=self.dt, **self._dense_matrices())
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteDiagonal(_Diagonal, DiscreteSystem):
+    """lam (H, N), B (H, N, m), C (H, p, N), D (H, p, m)."""
+
+    def to_dense(self) -> DiscreteDense:
+        """The same system with a dense A; real (2N states) for conjugate pairs."""
+        return DiscreteDense(**self._dense_matrices())
