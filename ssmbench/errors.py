@@ -39,3 +39,9 @@ def one_line(error: BaseException) -> str:
     """The last non-empty line of an error's message, for listings."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise a :class:`UsageError` with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise UsageError(message)

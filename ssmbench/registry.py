@@ -68,6 +68,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self._package = package
         self._entries: dict[str, Entry[T]] = {}
+        self._builtins_loaded = False
 
     def register(
         self, name: str, *, config: type = NoOptions, citation: str = "", summary: str = ""
@@ -89,6 +90,19 @@ class Registry(Generic[T]):
 
         return add
 
+    def _load(self) -> None:
+        self.load_builtins()
+        discover_plugins()
+
+    def load_builtins(self) -> None:
+        """Import the modules of this kind's own package, once."""
+        if self._builtins_loaded:
+            return
+        self._builtins_loaded = True
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+            importlib.import_module(f"{self._package}.{module.name}")
+
     def _add(self, entry: Entry[T]) -> None:
         old = self._entries.get(entry.name)
         if old is not None and not _is_rerun(old, entry):
@@ -103,7 +117,7 @@ class Registry(Generic[T]):
         Raises:
             UsageError: no such name; says the nearest ones and which plugins failed to import.
         """
-        discover()
+        self._load()
         if name not in self._entries:
             raise UsageError(self._unknown(name))
         return self._entries[name]
@@ -115,7 +129,7 @@ class Registry(Generic[T]):
 
     def entries(self, pattern: str = "*") -> list[Entry[T]]:
         """All entries whose name matches a shell pattern, sorted by name."""
-        discover()
+        self._load()
         return [self._entries[name] for name in sorted(fnmatch.filter(self._entries, pattern))]
 
     def names(self, pattern: str = "*") -> list[str]:
@@ -126,7 +140,7 @@ class Registry(Generic[T]):
         return iter(self.entries())
 
     def __contains__(self, name: str) -> bool:
-        discover()
+        self._load()
         return name in self._entries
 
 
@@ -173,7 +187,7 @@ def kind_named(word: str) -> Registry:
 
 @dataclass
 class _Discovery:
-    builtins_done: bool = False
+    entry_points_done: bool = False
     seen: set[str] = field(default_factory=set)
     failures: list[PluginFailure] = field(default_factory=list)
 
@@ -181,12 +195,12 @@ class _Discovery:
 _discovery = _Discovery()
 
 
-def discover() -> None:
-    """Import built-ins, entry points, ``./plugins/*.py`` and the plugin variable, each once."""
-    if not _discovery.builtins_done:
-        _discovery.builtins_done = True
-        _import_builtins()
-        _import_entry_points()
+def discover_plugins() -> None:
+    """Import entry points, ``./plugins/*.py`` and the files of the plugin variable, each once."""
+    if not _discovery.entry_points_done:
+        _discovery.entry_points_done = True
+        for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+            _import_once(f"{point.name} ({point.value})", point.load)
     for file in _plugin_files():
         _import_once(str(file), lambda file=file: _import_file(file))
 
@@ -213,18 +227,6 @@ def plugin_failures() -> list[PluginFailure]:
     return list(_discovery.failures)
 
 
-def _import_builtins() -> None:
-    for registry in KINDS.values():
-        package = importlib.import_module(registry._package)
-        for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
-            importlib.import_module(f"{registry._package}.{module.name}")
-
-
-def _import_entry_points() -> None:
-    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        _import_once(f"{point.name} ({point.value})", point.load)
-
-
 def _plugin_files() -> list[Path]:
     listed = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
     files: list[Path] = []
@@ -240,10 +242,15 @@ def _import_once(label: str, load: Callable[[], Any]) -> None:
     if label in _discovery.seen:
         return
     _discovery.seen.add(label)
+    for registry in KINDS.values():  # a clash of names is then the plugin's fault, not ours
+        registry.load_builtins()
     saved = {kind: dict(registry._entries) for kind, registry in KINDS.items()}
     try:
         load()
-    except (Exception, SystemExit) as error:  # a broken plugin must not stop a run that does not name it
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a broken plugin must not stop a run that does not name it
         for kind, registry in KINDS.items():
             registry._entries = saved[kind]
         _discovery.failures.append(PluginFailure(label, one_line(error)))

@@ -74,3 +74,21 @@ def scan_through_states(
     after = after.reshape(batch, length, system.copies, system.states)
     before = torch.cat([start[:, None], after[:, :-1]], dim=1)
     return read_out(system, before, u), after[:, -1]
+
+
+def sequential_scan(system: DiscreteSystem, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The backend's contract by its definition, one step at a time, in the dtype it is given."""
+    state = initial_state(system, u, x0)
+    drive = torch.einsum("hnm,blhm->blhn", system.B.to(state.dtype), u.to(state.dtype))
+    states = []
+    for b in drive.unbind(1):  # indexing b[:, k] would make the backward quadratic in L
+        states.append(state)
+        state = advance(system, state) + b
+    return read_out(system, torch.stack(states, 1), u), state
+
+
+def advance(system: DiscreteSystem, state: Tensor) -> Tensor:
+    """A x for states (B, H, N)."""
+    if isinstance(system, DiscreteDiagonal):
+        return system.lam * state
+    return torch.einsum("hij,bhj->bhi", system.A.to(state.dtype), state)

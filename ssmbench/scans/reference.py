@@ -1,4 +1,4 @@
-"""The oracle: a plain loop in complex128, one step a line of the definition."""
+"""The oracle: a plain loop in double precision, one step a line of the definition."""
 
 from __future__ import annotations
 
@@ -6,32 +6,23 @@ import torch
 from torch import Tensor
 
 from ssmbench.registry import scans
-from ssmbench.scans.base import ScanBackend, initial_state, read_out
-from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
+from ssmbench.scans.base import ScanBackend, sequential_scan
+from ssmbench.systems import DiscreteSystem
 
 
-@scans.register("reference", summary="loop in complex128; the oracle that the others are held to")
+@scans.register("reference")
 class ReferenceScan(ScanBackend):
-    """Sequential loop in double precision; slow, for tests and as the definition."""
+    """Sequential loop in complex128: slow, the definition that other backends are held to."""
 
     def __call__(
         self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        wide, u64 = system.double(), u.to(torch.complex128 if u.is_complex() else torch.float64)
-        state = initial_state(wide, u64, x0)
-        drive = torch.einsum("hnm,blhm->blhn", wide.B.to(state.dtype), u64.to(state.dtype))
-        states = []
-        for b in drive.unbind(1):  # indexing b[:, k] would make the backward quadratic in L
-            states.append(state)
-            state = _advance(wide, state) + b
-        y = read_out(wide, torch.stack(states, 1), u64)
-        return _narrow(y, u.dtype), _narrow(state, u.dtype)
+        y, final = sequential_scan(system.double(), _widen(u), None if x0 is None else _widen(x0))
+        return _narrow(y, u.dtype), _narrow(final, u.dtype)
 
 
-def _advance(system: DiscreteSystem, state: Tensor) -> Tensor:
-    if isinstance(system, DiscreteDiagonal):
-        return system.lam * state
-    return torch.einsum("hij,bhj->bhi", system.A.to(state.dtype), state)
+def _widen(value: Tensor) -> Tensor:
+    return value.to(torch.complex128 if value.is_complex() else torch.float64)
 
 
 def _narrow(value: Tensor, like: torch.dtype) -> Tensor:

@@ -1,0 +1,246 @@
+"""Typed configs over OmegaConf: read, merge, validate, resolve, fingerprint.
+
+A *component* is a mapping ``{name: ..., option: ...}`` whose options are those of the registry
+entry of that name; a bare string is a component with default options. A resolved config is a plain
+dict in which every option of every component stands, so its fingerprint names the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssmbench import registry
+from ssmbench.errors import UsageError, require
+
+#: Part of every fingerprint: raise it when the meaning of a config changes.
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class ModelConfig:
+    """The network; ``norm`` is none or layer, ``pooling`` (for pooled tasks) mean or last."""
+
+    d_model: int = 32
+    n_layers: int = 2
+    parametrization: Any = "s4d"
+    discretizer: Any = None
+    scan: Any = "auto"
+    nonlinearity: Any = "gelu"
+    norm: str = "none"
+    pooling: str = "mean"
+    mix: bool = True
+    residual: bool = True
+    dropout: float = 0.0
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW; SSM parameters have a learning rate of their own and no weight decay."""
+
+    lr: float = 4e-3
+    ssm_lr: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_fraction: float = 0.1
+    final_fraction: float = 0.01
+
+
+@dataclass
+class AnalysisConfig:
+    """Gains: how often layers are measured in training, and the adversary's budget at the end."""
+
+    every_n_epochs: int = 5
+    attack_steps: int = 40
+    attack_restarts: int = 8
+    attack_seed: int = 0
+
+
+@dataclass
+class RunConfig:
+    """One run. ``variant`` is a label for reports; ``trainer`` goes to Lightning's Trainer."""
+
+    variant: str = ""
+    task: Any = "digits"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 20, "devices": 1})
+    batch_size: int = 64
+    seed: int = 0
+
+
+#: Where the components stand in a run config, and the registry that knows them.
+COMPONENTS = {
+    "task": registry.tasks,
+    "model.parametrization": registry.parametrizations,
+    "model.discretizer": registry.discretizers,
+    "model.scan": registry.scans,
+    "model.nonlinearity": registry.nonlinearities,
+}
+
+#: Labels and places: what does not change a run's result is not part of its name.
+NOT_FINGERPRINTED = ("variant",)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UsageError: no such file, no mapping in it, or a syntax error (with its line).
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{path}{where}: not YAML: {getattr(error, 'problem', error)}") from None
+    require(isinstance(content, dict), f"{path}: must hold a mapping of keys to values")
+    return content
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """``key=value`` arguments as a nested dict; values are YAML.
+
+    Raises:
+        UsageError: an argument without ``=``, or a value that is not YAML.
+    """
+    merged: dict[str, Any] = {}
+    for argument in overrides:
+        key, equals, _ = argument.partition("=")
+        require(bool(equals and key), f"override {argument!r}: must be key=value")
+        try:
+            parsed = OmegaConf.to_container(OmegaConf.from_dotlist([argument]))
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
+            raise UsageError(f"override {argument!r}: {_first_line(error)}") from None
+        merged = merge(merged, parsed)
+    return merged
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``over`` on top, key by key.
+
+    A component of another name replaces the old one whole: its options mean something else.
+    """
+    merged = dict(base)
+    for key, new in over.items():
+        old = merged.get(key)
+        if isinstance(new, str) and isinstance(old, dict) and "name" in old:
+            new = {"name": new}
+        if isinstance(old, str) and isinstance(new, dict) and "name" not in new:
+            old = {"name": old}
+        keep = isinstance(old, dict) and isinstance(new, dict)
+        if keep and "name" in new and new["name"] != old.get("name"):
+            keep = False
+        merged[key] = merge(old, new) if keep else new
+    return merged
+
+
+def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]:
+    """The complete, validated run config as a plain dict.
+
+    Raises:
+        UsageError: an unknown key or name (with the nearest ones), a wrong type, a NaN.
+    """
+    defaults = OmegaConf.to_container(OmegaConf.structured(RunConfig))
+    plain = _validated(RunConfig, merge(defaults, config), source)
+    for path, kind in COMPONENTS.items():
+        parent, _, key = path.rpartition(".")
+        holder = plain[parent] if parent else plain
+        if holder[key] is not None:
+            holder[key] = resolve_component(kind, holder[key], f"{source}: {path}")
+    require(
+        plain["model"]["parametrization"] is not None, f"{source}: model.parametrization is null"
+    )
+    require(plain["task"] is not None, f"{source}: task is null")
+    _check_numbers(plain, source)
+    return plain
+
+
+def resolve_component(kind: registry.Registry, component: Any, where: str) -> dict[str, Any]:
+    """``{name, every option}`` of a component given as a name or a mapping.
+
+    Raises:
+        UsageError: not a component, an unknown name or option, a wrong type.
+    """
+    if isinstance(component, str):
+        component = {"name": component}
+    valid = isinstance(component, Mapping) and isinstance(component.get("name"), str)
+    require(valid, f"{where}: must be a {kind.kind}'s name, or a mapping with the key 'name'")
+    options = {key: value for key, value in component.items() if key != "name"}
+    entry = kind.get(component["name"])
+    return {"name": entry.name, **_validated(entry.config, options, f"{where} ({entry.name})")}
+
+
+def build(kind: registry.Registry, component: Mapping[str, Any], **context: Any) -> Any:
+    """The object that a resolved component describes."""
+    entry = kind.get(component["name"])
+    options = {key: value for key, value in component.items() if key != "name"}
+    typed = OmegaConf.merge(OmegaConf.structured(entry.config), options)
+    return entry.build(OmegaConf.to_object(typed), **context)
+
+
+def typed(config: Mapping[str, Any]) -> RunConfig:
+    """A resolved config as a :class:`RunConfig`; its components stay dicts."""
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), config))
+
+
+def load_run(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The resolved config of a run file with ``key=value`` overrides.
+
+    Raises:
+        UsageError: see :func:`read_yaml`, :func:`parse_overrides` and :func:`resolve`.
+    """
+    return resolve(merge(read_yaml(path), parse_overrides(overrides)), str(path))
+
+
+def fingerprint(resolved: Mapping[str, Any]) -> str:
+    """12 hex digits that name a resolved config."""
+    content = {k: v for k, v in resolved.items() if k not in NOT_FINGERPRINTED}
+    text = json.dumps({"schema": SCHEMA_VERSION, **content}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _validated(schema: type, config: Mapping[str, Any], source: str) -> dict[str, Any]:
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), dict(config))
+        return OmegaConf.to_container(merged, enum_to_str=True, resolve=True)
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        key = getattr(error, "full_key", None)
+        where = f"{source}: {key}" if key else source
+        raise UsageError(f"{where}: {_first_line(error)}") from None
+
+
+def _check_numbers(config: Mapping[str, Any], source: str) -> None:
+    for path, value in _leaves(config):
+        if isinstance(value, float) and math.isnan(value):
+            raise UsageError(f"{source}: {path}: is NaN; give a number")
+    positive = ("batch_size", "model.d_model", "model.n_layers")
+    leaves = dict(_leaves(config))
+    for path in positive:
+        require(leaves[path] > 0, f"{source}: {path}: must be positive, got {leaves[path]}")
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,84 @@
+"""What a discretizer is: a pure function from a continuous to a discrete system, with facts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Inexact
+from torch import Tensor
+
+from ssmbench.registry import NoOptions
+from ssmbench.systems import (
+    ContinuousDense,
+    ContinuousDiagonal,
+    ContinuousSystem,
+    DiscreteDense,
+    DiscreteDiagonal,
+    DiscreteSystem,
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a discretizer promises; every one is tested against measurement.
+
+    ``order`` is that of the stability function: ``R(z) = e^z + O(z^(order+1))``; infinite where the
+    poles are exact. ``real_interval`` is the largest r for which R is stable on [-r, 0].
+    """
+
+    order: float
+    a_stable: bool
+    l_stable: bool
+    preserves_gain: bool
+    real_interval: float
+    note: str = ""
+
+
+class Discretizer(ABC):
+    """Maps ``x' = A x + B u`` with step size dt to ``x[k+1] = A_bar x[k] + B_bar u[k]``.
+
+    No method divides by A, so integrators (zero poles) are safe. Diagonal systems stay diagonal.
+    """
+
+    facts: ClassVar[Facts]
+
+    def __init__(self, config: NoOptions):
+        self.config = config
+
+    def __call__(self, system: ContinuousSystem) -> DiscreteSystem:
+        """The discrete system of the same structure, copies, inputs and outputs."""
+        if isinstance(system, ContinuousDiagonal):
+            return self.diagonal(system)
+        if isinstance(system, ContinuousDense):
+            return self.dense(system)
+        raise TypeError(f"no discretization for {type(system).__name__}")
+
+    @abstractmethod
+    def diagonal(self, system: ContinuousDiagonal) -> DiscreteDiagonal:
+        """Elementwise in lam (H, N)."""
+
+    @abstractmethod
+    def dense(self, system: ContinuousDense) -> DiscreteDense:
+        """By matrices A (H, N, N)."""
+
+    def stability_function(self, z: Inexact[Tensor, " Z"]) -> Inexact[Tensor, " Z"]:
+        """R(z): what one step multiplies a mode with h lam = z by."""
+        one = torch.ones(len(z), 1, 1, dtype=z.dtype)
+        step = torch.ones(len(z), dtype=z.real.dtype)
+        system = ContinuousDiagonal(lam=z[:, None], B=one, C=one, D=0 * one, dt=step)
+        return self.diagonal(system).lam[:, 0]
+
+
+def scaled_modes(system: ContinuousDiagonal) -> tuple[Tensor, Tensor]:
+    """h lam (H, N) and h B (H, N, m)."""
+    return system.dt[:, None] * system.lam, system.dt[:, None, None] * system.B
+
+
+def scaled_matrices(system: ContinuousDense) -> tuple[Tensor, Tensor, Tensor]:
+    """h A (H, N, N), h B (H, N, m) and the identity (N, N)."""
+    h = system.dt[:, None, None]
+    eye = torch.eye(system.states, dtype=system.A.dtype, device=system.A.device)
+    return h * system.A, h * system.B, eye

@@ -1,0 +1,54 @@
+"""The SSM layer: parametrization, discretizer and scan, in a row."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssmbench.discretizers.base import Discretizer
+from ssmbench.errors import UsageError
+from ssmbench.parametrizations.base import Parametrization
+from ssmbench.scans.base import ScanBackend
+from ssmbench.systems import ContinuousSystem, DiscreteSystem
+
+
+class SSMLayer(nn.Module):
+    """u (B, L, d_model) to y (B, L, d_model) through a linear state-space system.
+
+    Raises:
+        UsageError: a discretizer for a discrete parametrization, or none for a continuous one.
+    """
+
+    def __init__(
+        self, parametrization: Parametrization, discretizer: Discretizer | None, scan: ScanBackend
+    ):
+        super().__init__()
+        check_pairing(type(parametrization), discretizer is not None)
+        self.parametrization = parametrization
+        self.discretizer = discretizer
+        self.scan = scan
+
+    def system(self) -> DiscreteSystem:
+        """The discrete system for the present parameters: what is scanned and what is verified."""
+        system = self.parametrization()
+        return self.discretizer(system) if isinstance(system, ContinuousSystem) else system
+
+    def forward(self, u: Float[Tensor, "B L d"]) -> Float[Tensor, "B L d"]:
+        system = self.system()
+        y, _ = self.scan(system, u.unflatten(-1, (system.copies, system.inputs)), None)
+        return y.flatten(-2)
+
+
+def check_pairing(parametrization: type[Parametrization], discretized: bool) -> None:
+    """Raise a UsageError unless the parametrization's time domain fits the choice."""
+    name = parametrization.__name__
+    if discretized and parametrization.time_domain == "discrete":
+        raise UsageError(
+            f"{name} takes no discretizer: {parametrization.why_discrete} "
+            "(set model.discretizer=null)"
+        )
+    if not discretized and parametrization.time_domain == "continuous":
+        raise UsageError(
+            f"{name} is a continuous-time system and needs a discretizer: "
+            "set model.discretizer, for example to zoh"
+        )

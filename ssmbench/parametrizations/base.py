@@ -1,0 +1,51 @@
+"""What a parametrization is: free parameters in, a linear system out."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssmbench.errors import require
+from ssmbench.systems import LinearSystem
+
+
+class Parametrization(nn.Module, ABC):
+    """Maps unconstrained parameters to a linear system for a layer of width ``d_model``.
+
+    The system is a bank whose copies' inputs and outputs together make up the ``d_model`` channels.
+    Built by the registry as ``factory(config, d_model=...)``. Knows no scan and no task.
+    """
+
+    #: Whether :meth:`forward` returns a continuous or a discrete system.
+    time_domain: ClassVar[Literal["continuous", "discrete"]]
+    #: Whether every parameter value gives a stable system (of its own time domain).
+    stable_by_construction: ClassVar[bool]
+    #: For discrete ones: the sentence that refuses a discretizer.
+    why_discrete: ClassVar[str] = ""
+
+    @abstractmethod
+    def forward(self) -> LinearSystem:
+        """The system for the parameters' present values."""
+
+    def declared_gain(self) -> float | None:
+        """The L2 gain that the system promises never to exceed, or None when it promises none."""
+        return None
+
+
+def check_step_sizes(owner: str, dt_min: float, dt_max: float) -> None:
+    """Raise a UsageError unless 0 < dt_min <= dt_max."""
+    require(
+        0 < dt_min <= dt_max,
+        f"{owner}: needs 0 < dt_min <= dt_max, got dt_min={dt_min} and dt_max={dt_max}",
+    )
+
+
+def log_uniform_steps(copies: int, dt_min: float, dt_max: float) -> Float[Tensor, " H"]:
+    """log dt (H,), dt log-uniform in [dt_min, dt_max] (Gu et al. 2022, S4, appendix)."""
+    low, high = math.log(dt_min), math.log(dt_max)
+    return low + (high - low) * torch.rand(copies)

@@ -1,0 +1,214 @@
+"""L2RU: square discrete systems with a prescribed L2 gain, for every parameter value.
+
+Massai, Zakwan, Ferrari-Trecate, "L2RU: a Structured State Space Model with prescribed L2-bound",
+arXiv 2503.23818 (v1: "Free Parametrization of L2-bounded State Space Models"), the complete square
+parametrization. Departures from the published code:
+
+* ``P = H11 + H12 (-V)^-1 H12'`` by a Cholesky factor of -V, with no added jitter and no inverse;
+* the state is returned in coordinates ``z = gamma^(-1/2) L' x`` with ``P = L L'``. There the
+  realization ``[A, B/gamma^(1/2); C/gamma^(1/2), D/gamma]`` is a contraction, so rounding to
+  float32 moves the gain by rounding only, however ill-conditioned P is. The map from u to y is
+  the same.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssmbench.errors import require
+from ssmbench.parametrizations.base import Parametrization
+from ssmbench.registry import parametrizations
+from ssmbench.systems import DiscreteDense
+
+
+class NormBound(Enum):
+    """How the norm of Z is bounded: all keep the gain's guarantee, only ``spectral`` is tight."""
+
+    spectral = "spectral"
+    frobenius = "frobenius"
+    gershgorin = "gershgorin"
+
+
+@dataclass
+class L2RUConfig:
+    """Gain ``gamma``, and where the poles start: moduli from ``radius_min`` to ``radius``
+    (log-uniform in 1 - modulus), angles evenly in [0, ``max_phase``] radians per sample."""
+
+    gamma: float = 1.0
+    learn_gamma: bool = False
+    norm: NormBound = NormBound.spectral
+    radius_min: float = 0.9
+    radius: float = 0.999
+    max_phase: float = 1.5
+    epsilon: float = -5.0
+
+
+# Initialisation: a mode's C-part carries 1 / _SPLIT of the loss that its modulus allows.
+_SPLIT = 1.25
+_X11_SHARE = 0.1
+_X22_SCALE = 0.1
+
+
+@parametrizations.register(
+    "l2ru",
+    config=L2RUConfig,
+    citation="Massai, Zakwan, Ferrari-Trecate 2025, L2RU, arXiv 2503.23818",
+)
+class L2RU(Parametrization):
+    """Square discrete system (N = d_model) with ||G||_inf <= gamma for all parameter values."""
+
+    time_domain = "discrete"
+    stable_by_construction = True
+    why_discrete = (
+        "its gain bound is a statement about the discrete matrices themselves, so it returns a "
+        "discrete system and there is nothing left to discretize"
+    )
+
+    def __init__(self, config: L2RUConfig, *, d_model: int):
+        super().__init__()
+        _check(config)
+        self.norm, self.epsilon = config.norm, config.epsilon
+        log_gamma = torch.tensor(math.log(config.gamma), dtype=torch.float64)
+        if config.learn_gamma:
+            self.log_gamma = nn.Parameter(log_gamma.float())
+        else:
+            self.register_buffer("log_gamma", log_gamma)
+        for name, value in _initial_parameters(config, d_model).items():
+            setattr(self, name, nn.Parameter(value.float()))
+
+    def declared_gain(self) -> float:
+        """gamma."""
+        return math.exp(self.log_gamma.item())
+
+    def forward(self) -> DiscreteDense:
+        """A, B, C, D (1, N, N), in contraction coordinates; computed in float64, then rounded."""
+        X11, X22 = torch.tril(self.X11.double()), torch.tril(self.X22.double())
+        X21, C, Dt = self.X21.double(), self.C.double(), self.Dt.double()
+        eye = torch.eye(len(C), dtype=C.dtype, device=C.device)
+        loss = math.exp(self.epsilon) * eye
+        gamma, alpha = self.log_gamma.double().exp(), self.alpha.double()
+        Z = X21 @ X21.T + X22 @ X22.T + Dt.T @ Dt + loss
+        share = torch.sigmoid(alpha) / _norm_bound(Z, self.norm)
+        beta = gamma**2 * share
+        H11 = X11 @ X11.T + C.T @ C + beta * loss
+        H12 = torch.sqrt(beta) * (X11 @ X21.T + C.T @ Dt)
+        # -V = gamma^2 (I - sigmoid(alpha) Z / ||Z||) > 0
+        V_root = gamma * torch.linalg.cholesky(eye - share * Z)
+        M = torch.linalg.solve_triangular(V_root, H12.T, upper=False)
+        L = torch.linalg.cholesky(H11 + M.T @ M)
+        Q, scale = cayley(self.Y.double()), torch.sqrt(gamma)
+        system = DiscreteDense(
+            A=(Q @ _right_divide(M, L))[None],
+            B=(-Q @ V_root.T / scale)[None],
+            C=(scale * _right_divide(C, L))[None],
+            D=(torch.sqrt(beta) * Dt)[None],
+        )
+        return system.map(lambda matrix: matrix.to(self.C.dtype))
+
+
+def cayley(Y: Float[Tensor, "N N"]) -> Float[Tensor, "N N"]:
+    """(I - S)(I + S)^-1, orthogonal, for S = Y - Y' from the strict upper triangle of Y."""
+    upper = torch.triu(Y, 1)
+    S = upper - upper.T
+    eye = torch.eye(len(Y), dtype=Y.dtype, device=Y.device)
+    return torch.linalg.solve(eye + S, eye - S)
+
+
+def _right_divide(matrix: Tensor, L: Tensor) -> Tensor:
+    """matrix L'^-1 for lower-triangular L."""
+    return torch.linalg.solve_triangular(L, matrix.T, upper=False).T
+
+
+def _norm_bound(Z: Float[Tensor, "N N"], bound: NormBound) -> Float[Tensor, ""]:
+    """An upper bound on ||Z||_2 for symmetric Z."""
+    if bound is NormBound.spectral:
+        return torch.linalg.eigvalsh(Z)[-1]
+    if bound is NormBound.frobenius:
+        return torch.linalg.matrix_norm(Z)
+    return Z.abs().sum(-1).max()
+
+
+def _check(config: L2RUConfig) -> None:
+    require(config.gamma > 0, f"l2ru: gamma must be positive, got {config.gamma}")
+    require(
+        0 < config.radius_min <= config.radius < 1,
+        f"l2ru: needs 0 < radius_min <= radius < 1, got radius_min={config.radius_min} "
+        f"and radius={config.radius}",
+    )
+    require(
+        0 <= config.max_phase < math.pi,
+        "l2ru: max_phase must be in [0, pi): the Cayley map cannot reach the eigenvalue -1; "
+        f"got {config.max_phase}",
+    )
+
+
+def _initial_parameters(config: L2RUConfig, n: int) -> dict[str, Tensor]:
+    """Parameters for which A has exactly the requested moduli and angles, for every gamma and n.
+
+    With X11 = a I, X21 = 0, X22 = b I, C = k U, Dt = U diag(d), U orthogonal, everything is
+    diagonal but for Q's 2 x 2 rotations, and mode i has modulus rho_i with (own derivation)
+
+        1 / rho_i^2 - 1 = H11_i / M_i^2 = (z - s Z_i) H11_i / (s k^2 d_i^2) =: tau_i,
+
+    where z is the bound on ||Z|| and s = sigmoid(alpha). Asking H11_i = _SPLIT k^2 for all i, and
+    max d_i = 1, gives d, s and k.
+    """
+    eps = math.exp(config.epsilon)
+    radii = _spread_radii(config, n)
+    tau = -torch.expm1(2 * torch.log(radii)) / radii**2
+    rest = _X22_SCALE**2 + eps
+    ratio = tau / _SPLIT
+    d = torch.sqrt((1 + ratio.min()) / (1 + ratio))
+    z = _norm_bound(torch.diag(d**2 + rest), config.norm)
+    headroom = 1 + rest + ratio.min() - z
+    _check_reach(config, n, headroom.item(), ratio.min().item())
+    alpha = torch.log(z / headroom)
+    beta = config.gamma**2 * torch.sigmoid(alpha) / z
+    k = torch.sqrt(beta * eps / (_SPLIT - 1 - _X11_SHARE**2))
+    mixing, _ = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64))
+    eye = torch.eye(n, dtype=torch.float64)
+    return {
+        "X11": _X11_SHARE * k * eye,
+        "X21": torch.zeros(n, n, dtype=torch.float64),
+        "X22": _X22_SCALE * eye,
+        "C": k * mixing,
+        "Dt": mixing * d,
+        "Y": _rotations(config.max_phase, n),
+        "alpha": alpha,
+    }
+
+
+def _spread_radii(config: L2RUConfig, n: int) -> Tensor:
+    """Moduli (N,), equal within each pair so that rotations keep them; the first is the largest."""
+    pairs = (n + 1) // 2
+    low, high = math.log(1 - config.radius), math.log(1 - config.radius_min)
+    gaps = torch.linspace(low, high, pairs, dtype=torch.float64).exp()
+    return (1 - gaps).repeat_interleave(2)[:n]
+
+
+def _rotations(max_phase: float, n: int) -> Tensor:
+    """Y whose Cayley transform rotates each pair by an angle evenly spaced in [0, max_phase].
+
+    Slow modes turn slowly: the pairs are in the order of :func:`_spread_radii`.
+    """
+    angles = torch.linspace(0, max_phase, n // 2, dtype=torch.float64)
+    Y = torch.zeros(n, n, dtype=torch.float64)
+    first = 2 * torch.arange(n // 2)
+    Y[first, first + 1] = torch.tan(angles / 2)
+    return Y
+
+
+def _check_reach(config: L2RUConfig, n: int, headroom: float, ratio: float) -> None:
+    """The Frobenius norm of Z exceeds ||Z||_2, and with it goes the long memory."""
+    best = 1 / math.sqrt(1 + _SPLIT * (ratio - headroom))  # at alpha to infinity
+    require(
+        headroom > 0,
+        f"l2ru: norm={config.norm.name} cannot hold a pole at radius={config.radius} with {n} "
+        f"states (at most about {best:.3f}); use norm=spectral or norm=gershgorin",
+    )

@@ -1,0 +1,111 @@
+"""S4D: diagonal state-space models (Gu, Gupta, Goel, Re 2022, arXiv 2206.11893).
+
+A bank of H = d_model single-channel copies. Departures from the published code: B stays fixed at
+one (it only multiplies C), and the output is ``y[k] = C x[k] + D u[k]`` with the state *before*
+input k, control's convention, where the published kernel starts at C B.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from ssmbench.errors import require
+from ssmbench.parametrizations.base import Parametrization, check_step_sizes, log_uniform_steps
+from ssmbench.registry import parametrizations
+from ssmbench.systems import ContinuousDiagonal
+
+
+class S4DInit(Enum):
+    """Initial poles: section 4 of the paper."""
+
+    lin = "lin"
+    inv = "inv"
+    legs = "legs"
+    real = "real"
+
+
+@dataclass
+class S4DConfig:
+    """``d_state`` counts conjugates, so ``d_state / 2`` modes are stored (all, for ``real``)."""
+
+    init: S4DInit = S4DInit.lin
+    d_state: int = 64
+    dt_min: float = 0.001
+    dt_max: float = 0.1
+
+
+@parametrizations.register(
+    "s4d",
+    config=S4DConfig,
+    citation="Gu, Gupta, Goel, Re 2022, On the Parameterization and Initialization of Diagonal "
+    "State Space Models, arXiv 2206.11893",
+)
+class S4D(Parametrization):
+    """Diagonal bank, Re(lam) = -exp(log_decay) < 0: stable for all parameter values."""
+
+    time_domain = "continuous"
+    stable_by_construction = True
+
+    def __init__(self, config: S4DConfig, *, d_model: int):
+        super().__init__()
+        require(
+            config.d_state > 0 and (config.init is S4DInit.real or config.d_state % 2 == 0),
+            f"s4d: d_state must be positive, and even for init={config.init.name} "
+            f"(it counts conjugate pairs), got {config.d_state}",
+        )
+        check_step_sizes("s4d", config.dt_min, config.dt_max)
+        lam = initial_poles(config.init, config.d_state)
+        modes = len(lam)
+        self.conjugate = lam.is_complex()
+        self.log_decay = nn.Parameter(torch.log(-lam.real).float().expand(d_model, -1).clone())
+        if self.conjugate:
+            self.frequency = nn.Parameter(lam.imag.float().expand(d_model, -1).clone())
+        parts = 2 if self.conjugate else 1
+        self.C = nn.Parameter(torch.randn(d_model, 1, modes, parts) * math.sqrt(1 / parts))
+        self.D = nn.Parameter(torch.randn(d_model))
+        self.log_dt = nn.Parameter(log_uniform_steps(d_model, config.dt_min, config.dt_max))
+
+    def forward(self) -> ContinuousDiagonal:
+        """lam (H, N), B = 1 (H, N, 1), C (H, 1, N), D (H, 1, 1), dt (H,)."""
+        decay = -torch.exp(self.log_decay)
+        lam = torch.complex(decay, self.frequency) if self.conjugate else decay
+        C = torch.view_as_complex(self.C) if self.conjugate else self.C[..., 0]
+        return ContinuousDiagonal(
+            lam=lam,
+            B=torch.ones_like(lam)[..., None],
+            C=C,
+            D=self.D[:, None, None],
+            dt=torch.exp(self.log_dt),
+            conjugate=self.conjugate,
+        )
+
+
+def initial_poles(init: S4DInit, d_state: int) -> Complex[Tensor, " N"] | Float[Tensor, " N"]:
+    """The poles with positive imaginary part (all of them for ``real``), equations 8 to 10."""
+    n = torch.arange(d_state // 2, dtype=torch.float64)
+    if init is S4DInit.real:
+        return -(torch.arange(d_state, dtype=torch.float64) + 1)
+    if init is S4DInit.lin:
+        return torch.complex(torch.full_like(n, -0.5), math.pi * n)
+    if init is S4DInit.inv:
+        return torch.complex(
+            torch.full_like(n, -0.5), d_state / math.pi * (d_state / (2 * n + 1) - 1)
+        )
+    return _legs_poles(d_state)
+
+
+def _legs_poles(d_state: int) -> Complex[Tensor, " N"]:
+    """Eigenvalues of the normal part of HiPPO-LegS, A + P P' (equation 7): -1/2 + i omega."""
+    n = np.arange(d_state)
+    half = np.sqrt(n[:, None] + 0.5) * np.sqrt(n[None, :] + 0.5)
+    skew = np.triu(half, 1) - np.tril(half, -1)
+    omega = np.sort(np.linalg.eigvalsh(-1j * skew))[d_state // 2 :]
+    frequency = torch.from_numpy(omega.copy())
+    return torch.complex(torch.full_like(frequency, -0.5), frequency)

@@ -1,0 +1,83 @@
+"""The Triton scan backend. Importing this needs neither a GPU nor Triton; running it does.
+
+Inside the package, ``import triton`` is the compiler (imports are absolute), and it stands only in
+``kernels`` and ``compile_gate``, so that listing the backends never loads it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import torch
+from jaxtyping import Inexact
+from torch import Tensor
+
+from ssmbench.errors import UsageError
+from ssmbench.registry import scans
+from ssmbench.scans.base import ScanBackend, scan_through_states
+from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
+
+_HALVES = (torch.bfloat16, torch.float16)
+
+
+@scans.register("triton", summary="Triton kernels on the GPU; diagonal systems in single precision")
+class TritonScan(ScanBackend):
+    """Diagonal systems in float32 or complex64, on the GPU; states are written, backward is exact.
+
+    Inputs in half precision are widened, and autocast is off inside: states are always float32 or
+    complex64, and so is y. Gradients cannot be differentiated again. Agrees with a sequential scan
+    also for |a| > 1, while |a|^64 is a float32 (|a| < 4) or the signal is at most 64 steps long;
+    beyond that it can give NaN where the sequential scan would give zero or infinity.
+    """
+
+    def unable(self, system: DiscreteSystem, device: torch.device) -> str | None:
+        """Why this backend cannot run ``system`` on ``device``, or None when it can."""
+        if not isinstance(system, DiscreteDiagonal):
+            return f"it scans diagonal systems only, and this is a {type(system).__name__}"
+        states = torch.promote_types(system.lam.dtype, system.B.dtype)
+        if states not in (torch.float32, torch.complex64):
+            return f"its states are float32 or complex64, and this system's are {_name(states)}"
+        return _unusable(device)
+
+    def __call__(
+        self,
+        system: DiscreteSystem,
+        u: Inexact[Tensor, "B L H m"],
+        x0: Inexact[Tensor, "B H N"] | None = None,
+    ) -> tuple[Inexact[Tensor, "B L H p"], Inexact[Tensor, "B H N"]]:
+        """As ``ScanBackend.__call__``.
+
+        Raises:
+            UsageError: the backend is ``unable`` to run this, or u is in double precision.
+        """
+        reason = self.unable(system, u.device)
+        if reason is None and u.dtype in (torch.float64, torch.complex128):
+            reason = f"its states are float32 or complex64, and u is {_name(u.dtype)}"
+        if reason is not None:
+            raise UsageError(f"scan 'triton' cannot run this: {reason}")
+        from ssmbench.scans.triton.linear_scan import linear_scan
+
+        wide = u.float() if u.dtype in _HALVES else u
+        with torch.autocast(u.device.type, enabled=False):
+            return scan_through_states(system, wide, x0, linear_scan)
+
+
+def _unusable(device: torch.device) -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    if device.type == "cuda" or (device.type == "cpu" and _interpreted()):
+        return None
+    return f"it needs a CUDA device, and this is {device.type!r}"
+
+
+def _interpreted() -> bool:
+    if "TRITON_INTERPRET" not in os.environ:
+        return False  # the usual case on a CPU: answer without importing Triton
+    from ssmbench.scans.triton.kernels import INTERPRETED
+
+    return INTERPRETED
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

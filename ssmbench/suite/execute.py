@@ -1,0 +1,120 @@
+"""One run from config to result, whatever becomes of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ssmbench.config import typed
+from ssmbench.errors import UsageError, one_line
+from ssmbench.suite.store import RunFolder
+from ssmbench.training.measure import measure, poles
+from ssmbench.training.trainer import Trained, is_main_process, train
+
+RESULT_SCHEMA = 1
+#: Sequences of the validation split from which the adversary starts.
+_ATTACK_INPUTS = 8
+
+
+def execute(config: Mapping[str, Any], root: Path, label: str = "") -> str:
+    """Train, measure and store a resolved config; the state that the run ends in.
+
+    A complete run is left alone. A run that another process holds stays ``running``. A crash ends
+    as ``failed`` with its traceback in ``error.txt``; divergence ends as ``diverged``.
+
+    Raises:
+        UsageError: the config's options do not fit together or its data are missing.
+    """
+    folder = RunFolder.create(root, config)
+    if not is_main_process():  # ranks beside the first only train: they own no files
+        train(config, folder.path, label)
+        return "running"
+    if folder.is_done:
+        return folder.state
+    with folder.lock() as mine:
+        if not mine:
+            return "running"
+        return _execute_locked(config, folder, label or folder.path.name)
+
+
+def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str) -> str:
+    folder.write_status("running")
+    started = time.time()
+    try:
+        trained = train(config, folder.path, label)
+        result = _result(config, folder, trained) | {"seconds": round(time.time() - started, 2)}
+    except UsageError as error:
+        folder.write_status("failed", reason=str(error))
+        raise
+    except KeyboardInterrupt:
+        folder.write_status("failed", reason="interrupted")
+        raise
+    except Exception as error:
+        (folder.path / "error.txt").write_text(traceback.format_exc())
+        folder.write_status("failed", reason=one_line(error))
+        return "failed"
+    folder.write_result(result)
+    folder.write_status(result["status"])
+    return result["status"]
+
+
+def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> dict[str, Any]:
+    run, task, model = typed(config), trained.task, trained.module.model
+    device = trained.module.device
+    gain = measure(
+        model.cpu(), task.sample_inputs("val", _ATTACK_INPUTS).float(), run.analysis
+    )
+    layers = {f"layer{i}": p.cpu().numpy() for i, p in enumerate(poles(model))}
+    np.savez_compressed(folder.path / "poles.npz", **layers)
+    diverged = trained.diverged_at is not None
+    return {
+        "schema": RESULT_SCHEMA,
+        "fingerprint": folder.path.name,
+        "status": "diverged" if diverged else "finished",
+        "diverged_at": trained.diverged_at,
+        "variant": run.variant or run.model.parametrization["name"],
+        "parametrization": run.model.parametrization["name"],
+        "discretizer": run.model.discretizer and run.model.discretizer["name"],
+        "seed": run.seed,
+        "task": {
+            "name": run.task["name"],
+            "source": task.source,
+            "score": task.score,
+            "higher_is_better": task.higher_is_better,
+            "unit": task.unit,
+        },
+        "scores": trained.scores,
+        "gain": gain,
+        "parameters": model.parameter_count(),
+        "steps": trained.steps,
+        "steps_per_second": trained.steps_per_second,
+        "environment": environment(str(device)),
+    }
+
+
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """What a result was computed with."""
+    packages = ("ssmbench", "torch", "lightning", "triton", "numpy")
+    return {
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        **{name: _version(name) for name in packages},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,125 @@
+"""Runs of a suite side by side in worker processes on this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from ssmbench.errors import UsageError
+from ssmbench.suite.grid import Cell
+from ssmbench.suite.store import RunFolder
+
+Report = Callable[[Cell, str], None]
+
+
+def missing(cells: Iterable[Cell], root: Path) -> list[Cell]:
+    """The cells whose runs are not complete, each run once."""
+    wanted: dict[str, Cell] = {}
+    for cell in cells:
+        folder = RunFolder.create(root, cell.config)
+        if not folder.is_done:
+            wanted.setdefault(folder.path.name, cell)
+    return list(wanted.values())
+
+
+def launch(cells: list[Cell], root: Path, jobs: int, report: Report) -> None:
+    """Execute every cell, ``jobs`` at a time, and ``report(cell, state)`` as each ends.
+
+    A run that fails, or kills its worker, does not stop the others.
+    """
+    alone = [cell for cell in cells if _is_distributed(cell)]
+    together = [cell for cell in cells if not _is_distributed(cell)]
+    for cell, state in _pooled(together, root, jobs):
+        report(cell, state)
+    for cell in alone:  # one at a time: a distributed run takes the devices to itself
+        report(cell, _execute_alone(cell, root))
+
+
+def default_jobs() -> int:
+    """One run a core, at most eight: small models gain nothing from more threads."""
+    return max(1, min(8, len(os.sched_getaffinity(0))))
+
+
+def _pooled(cells: list[Cell], root: Path, jobs: int) -> Iterator[tuple[Cell, str]]:
+    waiting = list(reversed(cells))
+    jobs = max(1, min(jobs, len(cells)))
+    while waiting:
+        # A worker that dies breaks its pool: the runs in flight are tried alone in a fresh one.
+        in_flight: dict[Future[str], Cell] = {}
+        suspects: list[Cell] = []
+        with _pool(jobs) as pool:
+            while waiting or in_flight:
+                while waiting and len(in_flight) < jobs and not suspects:
+                    cell = waiting.pop()
+                    in_flight[pool.submit(_execute, cell, root)] = cell
+                done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
+                for future in done:
+                    cell = in_flight.pop(future)
+                    state = _state(future, root)
+                    if state is None:
+                        suspects.append(cell)
+                    else:
+                        yield cell, state
+                if suspects and not in_flight:
+                    break
+        for cell in suspects:
+            yield cell, _retry(cell, root)
+
+
+def _retry(cell: Cell, root: Path) -> str:
+    with _pool(1) as pool:
+        state = _state(pool.submit(_execute, cell, root), root)
+    if state is None:
+        folder = RunFolder.create(root, cell.config)
+        folder.write_status("failed", reason="the worker process died")
+        return "failed"
+    return state
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    # spawn: forking a process that has torch's threads running may deadlock
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    return ProcessPoolExecutor(jobs, context, initializer=_prepare, initargs=(threads,))
+
+
+def _prepare(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _state(future: Future[str], root: Path) -> str | None:
+    """What a worker returned; None when it died."""
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return None
+
+
+def _execute(cell: Cell, root: Path) -> str:
+    from ssmbench.suite.execute import execute
+
+    try:
+        return execute(cell.config, root, cell.label)
+    except UsageError:
+        return "failed"  # the reason stands in the run's status
+
+
+def _is_distributed(cell: Cell) -> bool:
+    trainer = cell.config["trainer"]
+    return trainer.get("devices", 1) not in (1, "1") or trainer.get("num_nodes", 1) != 1
+
+
+def _execute_alone(cell: Cell, root: Path) -> str:
+    """In a process of its own, which Lightning may start again for each rank."""
+    folder = RunFolder.create(root, cell.config)
+    command = [sys.executable, "-m", "ssmbench", "run", str(folder.path / "config.yaml")]
+    subprocess.run([*command, "--output", str(root)], stdout=subprocess.DEVNULL, check=False)
+    return folder.state

@@ -1,0 +1,84 @@
+"""Data folders and tables: found, checked, and refused in one line when they are not right."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from ssmbench.errors import UsageError
+
+DATA_VARIABLE = "SSMBENCH_DATA"
+
+
+def find_data(config_dir: str | None, *relative: str) -> Path | None:
+    """The first of the files ``relative`` in the data folder; None where no folder was given.
+
+    The folder is ``config_dir``, else the environment variable SSMBENCH_DATA.
+
+    Raises:
+        UsageError: the folder that was given does not exist, or has none of the files.
+    """
+    given_by = "data_dir" if config_dir else DATA_VARIABLE
+    named = config_dir or os.environ.get(DATA_VARIABLE)
+    if not named:
+        return None
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"{given_by} {named!r}: no such folder")
+    for path in (folder / name for name in relative):
+        if path.is_file():
+            return path
+    raise UsageError(f"{given_by} {named!r}: expected {' or '.join(relative)} in that folder")
+
+
+def read_columns(
+    path: Path, columns: Sequence[str], rows: int | None = None
+) -> Float64[np.ndarray, "rows columns"]:
+    """The named columns of a CSV file with a header line, as float64.
+
+    Columns beside the named ones, empty lines, and the comma with which some published files end
+    each line are let pass.
+
+    Raises:
+        UsageError: the file cannot be read, a column is missing, a cell is not a finite number,
+            or there are not ``rows`` rows (None: any number but zero).
+    """
+    lines = _csv_lines(path)
+    header = [name.strip() for name in lines[0][1]] if lines else []
+    missing = [name for name in columns if name not in header]
+    if missing:
+        found = ", ".join(name for name in header if name) or "none"
+        raise UsageError(f"{path}: no column {', '.join(missing)} (columns: {found})")
+    places = [header.index(name) for name in columns]
+    body = lines[1:]
+    if len(body) != (rows or len(body)) or not body:
+        raise UsageError(f"{path}: {len(body)} rows of data, expected {rows or 'at least one'}")
+    return np.array([[_number(path, line, cells, at) for at in places] for line, cells in body])
+
+
+def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """The non-empty lines with their numbers; the first is the header."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, skipinitialspace=True)
+            return [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a CSV text file"
+        raise UsageError(f"{path}: cannot be read ({reason})") from error
+
+
+def _number(path: Path, line: int, cells: Sequence[str], place: int) -> float:
+    cell = cells[place].strip() if place < len(cells) else ""
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"{path}:{line}: cell {place + 1} is not a finite number: {cell[:40]!r}")
+    return value

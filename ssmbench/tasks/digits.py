@@ -1,0 +1,115 @@
+"""Sequential digits: scikit-learn's bundled handwritten digits, read pixel by pixel.
+
+The small sibling of sequential MNIST, with nothing to download.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from ssmbench.errors import UsageError
+from ssmbench.registry import tasks
+from ssmbench.tasks.base import Sequences, Splits, Task, TaskSizes
+
+IMAGES = 1797
+CLASSES = 10
+PIXELS = 64
+
+
+@dataclass
+class DigitsConfig:
+    """The split: images for validation and test, and the seed that draws them.
+
+    ``split_seed`` is apart from the run's seed, so that all runs are tested on the same images.
+    """
+
+    val_images: int = 240
+    test_images: int = 360
+    split_seed: int = 0
+
+
+@tasks.register(
+    "digits",
+    config=DigitsConfig,
+    citation=(
+        "E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine"
+        " Learning Repository, 1998; F. Pedregosa et al., Scikit-learn: Machine Learning in"
+        " Python, JMLR 12, 2011"
+    ),
+    summary="8x8 handwritten digits as 64-step sequences, 10 classes; bundled with scikit-learn",
+)
+class Digits(Task):
+    """u (B, 64, 1): the pixels row by row, standardised; target (B,) int64: the digit."""
+
+    score = "accuracy"
+    higher_is_better = True
+
+    config: DigitsConfig
+
+    @property
+    def sizes(self) -> TaskSizes:
+        """One channel of 64 steps, ten classes, one prediction a sequence."""
+        return TaskSizes(inputs=1, outputs=CLASSES, length=PIXELS, per_step=False)
+
+    @property
+    def source(self) -> str:
+        """Where the data come from."""
+        return "scikit-learn load_digits"
+
+    def load(self) -> Splits:
+        """The images in three stratified splits.
+
+        Raises:
+            UsageError: a split that has fewer images than there are classes.
+        """
+        _check(self.config)
+        # Importing scikit-learn takes a second, which listing the tasks should not cost.
+        from sklearn.datasets import load_digits
+
+        pixels, digits = load_digits(return_X_y=True)
+        train, val, test = _stratified(digits, self.config)
+        mean, deviation = pixels[train].mean(), pixels[train].std()
+        u = torch.from_numpy((pixels - mean) / deviation).float().unsqueeze(-1)
+        target = torch.from_numpy(digits).long()
+        return Splits(*(Sequences(u[part], target[part]) for part in (train, val, test)))
+
+    def loss(
+        self, prediction: Float[Tensor, "B 10"], target: Int64[Tensor, " B"]
+    ) -> Float[Tensor, ""]:
+        """Cross-entropy in nats, from logits."""
+        return cross_entropy(prediction, target)
+
+    def metrics(self) -> MetricCollection:
+        """The share of digits that the largest logit names."""
+        return MetricCollection({"accuracy": MulticlassAccuracy(CLASSES, average="micro")})
+
+
+def _check(config: DigitsConfig) -> None:
+    sizes = {"val_images": config.val_images, "test_images": config.test_images}
+    sizes["the images left for training"] = IMAGES - sum(sizes.values())
+    for name, size in sizes.items():
+        if size < CLASSES:
+            raise UsageError(f"digits: {name} must be at least {CLASSES}, not {size}")
+
+
+def _stratified(digits: np.ndarray, config: DigitsConfig) -> tuple[np.ndarray, ...]:
+    """Indices for training, validation and test, each with the classes in proportion."""
+    from sklearn.model_selection import train_test_split
+
+    def cut_off(indices: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        kept, cut = train_test_split(
+            indices, test_size=size, stratify=digits[indices], random_state=config.split_seed
+        )
+        return kept, cut
+
+    rest, test = cut_off(np.arange(len(digits)), config.test_images)
+    train, val = cut_off(rest, config.val_images)
+    return train, val, test

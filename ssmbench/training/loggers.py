@@ -1,0 +1,38 @@
+"""Metrics as an append-only file: one JSON object a line, kept over resumes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class JsonLinesLogger(Logger):
+    """Appends ``{"step": ..., metric: value, ...}`` to a file.
+
+    Lightning's CSVLogger deletes earlier rows when a run is resumed; this one never rewrites.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self._path = path
+
+    @property
+    def name(self) -> str:
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        row = {"step": step, **{key: float(value) for key, value in metrics.items()}}
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """The config has a file of its own."""

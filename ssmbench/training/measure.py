@@ -1,0 +1,127 @@
+"""The three gains of a trained network: declared, verified, attacked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from ssmbench.analysis.attack import attack
+from ssmbench.analysis.gain import analyse
+from ssmbench.config import AnalysisConfig
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.model import SequenceModel
+
+#: Rounding of float32 matrices and signals may move a gain this much, relatively.
+TOLERANCE = 1e-4
+_AMPLITUDES = (0.03, 3.0)
+
+
+@dataclass(frozen=True)
+class LayerGains:
+    """One SSM layer: gains from its input to its output, and its poles."""
+
+    declared: float | None
+    verified: float
+    attacked: float
+    peak_frequency: float
+    spectral_radius: float
+    margin: float
+
+
+def layer_figures(layer: SSMLayer) -> dict[str, float]:
+    """What is cheap enough to watch in training: spectral radius, margin, verified gain."""
+    with torch.no_grad():
+        report = analyse(layer.system().detach())
+    return {
+        "spectral_radius": report.spectral_radius,
+        "margin": report.margin,
+        "verified_gain": report.hinf,
+    }
+
+
+def measure(
+    model: SequenceModel, inputs: Float[Tensor, "n L m"], config: AnalysisConfig
+) -> dict[str, Any]:
+    """The ``gain`` part of a result, for a model in evaluation mode.
+
+    ``declared``, ``verified`` and ``attacked`` are the largest over the SSM layers, each from the
+    layer's input to its output; ``network`` has the incremental gain from u to the prediction: an
+    upper bound composed from the verified layers, and what the adversary found.
+    """
+    was_training = model.training
+    model.eval()
+    length = inputs.shape[1]
+    layers = [_measure_layer(layer, length, config) for layer in model.layers]
+    network = _measure_network(model, [g.verified for g in layers], inputs, config)
+    model.train(was_training)
+    declared = [g.declared for g in layers]
+    return {
+        "declared": None if None in declared else max(declared),
+        "verified": max(g.verified for g in layers),
+        "attacked": max(g.attacked for g in layers),
+        "spectral_radius": max(g.spectral_radius for g in layers),
+        "margin": min(g.margin for g in layers),
+        "violations": violations(layers, network),
+        "layers": [asdict(g) for g in layers],
+        "network": network,
+    }
+
+
+def violations(layers: list[LayerGains], network: dict[str, Any]) -> list[str]:
+    """Every place where declared >= verified >= attacked does not hold, as a sentence."""
+    found = []
+    for index, gains in enumerate(layers):
+        if gains.declared is not None and gains.verified > gains.declared * (1 + TOLERANCE):
+            found.append(f"layer {index}: verified {gains.verified:g} > declared {gains.declared:g}")
+        if gains.attacked > gains.verified * (1 + TOLERANCE):
+            found.append(f"layer {index}: attacked {gains.attacked:g} > verified {gains.verified:g}")
+    if network["attacked"] > network["bound"] * (1 + TOLERANCE):
+        found.append(f"network: attacked {network['attacked']:g} > bound {network['bound']:g}")
+    return found
+
+
+def poles(model: SequenceModel) -> list[Complex[Tensor, " modes"]]:
+    """The poles of each layer, complex128."""
+    with torch.no_grad():
+        return [layer.system().poles().flatten() for layer in model.layers]
+
+
+def _measure_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> LayerGains:
+    with torch.no_grad():
+        system = layer.system().detach()
+    report = analyse(system)
+    width = system.copies * system.inputs
+    silence = torch.zeros(config.attack_restarts, length, width, device=system.B.device)
+    found = attack(
+        layer,
+        silence,
+        torch.ones(config.attack_restarts),
+        steps=config.attack_steps,
+        seed=config.attack_seed,
+    )
+    return LayerGains(
+        declared=layer.parametrization.declared_gain(),
+        verified=report.hinf,
+        attacked=found.gain,
+        peak_frequency=report.peak_frequency,
+        spectral_radius=report.spectral_radius,
+        margin=report.margin,
+    )
+
+
+def _measure_network(
+    model: SequenceModel, layer_gains: list[float], inputs: Tensor, config: AnalysisConfig
+) -> dict[str, Any]:
+    bound = model.bound(layer_gains, inputs.shape[1])
+    base = inputs[torch.arange(config.attack_restarts) % len(inputs)].clone()
+    base[::2] = 0  # half of the restarts disturb silence, half disturb data
+    typical = torch.linalg.vector_norm(inputs.double()).item() / math.sqrt(len(inputs))
+    low, high = (math.log(max(typical, 1e-6) * a) for a in _AMPLITUDES)
+    amplitude = torch.linspace(low, high, config.attack_restarts).exp()
+    found = attack(model, base, amplitude, steps=config.attack_steps, seed=config.attack_seed)
+    return {"bound": bound.value, "reason": bound.reason, "attacked": found.gain}

@@ -1,0 +1,122 @@
+"""The LightningModule: one for every task and every model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssmbench.config import OptimizerConfig
+from ssmbench.errors import DivergedError
+from ssmbench.nn.model import SequenceModel
+from ssmbench.parametrizations.base import Parametrization
+from ssmbench.tasks.base import Task
+
+
+class SequenceModule(pl.LightningModule):
+    """Trains a model on a task.
+
+    Raises:
+        DivergedError: a loss or prediction is not finite on any rank; all ranks raise together.
+    """
+
+    def __init__(self, model: SequenceModel, task: Task, optimizer: OptimizerConfig):
+        super().__init__()
+        self.model = model
+        self.task = task
+        self.optimizer = optimizer
+        self.val_metrics = task.metrics().clone(prefix="val/")
+        self.test_metrics = task.metrics().clone(prefix="test/")
+        self._finite = True
+
+    def forward(self, u: Float[Tensor, "B L inputs"]) -> Tensor:
+        return self.model(u)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        u, target = batch
+        loss = self.task.loss(self.model(u), target)
+        self._stop_unless_finite(bool(torch.isfinite(loss)))
+        self.log("train/loss", loss, on_step=True, on_epoch=False)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        self._evaluate(batch, self.val_metrics, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        self._evaluate(batch, self.test_metrics, "test")
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], metrics: Any, split: str) -> None:
+        u, target = batch
+        prediction = self.model(u)
+        self._finite &= bool(torch.isfinite(prediction).all())
+        metrics.update(*self.task.to_metric(prediction, target))
+        loss = self.task.loss(prediction, target)
+        self.log(f"{split}/loss", loss, batch_size=len(u), sync_dist=True)
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(u))
+
+    def on_validation_epoch_end(self) -> None:
+        self._stop_unless_finite(self._finite)
+
+    def on_test_epoch_end(self) -> None:
+        self._stop_unless_finite(self._finite)
+
+    def _stop_unless_finite(self, finite: bool) -> None:
+        # Ranks may see different numbers of evaluation batches: agree once, at the end.
+        if not self.trainer.strategy.reduce_boolean_decision(finite, all=True):
+            raise DivergedError(self.global_step)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW in three groups, with linear warm-up and cosine decay per step."""
+        optimizer = torch.optim.AdamW(parameter_groups(self.model, self.optimizer))
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = Schedule(self.optimizer, total)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class Schedule:
+    """Factor on the learning rate at a step: linear warm-up, then cosine to ``final_fraction``."""
+
+    def __init__(self, config: OptimizerConfig, total: int):
+        self.warmup = max(1, round(config.warmup_fraction * total))
+        self.rest = max(1, total - self.warmup)
+        self.final = config.final_fraction
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        done = min(1.0, (step - self.warmup) / self.rest)
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
+
+
+def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Groups for AdamW: SSM parameters (own rate, no decay), matrices (decay), the rest (none).
+
+    Decaying an SSM parameter would move poles and step sizes towards arbitrary values
+    (Gu et al. 2022, S4, appendix D).
+    """
+    ssm = {
+        id(p)
+        for module in model.modules()
+        if isinstance(module, Parametrization)
+        for p in module.parameters()
+    }
+    others = [p for p in model.parameters() if id(p) not in ssm]
+    groups = [
+        {
+            "params": [p for p in model.parameters() if id(p) in ssm],
+            "lr": config.ssm_lr,
+            "weight_decay": 0.0,
+        },
+        {
+            "params": [p for p in others if p.ndim >= 2],
+            "lr": config.lr,
+            "weight_decay": config.weight_decay,
+        },
+        {"params": [p for p in others if p.ndim < 2], "lr": config.lr, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,205 @@
+"""From a resolved config to a trained network and its scores."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from ssmbench import registry
+from ssmbench.config import RunConfig, build, typed
+from ssmbench.errors import DivergedError, UsageError, suggest
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.model import Block, Norm, Pooling, SequenceModel
+from ssmbench.tasks.base import Task, TaskSizes
+from ssmbench.training.callbacks import EpochProgress, GainMonitor, Speed
+from ssmbench.training.loggers import JsonLinesLogger
+from ssmbench.training.module import SequenceModule
+
+#: Trainer arguments that ssmbench sets itself.
+RESERVED = {
+    "callbacks",
+    "default_root_dir",
+    "enable_checkpointing",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "logger",
+    "num_sanity_val_steps",
+    "use_distributed_sampler",
+}
+
+
+@dataclass
+class Trained:
+    """A network after training; ``diverged_at`` is the step of the first loss not finite."""
+
+    module: SequenceModule
+    task: Task
+    scores: dict[str, float]
+    diverged_at: int | None
+    steps: int
+    steps_per_second: float | None
+
+
+def build_task(config: RunConfig) -> Task:
+    """The data module of a run; nothing is read yet."""
+    return build(registry.tasks, config.task, batch_size=config.batch_size, seed=config.seed)
+
+
+def build_model(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
+    """The network of a run, its parameters drawn from torch's global generator.
+
+    Raises:
+        UsageError: options that do not fit together, a discretizer for a discrete system among
+            them.
+    """
+    model = config.model
+    pooling = None if sizes.per_step else _choice(Pooling, model.pooling, "model.pooling")
+    norm = _choice(Norm, model.norm, "model.norm")
+    blocks = [_build_block(config, norm) for _ in range(model.n_layers)]
+    return SequenceModel(
+        blocks,
+        inputs=sizes.inputs,
+        d_model=model.d_model,
+        outputs=sizes.outputs,
+        pooling=pooling,
+    )
+
+
+def _build_block(config: RunConfig, norm: Norm) -> Block:
+    model = config.model
+    discretizer = model.discretizer and build(registry.discretizers, model.discretizer)
+    layer = SSMLayer(
+        build(registry.parametrizations, model.parametrization, d_model=model.d_model),
+        discretizer,
+        build(registry.scans, model.scan),
+    )
+    return Block(
+        layer,
+        build(registry.nonlinearities, model.nonlinearity, d_model=model.d_model),
+        d_model=model.d_model,
+        norm=norm,
+        mix=model.mix,
+        residual=model.residual,
+        dropout=model.dropout,
+    )
+
+
+def _choice(enum: type, name: str, where: str) -> Any:
+    names = [member.name for member in enum]
+    if name not in names:
+        raise UsageError(f"{where}: {name!r} is not a choice; {suggest(name, names)}")
+    return enum[name]
+
+
+def check_trainer_options(options: Mapping[str, Any]) -> None:
+    """Raise a UsageError unless every option is an argument of Lightning's Trainer."""
+    allowed = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"} - RESERVED
+    for key in options:
+        if key in RESERVED:
+            raise UsageError(f"trainer.{key}: is set by ssmbench itself")
+        if key not in allowed:
+            raise UsageError(f"trainer.{key}: no such Trainer argument; {suggest(key, allowed)}")
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Build everything that a run needs, without training, to find bad settings early.
+
+    Raises:
+        UsageError: what would stop the run.
+    """
+    run = typed(config)
+    check_trainer_options(run.trainer)
+    with torch.random.fork_rng(devices=[]):
+        build_model(run, build_task(run).sizes)
+
+
+def train(config: Mapping[str, Any], folder: Path, label: str) -> Trained:
+    """Train a resolved config in ``folder``, going on from its last checkpoint where there is one.
+
+    The weights with the best validation score are tested. A run that diverges comes back with
+    ``diverged_at`` and no scores.
+    """
+    run = typed(config)
+    check_trainer_options(run.trainer)
+    _quiet()
+    pl.seed_everything(run.seed, verbose=False)
+    task = build_task(run)
+    module = SequenceModule(build_model(run, task.sizes), task, run.optimizer)
+    speed = Speed()
+    checkpoints = _checkpoints(folder, task)
+    callbacks = [GainMonitor(run.analysis.every_n_epochs), speed, EpochProgress(label)]
+    trainer = _build_trainer(run, folder, [*callbacks, *checkpoints])
+    last = folder / "checkpoints" / "last.ckpt"
+    diverged_at, scores = None, {}
+    try:
+        trainer.fit(
+            module, datamodule=task, ckpt_path=last if last.exists() else None, weights_only=True
+        )
+        scores = _evaluate_best(trainer, module, task, checkpoints[0])
+    except DivergedError as error:
+        diverged_at = error.step
+    return Trained(module, task, scores, diverged_at, trainer.global_step, speed.steps_per_second)
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0, before or after a trainer exists."""
+    return rank_zero_only.rank == 0
+
+
+def _evaluate_best(
+    trainer: pl.Trainer, module: SequenceModule, task: Task, best: ModelCheckpoint
+) -> dict[str, float]:
+    if best.best_model_path:
+        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+        module.load_state_dict(state["state_dict"])
+    scores = {}
+    for split, run in (("val", trainer.validate), ("test", trainer.test)):
+        (metrics,) = run(module, datamodule=task, verbose=False)
+        scores[split] = metrics[f"{split}/{task.score}"]
+    if not all(math.isfinite(score) for score in scores.values()):
+        raise DivergedError(trainer.global_step)
+    return scores
+
+
+def _checkpoints(folder: Path, task: Task) -> list[ModelCheckpoint]:
+    common = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "save_top_k": 1}
+    mode = "max" if task.higher_is_better else "min"
+    best = ModelCheckpoint(filename="best", monitor=f"val/{task.score}", mode=mode, **common)
+    return [best, ModelCheckpoint(filename="last", **common)]
+
+
+def _build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
+    loggers = [
+        JsonLinesLogger(folder / "metrics.jsonl"),
+        TensorBoardLogger(folder, name="", version="tensorboard"),
+    ]
+    return pl.Trainer(
+        default_root_dir=folder,
+        logger=loggers,
+        callbacks=list(callbacks),
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **run.trainer,
+    )
+
+
+def _quiet() -> None:
+    """Lightning's tips and notices are not the user's business; its errors are."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in (".*does not have many workers.*", ".*Checkpoint directory.*exists.*"):
+        warnings.filterwarnings("ignore", message)

@@ -1,0 +1,113 @@
+"""What the Triton backend says of itself where its kernels cannot run, and how it picks blocks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ssmbench.errors import UsageError
+from ssmbench.registry import scans
+from ssmbench.scans.triton.blocks import ENOUGH_PROGRAMS, KERNELS, TILE_CARRY, choose, programs
+from ssmbench.systems import DiscreteDiagonal
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def diagonal(dtype=torch.complex64) -> DiscreteDiagonal:
+    ones = torch.ones(1, 2, 1, dtype=dtype)
+    return DiscreteDiagonal(lam=ones[..., 0], B=ones, C=ones.mT, D=torch.ones(1, 1, 1))
+
+
+def python(script: str) -> str:
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_unable_names_the_reason():
+    backend = scans.get("triton").build()
+    dense = diagonal().to_dense()
+    assert "diagonal systems only, and this is a DiscreteDense" in backend.unable(dense, CUDA)
+    assert "this system's are complex128" in backend.unable(diagonal().double(), CUDA)
+    assert "this system's are bfloat16" in backend.unable(diagonal(torch.bfloat16), CUDA)
+    assert "this is 'mps'" in backend.unable(diagonal(), torch.device("mps"))
+
+
+def test_able_on_cuda_without_looking_for_a_device():
+    pytest.importorskip("triton", reason="the package triton is not installed")
+    backend = scans.get("triton").build()
+    for dtype in (torch.float32, torch.complex64):
+        assert backend.unable(diagonal(dtype), CUDA) is None
+
+
+@pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="the interpreter runs on the CPU")
+def test_refuses_the_cpu():
+    pytest.importorskip("triton", reason="the package triton is not installed")
+    backend = scans.get("triton").build()
+    assert backend.unable(diagonal(), CPU) == "it needs a CUDA device, and this is 'cpu'"
+    with pytest.raises(UsageError, match="scan 'triton' cannot run this: it needs a CUDA device"):
+        backend(diagonal(), torch.ones(1, 4, 1, 1))
+
+
+def test_listing_the_backends_loads_no_kernel():
+    script = """
+import sys
+from ssmbench.registry import scans
+from ssmbench.scans.triton import TritonScan
+assert scans.get("triton").factory is TritonScan
+print("ssmbench.scans.triton.kernels" in sys.modules)
+"""
+    assert python(script) == "False"
+
+
+def test_importing_and_asking_need_no_triton():
+    script = """
+import sys, torch
+sys.modules["triton"] = None  # what "import triton" meets where it is not installed
+from ssmbench.registry import scans
+from ssmbench.systems import DiscreteDiagonal
+one = torch.ones(1, 1, 1)
+system = DiscreteDiagonal(lam=one[0], B=one, C=one, D=one)
+print(scans.get("triton").build().unable(system, torch.device("cuda")))
+"""
+    assert python(script) == "the package triton is not installed"
+
+
+# --- blocks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["real", "complex"])
+def test_wide_blocks_need_channels_to_fill_them_and_programs_to_fill_the_gpu(case):
+    wide, narrow = TILE_CARRY[case]
+    is_complex = case == "complex"
+    assert wide.block_c > narrow.block_c
+    channels = wide.block_c
+    assert choose(is_complex, ENOUGH_PROGRAMS, channels) == wide
+    assert choose(is_complex, ENOUGH_PROGRAMS - 1, channels) == narrow
+    assert choose(is_complex, ENOUGH_PROGRAMS, channels // 2) == narrow
+    assert choose(is_complex, 1, ENOUGH_PROGRAMS * channels) == wide
+
+
+def test_programs_cover_every_channel_once():
+    blocks = TILE_CARRY["real"][0]
+    assert programs(blocks, 3, blocks.block_c) == 3
+    assert programs(blocks, 3, blocks.block_c + 1) == 6
+
+
+def test_the_table_suits_the_kernels():
+    """Triton takes powers of two only; a^block_t must be a float32 up to |a| = 3.99."""
+    for blocks in {blocks for options in KERNELS.values() for blocks in options}:
+        for size in (blocks.block_t, blocks.block_c, blocks.num_warps):
+            assert size & (size - 1) == 0
+        assert 3.99**blocks.block_t < torch.finfo(torch.float32).max
+
+
+def test_fusion_of_multiply_and_add_is_asked_for_explicitly():
+    assert all(b.options()["enable_fp_fusion"] is True for b in TILE_CARRY["real"])

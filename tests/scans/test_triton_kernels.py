@@ -1,0 +1,304 @@
+"""The kernels against a loop in double precision, on the GPU or in Triton's interpreter.
+
+Whether Triton interprets is settled when it is imported, so on machines without a GPU these cases
+run in a process of their own, started by ``test_triton_interpreter.py``.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssmbench.errors import ShapeError, UsageError
+from ssmbench.registry import scans
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if INTERPRETED else "cuda"
+
+if not INTERPRETED and not torch.cuda.is_available():
+    pytest.skip(
+        "needs a CUDA device; without one test_triton_interpreter.py runs these cases",
+        allow_module_level=True,
+    )
+
+# The interpreter computes with numpy, which remarks on the overflow that some cases are about.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:(overflow|invalid value) encountered:RuntimeWarning"
+)
+
+#: 64 roundings to nearest in float32, one for each row of a tile: relative to the largest value.
+TOLERANCE = 64 * 2**-24
+DTYPES = [torch.float32, torch.complex64]
+SHAPES = [(1, 1, 1), (3, 1, 5), (1, 2, 16), (3, 37, 5), (1, 64, 11), (2, 130, 11)]
+if not INTERPRETED:  # more programs than ENOUGH_PROGRAMS, many tiles, rows that allow wide loads
+    SHAPES += [(2, 4097, 48), (80, 300, 64), (8, 2048, 256), (300, 70, 3)]
+
+
+@pytest.fixture(autouse=True)
+def fresh_memory_is_nan(monkeypatch):
+    """An output that a kernel leaves unwritten must not look like a number."""
+    for name in ("empty", "empty_like"):
+        monkeypatch.setattr(torch, name, _filled_with_nan(getattr(torch, name)))
+
+
+def _filled_with_nan(allocate):
+    def allocate_nan(*args, **kwargs):
+        tensor = allocate(*args, **kwargs)
+        inexact = tensor.is_floating_point() or tensor.is_complex()
+        return tensor.fill_(float("nan")) if inexact else tensor
+
+    return allocate_nan
+
+
+def scan(a: Tensor, b: Tensor, x0: Tensor) -> Tensor:
+    from ssmbench.scans.triton.linear_scan import linear_scan
+
+    return linear_scan(a, b, x0)
+
+
+def loop(a: Tensor, b: Tensor, x0: Tensor) -> Tensor:
+    a, b, state = (t.to(torch.promote_types(t.dtype, torch.float64)) for t in (a, b, x0))
+    states = []
+    for step in b.unbind(1):
+        state = a * state + step
+        states.append(state)
+    return torch.stack(states, 1)
+
+
+def problem(shape, dtype, modulus=0.97) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """a, b, x0 and a gradient for s; a has the modulus, and differs by sign or angle."""
+    batch, length, channels = shape
+    torch.manual_seed(0)
+    if dtype.is_complex:
+        a = torch.polar(torch.full((channels,), modulus), 3 * torch.randn(channels))
+    else:
+        a = modulus * torch.randn(channels).sign()
+    b = torch.randn(batch, length, channels, dtype=dtype)
+    x0 = torch.randn(batch, channels, dtype=dtype)
+    return tuple(t.to(DEVICE) for t in (a, b, x0, torch.randn_like(b)))
+
+
+def run(function, inputs, ds) -> dict[str, Tensor]:
+    leaves = [t.detach().clone().requires_grad_() for t in inputs]
+    s = function(*leaves)
+    gradients = torch.autograd.grad(s, leaves, ds.to(s.dtype))
+    return dict(zip(("s", "da", "db", "dx0"), (s.detach(), *gradients), strict=True))
+
+
+def assert_close(got: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: float) -> None:
+    for name, reference in wanted.items():
+        assert got[name].shape == reference.shape, name
+        error = (got[name] - reference).abs().max() / reference.abs().max().clamp(min=1e-30)
+        assert error <= tolerance, f"{name}: relative error {error:.2e}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_states_and_gradients_at_every_shape(shape, dtype):
+    *inputs, ds = problem(shape, dtype)
+    assert_close(run(scan, inputs, ds), run(loop, inputs, ds), TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("modulus", [0.0, 1e-30, 0.5, 1 - 1e-6, 1.02])
+def test_states_and_gradients_at_every_modulus(modulus, dtype):
+    *inputs, ds = problem((1, 130, 5), dtype, modulus)
+    assert_close(run(scan, inputs, ds), run(loop, inputs, ds), TOLERANCE)
+
+
+@pytest.mark.parametrize("case", ["real", "complex"])
+@pytest.mark.parametrize("choice", [0, 1])
+def test_every_block_configuration(case, choice, monkeypatch):
+    from ssmbench.scans.triton import linear_scan
+    from ssmbench.scans.triton.blocks import TILE_CARRY
+
+    blocks = TILE_CARRY[case][choice]
+    monkeypatch.setattr(linear_scan, "choose", lambda *_: blocks)
+    dtype = torch.complex64 if case == "complex" else torch.float32
+    *inputs, ds = problem((1, blocks.block_t + 3, blocks.block_c + 3), dtype)
+    assert_close(run(scan, inputs, ds), run(loop, inputs, ds), TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_powers_are_rounded_once(dtype):
+    """Products in float32 would be off by up to 64 roundings, and over a long signal by more."""
+    from ssmbench.scans.triton.linear_scan import _powers
+
+    a, *_ = problem((1, 1, 50), dtype, modulus=0.99999)
+    wide = a.to(torch.promote_types(a.dtype, torch.float64))
+    wanted = torch.stack([wide**k for k in range(1, 65)])
+    error = ((_powers(a, 64) - wanted).abs() / wanted.abs()).max()
+    assert error <= 1.01 * 2**-24
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(0, 7, 3), (2, 7, 0), (2, 0, 3)])
+def test_nothing_to_scan(shape, dtype):
+    *inputs, ds = problem(shape, dtype)
+    got = run(scan, inputs, ds)
+    assert got["s"].shape == shape
+    for name, like in zip(("da", "db", "dx0"), inputs, strict=True):
+        assert got[name].shape == like.shape
+        assert bool((got[name] == 0).all())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_strongly_unstable_but_finite(dtype):
+    """Ten to the 37 is a float32, and ten to the 64 (the last power of the table) is not."""
+    *inputs, ds = problem((1, 37, 3), dtype, modulus=10.0)
+    inputs[1] *= 1e-3
+    inputs[2] *= 1e-3
+    ds *= 1e-37
+    assert_close(run(scan, inputs, ds), run(loop, inputs, ds), TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_zeros_stay_zeros_where_the_powers_are_huge(dtype):
+    """No zero times infinity: 3.5^64 is 7e34, and silence for two tiles stays silence."""
+    a, b, x0, ds = problem((1, 160, 3), dtype, modulus=3.5)
+    b[:, :140], ds[:, 20:] = 0, 0
+    inputs = a, b, torch.zeros_like(x0)
+    assert_close(run(scan, inputs, ds), run(loop, inputs, ds), TOLERANCE)
+    assert bool((scan(*inputs)[:, :140] == 0).all())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_divergence_spreads_to_no_other_channel_or_sequence(dtype):
+    a, b, x0, _ = problem((2, 130, 3), dtype)
+    a[1], b[1, :, 1], x0[1, 1] = 8.0, 0, 0
+    s = scan(a, b, x0)
+    wanted = loop(a, b, x0)
+    assert not bool(torch.isfinite(s[0, -1, 1].abs()))
+    for channel in (0, 2):
+        pair = {"s": s[..., channel]}, {"s": wanted[..., channel]}
+        assert_close(*pair, TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_without_that_of_a(dtype):
+    """Frozen dynamics take another kernel, that does not read the states."""
+    a, b, x0, ds = problem((2, 70, 3), dtype)
+    b.requires_grad_()
+    x0.requires_grad_()
+    db, dx0 = torch.autograd.grad(scan(a, b, x0), (b, x0), ds)
+    wanted = run(loop, (a, b, x0), ds)
+    del wanted["s"], wanted["da"]
+    assert_close({"db": db, "dx0": dx0}, wanted, TOLERANCE)
+
+
+def test_strided_conjugated_and_negated_inputs():
+    """Views that torch only notes down must be carried out before a kernel reads the memory."""
+    a, b, x0, ds = problem((2, 37, 3), torch.complex64)
+    b = b.transpose(0, 1).contiguous().transpose(0, 1).conj()
+    inputs = a.conj(), b, x0.conj()
+    assert_close({"s": scan(*inputs)}, {"s": loop(*inputs)}, TOLERANCE)
+    inputs = tuple(t.imag for t in inputs)
+    assert all(t.is_neg() for t in inputs)
+    assert_close({"s": scan(*inputs)}, {"s": loop(*inputs)}, TOLERANCE)
+    inputs = tuple(t.detach().clone().requires_grad_() for t in (a, b, x0))
+    got = torch.autograd.grad(scan(*inputs), inputs, ds.conj().transpose(0, 1).transpose(0, 1))
+    wanted = torch.autograd.grad(loop(*inputs), inputs, ds.conj().to(torch.complex128))
+    names = ("da", "db", "dx0")
+    assert_close(
+        dict(zip(names, got, strict=True)), dict(zip(names, wanted, strict=True)), TOLERANCE
+    )
+
+
+def test_expanded_gradient():
+    """The gradient of a sum has stride zero."""
+    a, b, x0, _ = problem((2, 37, 3), torch.float32)
+    b.requires_grad_()
+    (got,) = torch.autograd.grad(scan(a, b, x0).sum(), b)
+    (wanted,) = torch.autograd.grad(loop(a, b, x0).sum(), b)
+    assert_close({"db": got}, {"db": wanted}, TOLERANCE)
+
+
+def test_gradients_are_not_differentiated_silently():
+    a, b, x0, _ = problem((1, 3, 2), torch.float32)
+    b.requires_grad_()
+    a.requires_grad_()
+    (db,) = torch.autograd.grad(scan(a, b, x0).square().sum(), b, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        db.sum().backward()
+
+
+def test_refuses_what_does_not_fit():
+    a, b, x0, _ = problem((2, 5, 3), torch.float32)
+    for wrong in [(a[:2], b, x0), (a, b[0], x0), (a, b, x0[:1]), (a, b, x0[:, :2])]:
+        with pytest.raises(ShapeError, match="needs a"):
+            scan(*wrong)
+    for wrong in [(a.double(), b.double(), x0.double()), (a, b.to(torch.complex64), x0)]:
+        with pytest.raises(ShapeError, match="float32 or all complex64"):
+            scan(*wrong)
+    with pytest.raises(UsageError, match="on one"):
+        scan(a, b, x0.to("meta"))
+
+
+# --- the whole backend ----------------------------------------------------------------------------
+
+
+def bank(kind: str, copies=2, states=3, inputs=2, outputs=2) -> dict[str, Tensor]:
+    torch.manual_seed(1)
+    dtype = torch.float32 if kind == "real" else torch.complex64
+    sizes = {"B": (states, inputs), "C": (outputs, states)}
+    matrices = {k: torch.randn(copies, *size, dtype=dtype) for k, size in sizes.items()}
+    lam = 0.9 + 0.08 * torch.rand(copies, states)
+    lam = lam if kind == "real" else torch.polar(lam, 3 * torch.rand(copies, states))
+    real_output = kind != "complex"
+    direct = torch.randn(copies, outputs, inputs, dtype=torch.float32 if real_output else dtype)
+    tensors = {"lam": lam, **matrices, "D": direct}
+    return {name: tensor.to(DEVICE) for name, tensor in tensors.items()}
+
+
+def through_backend(name: str, kind: str, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
+    leaves = {k: v.detach().clone().requires_grad_() for k, v in leaves.items()}
+    fields = {k: leaves[k] for k in ("lam", "B", "C", "D")}
+    system = DiscreteDiagonal(conjugate=kind == "conjugate", **fields)
+    y, last = scans.get(name).build()(system, leaves["u"], leaves.get("x0"))
+    torch.manual_seed(2)
+    weights = [torch.randn(v.shape, dtype=v.dtype).to(DEVICE) for v in (y, last)]
+    gradients = torch.autograd.grad((y, last), tuple(leaves.values()), weights)
+    return {"y": y.detach(), "last": last.detach(), **dict(zip(leaves, gradients, strict=True))}
+
+
+@pytest.mark.parametrize("given_x0", [True, False])
+@pytest.mark.parametrize("kind", ["real", "conjugate", "complex"])
+def test_backend_agrees_with_the_reference(kind, given_x0):
+    leaves = bank(kind)
+    leaves["u"] = torch.randn(2, 70, 2, 2, device=DEVICE)
+    if given_x0:
+        leaves["x0"] = torch.randn(2, 2, 3, dtype=leaves["lam"].dtype, device=DEVICE)
+    got, wanted = (through_backend(name, kind, leaves) for name in ("triton", "reference"))
+    assert_close(got, wanted, 1e-5)  # einsums in float32 stand around the scan
+    assert {k: v.dtype for k, v in got.items()} == {k: v.dtype for k, v in wanted.items()}
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_precision_is_widened_before_anything_is_computed(half):
+    system = DiscreteDiagonal(**bank("real"))
+    u = torch.randn(1, 5, 2, 2, device=DEVICE).to(half)
+    backend = scans.get("triton").build()
+    y, last = backend(system, u)
+    with torch.autocast(DEVICE, dtype=torch.bfloat16):
+        cast_y, cast_last = backend(system, u)
+    wide_y, wide_last = backend(system, u.float())
+    assert y.dtype == cast_y.dtype == torch.float32
+    assert bool((y == wide_y).all() and (last == wide_last).all())
+    assert bool((cast_y == wide_y).all() and (cast_last == wide_last).all())
+
+
+def test_backend_refuses_with_its_reason():
+    backend = scans.get("triton").build()
+    system = DiscreteDiagonal(**bank("real"))
+    u = torch.randn(1, 5, 2, 2, device=DEVICE)
+    assert backend.unable(system, u.device) is None
+    with pytest.raises(UsageError, match="u is float64"):
+        backend(system, u.double())
+    dense = system.to_dense()
+    assert isinstance(dense, DiscreteDense)
+    with pytest.raises(UsageError, match="diagonal systems only, and this is a DiscreteDense"):
+        backend(dense, u)
