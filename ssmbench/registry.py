@@ -6,6 +6,7 @@ one file. Built-ins, entry points and plugin files are imported the first time a
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import hashlib
 import importlib
@@ -16,6 +17,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -269,3 +271,27 @@ def _import_file(file: Path) -> None:
     except BaseException:
         del sys.modules[name]
         raise
+
+
+# --- description --------------------------------------------------------------------------------
+
+
+def describe(entry: Entry) -> dict[str, Any]:
+    """An entry in plain values: its identity, its options with defaults, its class's facts."""
+    facts = getattr(entry.factory, "describe", dict)()
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "summary": entry.summary,
+        "citation": entry.citation,
+        "origin": entry.origin,
+        "options": {f.name: _default(f) for f in dataclasses.fields(entry.config)},
+        "facts": facts,
+    }
+
+
+def _default(option: dataclasses.Field) -> Any:
+    if option.default_factory is not dataclasses.MISSING:
+        return option.default_factory()
+    value = None if option.default is dataclasses.MISSING else option.default
+    return value.name if isinstance(value, Enum) else value

@@ -3,7 +3,7 @@
 Two searches find the peak frequency, and one differentiable evaluation turns it into the norm:
 
 * dense systems, and diagonal ones with several inputs and outputs: the two-step level-set method of
-  Bruinsma & Steinbuch (1990), exact to ``TOLERANCE``;
+  Bruinsma & Steinbuch (1990), in ``level_set``, exact to 2e-9;
 * banks of diagonal systems with one input or one output: all copies at once, on a grid that is as
   fine as the distance to the nearest pole, each high local maximum refined by golden sections.
 
@@ -18,12 +18,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
-import scipy.optimize
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ssmbench.analysis.level_set import (
+    Plant,
+    balancing_scale,
+    peak_frequency,
+    schur_gain,
+    spectral_norm,
+)
 from ssmbench.systems import (
     ContinuousSystem,
     DiscreteDiagonal,
@@ -33,8 +38,6 @@ from ssmbench.systems import (
     _Diagonal,
 )
 
-# The level-set test proves that no frequency exceeds the norm found by more than this, relatively.
-TOLERANCE = 2e-9
 # Spacing of the grid in units of the distance to the nearest pole: a Lorentzian peak that falls
 # midway between two points is seen at 98% of its height.
 SPACING = 0.4
@@ -102,29 +105,11 @@ def _balanced(system: LinearSystem) -> LinearSystem:
     if not isinstance(system, _Dense):
         return system
     matrices = (t.detach().cpu().numpy() for t in (system.A, system.B, system.C))
-    scales = np.stack([_scale(*copy) for copy in zip(*matrices, strict=True)])
+    scales = np.stack([balancing_scale(*copy) for copy in zip(*matrices, strict=True)])
     rows = torch.as_tensor(scales, device=system.A.device)[:, :, None]
     return dataclasses.replace(
         system, A=system.A / rows * rows.mT, B=system.B / rows, C=system.C * rows.mT
     )
-
-
-def _scale(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> np.ndarray:
-    """Scales (N,) of one copy: those that balance [A, |B|; |C|, 0], times one that makes |B| = |C|.
-
-    Without the second step the level set's eigenvalues are lost to rounding when, say, B = 1 and
-    C = 1e8 G.
-    """
-    inputs, outputs = np.linalg.norm(B, axis=1), np.linalg.norm(C, axis=0)
-    whole = np.block([[np.abs(A), inputs[:, None]], [outputs[None, :], np.zeros((1, 1))]])
-    if not np.isfinite(whole).all():
-        return np.ones(len(A))
-    _, (scale, _) = scipy.linalg.matrix_balance(whole, permute=False, separate=True)
-    scale = scale[:-1]
-    size_in, size_out = np.linalg.norm(inputs / scale), np.linalg.norm(outputs * scale)
-    if size_in > 0 and size_out > 0:
-        scale = scale * 2.0 ** np.round(np.log2(size_in / size_out) / 2)
-    return scale
 
 
 def gaps(system: LinearSystem) -> Float[Tensor, "H order"]:
@@ -197,46 +182,19 @@ def _peak_frequency(system: LinearSystem) -> Tensor:
     """Peak frequency (H,) of a stable, finite bank."""
     if isinstance(system, _Diagonal) and min(system.inputs, system.outputs) == 1:
         return _search_bank(system)
-    copies = [_search_copy(_plant(system.copy(h))) for h in range(system.copies)]
+    copies = [peak_frequency(_plant(system.copy(h))) for h in range(system.copies)]
     return torch.tensor(copies, dtype=torch.float64, device=system.D.device)
 
 
-# --- one copy: the level-set method -------------------------------------------------------------
+# --- one copy -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Plant:
-    """One copy in numpy: matrices for the pencil, and its gain at frequencies (W,) -> (W,)."""
-
-    A: np.ndarray
-    B: np.ndarray
-    C: np.ndarray
-    D: np.ndarray
-    discrete: bool
-    real: bool
-    gain: Callable[[np.ndarray], np.ndarray]
-
-    @property
-    def static_gain(self) -> float:
-        """sigma_max D, the gain at infinite frequency of a continuous system."""
-        return float(np.linalg.norm(self.D, 2))
-
-
-def _plant(copy: LinearSystem) -> _Plant:
+def _plant(copy: LinearSystem) -> Plant:
     dense = _balanced(copy.to_dense())
     A, B, C, D = (t[0].cpu().numpy() for t in (dense.A, dense.B, dense.C, dense.D))
     discrete = isinstance(copy, DiscreteSystem)
-    gain = _modal_gain(copy) if isinstance(copy, _Diagonal) else _schur_gain(A, B, C, D, discrete)
-    return _Plant(A, B, C, D, discrete=discrete, real=is_real(copy), gain=gain)
-
-
-def _spectral_norm(G: np.ndarray) -> np.ndarray:
-    """Largest singular value of (..., p, m), by the smaller Gram matrix: several times an SVD."""
-    if G.shape[-2] < G.shape[-1]:
-        G = G.conj().swapaxes(-1, -2)
-    if G.shape[-1] == 1:
-        return np.linalg.norm(G, axis=(-2, -1))
-    return np.sqrt(np.linalg.eigvalsh(G.conj().swapaxes(-1, -2) @ G)[..., -1].clip(0))
+    gain = _modal_gain(copy) if isinstance(copy, _Diagonal) else schur_gain(A, B, C, D, discrete)
+    return Plant(A, B, C, D, discrete=discrete, real=is_real(copy), gain=gain)
 
 
 def _modal_gain(copy: LinearSystem) -> Callable[[np.ndarray], np.ndarray]:
@@ -244,161 +202,10 @@ def _modal_gain(copy: LinearSystem) -> Callable[[np.ndarray], np.ndarray]:
         chunk = max(1, CHUNK // (copy.outputs * (copy.states + copy.inputs)))
         pieces = torch.as_tensor(omega, device=copy.D.device).split(chunk)
         return np.concatenate(
-            [_spectral_norm(copy.frequency_response(w)[0].cpu().numpy()) for w in pieces]
+            [spectral_norm(copy.frequency_response(w)[0].cpu().numpy()) for w in pieces]
         )
 
     return gain
-
-
-def _schur_gain(
-    A: np.ndarray, B: np.ndarray, C: np.ndarray, D: np.ndarray, discrete: bool
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Gain by one Schur form of A, then a triangular solve a frequency: O(N^2 m) each."""
-    T, Q = scipy.linalg.schur(A.astype(complex), output="complex")
-    B, C = Q.conj().T @ B, C @ Q
-    diagonal = np.diag_indices_from(T)
-
-    def response(omega: float) -> np.ndarray:
-        resolvent = -T
-        resolvent[diagonal] += np.exp(1j * omega) if discrete else 1j * omega
-        state, _ = scipy.linalg.lapack.ztrtrs(resolvent, B)
-        return C @ state + D
-
-    return lambda omega: _spectral_norm(np.stack([response(w) for w in omega]))
-
-
-def _search_copy(plant: _Plant) -> float:
-    """Peak frequency of one copy: climb to a local maximum, test the level just above, repeat."""
-    if not plant.B.any() or not plant.C.any():
-        return 0.0 if plant.discrete else math.inf
-    omega, gain = _evaluate(plant, _first_frequencies(plant))
-    best, peak = _climb(plant, omega, gain)
-    # Each round reaches a higher local maximum, of which there are finitely many.
-    while 0 < peak < math.inf:
-        omega, gain = _evaluate(plant, _with_midpoints(_crossings(plant, peak), plant))
-        if gain.max() <= peak * (1 + TOLERANCE):
-            return float(omega[gain.argmax()]) if gain.max() > peak else best
-        best, peak = _climb(plant, omega, gain)
-    return best
-
-
-def _first_frequencies(plant: _Plant) -> np.ndarray:
-    """Pole frequencies, where resonances peak, and the ends of the axis."""
-    poles = np.linalg.eigvals(plant.A)
-    if plant.discrete:
-        return np.concatenate([np.angle(poles), [0.0, np.pi]])
-    return np.concatenate([poles.imag, np.abs(poles), [0.0]])
-
-
-def _evaluate(plant: _Plant, omega: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies, folded, sorted and distinct, and the gain at each; infinity where it exists."""
-    omega = np.unique(np.abs(omega) if plant.real else omega)
-    gain = np.nan_to_num(plant.gain(omega), nan=0.0)
-    if plant.discrete:
-        return omega, gain
-    return np.append(omega, math.inf), np.append(gain, plant.static_gain)
-
-
-def _climb(plant: _Plant, omega: np.ndarray, gain: np.ndarray) -> tuple[float, float]:
-    """The local maximum next to the best frequency: (omega, gain)."""
-    index = int(gain.argmax())
-    best, peak = float(omega[index]), float(gain[index])
-    if math.isinf(best):
-        return best, peak
-    low = omega[index - 1] if index else best
-    high = omega[index + 1] if index + 1 < len(omega) else best
-    # A bracket without an end: as far again on the other side.
-    high = high if math.isfinite(high) else best + max(best - low, abs(best), 1e-3)
-    span = float(max(high - best, best - low))
-    if span == 0:
-        return best, peak
-    # In units of the bracket, since the optimiser stops at sqrt(eps) relative to its variable.
-    found = scipy.optimize.minimize_scalar(
-        lambda x: -float(plant.gain(np.array([best + span * x]))[0]),
-        bounds=((low - best) / span, (high - best) / span),
-        method="bounded",
-        options={"xatol": 1e-10, "maxiter": 60},
-    )
-    return (best + span * float(found.x), -float(found.fun)) if -found.fun > peak else (best, peak)
-
-
-def _with_midpoints(omega: np.ndarray, plant: _Plant) -> np.ndarray:
-    """Frequencies and the middles of the arcs between them: some middle lies above the level."""
-    omega = np.unique(np.abs(omega) if plant.real else omega)
-    if plant.real:
-        omega = np.append(0.0, omega)
-    if plant.discrete:
-        omega = np.append(omega, np.pi)
-    return np.concatenate([omega, (omega[1:] + omega[:-1]) / 2, [0.0]])
-
-
-def _crossings(plant: _Plant, peak: float) -> np.ndarray:
-    """Frequencies of all eigenvalues of the pencil at the level peak (1 + 2 TOLERANCE).
-
-    The gain crosses the level exactly at eigenvalues on the stability boundary. Those that rounding
-    has moved off it are indistinguishable from neighbours, so all are returned: evaluating a gain
-    too many costs little, missing a crossing would cost the proof.
-    """
-    root = math.sqrt(peak)
-    B, C, D = plant.B / root, plant.C / root, plant.D / peak
-    M, L = _pencil(plant.A, B, C, D, 1 + 2 * TOLERANCE, plant.discrete)
-    order = 2 * len(plant.A)
-    if not plant.discrete and plant.static_gain < 0.99 * peak:
-        feedthrough = np.linalg.solve(M[order:, order:], M[order:, :order])
-        return np.linalg.eigvals(M[:order, :order] - M[:order, order:] @ feedthrough).imag
-    shift, factors = _best_shift(plant, M, L)
-    start = np.eye(len(M), order, dtype=factors[0].dtype)
-    inverse = L[:order] @ scipy.linalg.lu_solve(factors, start, check_finite=False)
-    eigenvalues = np.linalg.eigvals(inverse)  # 1 / (z - shift)
-    points = shift + 1 / eigenvalues[eigenvalues != 0]
-    return np.angle(points) if plant.discrete else points.imag[np.isfinite(points.imag)]
-
-
-def _pencil(
-    A: np.ndarray, B: np.ndarray, C: np.ndarray, D: np.ndarray, level: float, discrete: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """M - z L over (x, adjoint x, u, y), singular where level is a singular value of G(z).
-
-    The usual symplectic or Hamiltonian matrix is its Schur complement; keeping u and y avoids the
-    inverse of level^2 I - D'D, which is near singular for all-pass systems.
-    """
-    n, m, p = len(A), B.shape[1], C.shape[0]
-    rows = np.cumsum([n, n, m, p])[:-1]
-    M = np.zeros((2 * n + m + p, 2 * n + m + p), dtype=np.result_type(A, B, C, D))
-    L = np.zeros_like(M)
-    x, q, u, y = np.split(np.arange(len(M)), rows)
-    outputs, inputs = np.arange(2 * n, 2 * n + p), np.arange(2 * n + p, len(M))
-    M[np.ix_(x, x)], M[np.ix_(x, u)], L[x, x] = A, B, 1
-    if discrete:
-        M[q, q], L[np.ix_(q, q)], L[np.ix_(q, y)] = 1, A.conj().T, C.conj().T
-    else:
-        M[np.ix_(q, q)], M[np.ix_(q, y)], L[q, q] = -A.conj().T, -C.conj().T, 1
-    M[np.ix_(outputs, x)], M[np.ix_(outputs, u)], M[outputs, y] = C, D, -level
-    M[np.ix_(inputs, q)], M[np.ix_(inputs, y)], M[inputs, u] = B.conj().T, D.conj().T, -level
-    return M, L
-
-
-def _best_shift(plant: _Plant, M: np.ndarray, L: np.ndarray) -> tuple[complex, tuple]:
-    """A boundary point far from every eigenvalue, with the factors of M - shift L.
-
-    Inverting there turns the pencil into a standard eigenvalue problem, ten times faster than QZ.
-    """
-    if plant.discrete:
-        shifts = [-1.0, 1.0, *np.exp(1j * np.array([1.9, 0.8, 2.6, -1.3]))]
-    else:
-        scale = np.linalg.norm(plant.A, 2)
-        shifts = [0.0, *(1j * scale * np.array([1.0, 0.1, 10.0, -0.4]))]
-    best: tuple[float, complex, tuple] | None = None
-    for shift in shifts:
-        shifted = M - shift * L
-        factors = scipy.linalg.lu_factor(shifted, check_finite=False)
-        (gecon,) = scipy.linalg.get_lapack_funcs(("gecon",), (shifted,))
-        rcond, _ = gecon(factors[0], np.linalg.norm(shifted, 1))
-        if best is None or rcond > best[0]:
-            best = (float(rcond), shift, factors)
-        if rcond > 1e-6:
-            break
-    return best[1], best[2]
 
 
 # --- banks of diagonal copies -------------------------------------------------------------------

@@ -112,9 +112,7 @@ def _root(system: DiscreteDense, floor: Tensor, horizon: int) -> Tensor:
     return torch.where(above.isfinite(), below, math.inf)
 
 
-def _interpolated(
-    x1: Tensor, x2: Tensor, x3: Tensor, f1: Tensor, f2: Tensor, f3: Tensor
-) -> Tensor:
+def _interpolated(x1: Tensor, x2: Tensor, x3: Tensor, f1: Tensor, f2: Tensor, f3: Tensor) -> Tensor:
     """Share of the way from x1 to x2 where the root is expected (one half where it is unclear)."""
     xi, phi = (x1 - x2) / (x3 - x2), (f1 - f2) / (f3 - f2)
     smooth = (phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi)  # false for slacks of -inf
@@ -163,9 +161,7 @@ def _slack(system: DiscreteDense, level: Tensor, horizon: int) -> Tensor:
     return torch.where(alive, torch.linalg.eigvalsh(gram)[:, 0], -math.inf)
 
 
-def _parts(
-    system: DiscreteDense, level: Tensor, horizon: int
-) -> tuple[_Segment, _Segment, Tensor]:
+def _parts(system: DiscreteDense, level: Tensor, horizon: int) -> tuple[_Segment, _Segment, Tensor]:
     """Two segments that make up the horizon, the second a power of two long, and validity (H,)."""
     top = 1 << ((horizon - 1).bit_length() - 1)
     rest = horizon - top
@@ -208,9 +204,7 @@ def _join(first: _Segment, second: _Segment) -> tuple[_Segment, Tensor]:
     A = second.A @ first.A + reached @ torch.cholesky_solve(X.mH @ passed, right)
     S = torch.linalg.solve_triangular(right.mH, reached, upper=True, left=False)
     Z = torch.linalg.solve_triangular(left, passed, upper=False)
-    joined = _Segment(
-        A, _lower(torch.cat([second.S, S], -1)), _upper(torch.cat([first.Z, Z], -2))
-    )
+    joined = _Segment(A, _lower(torch.cat([second.S, S], -1)), _upper(torch.cat([first.Z, Z], -2)))
     # A copy that has failed goes on as zeros: its verdict stands, and nothing overflows.
     keep = fine[:, None, None]
     clean = (torch.where(keep, t, 0.0) for t in (joined.A, joined.S, joined.Z))

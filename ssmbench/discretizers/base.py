@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Inexact
@@ -63,6 +63,11 @@ class Discretizer(ABC):
     @abstractmethod
     def dense(self, system: ContinuousDense) -> DiscreteDense:
         """By matrices A (H, N, N)."""
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """The facts as plain values."""
+        return asdict(cls.facts)
 
     def stability_function(self, z: Inexact[Tensor, " Z"]) -> Inexact[Tensor, " Z"]:
         """R(z): what one step multiplies a mode with h lam = z by."""

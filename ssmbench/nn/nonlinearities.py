@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,12 @@ class Nonlinearity(nn.Module):
 
     def __init__(self, config: NoOptions, *, d_model: int):
         super().__init__()
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """The class's facts as plain values."""
+        known = cls.lipschitz is not None
+        return {"lipschitz": cls.lipschitz if known else f"none: {cls.why_unbounded}"}
 
     def bound(self) -> Bound:
         """The declared constant as a bound."""

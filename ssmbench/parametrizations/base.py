@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -35,6 +35,16 @@ class Parametrization(nn.Module, ABC):
     def declared_gain(self) -> float | None:
         """The L2 gain that the system promises never to exceed, or None when it promises none."""
         return None
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """The class's facts as plain values."""
+        return {
+            "time_domain": cls.time_domain,
+            "stable_by_construction": cls.stable_by_construction,
+            "declares_gain": cls.declared_gain is not Parametrization.declared_gain,
+            **({"why_discrete": cls.why_discrete} if cls.why_discrete else {}),
+        }
 
 
 def check_step_sizes(owner: str, dt_min: float, dt_max: float) -> None:

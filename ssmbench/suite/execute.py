@@ -25,11 +25,13 @@ RESULT_SCHEMA = 1
 _ATTACK_INPUTS = 8
 
 
-def execute(config: Mapping[str, Any], root: Path, label: str = "") -> str:
+def execute(config: Mapping[str, Any], root: Path, label: str | None = None) -> str:
     """Train, measure and store a resolved config; the state that the run ends in.
 
     A complete run is left alone. A run that another process holds stays ``running``. A crash ends
     as ``failed`` with its traceback in ``error.txt``; divergence ends as ``diverged``.
+
+    ``label`` names the progress that is shown; None shows none.
 
     Raises:
         UsageError: the config's options do not fit together or its data are missing.
@@ -43,10 +45,10 @@ def execute(config: Mapping[str, Any], root: Path, label: str = "") -> str:
     with folder.lock() as mine:
         if not mine:
             return "running"
-        return _execute_locked(config, folder, label or folder.path.name)
+        return _execute_locked(config, folder, label)
 
 
-def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str) -> str:
+def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | None) -> str:
     folder.write_status("running")
     started = time.time()
     try:
@@ -70,9 +72,7 @@ def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str) ->
 def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> dict[str, Any]:
     run, task, model = typed(config), trained.task, trained.module.model
     device = trained.module.device
-    gain = measure(
-        model.cpu(), task.sample_inputs("val", _ATTACK_INPUTS).float(), run.analysis
-    )
+    gain = measure(model.cpu(), task.sample_inputs("val", _ATTACK_INPUTS).float(), run.analysis)
     layers = {f"layer{i}": p.cpu().numpy() for i, p in enumerate(poles(model))}
     np.savez_compressed(folder.path / "poles.npz", **layers)
     diverged = trained.diverged_at is not None

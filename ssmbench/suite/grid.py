@@ -66,7 +66,9 @@ def load_suite(path: str | Path, overrides: Iterable[str] = ()) -> Suite:
     require(valid, f"{path}: seeds: must be a list of whole numbers from 0, got {seeds!r}")
     over = parse_overrides(overrides)
     cells = tuple(
-        Cell(task, variant, label, seed, _resolve_cell(path, raw, task, variant, choice, seed, over))
+        Cell(
+            task, variant, label, seed, _resolve_cell(path, raw, task, variant, choice, seed, over)
+        )
         for task in tasks
         for variant in variants
         for (label, choice), seed in product(_discretizers(variants[variant], path), seeds)

@@ -107,7 +107,7 @@ def _execute(cell: Cell, root: Path) -> str:
     from ssmbench.suite.execute import execute
 
     try:
-        return execute(cell.config, root, cell.label)
+        return execute(cell.config, root)
     except UsageError:
         return "failed"  # the reason stands in the run's status
 

@@ -77,9 +77,13 @@ def violations(layers: list[LayerGains], network: dict[str, Any]) -> list[str]:
     found = []
     for index, gains in enumerate(layers):
         if gains.declared is not None and gains.verified > gains.declared * (1 + TOLERANCE):
-            found.append(f"layer {index}: verified {gains.verified:g} > declared {gains.declared:g}")
+            found.append(
+                f"layer {index}: verified {gains.verified:g} > declared {gains.declared:g}"
+            )
         if gains.attacked > gains.verified * (1 + TOLERANCE):
-            found.append(f"layer {index}: attacked {gains.attacked:g} > verified {gains.verified:g}")
+            found.append(
+                f"layer {index}: attacked {gains.attacked:g} > verified {gains.verified:g}"
+            )
     if network["attacked"] > network["bound"] * (1 + TOLERANCE):
         found.append(f"network: attacked {network['attacked']:g} > bound {network['bound']:g}")
     return found

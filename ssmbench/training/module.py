@@ -75,7 +75,10 @@ class SequenceModule(pl.LightningModule):
         total = int(self.trainer.estimated_stepping_batches)
         schedule = Schedule(self.optimizer, total)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
 
 class Schedule:

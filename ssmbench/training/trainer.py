@@ -125,7 +125,7 @@ def check(config: Mapping[str, Any]) -> None:
         build_model(run, build_task(run).sizes)
 
 
-def train(config: Mapping[str, Any], folder: Path, label: str) -> Trained:
+def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> Trained:
     """Train a resolved config in ``folder``, going on from its last checkpoint where there is one.
 
     The weights with the best validation score are tested. A run that diverges comes back with
@@ -139,7 +139,8 @@ def train(config: Mapping[str, Any], folder: Path, label: str) -> Trained:
     module = SequenceModule(build_model(run, task.sizes), task, run.optimizer)
     speed = Speed()
     checkpoints = _checkpoints(folder, task)
-    callbacks = [GainMonitor(run.analysis.every_n_epochs), speed, EpochProgress(label)]
+    callbacks = [GainMonitor(run.analysis.every_n_epochs), speed]
+    callbacks += [EpochProgress(label)] if label else []
     trainer = _build_trainer(run, folder, [*callbacks, *checkpoints])
     last = folder / "checkpoints" / "last.ckpt"
     diverged_at, scores = None, {}

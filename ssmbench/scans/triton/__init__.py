@@ -18,17 +18,16 @@ from ssmbench.registry import scans
 from ssmbench.scans.base import ScanBackend, scan_through_states
 from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
 
-_HALVES = (torch.bfloat16, torch.float16)
-
 
 @scans.register("triton", summary="Triton kernels on the GPU; diagonal systems in single precision")
 class TritonScan(ScanBackend):
     """Diagonal systems in float32 or complex64, on the GPU; states are written, backward is exact.
 
-    Inputs in half precision are widened, and autocast is off inside: states are always float32 or
-    complex64, and so is y. Gradients cannot be differentiated again. Agrees with a sequential scan
-    also for |a| > 1, while |a|^64 is a float32 (|a| < 4) or the signal is at most 64 steps long;
-    beyond that it can give NaN where the sequential scan would give zero or infinity.
+    Autocast is off inside, and u in half precision is widened by the system's own dtype: states are
+    always float32 or complex64, and so is y. Gradients cannot be differentiated again.
+
+    For |a| > 1 it agrees with a sequential scan while |a|^64 is a float32 (|a| < 4), or the signal
+    is at most 64 steps long; beyond that it can give NaN where the sequential scan is finite.
     """
 
     def unable(self, system: DiscreteSystem, device: torch.device) -> str | None:
@@ -58,9 +57,8 @@ class TritonScan(ScanBackend):
             raise UsageError(f"scan 'triton' cannot run this: {reason}")
         from ssmbench.scans.triton.linear_scan import linear_scan
 
-        wide = u.float() if u.dtype in _HALVES else u
         with torch.autocast(u.device.type, enabled=False):
-            return scan_through_states(system, wide, x0, linear_scan)
+            return scan_through_states(system, u, x0, linear_scan)
 
 
 def _unusable(device: torch.device) -> str | None:

@@ -1,0 +1,324 @@
+"""The command line: verbs; what is heavy is imported inside the functions.
+
+Exit codes: 0 done, 1 something failed, 2 bad usage (one clear line on stderr). With ``--json`` there
+is nothing but JSON on stdout; progress and notices go to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from ssmbench.errors import SsmbenchError, UsageError
+
+app = typer.Typer(
+    help="Benchmark state-space models: accuracy, stability and L2 gain, side by side.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugins", help="A plugin file or a folder of them; may be repeated."),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value, for example model.d_model=64.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where results are written.")]
+
+
+def main() -> NoReturn:
+    """Entry point: errors of the user's making become one line and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        _fail(str(error), 2)
+    except SsmbenchError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; what is complete is kept", 1)
+    except Exception as error:
+        # typer's own usage errors carry their exit code and print themselves
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            sys.exit(error.exit_code)
+        if type(error).__name__ == "Abort":
+            sys.exit(1)
+        raise
+    sys.exit(code or 0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print("error: " + " ".join(message.split("\n")), file=sys.stderr)
+    sys.exit(code)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="Only this kind, for example tasks.")] = None,
+    as_json: AsJson = False,
+    plugins: Plugins = None,
+) -> None:
+    """List what is registered: parametrizations, discretizers, tasks, scans, nonlinearities."""
+    from ssmbench import registry
+
+    registry.add_plugin_paths(plugins or [])
+    kinds = [registry.kind_named(kind)] if kind else list(registry.KINDS.values())
+    entries = [entry for k in kinds for entry in k.entries()]
+    failures = registry.plugin_failures()
+    if as_json:
+        listed = [
+            {"kind": e.kind, "name": e.name, "summary": e.summary, "origin": e.origin}
+            for e in entries
+        ]
+        broken = [{"plugin": f.plugin, "reason": f.reason} for f in failures]
+        _print_json({"entries": listed, "failed_plugins": broken})
+        return
+    _table(("kind", "name", "summary"), [(e.kind, e.name, e.summary) for e in entries])
+    for failure in failures:
+        print(f"plugin failed: {failure.plugin}: {failure.reason}", file=sys.stderr)
+
+
+@app.command()
+def show(
+    kind: Annotated[str, typer.Argument(help="parametrization, discretizer, task, ...")],
+    name: Annotated[str, typer.Argument(help="Its name, as in `ssmbench list`.")],
+    as_json: AsJson = False,
+    plugins: Plugins = None,
+) -> None:
+    """Show one entry: what it is, its options with their defaults, its facts and its source."""
+    from ssmbench import registry
+
+    registry.add_plugin_paths(plugins or [])
+    about = registry.describe(registry.kind_named(kind).get(name))
+    if as_json:
+        _print_json(about)
+        return
+    rows = [(key, _plain(value)) for key, value in about.items() if not isinstance(value, dict)]
+    rows += [(f"option {key}", _plain(value)) for key, value in about["options"].items()]
+    rows += [(f"fact {key}", _plain(value)) for key, value in about["facts"].items()]
+    _table(("", name), rows)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="A run config (YAML).")],
+    overrides: Overrides = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    plugins: Plugins = None,
+) -> None:
+    """Train one model, measure its gains and write its folder."""
+    from ssmbench import registry
+    from ssmbench.config import fingerprint, load_run
+
+    registry.add_plugin_paths(plugins or [])
+    resolved = load_run(config, overrides or [])
+    from ssmbench.suite.execute import execute
+    from ssmbench.suite.store import RunFolder
+    from ssmbench.training.trainer import check, is_main_process
+
+    check(resolved)
+    root = output or Path("outputs/runs")
+    state = execute(resolved, root, config.stem)
+    if not is_main_process():
+        return
+    folder = RunFolder(root / fingerprint(resolved))
+    _print_run(folder, state, as_json)
+    if state == "failed":
+        raise typer.Exit(1)
+
+
+@app.command()
+def suite(
+    config: Annotated[Path, typer.Argument(help="A suite config (YAML).")],
+    overrides: Overrides = None,
+    output: Output = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs side by side; default: one a core.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the grid and stop.")] = False,
+    as_json: AsJson = False,
+    plugins: Plugins = None,
+) -> None:
+    """Run a grid of variants, tasks and seeds, as far as it is missing, and report on it."""
+    from ssmbench import registry
+    from ssmbench.config import fingerprint
+    from ssmbench.errors import require
+    from ssmbench.suite.grid import load_suite
+
+    registry.add_plugin_paths(plugins or [])
+    require(jobs is None or jobs >= 1, f"--jobs must be at least 1, got {jobs}")
+    grid = load_suite(config, overrides or [])
+    root = output or Path("outputs") / grid.name
+    marks = [fingerprint(cell.config) for cell in grid.cells]
+    if dry_run:
+        _print_grid(grid, marks, root, as_json)
+        return
+    from ssmbench.suite.session import run_suite
+
+    failed = run_suite(grid, marks, root, jobs)
+    _print_report(root, as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A suite's folder.")], as_json: AsJson = False
+) -> None:
+    """Write the tables and plots of a suite again and print them."""
+    _print_report(folder, as_json)
+
+
+@app.command()
+def gain(
+    path: Annotated[Path, typer.Argument(help="An .npz with A, B, C, D, or a run's folder.")],
+    horizon: Annotated[
+        int | None, typer.Option(help="Also the gain over this many steps (discrete time).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stability and L2 gain of your own matrices, or of a run.
+
+    An .npz file holds A, B, C, D and, optionally, dt: without dt, or with 0, the system is
+    continuous, x' = A x + B u; otherwise discrete, x[k+1] = A x[k] + B u[k].
+    """
+    from ssmbench.errors import require
+
+    require(horizon is None or horizon >= 1, f"--horizon must be at least 1, got {horizon}")
+    if path.is_dir():
+        require(horizon is None, "--horizon: is for .npz files")
+        figures = _gains_of_run(path)
+    else:
+        from ssmbench.analysis.gain import analyse, load_system
+
+        figures = analyse(load_system(path), horizon).to_dict()
+    if as_json:
+        _print_json(figures)
+    else:
+        _table(("figure", "value"), [(key, _plain(value)) for key, value in figures.items()])
+
+
+@app.command()
+def doctor(as_json: AsJson = False, plugins: Plugins = None) -> None:
+    """Check this installation: packages, devices, scans, plugins, data."""
+    from ssmbench import doctor as examination
+    from ssmbench import registry
+
+    registry.add_plugin_paths(plugins or [])
+    checks = examination.examine()
+    if as_json:
+        _print_json({"ok": all(c.ok for c in checks), "checks": [vars(c) for c in checks]})
+    else:
+        _table(
+            ("check", "ok", "found"), [(c.name, "yes" if c.ok else "NO", c.found) for c in checks]
+        )
+    if not all(c.ok for c in checks):
+        raise typer.Exit(1)
+
+
+# --- printing -----------------------------------------------------------------------------------
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, default=str))
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]], title: str | None = None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(*header, title=title, title_justify="left", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(str(cell).replace("[", r"\[") for cell in row))
+    # Off a terminal a table is for grep and files: never wrap its lines.
+    wide = None if console.is_terminal else max(200, console.measure(table).maximum)
+    console.print(table, width=wide, soft_wrap=not console.is_terminal)
+
+
+def _print_run(folder: Any, state: str, as_json: bool) -> None:
+    result = folder.result or {"status": state, **folder.status}
+    if as_json:
+        _print_json({"folder": str(folder.path), **result})
+        return
+    rows = [("folder", folder.path), ("status", state)]
+    if folder.result:
+        gains = result["gain"]
+        task = result["task"]
+        rows += [(f"{split} {task['score']}", _plain(v)) for split, v in result["scores"].items()]
+        keys = ("declared", "verified", "attacked", "spectral_radius")
+        rows += [(f"gain {key}" if key != keys[3] else key, _plain(gains[key])) for key in keys]
+        rows += [("network bound", _plain(gains["network"]["bound"]))]
+        rows += [("network attacked", _plain(gains["network"]["attacked"]))]
+    else:
+        rows.append(("reason", result.get("reason", "")))
+    _table(("", ""), rows)
+
+
+def _print_grid(grid: Any, marks: list[str], root: Path, as_json: bool) -> None:
+    from ssmbench.suite.report import RUNS
+    from ssmbench.suite.store import RunFolder
+
+    states = [RunFolder(root / RUNS / mark).state for mark in marks]
+    if as_json:
+        cells = [
+            {"label": c.label, "fingerprint": m, "state": s, "config": c.config}
+            for c, m, s in zip(grid.cells, marks, states, strict=True)
+        ]
+        _print_json({"name": grid.name, "runs": cells})
+        return
+    rows = [(c.label, m, s) for c, m, s in zip(grid.cells, marks, states, strict=True)]
+    _table(("run", "fingerprint", "state"), rows)
+    print(f"{len(rows)} runs, {sum(s in ('finished', 'diverged') for s in states)} complete")
+
+
+def _print_report(folder: Path, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from ssmbench.suite import report as reports
+    from ssmbench.suite.statistics import rows as rows_of
+
+    files = reports.write_report(folder)
+    table = rows_of(reports.collect(folder))
+    board = folder / "tensorboard"
+    if as_json:
+        paths: Mapping[str, str] = {kind: str(path) for kind, path in files.items()}
+        _print_json({"rows": [asdict(r) for r in table], "files": paths, "tensorboard": str(board)})
+        return
+    for task in dict.fromkeys(row.task for row in table):
+        mine = [row for row in table if row.task == task]
+        header = tuple(reports.COLUMNS)
+        _table(
+            header, [tuple(c(row) for c in reports.COLUMNS.values()) for row in mine], title=task
+        )
+        print()
+    for row in table:
+        for violation in row.violations:
+            print(f"broken promise: {row.task}, {row.variant}, {row.discretizer}: {violation}")
+    print(f"report:      {files['markdown']}")
+    print(f"tensorboard: tensorboard --logdir {board}")
+
+
+def _gains_of_run(path: Path) -> dict[str, Any]:
+    from ssmbench.suite.store import RunFolder
+
+    result = RunFolder(path).result
+    if result is None:
+        raise UsageError(f"{path}: not the folder of a complete run (it has no result.json)")
+    gains = result["gain"]
+    network = {f"network_{key}": value for key, value in gains["network"].items()}
+    return {k: v for k, v in gains.items() if k not in ("layers", "network")} | network

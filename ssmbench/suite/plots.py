@@ -1,0 +1,141 @@
+"""The two plots of a report, as PNG files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from ssmbench.suite.statistics import Row, RunRecord
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+_MARKERS = "osD^vPX*<>"
+_UNSTABLE_BAND = 0.12  # share of the axis, at the right, for infinite gains
+
+
+def score_against_gain(table: Iterable[Row], path: Path) -> Path:
+    """One panel a task: score against verified layer gain; unstable variants in a band."""
+    table = list(table)
+    tasks = list(dict.fromkeys(row.task for row in table))
+    variants = list(dict.fromkeys(row.variant for row in table))
+    discretizers = list(dict.fromkeys(row.discretizer for row in table))
+    figure, axes = plt.subplots(
+        1, len(tasks), figsize=(5.2 * len(tasks) + 2.2, 4.4), squeeze=False, layout="constrained"
+    )
+    styles = {d: _MARKERS[i % len(_MARKERS)] for i, d in enumerate(discretizers)}
+    colours = {v: f"C{i % 10}" for i, v in enumerate(variants)}
+    for axis, task in zip(axes[0], tasks, strict=True):
+        _draw_task(axis, [row for row in table if row.task == task], styles, colours)
+    handles = [Line2D([], [], color=c, marker="s", ls="", label=v) for v, c in colours.items()]
+    handles += [
+        Line2D([], [], color="black", marker=m, ls="", mfc="none", label=d)
+        for d, m in styles.items()
+    ]
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return path
+
+
+def _draw_task(
+    axis: Axes, table: list[Row], styles: dict[str, str], colours: dict[str, str]
+) -> None:
+    axis.set_xscale("log")
+    axis.set(title=table[0].task, xlabel="verified gain of the SSM layers (H-infinity norm)")
+    unit = f" [{table[0].unit}]" if table[0].unit else ""
+    axis.set_ylabel(f"test {table[0].score}{unit}")
+    axis.grid(alpha=0.3)
+    drawn = [row for row in table if row.score_mean is not None and row.verified is not None]
+    finite = [row.verified for row in drawn if math.isfinite(row.verified)] or [1.0]
+    low, high = min(finite) / 1.5, max(finite) * 1.5
+    # room for the band: a share of the axis in log scale
+    edge = high * (high / low) ** (_UNSTABLE_BAND / (1 - _UNSTABLE_BAND))
+    axis.set_xlim(low, edge)
+    if any(math.isinf(row.verified) for row in drawn):
+        axis.axvspan(high, edge, color="red", alpha=0.08)
+        middle = math.sqrt(high * edge)
+        axis.text(
+            middle,
+            0.5,
+            "unstable: infinite gain",
+            rotation=90,
+            va="center",
+            ha="center",
+            transform=axis.get_xaxis_transform(),
+            color="darkred",
+            fontsize=8,
+        )
+    for row in drawn:
+        x = row.verified if math.isfinite(row.verified) else math.sqrt(high * edge)
+        axis.errorbar(
+            x,
+            row.score_mean,
+            yerr=row.score_spread or 0,
+            marker=styles[row.discretizer],
+            color=colours[row.variant],
+            mfc=colours[row.variant] + "",
+            capsize=2,
+            ms=7,
+            alpha=0.85,
+        )
+    missing = [f"{r.variant} {r.discretizer}: {r.outcome}" for r in table if r.score_mean is None]
+    if missing:
+        axis.text(
+            0.02,
+            0.02,
+            "no score: " + "\n".join(missing),
+            transform=axis.transAxes,
+            fontsize=7,
+            color="darkred",
+            va="bottom",
+        )
+
+
+def poles(records: list[RunRecord], runs: Path, task: str, path: Path) -> Path:
+    """One panel a variant: the poles of all layers of its first complete run, in the unit disc."""
+    chosen: dict[str, RunRecord] = {}
+    for record in records:
+        has_poles = (runs / record.fingerprint / "poles.npz").exists()
+        if record.task == task and record.result and has_poles:
+            chosen.setdefault(f"{record.variant}\n{record.discretizer}", record)
+    columns = min(5, max(1, len(chosen)))
+    lines = max(1, math.ceil(len(chosen) / columns))
+    figure, axes = plt.subplots(
+        lines,
+        columns,
+        figsize=(2.6 * columns, 2.9 * lines + 0.4),
+        squeeze=False,
+        layout="constrained",
+    )
+    figure.suptitle(f"Poles after training: {task}")
+    for axis in axes.flat[len(chosen) :]:
+        axis.set_axis_off()
+    for axis, (title, record) in zip(axes.flat, chosen.items(), strict=False):
+        with np.load(runs / record.fingerprint / "poles.npz") as saved:
+            points = np.concatenate([saved[name] for name in saved.files])
+        _draw_poles(axis, title, points)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return path
+
+
+def _draw_poles(axis: Axes, title: str, points: np.ndarray) -> None:
+    angle = np.linspace(0, 2 * np.pi, 256)
+    axis.plot(np.cos(angle), np.sin(angle), color="black", lw=0.8)
+    outside = ~(np.abs(points) < 1)
+    axis.scatter(points[~outside].real, points[~outside].imag, s=3, alpha=0.4, lw=0, color="C0")
+    shown = points[outside & np.isfinite(points)]
+    axis.scatter(shown.real, shown.imag, s=5, alpha=0.7, lw=0, color="red")
+    reach = max(1.15, min(3.0, 1.1 * np.abs(shown).max(initial=0)))
+    axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    axis.set_title(title, fontsize=8)
+    axis.tick_params(labelsize=6)
+    note = f"{int(outside.sum())} outside" if outside.any() else "all inside"
+    axis.set_xlabel(f"largest modulus {np.abs(points).max():.5f}, {note}", fontsize=6)

@@ -1,0 +1,206 @@
+"""The report of a suite: one table a task, as Markdown, CSV and JSON, and two plots."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from ssmbench.errors import UsageError
+from ssmbench.suite.grid import Suite
+from ssmbench.suite.statistics import Row, RunRecord, rows
+from ssmbench.suite.store import RunFolder, read_json, write_atomically
+
+SUITE_FILE = "suite.json"
+RUNS = "runs"
+
+LEGEND = """\
+Gains are L2 gains. *Layer* gains are from the input to the output of one SSM layer, the largest over
+the layers and seeds: **declared** is what the parametrization promises (none: it promises nothing),
+**verified** is the H-infinity norm of the matrices as trained, in double precision, **attacked** is
+the largest that an adversary reached through the layer as it runs, on sequences of the task's
+length. declared >= verified >= attacked must hold. *Network* gains are incremental, from the input
+sequence to the prediction: an upper **bound** composed from the verified layers, and **attacked**.
+`inf` means unstable. Scores are on the test split, mean and standard deviation over finished seeds.
+"""
+
+
+def write_suite(root: Path, suite: Suite, fingerprints: Iterable[str]) -> None:
+    """Record which runs, under which labels, make up the suite in ``root``."""
+    cells = [
+        {
+            "task": cell.task,
+            "variant": cell.variant,
+            "discretizer": cell.discretizer,
+            "seed": cell.seed,
+            "label": cell.label,
+            "fingerprint": mark,
+        }
+        for cell, mark in zip(suite.cells, fingerprints, strict=True)
+    ]
+    write_atomically(root / SUITE_FILE, json.dumps({"name": suite.name, "cells": cells}, indent=1))
+
+
+def link_tensorboard(root: Path) -> Path:
+    """A folder of readable names for TensorBoard: ``task/variant-discretizer-seed`` to each run."""
+    board = root / "tensorboard"
+    for cell in _suite(root)["cells"]:
+        link = board / cell["label"]
+        target = root / RUNS / cell["fingerprint"] / "tensorboard"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if link.is_symlink():
+            link.unlink()
+        if target.exists():
+            link.symlink_to(Path("..", "..", RUNS, cell["fingerprint"], "tensorboard"))
+    return board
+
+
+def collect(root: Path) -> list[RunRecord]:
+    """The runs of the suite in ``root``, complete or not, in the suite's order.
+
+    Raises:
+        UsageError: no suite was run there.
+    """
+    return [_record(root, cell) for cell in _suite(root)["cells"]]
+
+
+def _suite(root: Path) -> dict[str, Any]:
+    suite = read_json(root / SUITE_FILE)
+    if suite is None:
+        raise UsageError(f"{root}: no suite was run there (it has no readable {SUITE_FILE})")
+    return suite
+
+
+def _record(root: Path, cell: Mapping[str, Any]) -> RunRecord:
+    folder = RunFolder(root / RUNS / cell["fingerprint"])
+    return RunRecord(
+        task=cell["task"],
+        variant=cell["variant"],
+        discretizer=cell["discretizer"],
+        seed=cell["seed"],
+        fingerprint=cell["fingerprint"],
+        state=folder.state,
+        result=folder.result if folder.is_done else None,
+    )
+
+
+def write_report(root: Path) -> dict[str, Path]:
+    """Write ``report/`` in a suite's folder; the files by kind.
+
+    Raises:
+        UsageError: no suite was run there, or none of its runs is complete.
+    """
+    from ssmbench.suite import plots  # matplotlib takes its time
+
+    records = collect(root)
+    if not any(record.result for record in records):
+        raise UsageError(f"{root}: no run of the suite is complete yet")
+    table = rows(records)
+    out = root / "report"
+    out.mkdir(exist_ok=True)
+    files = {"gain_plot": plots.score_against_gain(table, out / "score_vs_gain.png")}
+    for task in dict.fromkeys(row.task for row in table):
+        files[f"poles_{task}"] = plots.poles(records, root / RUNS, task, out / f"poles_{task}.png")
+    files["csv"], files["json"] = out / "report.csv", out / "report.json"
+    files["markdown"] = out / "report.md"
+    write_atomically(files["csv"], to_csv(table))
+    write_atomically(files["json"], json.dumps([asdict(row) for row in table], indent=1))
+    images = [file.name for file in files.values() if file.suffix == ".png"]
+    write_atomically(files["markdown"], to_markdown(_suite(root)["name"], records, images))
+    return files
+
+
+def to_csv(table: Iterable[Row]) -> str:
+    """All figures, unrounded; ``none`` where there is no such figure."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    names = [field.name for field in fields(Row)]
+    writer.writerow(names)
+    for row in table:
+        values = (getattr(row, name) for name in names)
+        writer.writerow(["none" if v is None else _flat(v) for v in values])
+    return out.getvalue()
+
+
+def _flat(value: Any) -> Any:
+    return "; ".join(value) if isinstance(value, tuple) else value
+
+
+def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ()) -> str:
+    """The report as a page."""
+    table = rows(records)
+    parts = [f"# {name}\n", LEGEND]
+    for task in dict.fromkeys(row.task for row in table):
+        mine = [row for row in table if row.task == task]
+        parts.append(f"## {task}\n\n{_source(records, task)}\n")
+        parts.append(markdown_table(mine))
+    found = [f"- {r.task}, {r.variant}, {r.discretizer}: {v}" for r in table for v in r.violations]
+    if found:
+        parts.append("## Broken promises\n\n" + "\n".join(found) + "\n")
+    parts += [f"![{image}]({image})\n" for image in images]
+    return "\n".join(parts)
+
+
+def _source(records: list[RunRecord], task: str) -> str:
+    results = [r.result for r in records if r.task == task and r.result]
+    if not results:
+        return "No run is complete."
+    about, where = results[0]["task"], results[0]["environment"]
+    better = "higher" if about["higher_is_better"] else "lower"
+    unit = f" [{about['unit']}]" if about["unit"] else ""
+    return (
+        f"Score: {about['score']}{unit}, {better} is better. Data: {about['source']}. "
+        f"Speed: optimizer steps per second on {where['device']}, {where['threads']} thread(s) a run."
+    )
+
+
+#: Column titles and how each is read off a row; nothing is ever blank.
+COLUMNS = {
+    "variant": lambda r: r.variant,
+    "discretizer": lambda r: r.discretizer,
+    "score": lambda r: score_text(r),
+    "declared": lambda r: number(r.declared),
+    "verified": lambda r: number(r.verified),
+    "attacked": lambda r: number(r.attacked),
+    "radius": lambda r: radius_text(r.spectral_radius),
+    "network bound": lambda r: number(r.network_bound),
+    "network attacked": lambda r: number(r.network_attacked),
+    "parameters": lambda r: "none" if r.parameters is None else f"{r.parameters}",
+    "steps/s": lambda r: number(r.steps_per_second),
+}
+
+
+def markdown_table(table: Iterable[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * 3 + " ---: |" * (len(COLUMNS) - 3)]
+    for row in table:
+        lines.append("| " + " | ".join(cell(row) for cell in COLUMNS.values()) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def score_text(row: Row) -> str:
+    """``0.9654 ± 0.0042``, with what became of the runs that did not finish."""
+    if row.score_mean is None:
+        return row.outcome
+    spread = "" if row.score_spread is None else f" ± {row.score_spread:.4f}"
+    note = "" if row.outcome == "finished" else f" ({row.outcome})"
+    return f"{row.score_mean:.4f}{spread}{note}"
+
+
+def number(value: float | None) -> str:
+    """Four significant digits; ``inf`` and ``none`` in words."""
+    if value is None:
+        return "none"
+    return "inf" if math.isinf(value) else f"{value:.4g}"
+
+
+def radius_text(radius: float | None) -> str:
+    """Enough digits to see on which side of 1 a radius lies."""
+    if radius is None:
+        return "none"
+    return "inf" if math.isinf(radius) else f"{radius:.6f}"

@@ -1,0 +1,76 @@
+"""One sitting with a suite: check it, run what is missing, say how it goes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ssmbench.suite.grid import Cell, Suite
+from ssmbench.suite.launch import default_jobs, launch, missing
+from ssmbench.suite.report import RUNS, link_tensorboard, write_suite
+from ssmbench.suite.store import RunFolder
+from ssmbench.training.trainer import check
+
+
+def run_suite(suite: Suite, fingerprints: list[str], root: Path, jobs: int | None) -> int:
+    """Run the missing cells of a suite into ``root``; the number of runs that failed.
+
+    Raises:
+        UsageError: a cell could not run; found before the first one starts.
+    """
+    for cell in suite.cells:
+        check(cell.config)
+    todo = missing(suite.cells, root / RUNS)
+    write_suite(root, suite, fingerprints)
+    reporter = _Reporter(len(todo), root)
+    with reporter:
+        launch(todo, root / RUNS, jobs or default_jobs(), reporter)
+    link_tensorboard(root)
+    return reporter.failed
+
+
+class _Reporter:
+    """Says what became of each run: a bar on a terminal, plain lines elsewhere; on stderr."""
+
+    def __init__(self, total: int, root: Path):
+        self.failed = 0
+        self._total, self._root = total, root
+        self._done, self._start = 0, time.monotonic()
+        columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        console = Console(stderr=True)
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._bar = self._progress.add_task("runs", total=total)
+
+    def __enter__(self) -> None:
+        self._progress.start()
+        if self._total == 0:
+            print("nothing to run: every run is complete", file=sys.stderr)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, cell: Cell, state: str) -> None:
+        self._done += 1
+        self.failed += state == "failed"
+        elapsed = time.monotonic() - self._start
+        line = f"[{self._done}/{self._total}] {elapsed:5.0f} s  {cell.label}: {self._outcome(cell, state)}"
+        if self._progress.disable:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._progress.console.print(line, markup=False, highlight=False)
+            self._progress.update(self._bar, completed=self._done)
+
+    def _outcome(self, cell: Cell, state: str) -> str:
+        folder = RunFolder.create(self._root / RUNS, cell.config)
+        if state == "diverged":
+            return f"diverged at step {folder.result['diverged_at']}"
+        if state == "failed":
+            return f"failed: {folder.status.get('reason', 'unknown')}"
+        if state == "finished":
+            result = folder.result
+            return f"{result['task']['score']} {result['scores']['test']:.4f}{result['task']['unit'] and ' ' + result['task']['unit']}"
+        return state
