@@ -1,7 +1,7 @@
 """The command line: verbs; what is heavy is imported inside the functions.
 
-Exit codes: 0 done, 1 something failed, 2 bad usage (one clear line on stderr). With ``--json`` there
-is nothing but JSON on stdout; progress and notices go to stderr.
+Exit codes: 0 done, 1 something failed, 2 bad usage (one clear line on stderr). With ``--json``
+there is nothing but JSON on stdout; progress and notices go to stderr.
 """
 
 from __future__ import annotations
@@ -241,13 +241,17 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]], title: str | No
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
     table = Table(*header, title=title, title_justify="left", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(str(cell).replace("[", r"\[") for cell in row))
-    # Off a terminal a table is for grep and files: never wrap its lines.
-    wide = None if console.is_terminal else max(200, console.measure(table).maximum)
-    console.print(table, width=wide, soft_wrap=not console.is_terminal)
+    console = Console()
+    # A cell cut short says nothing: let the terminal wrap lines that are too long for it.
+    console.width = max(console.width, _natural_width(console, table))
+    console.print(table)
+
+
+def _natural_width(console: Any, table: Any) -> int:
+    return console.measure(table, options=console.options.update(max_width=10_000)).maximum
 
 
 def _print_run(folder: Any, state: str, as_json: bool) -> None:

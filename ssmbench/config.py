@@ -88,7 +88,7 @@ COMPONENTS = {
 }
 
 #: Labels and places: what does not change a run's result is not part of its name.
-NOT_FINGERPRINTED = ("variant",)
+NOT_FINGERPRINTED = ("variant", "task.data_dir")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -209,14 +209,18 @@ def load_run(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 def fingerprint(resolved: Mapping[str, Any]) -> str:
     """12 hex digits that name a resolved config."""
-    content = {k: v for k, v in resolved.items() if k not in NOT_FINGERPRINTED}
-    text = json.dumps({"schema": SCHEMA_VERSION, **content}, sort_keys=True)
+    leaves = {path: v for path, v in _leaves(resolved) if path not in NOT_FINGERPRINTED}
+    text = json.dumps({"schema": SCHEMA_VERSION, **leaves}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _validated(schema: type, config: Mapping[str, Any], source: str) -> dict[str, Any]:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), dict(config))
+        if hasattr(schema, "settle"):  # what depends on the machine becomes part of the name
+            settled = OmegaConf.to_object(merged)
+            settled.settle()
+            merged = OmegaConf.structured(settled)
         return OmegaConf.to_container(merged, enum_to_str=True, resolve=True)
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         key = getattr(error, "full_key", None)

@@ -74,7 +74,7 @@ def analyse(system: LinearSystem, horizon: int | None = None) -> GainReport:
 def _stability(system: LinearSystem) -> dict[str, Any]:
     discrete = isinstance(system, DiscreteSystem)
     extents = system.spectral_radius() if discrete else system.spectral_abscissa()
-    extent = float(torch.nan_to_num(extents, nan=math.inf).max())
+    extent = float(torch.where(extents.isnan(), math.inf, extents).max())
     margin = 1 - extent if discrete else -extent
     return {
         "time": "discrete" if discrete else "continuous",
@@ -145,9 +145,7 @@ def _member(path: str, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
 def _check_keys(path: str, found: list[str]) -> None:
     for key in found:
         if key not in KEYS:
-            raise UsageError(
-                f"{path}: unknown key {key!r}; {suggest(key, KEYS)}; allowed: A, B, C, D, dt"
-            )
+            raise UsageError(f"{path}: unknown key {key!r}; {suggest(key, KEYS)}")
     missing = [key for key in MATRICES if key not in found]
     if missing:
         raise UsageError(

@@ -80,7 +80,7 @@ def _largest_markov_parameter(system: DiscreteDense, count: int) -> Tensor:
     """Largest sigma_max h_t over t < count: a lower bound of the gain, (H,)."""
     best, state = torch.linalg.matrix_norm(system.D, ord=2), system.B
     for _ in range(count - 1):
-        markov = torch.nan_to_num(system.C.to(state) @ state, nan=math.inf)
+        markov = system.C.to(state) @ state
         finite = markov.isfinite().all(-1).all(-1)
         norm = torch.linalg.matrix_norm(torch.where(finite[:, None, None], markov, 0.0), ord=2)
         best = torch.maximum(best, torch.where(finite, norm, math.inf))

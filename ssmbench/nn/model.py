@@ -85,7 +85,7 @@ class SequenceModel(nn.Module):
         """The SSM layers, first to last."""
         return [block.layer for block in self.blocks]
 
-    def forward(self, u: Float[Tensor, "B L inputs"]) -> Float[Tensor, B *out]:
+    def forward(self, u: Float[Tensor, "B L inputs"]) -> Float[Tensor, B * out]:
         x = self.encoder(u)
         for block in self.blocks:
             x = block(x)

@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 _MARKERS = "osD^vPX*<>"
 _UNSTABLE_BAND = 0.12  # share of the axis, at the right, for infinite gains
@@ -58,6 +59,9 @@ def _draw_task(
     # room for the band: a share of the axis in log scale
     edge = high * (high / low) ** (_UNSTABLE_BAND / (1 - _UNSTABLE_BAND))
     axis.set_xlim(low, edge)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
     if any(math.isinf(row.verified) for row in drawn):
         axis.axvspan(high, edge, color="red", alpha=0.08)
         middle = math.sqrt(high * edge)
@@ -80,22 +84,14 @@ def _draw_task(
             yerr=row.score_spread or 0,
             marker=styles[row.discretizer],
             color=colours[row.variant],
-            mfc=colours[row.variant] + "",
             capsize=2,
             ms=7,
             alpha=0.85,
         )
     missing = [f"{r.variant} {r.discretizer}: {r.outcome}" for r in table if r.score_mean is None]
     if missing:
-        axis.text(
-            0.02,
-            0.02,
-            "no score: " + "\n".join(missing),
-            transform=axis.transAxes,
-            fontsize=7,
-            color="darkred",
-            va="bottom",
-        )
+        label = axis.get_xlabel() + "\nno score: " + "; ".join(missing)
+        axis.set_xlabel(label, fontsize=8)
 
 
 def poles(records: list[RunRecord], runs: Path, task: str, path: Path) -> Path:

@@ -20,13 +20,14 @@ SUITE_FILE = "suite.json"
 RUNS = "runs"
 
 LEGEND = """\
-Gains are L2 gains. *Layer* gains are from the input to the output of one SSM layer, the largest over
-the layers and seeds: **declared** is what the parametrization promises (none: it promises nothing),
-**verified** is the H-infinity norm of the matrices as trained, in double precision, **attacked** is
-the largest that an adversary reached through the layer as it runs, on sequences of the task's
-length. declared >= verified >= attacked must hold. *Network* gains are incremental, from the input
-sequence to the prediction: an upper **bound** composed from the verified layers, and **attacked**.
-`inf` means unstable. Scores are on the test split, mean and standard deviation over finished seeds.
+Gains are L2 gains. *Layer* gains are from the input to the output of one SSM layer, the largest
+over the layers and seeds: **declared** is what the parametrization promises (none: it promises
+nothing), **verified** is the H-infinity norm of the matrices as trained, in double precision,
+**attacked** is the largest that an adversary reached through the layer as it runs, on sequences of
+the task's length. declared >= verified >= attacked must hold. *Network* gains are incremental, from
+the input sequence to the prediction: an upper **bound** composed from the verified layers, and
+**attacked**. `inf` means unstable. Scores are on the test split, mean and standard deviation over
+finished seeds.
 """
 
 
@@ -155,7 +156,8 @@ def _source(records: list[RunRecord], task: str) -> str:
     unit = f" [{about['unit']}]" if about["unit"] else ""
     return (
         f"Score: {about['score']}{unit}, {better} is better. Data: {about['source']}. "
-        f"Speed: optimizer steps per second on {where['device']}, {where['threads']} thread(s) a run."
+        f"Speed: optimizer steps per second on {where['device']}, "
+        f"{where['threads']} thread(s) a run."
     )
 
 

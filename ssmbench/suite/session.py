@@ -57,7 +57,8 @@ class _Reporter:
         self._done += 1
         self.failed += state == "failed"
         elapsed = time.monotonic() - self._start
-        line = f"[{self._done}/{self._total}] {elapsed:5.0f} s  {cell.label}: {self._outcome(cell, state)}"
+        count = f"[{self._done}/{self._total}] {elapsed:5.0f} s"
+        line = f"{count}  {cell.label}: {self._outcome(cell, state)}"
         if self._progress.disable:
             print(line, file=sys.stderr, flush=True)
         else:
@@ -71,6 +72,6 @@ class _Reporter:
         if state == "failed":
             return f"failed: {folder.status.get('reason', 'unknown')}"
         if state == "finished":
-            result = folder.result
-            return f"{result['task']['score']} {result['scores']['test']:.4f}{result['task']['unit'] and ' ' + result['task']['unit']}"
+            task, scores = folder.result["task"], folder.result["scores"]
+            return f"{task['score']} {scores['test']:.4f} {task['unit']}".rstrip()
         return state

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from torchmetrics import MeanSquaredError, MetricCollection
 from ssmbench.errors import UsageError
 from ssmbench.registry import tasks
 from ssmbench.tasks.base import Sequences, Splits, Task, TaskSizes
-from ssmbench.tasks.data import find_data, read_columns
+from ssmbench.tasks.data import DATA_VARIABLE, find_data, read_columns
 
 SAMPLES = 1024
 SAMPLE_TIME = 4.0
@@ -28,16 +29,25 @@ FILES = ("sysid/dataBenchmark.csv", "dataBenchmark.csv")
 COLUMNS = ("uEst", "yEst", "uVal", "yVal")
 
 
+class Records(Enum):
+    """Which records: ``auto`` takes the published ones where a data folder is given."""
+
+    auto = "auto"
+    published = "published"
+    simulation = "simulation"
+
+
 @dataclass
 class CascadedTanksConfig:
     """Where the records come from and how the estimation record is cut; lengths in samples.
 
-    ``data_dir``: folder with the published file (else SSMBENCH_DATA, else the simulation).
+    ``records``, ``data_dir``: folder with the published file (else SSMBENCH_DATA).
     ``window``, ``stride``: of the training sequences. ``washout``: steps at a training sequence's
     start that are not scored, since its initial state is unknown. ``validation``: the estimation
     record's last samples, held out. ``simulation_seed``: of the simulated records only.
     """
 
+    records: Records = Records.auto
     data_dir: str | None = None
     window: int = 256
     stride: int = 4
@@ -45,6 +55,21 @@ class CascadedTanksConfig:
     validation: int = 256
     # Both records overflow with this seed, the estimation record twice before its held-out end.
     simulation_seed: int = 2
+
+    def settle(self) -> None:
+        """Decide what ``auto`` means here, so that a run's name tells which data it saw.
+
+        Raises:
+            UsageError: published records are asked for, or a folder is given, without the file.
+        """
+        if self.records is Records.auto:
+            found = find_data(self.data_dir, *FILES)
+            self.records = Records.published if found else Records.simulation
+        elif self.records is Records.published and find_data(self.data_dir, *FILES) is None:
+            raise UsageError(
+                "cascaded_tanks: records=published needs the data folder: set data_dir or"
+                f" {DATA_VARIABLE} to one that holds {FILES[0]}"
+            )
 
 
 @tasks.register(
@@ -83,6 +108,8 @@ class CascadedTanks(Task):
         return "simulation" if self._file() is None else "published CSV"
 
     def _file(self) -> Path | None:
+        if self.config.records is Records.simulation:
+            return None
         return find_data(self.config.data_dir, *FILES)
 
     def load(self) -> Splits:

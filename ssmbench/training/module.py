@@ -36,17 +36,17 @@ class SequenceModule(pl.LightningModule):
     def forward(self, u: Float[Tensor, "B L inputs"]) -> Tensor:
         return self.model(u)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         u, target = batch
         loss = self.task.loss(self.model(u), target)
         self._stop_unless_finite(bool(torch.isfinite(loss)))
         self.log("train/loss", loss, on_step=True, on_epoch=False)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._evaluate(batch, self.val_metrics, "val")
 
-    def test_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._evaluate(batch, self.test_metrics, "test")
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], metrics: Any, split: str) -> None:

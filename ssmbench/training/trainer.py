@@ -202,5 +202,10 @@ def _quiet() -> None:
     """Lightning's tips and notices are not the user's business; its errors are."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for message in (".*does not have many workers.*", ".*Checkpoint directory.*exists.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*exists and is not empty.*",
+        ".*smaller than the logging interval.*",
+        ".*LeafSpec.*",  # Lightning 2.6 on torch 2.13
+    ):
         warnings.filterwarnings("ignore", message)

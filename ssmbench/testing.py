@@ -1,0 +1,342 @@
+"""The conformance kit: what every registered thing must keep, checked by measurement.
+
+A plugin author runs ``conform(entry)`` in a test; ssmbench's own tests run it over the whole
+registry. A check raises :class:`AssertionError` with what was promised and what was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ssmbench import registry
+from ssmbench.analysis.hinf import hinf_norm
+from ssmbench.discretizers.base import Discretizer
+from ssmbench.nn.nonlinearities import Nonlinearity
+from ssmbench.parametrizations.base import Parametrization
+from ssmbench.registry import Entry
+from ssmbench.scans.base import ScanBackend
+from ssmbench.systems import (
+    ContinuousDense,
+    ContinuousDiagonal,
+    ContinuousSystem,
+    DiscreteDense,
+    DiscreteDiagonal,
+    DiscreteSystem,
+    LinearSystem,
+)
+from ssmbench.training.measure import TOLERANCE
+
+#: Float32 scans against complex128: rounding of some hundred steps.
+_SCAN_TOLERANCE = 2e-5
+
+
+def conform(entry: Entry, seed: int = 0) -> None:
+    """Check an entry of any kind against its contract.
+
+    Raises:
+        AssertionError: a promise is broken.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _CHECKS[entry.kind](entry)
+
+
+# --- parametrizations ---------------------------------------------------------------------------
+
+
+def conform_parametrization(entry: Entry[Parametrization]) -> None:
+    """System type, channels, gradients, stability and declared gain over random parameters."""
+    for d_model in (1, 4):
+        module = entry.build(d_model=d_model)
+        _check_system(module, d_model)
+        _check_gradients(module)
+        assert _same(module(), module()), f"{entry.name}: two calls give different systems"
+    for scale in (0.1, 1.0, 10.0):
+        randomise(module, scale)
+        check_promises(module, f"{entry.name} with parameters of scale {scale}")
+
+
+def randomise(module: torch.nn.Module, scale: float) -> None:
+    """Draw every parameter from a normal distribution of the given scale."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(0, scale)
+
+
+def check_promises(module: Parametrization, name: str) -> None:
+    """Stability by construction and the declared gain, for the present parameters."""
+    with torch.no_grad():
+        system = module().detach().double()
+    if module.stable_by_construction:
+        assert system.is_stable(), f"{name}: declared stable by construction, but is not"
+    declared = module.declared_gain()
+    if declared is not None:
+        verified = hinf_norm(system).norm.max().item()
+        assert verified <= declared * (1 + TOLERANCE), (
+            f"{name}: declares a gain of {declared:g}, but its H-infinity norm is {verified:g}"
+        )
+
+
+def _check_system(module: Parametrization, d_model: int) -> None:
+    system, name = module(), type(module).__name__
+    domain = "continuous" if isinstance(system, ContinuousSystem) else "discrete"
+    assert domain == module.time_domain, f"{name}: declares {module.time_domain}, gives {domain}"
+    assert system.copies * system.inputs == d_model, f"{name}: inputs are not d_model={d_model}"
+    assert system.copies * system.outputs == d_model, f"{name}: outputs are not d_model={d_model}"
+    assert system.is_finite(), f"{name}: a system that is not finite right after construction"
+    assert domain == "continuous" or module.why_discrete, f"{name}: needs why_discrete"
+
+
+def _check_gradients(module: Parametrization) -> None:
+    energy = sum(tensor.abs().square().sum() for tensor in module().tensors().values())
+    energy.backward()
+    for name, parameter in module.named_parameters():
+        gradient = parameter.grad
+        assert gradient is not None, f"{name}: the system does not depend on this parameter"
+        assert torch.isfinite(gradient).all(), f"{name}: its gradient is not finite"
+
+
+def _same(a: LinearSystem, b: LinearSystem) -> bool:
+    pairs = zip(a.tensors().values(), b.tensors().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+# --- discretizers -------------------------------------------------------------------------------
+
+
+def conform_discretizer(entry: Entry[Discretizer]) -> None:
+    """Declared order, stability and gain preservation against measurement; A = 0; dense."""
+    method = entry.build()
+    facts = method.facts
+    order = measured_order(method)
+    assert order == facts.order, f"{entry.name}: declares order {facts.order}, measured {order}"
+    measured = measured_a_stability(method)
+    assert measured == facts.a_stable, f"{entry.name}: A-stability measured {measured}"
+    damped = abs(_r(method, -1e9)) < 1e-6
+    assert (damped and measured) == facts.l_stable, f"{entry.name}: L-stability measured {damped}"
+    interval = measured_real_interval(method)
+    assert math.isclose(interval, facts.real_interval, rel_tol=1e-6), (
+        f"{entry.name}: declares the real interval {facts.real_interval}, measured {interval}"
+    )
+    kept = gain_distortion(method) < 1e-8
+    assert kept == facts.preserves_gain, f"{entry.name}: gain preservation measured {kept}"
+    _check_zero_poles(method, entry.name)
+    _check_dense_agrees(method, entry.name)
+
+
+def measured_order(method: Discretizer) -> float:
+    """p of ``R(z) = e^z + O(z^(p+1))`` from a fitted slope; infinite where R is e^z."""
+    h = 2.0 ** -torch.arange(3, 8, dtype=torch.float64)
+    z = h * torch.exp(torch.tensor(2.0j, dtype=torch.complex128))
+    error = (method.stability_function(z) - torch.exp(z)).abs()
+    if error.max() < 1e-14:
+        return math.inf
+    slope = (error[:-1] / error[1:]).log2()
+    return float(torch.round(slope[-1]) - 1)
+
+
+def measured_a_stability(method: Discretizer) -> bool:
+    """Whether |R| <= 1 on the left half-plane and on the imaginary axis, by sampling."""
+    size = torch.logspace(-4, 4, 400, dtype=torch.float64)
+    angle = torch.linspace(math.pi / 2, math.pi, 41, dtype=torch.float64)
+    z = (size[:, None] * torch.exp(1j * angle)).flatten()
+    z = torch.complex(z.real.clamp_max(0), z.imag)
+    return bool(method.stability_function(z).abs().max() <= 1 + 1e-12)
+
+
+def measured_real_interval(method: Discretizer) -> float:
+    """Largest r with |R(-x)| <= 1 for x up to r, to 1e-9; infinite beyond 1e6."""
+    x = torch.logspace(-3, 6, 20_000, dtype=torch.float64)
+    outside = (method.stability_function(-x).abs() > 1 + 1e-12).nonzero()
+    if len(outside) == 0:
+        return math.inf
+    first = int(outside[0])
+    low, high = x[max(first - 1, 0)].item(), x[first].item()
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if abs(_r(method, -middle)) <= 1 else (low, middle)
+    return low
+
+
+def gain_distortion(method: Discretizer) -> float:
+    """Largest relative change of the H-infinity norm over resonators that stay stable."""
+    w = torch.tensor([0.1, 0.5, 1.0, 2.0], dtype=torch.float64)
+    lam = torch.complex(-0.02 * torch.ones_like(w), w)[:, None]
+    one = torch.ones(4, 1, 1, dtype=torch.complex128)
+    system = ContinuousDiagonal(
+        lam=lam,
+        B=one,
+        C=one * (1 - 0.5j),
+        D=0.3 * one.real,
+        dt=torch.ones(4, dtype=torch.float64),
+        conjugate=True,
+    )
+    discrete = hinf_norm(method(system)).norm
+    change = (discrete / hinf_norm(system).norm - 1).abs()
+    return change.max().item()
+
+
+def _r(method: Discretizer, z: float) -> complex:
+    return complex(method.stability_function(torch.tensor([z], dtype=torch.complex128)).item())
+
+
+def _check_zero_poles(method: Discretizer, name: str) -> None:
+    lam = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)
+    B, C = torch.ones(1, 2, 1, dtype=torch.float64), torch.ones(1, 1, 2, dtype=torch.float64)
+    D, dt = torch.zeros(1, 1, 1, dtype=torch.float64), torch.full((1,), 0.1, dtype=torch.float64)
+    system = method(ContinuousDiagonal(lam=lam, B=B, C=C, D=D, dt=dt))
+    total = sum(tensor.sum() for tensor in system.tensors().values())
+    (gradient,) = torch.autograd.grad(total, lam)
+    assert system.is_finite(), f"{name}: an integrator (lam = 0) gives numbers that are not finite"
+    assert torch.isfinite(gradient).all(), f"{name}: the gradient at lam = 0 is not finite"
+    assert torch.allclose(system.lam, torch.ones_like(lam)), f"{name}: an integrator's pole is 1"
+
+
+def _check_dense_agrees(method: Discretizer, name: str) -> None:
+    lam = torch.complex(-torch.rand(2, 3), torch.randn(2, 3)).to(torch.complex128)
+    system = ContinuousDiagonal(
+        lam=lam,
+        B=torch.randn(2, 3, 2, dtype=torch.complex128),
+        C=torch.randn(2, 2, 3, dtype=torch.complex128),
+        D=torch.randn(2, 2, 2, dtype=torch.float64),
+        dt=torch.tensor([0.1, 0.3], dtype=torch.float64),
+        conjugate=True,
+    )
+    omega = torch.linspace(0.1, 3, 7, dtype=torch.float64)
+    diagonal = method(system).frequency_response(omega)
+    dense = method(system.to_dense()).frequency_response(omega)
+    assert torch.allclose(diagonal, dense, rtol=1e-9), f"{name}: diagonal and dense disagree"
+
+
+# --- scans --------------------------------------------------------------------------------------
+
+
+def conform_scan(entry: Entry[ScanBackend]) -> None:
+    """Outputs, final state and every gradient against the reference, where the backend is able."""
+    backend = entry.build()
+    reference = registry.scans.get("reference").build()
+    for system in example_systems():
+        if backend.unable(system, torch.device("cpu")) is None:
+            for length in (1, 7, 130):
+                check_scan(backend, reference, system, length, entry.name)
+
+
+def example_systems() -> list[DiscreteSystem]:
+    """Float32 systems of every structure: diagonal (pairs, real, complex) and dense."""
+    shapes = [(3, 4, 1, 1), (1, 5, 3, 2)]
+    pairs = [_random_diagonal(*shape, complex_=True, conjugate=True) for shape in shapes]
+    real = [_random_diagonal(*shape, complex_=False, conjugate=False) for shape in shapes]
+    full = [_random_diagonal(*shape, complex_=True, conjugate=False) for shape in shapes]
+    return [*pairs, *real, *full, *(_random_dense(*shape) for shape in shapes)]
+
+
+def check_scan(
+    backend: ScanBackend, reference: ScanBackend, system: DiscreteSystem, length: int, name: str
+) -> None:
+    """Hold one backend to another on one system: y, x_final, and gradients of all inputs."""
+    u = torch.randn(2, length, system.copies, system.inputs)
+    x0 = torch.randn(2, system.copies, system.states, dtype=system.dynamics.dtype)
+    for start in (None, x0):
+        found = _run(backend, system, u, start)
+        expected = _run(reference, system, u, start)
+        for key, value in expected.items():
+            error = (found[key] - value).abs().max() / value.abs().max().clamp_min(1e-3)
+            assert error < _SCAN_TOLERANCE, (
+                f"{name}: {key} of {type(system).__name__}, L={length}: relative error {error:.1e}"
+            )
+
+
+def _run(
+    backend: ScanBackend, system: DiscreteSystem, u: Tensor, x0: Tensor | None
+) -> dict[str, Tensor]:
+    system = system.map(lambda t: t.detach().clone().requires_grad_())
+    leaves = {**system.tensors(), "u": u.detach().clone().requires_grad_()}
+    if x0 is not None:
+        leaves["x0"] = x0.detach().clone().requires_grad_()
+    y, final = backend(system, leaves["u"], leaves.get("x0"))
+    weights = torch.linspace(0.5, 1.5, y.numel(), dtype=torch.float64).reshape(y.shape)
+    total = (y * weights).abs().square().mean() + (final * (1 + 0.5j)).real.sum()
+    gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+    named = zip(leaves, gradients, strict=True)
+    given = {f"gradient of {k}": g.to(torch.complex128) for k, g in named if g is not None}
+    return {"y": y.to(torch.complex128), "x_final": final.to(torch.complex128), **given}
+
+
+def _random_diagonal(
+    H: int, N: int, m: int, p: int, *, complex_: bool, conjugate: bool
+) -> DiscreteDiagonal:
+    dtype = torch.complex64 if complex_ else torch.float32
+    modulus = torch.cat([torch.zeros(H, 1), 0.5 + 0.499 * torch.rand(H, N - 1)], -1)
+    direction = torch.randn(H, N, dtype=dtype)
+    return DiscreteDiagonal(
+        lam=modulus * direction / direction.abs(),
+        B=torch.randn(H, N, m, dtype=dtype),
+        C=torch.randn(H, p, N, dtype=dtype),
+        D=torch.randn(H, p, m),
+        conjugate=conjugate,
+    )
+
+
+def _random_dense(H: int, N: int, m: int, p: int) -> DiscreteDense:
+    A = torch.linalg.qr(torch.randn(H, N, N)).Q * (1 - torch.rand(H, 1, 1) / 4)
+    return DiscreteDense(
+        A=A, B=torch.randn(H, N, m), C=torch.randn(H, p, N), D=torch.randn(H, p, m)
+    )
+
+
+# --- nonlinearities and tasks -------------------------------------------------------------------
+
+
+def conform_nonlinearity(entry: Entry[Nonlinearity]) -> None:
+    """Shape, and the declared Lipschitz constant: held everywhere and reached within 0.1%."""
+    module = entry.build(d_model=4).double()
+    x = torch.randn(3, 5, 4, dtype=torch.float64)
+    assert module(x).shape == x.shape, f"{entry.name}: changes the signal's shape"
+    bound = module.bound()
+    if not bound.finite:
+        assert bound.reason, f"{entry.name}: no Lipschitz constant, and no reason why"
+        return
+    slope = _largest_slope(module)
+    assert slope <= bound.value * (1 + 1e-9), (
+        f"{entry.name}: declares {bound.value}, but a slope of {slope} was found"
+    )
+
+
+def _largest_slope(module: Callable[[Tensor], Tensor]) -> float:
+    grid = torch.linspace(-6, 6, 24_001, dtype=torch.float64)[:, None]
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(1, 4, generator=generator, dtype=torch.float64)
+    points = torch.cat([grid * torch.ones(1, 4), grid * direction]).requires_grad_()
+    steps = torch.eye(4, dtype=torch.float64)[0] * 1e-6
+    change = module((points + steps)[None]) - module((points - steps)[None])
+    return (change.norm(dim=-1) / 2e-6).max().item()
+
+
+def conform_task(entry: Entry) -> None:
+    """Sizes as declared before loading, finite data, a finite loss and a score."""
+    task = entry.build(batch_size=2, seed=0)
+    sizes = task.sizes
+    for split in ("train", "val", "test"):
+        u, target = next(iter(getattr(task, f"{split}_dataloader")()))
+        assert u.shape[-1] == sizes.inputs, f"{entry.name}: {split}: inputs differ from sizes"
+        assert torch.isfinite(u).all(), f"{entry.name}: {split}: inputs are not finite"
+        shape = (*u.shape[:2], sizes.outputs) if sizes.per_step else (len(u), sizes.outputs)
+        prediction = torch.zeros(shape)
+        loss = task.loss(prediction, target)
+        assert torch.isfinite(loss), f"{entry.name}: {split}: the loss is not finite"
+        metrics = task.metrics()
+        metrics.update(*task.to_metric(prediction, target))
+        assert task.score in metrics.compute(), f"{entry.name}: no metric called {task.score}"
+
+
+_CHECKS: dict[str, Callable[[Entry], None]] = {
+    "parametrization": conform_parametrization,
+    "discretizer": conform_discretizer,
+    "scan": conform_scan,
+    "nonlinearity": conform_nonlinearity,
+    "task": conform_task,
+}
