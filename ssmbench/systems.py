@@ -129,6 +129,10 @@ class LinearSystem(ABC):
     # --- analysis that every system answers ----------------------------------------------------
 
     @abstractmethod
+    def to_dense(self) -> LinearSystem:
+        """The same system with a dense A; real (2N states) for conjugate pairs."""
+
+    @abstractmethod
     def poles(self) -> Complex[Tensor, "H order"]:
         """Eigenvalues of every copy, conjugates included."""
 
@@ -145,7 +149,9 @@ class LinearSystem(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Diagonal(LinearSystem):
+class DiagonalSystem(LinearSystem):
+    """A diagonal: ``lam`` (H, N), and whether it stores one of each conjugate pair."""
+
     lam: Inexact[Tensor, "H N"]
     conjugate: bool = False
 
@@ -194,7 +200,9 @@ class _Diagonal(LinearSystem):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Dense(LinearSystem):
+class DenseSystem(LinearSystem):
+    """Any A (H, N, N)."""
+
     A: Inexact[Tensor, "H N N"]
 
     @property
@@ -221,6 +229,7 @@ class _Dense(LinearSystem):
         return self.C[:, None].to(dtype) @ torch.linalg.solve(resolvent, B) + self.D[:, None]
 
     def to_dense(self: S) -> S:
+        """The system itself."""
         return self
 
 
@@ -260,28 +269,26 @@ class DiscreteSystem(LinearSystem):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinuousDense(_Dense, ContinuousSystem):
+class ContinuousDense(DenseSystem, ContinuousSystem):
     """A (H, N, N), B (H, N, m), C (H, p, N), D (H, p, m), dt (H,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiscreteDense(_Dense, DiscreteSystem):
+class DiscreteDense(DenseSystem, DiscreteSystem):
     """A (H, N, N), B (H, N, m), C (H, p, N), D (H, p, m)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinuousDiagonal(_Diagonal, ContinuousSystem):
+class ContinuousDiagonal(DiagonalSystem, ContinuousSystem):
     """lam (H, N), B (H, N, m), C (H, p, N), D (H, p, m), dt (H,)."""
 
     def to_dense(self) -> ContinuousDense:
-        """The same system with a dense A; real (2N states) for conjugate pairs."""
         return ContinuousDense(dt=self.dt, **self._dense_matrices())
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiscreteDiagonal(_Diagonal, DiscreteSystem):
+class DiscreteDiagonal(DiagonalSystem, DiscreteSystem):
     """lam (H, N), B (H, N, m), C (H, p, N), D (H, p, m)."""
 
     def to_dense(self) -> DiscreteDense:
-        """The same system with a dense A; real (2N states) for conjugate pairs."""
         return DiscreteDense(**self._dense_matrices())

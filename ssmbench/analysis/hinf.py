@@ -34,8 +34,8 @@ from ssmbench.systems import (
     DiscreteDiagonal,
     DiscreteSystem,
     LinearSystem,
-    _Dense,
-    _Diagonal,
+    DenseSystem,
+    DiagonalSystem,
 )
 
 # Spacing of the grid in units of the distance to the nearest pole: a Lorentzian peak that falls
@@ -95,14 +95,14 @@ def hinf_norm(system: LinearSystem) -> Peak:
 
 def is_real(system: LinearSystem) -> bool:
     """Whether G(conj z) = conj G(z), so that non-negative frequencies suffice."""
-    if isinstance(system, _Diagonal) and system.conjugate:
+    if isinstance(system, DiagonalSystem) and system.conjugate:
         return not system.D.is_complex()
     return not any(tensor.is_complex() for tensor in system.tensors().values())
 
 
 def _balanced(system: LinearSystem) -> LinearSystem:
     """State coordinates scaled by powers of two, exactly, so that A, B and C are of like size."""
-    if not isinstance(system, _Dense):
+    if not isinstance(system, DenseSystem):
         return system
     matrices = (t.detach().cpu().numpy() for t in (system.A, system.B, system.C))
     scales = np.stack([balancing_scale(*copy) for copy in zip(*matrices, strict=True)])
@@ -133,7 +133,7 @@ def _silenced(system: LinearSystem, usable: Tensor) -> LinearSystem:
     """Zero systems in place of the copies that have no norm, so that no NaN enters a gradient."""
     rest = 0.0 if isinstance(system, DiscreteSystem) else -1.0
     fills = {name: torch.zeros((), dtype=t.dtype) for name, t in _matrices(system).items()}
-    if isinstance(system, _Diagonal):
+    if isinstance(system, DiagonalSystem):
         fills["lam"] = fills["lam"] + rest
     else:
         fills["A"] = rest * torch.eye(system.states, dtype=system.A.dtype)
@@ -180,7 +180,7 @@ def _point(system: LinearSystem, omega: Tensor) -> Tensor:
 
 def _peak_frequency(system: LinearSystem) -> Tensor:
     """Peak frequency (H,) of a stable, finite bank."""
-    if isinstance(system, _Diagonal) and min(system.inputs, system.outputs) == 1:
+    if isinstance(system, DiagonalSystem) and min(system.inputs, system.outputs) == 1:
         return _search_bank(system)
     copies = [peak_frequency(_plant(system.copy(h))) for h in range(system.copies)]
     return torch.tensor(copies, dtype=torch.float64, device=system.D.device)
@@ -193,7 +193,7 @@ def _plant(copy: LinearSystem) -> Plant:
     dense = _balanced(copy.to_dense())
     A, B, C, D = (t[0].cpu().numpy() for t in (dense.A, dense.B, dense.C, dense.D))
     discrete = isinstance(copy, DiscreteSystem)
-    gain = _modal_gain(copy) if isinstance(copy, _Diagonal) else schur_gain(A, B, C, D, discrete)
+    gain = _modal_gain(copy) if isinstance(copy, DiagonalSystem) else schur_gain(A, B, C, D, discrete)
     return Plant(A, B, C, D, discrete=discrete, real=is_real(copy), gain=gain)
 
 
@@ -211,7 +211,7 @@ def _modal_gain(copy: LinearSystem) -> Callable[[np.ndarray], np.ndarray]:
 # --- banks of diagonal copies -------------------------------------------------------------------
 
 
-def _search_bank(system: _Diagonal) -> Tensor:
+def _search_bank(system: DiagonalSystem) -> Tensor:
     """Peak frequency (H,) of diagonal copies with one input or one output."""
     modes = _modes(system)
     omega = _grid(system)
@@ -227,7 +227,7 @@ def _search_bank(system: _Diagonal) -> Tensor:
     return omega.gather(1, gain.argmax(-1, keepdim=True))[:, 0]
 
 
-def _modes(system: _Diagonal) -> tuple[Tensor, Tensor]:
+def _modes(system: DiagonalSystem) -> tuple[Tensor, Tensor]:
     """Poles (H, order) and residues (H, order, p m)."""
     wide = torch.complex128
     residues = system.C.to(wide).mT.unsqueeze(-1) * system.B.to(wide).unsqueeze(-2)
@@ -237,7 +237,7 @@ def _modes(system: _Diagonal) -> tuple[Tensor, Tensor]:
     return system.poles(), residues
 
 
-def _bank_gain(system: _Diagonal, modes: tuple[Tensor, Tensor], omega: Tensor) -> Tensor:
+def _bank_gain(system: DiagonalSystem, modes: tuple[Tensor, Tensor], omega: Tensor) -> Tensor:
     """Gain (H, W) at frequencies (H, W), in chunks of bounded memory."""
     poles, residues = modes
     chunk = max(1, CHUNK // poles.numel())
@@ -249,7 +249,7 @@ def _bank_gain(system: _Diagonal, modes: tuple[Tensor, Tensor], omega: Tensor) -
     return torch.cat(pieces, -1)
 
 
-def _grid(system: _Diagonal) -> Tensor:
+def _grid(system: DiagonalSystem) -> Tensor:
     """Frequencies (H, W), ascending, spaced in proportion to the distance to the nearest pole.
 
     Around an edge (a pole frequency) at distance e from its nearest pole the spacing grows as
@@ -272,7 +272,7 @@ def _grid(system: _Diagonal) -> Tensor:
     return edges.gather(1, edge) + distance.gather(1, edge) * travelled.sinh()
 
 
-def _edges(system: _Diagonal) -> Tensor:
+def _edges(system: DiagonalSystem) -> Tensor:
     """Pole frequencies (H, E), ascending, with the ends of the axis."""
     real = is_real(system)
     poles = system.lam.to(torch.complex128) if real else system.poles()

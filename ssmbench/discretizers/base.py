@@ -29,11 +29,11 @@ class Facts:
     poles are exact. ``real_interval`` is the largest r for which R is stable on [-r, 0].
     """
 
-    order: float
+    order: int | float
     a_stable: bool
     l_stable: bool
     preserves_gain: bool
-    real_interval: float
+    real_interval: int | float
     note: str = ""
 
 
