@@ -148,7 +148,7 @@ def _pencil(
     return M, L
 
 
-def _best_shift(plant: Plant, M: np.ndarray, L: np.ndarray) -> tuple[complex, tuple]:
+def _best_shift(plant: Plant, M: np.ndarray, L: np.ndarray) -> tuple[complex | float, tuple]:
     """A boundary point far from every eigenvalue, with the factors of M - shift L.
 
     Inverting there turns the pencil into a standard eigenvalue problem, ten times faster than QZ.
@@ -158,7 +158,7 @@ def _best_shift(plant: Plant, M: np.ndarray, L: np.ndarray) -> tuple[complex, tu
     else:
         scale = np.linalg.norm(plant.A, 2)
         shifts = [0.0, *(1j * scale * np.array([1.0, 0.1, 10.0, -0.4]))]
-    best: tuple[float, complex, tuple] | None = None
+    best: tuple[float, complex | float, tuple] | None = None
     for shift in shifts:
         shifted = M - shift * L
         factors = scipy.linalg.lu_factor(shifted, check_finite=False)

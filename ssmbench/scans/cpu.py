@@ -41,11 +41,13 @@ class ChunkedScan(ScanBackend):
     def __call__(
         self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        if u.shape[0] == 0:  # nothing to chunk
+            return sequential_scan(system, u, x0)
         if isinstance(system, DiscreteDense):
             return dense_scan(system, u, x0)
         if system.inputs * system.outputs <= _MAX_TOEPLITZ_CHANNELS:
             return toeplitz_scan(system, u, x0)
-        if not _powers_are_finite(system.lam, _chunk_length(u.shape[1])):
+        if not _fits(system.lam.detach().abs() ** _chunk_length(u.shape[1]), system, u):
             return sequential_scan(system, u, x0)
         return scan_through_states(system, u, x0, linear_scan)
 
@@ -90,7 +92,7 @@ def toeplitz_scan(
     batch, length, copies, inputs = u.shape
     chunk = _chunk_length(length, _MAX_CHUNK)
     powers = power_table(system.lam, chunk + 1)  # (T + 1, H, N)
-    if not torch.isfinite(powers).all():
+    if not _fits(powers, system, u):
         return sequential_scan(system, u, x0)
     dtype = state_dtype(system, u)
     read_in = torch.einsum("thn,hnm->htmn", powers[:chunk], system.B.to(powers.dtype))
@@ -123,7 +125,7 @@ def dense_scan(
     batch, length, copies, _ = u.shape
     chunk = _chunk_length(length)
     powers = power_table(system.A, chunk + 1, dense=True)  # (T + 1, H, N, N)
-    if not torch.isfinite(powers).all():
+    if not _fits(powers, system, u):
         return sequential_scan(system, u, x0)
     start = initial_state(system, u, x0).transpose(0, 1)  # (H, B, N)
     powers = powers.to(start.dtype)
@@ -155,9 +157,14 @@ def _chunk_length(length: int, largest: int = 32) -> int:
     return min(largest, 2 ** math.ceil(math.log2(max(length, 1)) / 2) * (1 if largest < 64 else 4))
 
 
-def _powers_are_finite(lam: Tensor, chunk: int) -> bool:
-    """Whether lam^T fits the dtype: 0 * inf would make NaN where a sequential scan is finite."""
-    return bool(torch.isfinite(lam.detach().abs() ** chunk).all())
+def _fits(powers: Tensor, system: DiscreteSystem, u: Tensor) -> bool:
+    """Whether powers are far from overflow in the dtype of the states.
+
+    Beyond it, 0 * inf would make NaN where a sequential scan is finite. The square root leaves room
+    for B and C, which are multiplied in.
+    """
+    limit = math.sqrt(torch.finfo(state_dtype(system, u)).max)
+    return bool(powers.detach().abs().amax() < limit)
 
 
 def _chunked(signal: Tensor, chunk: int) -> Tensor:

@@ -1,0 +1,85 @@
+"""S4D's initial poles against their definitions."""
+
+import numpy as np
+import pytest
+import torch
+
+from ssmbench.errors import UsageError
+from ssmbench.parametrizations.s4d import S4D, S4DConfig, S4DInit, initial_poles
+from ssmbench.parametrizations.unconstrained import UnconstrainedConfig, UnconstrainedDense
+
+
+def hippo_legs(n):
+    """A of HiPPO-LegS (Gu et al. 2020, equation 2)."""
+    A = np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            if i > j:
+                A[i, j] = -np.sqrt((2 * i + 1) * (2 * j + 1))
+            elif i == j:
+                A[i, j] = -(i + 1)
+    return A
+
+
+@pytest.mark.parametrize("n", [2, 8, 64])
+def test_legs_poles_are_those_of_the_normal_part(n):
+    P = np.sqrt(np.arange(n) + 0.5)
+    normal = hippo_legs(n) + np.outer(P, P)
+    expected = np.linalg.eigvals(normal)
+    expected = np.sort_complex(expected[expected.imag > 0].imag + 0j).real
+    found = initial_poles(S4DInit.legs, n)
+    np.testing.assert_allclose(found.real, -0.5, atol=1e-9)
+    np.testing.assert_allclose(found.imag, expected, rtol=1e-8)
+
+
+def test_lin_inv_and_real_poles_are_the_papers():
+    n = torch.arange(4, dtype=torch.float64)
+    torch.testing.assert_close(initial_poles(S4DInit.lin, 8).imag, torch.pi * n)
+    inv = 8 / torch.pi * (8 / (2 * n + 1) - 1)
+    torch.testing.assert_close(initial_poles(S4DInit.inv, 8).imag, inv)
+    expected = -torch.arange(1, 9, dtype=torch.float64)
+    torch.testing.assert_close(initial_poles(S4DInit.real, 8), expected)
+
+
+@pytest.mark.parametrize("init", list(S4DInit))
+def test_the_module_starts_at_the_initial_poles(init):
+    module = S4D(S4DConfig(init=init, d_state=6), d_model=3)
+    expected = initial_poles(init, 6)
+    lam = module().lam.detach()
+    for copy in lam:
+        torch.testing.assert_close(copy.to(expected.dtype), expected, rtol=1e-5, atol=1e-6)
+    assert module().order == 6
+
+
+def test_step_sizes_are_within_their_range():
+    dt = S4D(S4DConfig(dt_min=0.01, dt_max=0.02), d_model=64)().dt
+    assert dt.min() >= 0.01 * (1 - 1e-5)
+    assert dt.max() <= 0.02 * (1 + 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"d_state": 5}, "even"),
+        ({"d_state": 0}, "positive"),
+        ({"dt_min": 0.0}, "0 < dt_min"),
+        ({"dt_min": 0.2, "dt_max": 0.1}, "dt_min <= dt_max"),
+    ],
+)
+def test_impossible_options_are_refused(options, says):
+    with pytest.raises(UsageError, match=says):
+        S4D(S4DConfig(**options), d_model=2)
+
+
+def test_an_odd_number_of_real_states_is_fine():
+    assert S4D(S4DConfig(init=S4DInit.real, d_state=5), d_model=2)().order == 5
+
+
+def test_the_unconstrained_system_may_go_unstable():
+    torch.manual_seed(0)
+    module = UnconstrainedDense(UnconstrainedConfig(d_state=4), d_model=2)
+    assert module().is_stable()
+    with torch.no_grad():
+        module.A += 5 * torch.eye(4)
+    assert not module().is_stable()
+    assert not module.stable_by_construction

@@ -1,0 +1,128 @@
+"""The chunked scan: exact gradients, any length, and unstable systems as the reference has them."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssmbench import registry
+from ssmbench.scans.cpu import linear_scan, power_table
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal
+from ssmbench.testing import example_systems
+
+CPU = registry.scans.get("cpu").build()
+REFERENCE = registry.scans.get("reference").build()
+
+
+@given(
+    index=st.integers(0, 7),
+    batch=st.integers(0, 3),
+    length=st.integers(1, 200),
+    start=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_double_precision_agrees_to_rounding(index, batch, length, start):
+    torch.manual_seed(index + 8 * length)
+    system = example_systems()[index].double()
+    u = torch.randn(batch, length, system.copies, system.inputs, dtype=torch.float64)
+    x0 = torch.randn(batch, system.copies, system.states, dtype=system.dynamics.dtype)
+    found, expected = (scan(system, u, x0 if start else None) for scan in (CPU, REFERENCE))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_gradcheck(index):
+    torch.manual_seed(index)
+    system = example_systems()[index].double().map(lambda t: t.requires_grad_())
+    u = torch.randn(1, 5, system.copies, system.inputs, dtype=torch.float64, requires_grad=True)
+    x0 = torch.randn(1, system.copies, system.states, dtype=system.dynamics.dtype)
+    names = list(system.tensors())
+
+    def outputs(u, x0, *tensors):
+        changed = type(system)(
+            **dict(zip(names, tensors, strict=True)),
+            **({"conjugate": system.conjugate} if isinstance(system, DiscreteDiagonal) else {}),
+        )
+        return CPU(changed, u, x0)
+
+    inputs = (u, x0.requires_grad_(), *system.tensors().values())
+    assert torch.autograd.gradcheck(outputs, inputs)
+
+
+@pytest.mark.parametrize("modulus", [1.02, 5.0, 30.0])
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_unstable_systems_are_finite_where_the_recurrence_is(modulus, dense, channels):
+    """No 0 * inf: an impulse late in the sequence must not meet an overflowing power of A."""
+    lam = torch.full((1, 2), modulus)
+    B, C = torch.ones(1, 2, channels), torch.ones(1, channels, 2)
+    D = torch.zeros(1, channels, channels)
+    diagonal = DiscreteDiagonal(lam=lam, B=B, C=C, D=D)
+    system = diagonal.to_dense() if dense else diagonal
+    u = torch.zeros(1, 300, 1, channels)
+    u[0, 290] = 1.0
+    y, final = CPU(system, u, None)
+    expected, expected_final = REFERENCE(system, u, None)
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(final, expected_final, rtol=1e-4, atol=0)
+
+
+def test_float32_error_over_a_long_sequence_is_that_of_a_sequential_loop():
+    torch.manual_seed(0)
+    lam = torch.polar(torch.tensor([[0.99999, 0.999]]), torch.tensor([[0.01, 1.0]]))
+    one = torch.ones(1, 2, 1, dtype=torch.complex64)
+    system = DiscreteDiagonal(
+        lam=lam, B=one, C=one.transpose(1, 2), D=torch.zeros(1, 1, 1), conjugate=True
+    )
+    u = torch.randn(1, 2**15, 1, 1)
+    y, _ = CPU(system, u, None)
+    expected, _ = REFERENCE(system, u, None)
+    # float32's rounding of lam itself allows 6e-8 * 2^15 relative; powers are formed in double
+    assert ((y - expected).abs().max() / expected.abs().max()).item() < 1e-5
+
+
+def test_power_table_has_no_special_case_at_zero():
+    table = power_table(torch.zeros(2, dtype=torch.complex64), 5)
+    assert torch.equal(table[0], torch.ones(2, dtype=torch.complex128))
+    assert torch.equal(table[1:], torch.zeros(4, 2, dtype=torch.complex128))
+
+
+def test_power_table_of_matrices():
+    A = torch.randn(2, 3, 3, dtype=torch.float64)
+    table = power_table(A, 7, dense=True)
+    for k in range(7):
+        torch.testing.assert_close(table[k], torch.linalg.matrix_power(A, k))
+
+
+def test_linear_scan_writes_every_state():
+    a = torch.tensor([0.5, -0.9], dtype=torch.float64)
+    b, x0 = torch.randn(2, 45, 2, dtype=torch.float64), torch.randn(2, 2, dtype=torch.float64)
+    state, expected = x0, []
+    for k in range(45):
+        state = a * state + b[:, k]
+        expected.append(state)
+    torch.testing.assert_close(linear_scan(a, b, x0), torch.stack(expected, 1))
+
+
+def test_dense_systems_are_banks_too():
+    torch.manual_seed(0)
+    A = torch.randn(3, 4, 4, dtype=torch.float64) / 4
+    system = DiscreteDense(
+        A=A,
+        B=torch.randn(3, 4, 2, dtype=torch.float64),
+        C=torch.randn(3, 1, 4, dtype=torch.float64),
+        D=torch.randn(3, 1, 2, dtype=torch.float64),
+    )
+    u = torch.randn(2, 30, 3, 2, dtype=torch.float64)
+    together, _ = CPU(system, u, None)
+    for h in range(3):
+        alone, _ = CPU(system.copy(h), u[:, :, h : h + 1], None)
+        torch.testing.assert_close(together[:, :, h : h + 1], alone)
+
+
+def test_auto_runs_everything_on_the_cpu():
+    auto = registry.scans.get("auto").build()
+    for system in example_systems():
+        assert auto.choose(system, torch.device("cpu")).__class__.__name__ == "ChunkedScan"

@@ -1,0 +1,137 @@
+"""Everything in the registry, plugins of this checkout included, keeps its contract."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from ssmbench import registry
+from ssmbench.discretizers.base import Facts
+from ssmbench.discretizers.bilinear import ImplicitMidpoint, Tustin
+from ssmbench.parametrizations.l2ru import L2RU, L2RUConfig
+from ssmbench.registry import Entry, NoOptions
+from ssmbench.scans.cpu import ChunkedScan
+from ssmbench.testing import conform
+
+ENTRIES = [entry for kind in registry.KINDS.values() for entry in kind]
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: f"{e.kind}-{e.name}")
+def test_entry_keeps_its_contract(entry):
+    conform(entry)
+
+
+def test_example_plugin_is_among_them():
+    names = {entry.name for entry in ENTRIES}
+    assert "leaky_integrators" in names, registry.plugin_failures()
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: f"{e.kind}-{e.name}")
+def test_entry_says_what_it_is_and_where(entry):
+    assert entry.summary
+    file, _, line = entry.origin.rpartition(":")
+    assert file.endswith(".py")
+    assert int(line) > 0
+    about = registry.describe(entry)
+    assert set(about["options"]) == {f.name for f in dataclasses.fields(entry.config)}
+
+
+# --- the kit catches lies --------------------------------------------------------------------
+
+
+def entry_of(kind, factory, config=NoOptions):
+    return Entry(kind, "planted", factory, config, "", "planted", "here:1")
+
+
+class TooProud(L2RU):
+    def declared_gain(self):
+        return super().declared_gain() / 2
+
+
+def test_a_false_gain_is_caught():
+    with pytest.raises(AssertionError, match=r"declares a gain of 0\.5"):
+        conform(entry_of("parametrization", TooProud, L2RUConfig))
+
+
+class Unstable(L2RU):
+    def declared_gain(self):
+        return None
+
+    def forward(self):
+        system = super().forward()
+        return dataclasses.replace(system, A=system.A * 1000)
+
+
+def test_a_false_stability_is_caught():
+    with pytest.raises(AssertionError, match="declared stable by construction"):
+        conform(entry_of("parametrization", Unstable, L2RUConfig))
+
+
+class WrongOrder(Tustin):
+    facts = dataclasses.replace(Tustin.facts, order=3)
+
+
+class WrongGain(ImplicitMidpoint):
+    facts = dataclasses.replace(ImplicitMidpoint.facts, preserves_gain=True)
+
+
+class WrongInterval(Tustin):
+    facts: Facts = dataclasses.replace(Tustin.facts, real_interval=2.0)
+
+
+class NotLStable(Tustin):
+    facts = dataclasses.replace(Tustin.facts, l_stable=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        (WrongOrder, "declares order 3, measured 2"),
+        (WrongGain, "gain preservation measured False"),
+        (WrongInterval, "declares the real interval"),
+        (NotLStable, "L-stability measured False"),
+    ],
+)
+def test_false_facts_of_a_discretizer_are_caught(method, says):
+    with pytest.raises(AssertionError, match=says):
+        conform(entry_of("discretizer", method))
+
+
+class WrongBackward(ChunkedScan):
+    def __call__(self, system, u, x0=None):
+        y, final = super().__call__(system, u, x0)
+        return y + 0.01 * (u.sum() - u.detach().sum()), final
+
+
+class WrongOutput(ChunkedScan):
+    def __call__(self, system, u, x0=None):
+        y, final = super().__call__(system, u, x0)
+        return y * 1.001, final
+
+
+@pytest.mark.parametrize(
+    ("backend", "says"), [(WrongBackward, "gradient of u"), (WrongOutput, ": y of ")]
+)
+def test_a_wrong_scan_is_caught(backend, says):
+    with pytest.raises(AssertionError, match=says):
+        conform(entry_of("scan", backend))
+
+
+class TooSteep(torch.nn.Module):
+    lipschitz = 1.0
+
+    def __init__(self, config, *, d_model):
+        super().__init__()
+
+    def bound(self):
+        from ssmbench.analysis.certificate import Bound
+
+        return Bound(1.0)
+
+    def forward(self, x):
+        return 1.01 * x
+
+
+def test_a_false_lipschitz_constant_is_caught():
+    with pytest.raises(AssertionError, match=r"declares 1\.0, but a slope"):
+        conform(entry_of("nonlinearity", TooSteep))
