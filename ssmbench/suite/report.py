@@ -138,7 +138,7 @@ def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ())
     parts = [f"# {name}\n", LEGEND]
     for task in dict.fromkeys(row.task for row in table):
         mine = [row for row in table if row.task == task]
-        parts.append(f"## {task}\n\n{_source(records, task)}\n")
+        parts.append(f"## {task}\n\n{source_line(records, task)}\n")
         parts.append(markdown_table(mine))
     found = [f"- {r.task}, {r.variant}, {r.discretizer}: {v}" for r in table for v in r.violations]
     if found:
@@ -147,7 +147,8 @@ def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ())
     return "\n".join(parts)
 
 
-def _source(records: list[RunRecord], task: str) -> str:
+def source_line(records: list[RunRecord], task: str) -> str:
+    """What the score of a task is, where its data came from, and what the speed was measured on."""
     results = [r.result for r in records if r.task == task and r.result]
     if not results:
         return "No run is complete."
