@@ -20,7 +20,6 @@ from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import Entry
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import (
-    ContinuousDense,
     ContinuousDiagonal,
     ContinuousSystem,
     DiscreteDense,
@@ -226,10 +225,11 @@ def conform_scan(entry: Entry[ScanBackend]) -> None:
 
 
 def example_systems() -> list[DiscreteSystem]:
-    """Float32 systems of every structure: diagonal (pairs, real, complex) and dense."""
+    """Ten float32 systems of every structure: diagonal (pairs, real, complex) and dense."""
     shapes = [(3, 4, 1, 1), (1, 5, 3, 2)]
-    pairs = [_random_diagonal(*shape, complex_=True, conjugate=True) for shape in shapes]
-    real = [_random_diagonal(*shape, complex_=False, conjugate=False) for shape in shapes]
+    banks = [(18, 3, 1, 1), *shapes]  # wider than a vector, and not a multiple of one
+    pairs = [_random_diagonal(*shape, complex_=True, conjugate=True) for shape in banks]
+    real = [_random_diagonal(*shape, complex_=False, conjugate=False) for shape in banks]
     full = [_random_diagonal(*shape, complex_=True, conjugate=False) for shape in shapes]
     return [*pairs, *real, *full, *(_random_dense(*shape) for shape in shapes)]
 

@@ -31,11 +31,11 @@ from ssmbench.analysis.level_set import (
 )
 from ssmbench.systems import (
     ContinuousSystem,
+    DenseSystem,
+    DiagonalSystem,
     DiscreteDiagonal,
     DiscreteSystem,
     LinearSystem,
-    DenseSystem,
-    DiagonalSystem,
 )
 
 # Spacing of the grid in units of the distance to the nearest pole: a Lorentzian peak that falls
@@ -193,7 +193,9 @@ def _plant(copy: LinearSystem) -> Plant:
     dense = _balanced(copy.to_dense())
     A, B, C, D = (t[0].cpu().numpy() for t in (dense.A, dense.B, dense.C, dense.D))
     discrete = isinstance(copy, DiscreteSystem)
-    gain = _modal_gain(copy) if isinstance(copy, DiagonalSystem) else schur_gain(A, B, C, D, discrete)
+    gain = (
+        _modal_gain(copy) if isinstance(copy, DiagonalSystem) else schur_gain(A, B, C, D, discrete)
+    )
     return Plant(A, B, C, D, discrete=discrete, real=is_real(copy), gain=gain)
 
 

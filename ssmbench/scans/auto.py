@@ -10,7 +10,7 @@ from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import DiscreteSystem
 
 #: Fastest first; the last one runs everything.
-PREFERENCE = ("triton", "cpu")
+PREFERENCE = ("triton", "cpu", "chunked")
 
 
 @scans.register("auto")

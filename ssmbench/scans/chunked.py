@@ -1,0 +1,207 @@
+"""Chunked scans in plain torch: matrix products within chunks, a short loop between them.
+
+With chunks of T steps the recurrence is (Mamba-2's "state-space duality" form, arXiv 2405.21060,
+section 6, for time-invariant systems):
+
+    y_chunk = Toeplitz(h) u_chunk + [C A^i]_i x_chunk
+    x_next = A^T x_chunk + [A^(T-1-j) B]_j u_chunk
+
+Tables of powers are built by repeated squaring in double precision, then cast: rounding of lam^t
+dominates the error of long scans otherwise, and lam = 0 needs no special case.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Inexact
+from torch import Tensor
+
+from ssmbench.registry import scans
+from ssmbench.scans.base import (
+    ScanBackend,
+    initial_state,
+    read_out,
+    scan_through_states,
+    sequential_scan,
+    state_dtype,
+)
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
+
+#: Above this many entries of the p x m Markov parameters, Toeplitz blocks cost more than states.
+_MAX_TOEPLITZ_CHANNELS = 4
+_MAX_CHUNK = 64
+
+
+@scans.register("chunked")
+class ChunkedScan(ScanBackend):
+    """Chunked matrix products in plain torch: needs no compiler and runs on any device."""
+
+    def __call__(
+        self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if u.shape[0] == 0:  # nothing to chunk
+            return sequential_scan(system, u, x0)
+        if isinstance(system, DiscreteDense):
+            return dense_scan(system, u, x0)
+        if system.inputs * system.outputs <= _MAX_TOEPLITZ_CHANNELS:
+            return toeplitz_scan(system, u, x0)
+        if not _fits(system.lam.detach().abs() ** _chunk_length(u.shape[1]), system, u):
+            return sequential_scan(system, u, x0)
+        return scan_through_states(system, u, x0, linear_scan)
+
+
+def power_table(
+    dynamics: Inexact[Tensor, "*bank"], length: int, *, dense: bool = False
+) -> Inexact[Tensor, length * bank]:
+    """Powers 0..length-1, elementwise or of matrices, in double precision."""
+    wide = dynamics.to(torch.complex128 if dynamics.is_complex() else torch.float64)
+    if dense:
+        one = torch.eye(wide.shape[-1], dtype=wide.dtype, device=wide.device).expand_as(wide)
+    else:
+        one = torch.ones_like(wide)
+    table, square = one[None], wide
+    while table.shape[0] < length:
+        table = torch.cat([table, table @ square if dense else table * square])
+        square = square @ square if dense else square * square
+    return table[:length]
+
+
+def linear_scan(
+    a: Inexact[Tensor, " N"], b: Inexact[Tensor, "B L N"], x0: Inexact[Tensor, "B N"]
+) -> Inexact[Tensor, "B L N"]:
+    """``s[k] = a s[k-1] + b[k]``, every state written."""
+    batch, length, states = b.shape
+    chunk = _chunk_length(length)
+    powers = power_table(a, chunk + 1).to(b.dtype)  # (T + 1, N)
+    blocks = _chunked(b, chunk).permute(3, 0, 1, 2).reshape(states, -1, chunk)
+    local = torch.bmm(blocks, _toeplitz(powers[:chunk].T).transpose(1, 2))
+    local = local.reshape(states, batch, -1, chunk).permute(1, 2, 3, 0)  # (B, S, T, N)
+    starts = [x0]
+    for end in local[:, :-1, -1].unbind(1):
+        starts.append(powers[chunk] * starts[-1] + end)
+    carried = powers[1:, None] * torch.stack(starts, 1)[:, :, None, None]
+    return (local + carried.squeeze(-2)).reshape(batch, -1, states)[:, :length]
+
+
+def toeplitz_scan(
+    system: DiscreteDiagonal, u: Inexact[Tensor, "B L H m"], x0: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Few channels a copy: states only at chunk boundaries, Toeplitz blocks within chunks."""
+    batch, length, copies, inputs = u.shape
+    chunk = _chunk_length(length, _MAX_CHUNK)
+    powers = power_table(system.lam, chunk + 1)  # (T + 1, H, N)
+    if not _fits(powers, system, u):
+        return sequential_scan(system, u, x0)
+    dtype = state_dtype(system, u)
+    read_in = torch.einsum("thn,hnm->htmn", powers[:chunk], system.B.to(powers.dtype))
+    read_from = torch.einsum("thn,hpn->htpn", powers[:chunk], system.C.to(powers.dtype))
+    blocks = _chunked(u, chunk).permute(3, 0, 1, 2, 4)  # (H, B, S, T, m)
+    rows = blocks.reshape(copies, -1, chunk * inputs)
+    markov = _markov_toeplitz(system, read_from)
+    y = _apply_complex(rows, markov.to(dtype if markov.is_complex() else rows.dtype))
+    last = length - (blocks.shape[2] - 1) * chunk  # steps in the last chunk
+    ends = _apply_complex(rows, read_in.flip(1).flatten(1, 2).to(dtype))
+    ends = ends.reshape(copies, batch, -1, system.states)
+    starts = [initial_state(system, u, x0).transpose(0, 1)]
+    whole = powers[chunk].to(dtype)[:, None]
+    for end in ends[:, :, :-1].unbind(2):
+        starts.append(whole * starts[-1] + end)
+    tail = blocks[:, :, -1, :last].reshape(copies, batch, -1)
+    final = powers[last].to(dtype)[:, None] * starts[-1]
+    final = final + _apply_complex(tail, read_in[:, :last].flip(1).flatten(1, 2).to(dtype))
+    if len(starts) > 1 or x0 is not None:
+        carried = torch.stack(starts, 2).reshape(copies, -1, system.states)
+        y = y + _read_from(system, carried, read_from.flatten(1, 2).to(dtype))
+    y = y.reshape(copies, batch, -1, system.outputs).permute(1, 2, 0, 3)
+    return y[:, :length], final.transpose(0, 1)
+
+
+def dense_scan(
+    system: DiscreteDense, u: Inexact[Tensor, "B L H m"], x0: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Dense A: chunk ends by one product with powers of A, then all chunks step together."""
+    batch, length, copies, _ = u.shape
+    chunk = _chunk_length(length)
+    powers = power_table(system.A, chunk + 1, dense=True)  # (T + 1, H, N, N)
+    if not _fits(powers, system, u):
+        return sequential_scan(system, u, x0)
+    start = initial_state(system, u, x0).transpose(0, 1)  # (H, B, N)
+    powers = powers.to(start.dtype)
+    drive = torch.einsum("hnm,blhm->hbln", system.B.to(start.dtype), u.to(start.dtype))
+    padding = -length % chunk
+    drive = torch.nn.functional.pad(drive, (0, 0, 0, padding))
+    drive = drive.reshape(copies, batch, -1, chunk, system.states)  # (H, B, S, T, N)
+    reach = powers[:chunk].flip(0).permute(1, 0, 3, 2).flatten(1, 2)  # (H, T N, N)
+    ends = torch.bmm(drive.reshape(copies, -1, chunk * system.states), reach)
+    ends = ends.reshape(copies, batch, -1, system.states)
+    starts, whole = [start], powers[chunk].transpose(1, 2)
+    for end in ends[:, :, :-1].unbind(2):
+        starts.append(torch.bmm(starts[-1], whole) + end)
+    step = system.A.to(start.dtype).transpose(1, 2)
+    state = torch.stack(starts, 2).flatten(1, 2)  # (H, B S, N)
+    states = []
+    for b in drive.flatten(1, 2).unbind(2):
+        states.append(state)
+        state = torch.bmm(state, step) + b
+    states.append(state)
+    table = torch.stack(states, 2).reshape(copies, batch, -1, chunk + 1, system.states)
+    before = table[:, :, :, :chunk].flatten(2, 3)[:, :, :length].permute(1, 2, 0, 3)
+    final = table[:, :, -1, chunk - padding].transpose(0, 1)
+    return read_out(system, before, u), final
+
+
+def _chunk_length(length: int, largest: int = 32) -> int:
+    """A power of two near sqrt(L): the loops within and between chunks are equally long."""
+    return min(largest, 2 ** math.ceil(math.log2(max(length, 1)) / 2) * (1 if largest < 64 else 4))
+
+
+def _fits(powers: Tensor, system: DiscreteSystem, u: Tensor) -> bool:
+    """Whether powers are far from overflow in the dtype of the states.
+
+    Beyond it, 0 * inf would make NaN where a sequential scan is finite. The square root leaves room
+    for B and C, which are multiplied in.
+    """
+    limit = math.sqrt(torch.finfo(state_dtype(system, u)).max)
+    return bool(powers.detach().abs().amax() < limit)
+
+
+def _chunked(signal: Tensor, chunk: int) -> Tensor:
+    """(B, L, ...) zero-padded at the end to whole chunks: (B, S, T, ...)."""
+    padding = [0, 0] * (signal.ndim - 2) + [0, -signal.shape[1] % chunk]
+    padded = torch.nn.functional.pad(signal, padding)
+    return padded.reshape(signal.shape[0], -1, chunk, *signal.shape[2:])
+
+
+def _toeplitz(kernel: Inexact[Tensor, "*bank T"]) -> Inexact[Tensor, "*bank T T"]:
+    """Lower-triangular Toeplitz matrices with the given first columns."""
+    length = kernel.shape[-1]
+    reversed_kernel = torch.nn.functional.pad(kernel.flip(-1), (0, length - 1))
+    return reversed_kernel.unfold(-1, length, 1).flip(-2)
+
+
+def _markov_toeplitz(system: DiscreteDiagonal, read_from: Tensor) -> Tensor:
+    """Toeplitz blocks (H, T m, T p) of the Markov parameters D, CB, CAB, ..., to act on rows."""
+    markov = torch.einsum("htpn,hnm->hpmt", read_from[:, :-1], system.B.to(read_from.dtype))
+    if system.conjugate:
+        markov = 2 * markov.real
+    kernel = torch.cat([system.D[..., None].to(markov.dtype), markov], -1)
+    blocks = _toeplitz(kernel)  # (H, p, m, T out, T in)
+    return blocks.permute(0, 4, 2, 3, 1).flatten(3, 4).flatten(1, 2)
+
+
+def _apply_complex(rows: Tensor, matrix: Tensor) -> Tensor:
+    """rows @ matrix, at the price of two real products where rows are real and matrix is not."""
+    if rows.is_complex() or not matrix.is_complex():
+        return torch.bmm(rows.to(matrix.dtype), matrix)
+    product = torch.bmm(rows, torch.view_as_real(matrix).flatten(2))
+    return torch.view_as_complex(product.unflatten(-1, (-1, 2)))
+
+
+def _read_from(system: DiscreteDiagonal, states: Tensor, matrix: Tensor) -> Tensor:
+    """What chunk-start states (H, R, N) add to the outputs, by rows (H, T p, N) of C A^i."""
+    if not system.conjugate:
+        return torch.bmm(states, matrix.transpose(1, 2))
+    weights = torch.view_as_real(2 * matrix.conj().resolve_conj())  # Re(w x) = <conj(w), x>
+    return torch.bmm(torch.view_as_real(states).flatten(2), weights.flatten(2).transpose(1, 2))

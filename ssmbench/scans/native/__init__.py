@@ -1,0 +1,9 @@
+"""Scans in plain C, compiled when the package is installed where there is a compiler.
+
+Optional: without them the chunked torch scan serves. :func:`why_missing` says why.
+"""
+
+from ssmbench.scans.native.library import why_missing
+from ssmbench.scans.native.operations import fused_layer, lanes, linear_scan
+
+__all__ = ["fused_layer", "lanes", "linear_scan", "why_missing"]
