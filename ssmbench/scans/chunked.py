@@ -205,3 +205,31 @@ def _read_from(system: DiscreteDiagonal, states: Tensor, matrix: Tensor) -> Tens
         return torch.bmm(states, matrix.transpose(1, 2))
     weights = torch.view_as_real(2 * matrix.conj().resolve_conj())  # Re(w x) = <conj(w), x>
     return torch.bmm(torch.view_as_real(states).flatten(2), weights.flatten(2).transpose(1, 2))
+
+
+def zero_input_response(
+    system: DiscreteSystem, x0: Inexact[Tensor, "B H N"], length: int
+) -> tuple[Inexact[Tensor, "B L H p"], Inexact[Tensor, "B H N"]]:
+    """``y[k] = C A^k x0`` for k < L and the state ``A^L x0``: what an initial state adds.
+
+    By powers of A in double precision, so a vanishing state never meets an overflowing power.
+    """
+    chunk = _chunk_length(length, _MAX_CHUNK)
+    dense = isinstance(system, DiscreteDense)
+    within = power_table(system.dynamics, chunk + 1, dense=dense)
+    between = power_table(within[chunk], -(-length // chunk), dense=dense)
+    last = length - (len(between) - 1) * chunk
+    wide = x0.to(within.dtype)
+    if dense:
+        starts = torch.einsum("shij,bhj->bshi", between, wide)
+        read_from = torch.einsum("hpi,thij->thpj", system.C.to(within.dtype), within[:chunk])
+        final = torch.einsum("hij,bhj->bhi", within[last], starts[:, -1])
+    else:
+        starts = between * wide[:, None]
+        read_from = within[:chunk, :, None] * system.C.to(within.dtype)
+        final = within[last] * starts[:, -1]
+    narrow = x0.dtype
+    y = torch.einsum("thpn,bshn->bsthp", read_from.to(narrow), starts.to(narrow))
+    if isinstance(system, DiscreteDiagonal) and system.conjugate:
+        y = 2 * y.real
+    return y.flatten(1, 2)[:, :length], final.to(narrow)

@@ -1,4 +1,4 @@
-"""The scans for CPUs: exact gradients, any length, and unstable systems as the reference has them."""
+"""The scans for CPUs: exact gradients, any length, unstable systems as the reference has them."""
 
 import pytest
 import torch

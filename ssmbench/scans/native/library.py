@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -80,7 +81,7 @@ def call(
         return
     cuts = [items * k // threads for k in range(threads + 1)]
     pool = _pool(os.getpid(), torch.get_num_threads())
-    for job in [pool.submit(run, *pair) for pair in zip(cuts, cuts[1:], strict=False)]:
+    for job in [pool.submit(run, *pair) for pair in pairwise(cuts)]:
         job.result()
 
 

@@ -1,0 +1,92 @@
+"""One rank of the sequence-parallel tests: python sequence_parallel_rank.py RANK RANKS FILE."""
+
+import sys
+
+import torch
+import torch.distributed as dist
+
+from ssmbench import registry
+from ssmbench.scans import chunked
+from ssmbench.scans.sequence_parallel import Segments, SequenceParallelScan, linear_scan
+from ssmbench.testing import example_systems
+
+TOLERANCE = 1e-9
+
+
+def main(rank: int, ranks: int, store: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
+    segments = Segments()
+    checked = 0
+    for length in (ranks, 37, 130):
+        torch.manual_seed(length)
+        for system in example_systems():
+            check_system(segments, system.double(), length)
+            checked += 1
+        for varies in (False, True):
+            for dtype in (torch.float64, torch.complex128):
+                check_linear_scan(segments, length, varies, dtype)
+                checked += 1
+    print(f"rank {rank} checked {checked}")
+    dist.destroy_process_group()
+
+
+def compare(name: str, found: torch.Tensor, expected: torch.Tensor) -> None:
+    error = (found - expected).abs().max() / expected.abs().max().clamp_min(1e-9)
+    assert error < TOLERANCE, f"{name}: relative error {error:.1e}"
+
+
+def check_system(segments: Segments, system, length: int) -> None:
+    """Outputs, final state and gradients of all inputs against one process with all of u."""
+    system = system.map(lambda t: t.requires_grad_())
+    u = torch.randn(2, length, system.copies, system.inputs, dtype=torch.float64)
+    u = u.requires_grad_()
+    x0 = torch.randn(2, system.copies, system.states, dtype=system.dynamics.dtype)
+    x0 = x0.requires_grad_()
+    leaves = {**system.tensors(), "u": u, "x0": x0}
+    inner = registry.scans.get("cpu").build()
+    y, final = inner(system, u, x0)
+    weight = torch.randn_like(y)
+    total = (y * weight.conj()).real.sum() + final.abs().square().sum()
+    expected = torch.autograd.grad(total, list(leaves.values()))
+    mine, end = SequenceParallelScan(inner, segments)(system, segments.take(u), x0)
+    compare("y", mine, segments.take(y))
+    share = (mine * segments.take(weight).conj()).real.sum()
+    last = segments.index == segments.count - 1
+    if last:
+        compare("x_final", end, final)
+    share = share + last * end.abs().square().sum()
+    gradients = torch.autograd.grad(share, list(leaves.values()), allow_unused=True)
+    for (name, leaf), gradient, wanted in zip(leaves.items(), gradients, expected, strict=True):
+        compare(f"gradient of {name}", summed(gradient, leaf), wanted)
+
+
+def summed(gradient: torch.Tensor | None, leaf: torch.Tensor) -> torch.Tensor:
+    total = torch.zeros_like(leaf) if gradient is None else gradient.resolve_conj().contiguous()
+    dist.all_reduce(torch.view_as_real(total) if total.is_complex() else total)
+    return total
+
+
+def check_linear_scan(segments: Segments, length: int, varies: bool, dtype: torch.dtype) -> None:
+    a = torch.randn((2, length, 5) if varies else (5,), dtype=dtype)
+    a = (a / a.abs() * torch.rand_like(a.real)).requires_grad_()
+    b = torch.randn(2, length, 5, dtype=dtype, requires_grad=True)
+    x0 = torch.randn(2, 5, dtype=dtype, requires_grad=True)
+    if varies:
+        from ssmbench.scans.native import linear_scan as local
+    else:
+        local = chunked.linear_scan
+    s = local(a, b, x0)
+    weight = torch.randn_like(s)
+    expected = torch.autograd.grad((s * weight.conj()).real.sum(), (a, b, x0))
+    mine_a = segments.take(a) if varies else a
+    mine = linear_scan(mine_a, segments.take(b), x0, segments, local)
+    compare("s", mine, segments.take(s))
+    share = (mine * segments.take(weight).conj()).real.sum()
+    gradients = torch.autograd.grad(share, (a, b, x0), allow_unused=True)
+    for name, leaf, gradient, wanted in zip("abx", (a, b, x0), gradients, expected, strict=True):
+        compare(f"gradient of {name}", summed(gradient, leaf), wanted)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
