@@ -13,10 +13,10 @@ find_python() {
   exit 2
 }
 
-# prepare EXTRAS: install the package in .venv unless that was done for this pyproject.toml.
+# prepare EXTRAS: install the package in .venv unless that was done for these sources of the build.
 prepare() {
   local stamp=".venv/.installed${1:-}" wanted
-  wanted=$(cat pyproject.toml tools/constraints.txt | sha256sum)
+  wanted=$(cat pyproject.toml tools/constraints.txt ssmbench/scans/native/*.[ch] | sha256sum)
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     return
   fi
