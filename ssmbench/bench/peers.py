@@ -1,0 +1,67 @@
+"""Peers, each used only where it can be imported; none is a dependency."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssmbench.bench.timing import Contestant
+
+
+def importable(module: str) -> Any | None:
+    """A peer's module, or None where it is missing or does not load here."""
+    try:
+        return importlib.import_module(module)
+    except Exception:
+        return None
+
+
+def neural_ssm(u: Tensor, width: int, kind: str) -> Contestant | None:
+    """A cell of `neural-ssm` with N = ``width`` states: l2ru (loop mode), lru, or l2n."""
+    package = importable("neural_ssm")
+    if package is None:
+        return None
+    makers: dict[str, Callable[[], torch.nn.Module]] = {
+        "l2ru": lambda: package.L2RU(state_features=width, gamma=1.0, init="eye"),
+        "lru": lambda: package.LRU(width, width, width),
+        "l2n": lambda: package.Block2x2DenseL2SSM(
+            d_state=width, d_input=width, d_output=width, gamma=1.0
+        ),
+    }
+    cell = makers[kind]().to(u.device)
+    options = {"mode": "loop"} if kind == "l2ru" else {}
+    leaves = {"u": u, **dict(cell.named_parameters())}
+    return Contestant(lambda: cell(u, **options)[0], leaves, comparable=False)
+
+
+def accelerated_scan(a: Tensor, b: Tensor) -> Contestant | None:
+    """`accelerated-scan`'s warp scan: real, (B, N, L), L a power of two, on CUDA."""
+    package = importable("accelerated_scan.warp") if b.is_cuda else None
+    power = b.shape[1] & (b.shape[1] - 1) == 0
+    if package is None or b.is_complex() or not power:
+        return None
+    gates = a.expand(b.shape[0], b.shape[1], -1).transpose(1, 2).contiguous()
+    tokens = b.detach().transpose(1, 2).contiguous().requires_grad_()
+    return Contestant(lambda: package.scan(gates, tokens), {"b": tokens}, comparable=False)
+
+
+def associative_scan(a: Tensor, b: Tensor) -> Contestant | None:
+    """torch's own higher-order associative scan, run eagerly in its generic mode."""
+    module = importable("torch._higher_order_ops.associative_scan")
+    if module is None:
+        return None
+
+    def combine(left: Any, right: Any) -> Any:
+        return left[0] * right[0], left[1] * right[0] + right[1]
+
+    def run() -> Tensor:
+        gates = a.expand_as(b)
+        return module.generic_associative_scan(
+            lambda *flat: combine(flat[: len(flat) // 2], flat[len(flat) // 2 :]), (gates, b), dim=1
+        )[1]
+
+    return Contestant(run, {"a": a, "b": b})

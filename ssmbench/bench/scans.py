@@ -1,0 +1,305 @@
+"""`ssmbench bench scans`: every operation and backend, with errors against complex128."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssmbench import registry
+from ssmbench.bench import peers
+from ssmbench.bench.timing import Contestant, Times, copy_bandwidth, device_name, race
+from ssmbench.scans import chunked, native
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
+
+#: Backends whose order in the table is ours; those unable to run a case are left out, with reason.
+BACKENDS = ("cpu", "chunked", "triton")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation at one size. Bytes are those that must move: inputs read, outputs written."""
+
+    operation: str
+    batch: int
+    length: int
+    channels: int
+    states: int
+    forward_bytes: int
+    both_bytes: int
+    contestants: Callable[[torch.device], Mapping[str, Contestant]]
+    exact: Callable[[Mapping[str, Tensor]], Tensor]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of the table: milliseconds, GB/s of the bytes that must move, relative errors."""
+
+    operation: str
+    backend: str
+    batch: int
+    length: int
+    channels: int
+    states: int
+    dtype: str
+    forward_ms: float
+    forward_min_ms: float
+    both_ms: float
+    both_min_ms: float
+    forward_bytes: int
+    forward_gb_s: float
+    percent_of_copy: float
+    errors: dict[str, float] | None
+    peak_mb: float | None
+    device: str
+
+
+def run(device: torch.device, rounds: int, quick: bool) -> Iterator[Result]:
+    """The results of all cases, one case after the other."""
+    for case in cases(quick):
+        torch.manual_seed(0)
+        contestants = dict(case.contestants(device))
+        times = race(contestants, rounds, device)
+        copy = copy_bandwidth(case.forward_bytes, rounds, device)
+        for name, contestant in contestants.items():
+            errors = _errors(contestant, case) if contestant.comparable else None
+            yield _result(case, name, contestant, times[name], copy, errors, device)
+
+
+def _result(
+    case: Case,
+    name: str,
+    contestant: Contestant,
+    times: Times,
+    copy: float,
+    errors: dict[str, float] | None,
+    device: torch.device,
+) -> Result:
+    forward, both = times.medians
+    speed = case.forward_bytes / forward
+    return Result(
+        operation=case.operation,
+        backend=name,
+        batch=case.batch,
+        length=case.length,
+        channels=case.channels,
+        states=case.states,
+        dtype=str(next(iter(contestant.leaves.values())).dtype).removeprefix("torch."),
+        forward_ms=1e3 * forward,
+        forward_min_ms=1e3 * min(times.forward),
+        both_ms=1e3 * both,
+        both_min_ms=1e3 * min(times.both),
+        forward_bytes=case.forward_bytes,
+        forward_gb_s=speed / 1e9,
+        percent_of_copy=100 * speed / copy,
+        errors=errors,
+        peak_mb=None if times.peak_bytes is None else times.peak_bytes / 2**20,
+        device=device_name(device),
+    )
+
+
+def _errors(contestant: Contestant, case: Case) -> dict[str, float]:
+    """Largest error over largest value, of the output and every gradient, against complex128."""
+    found = _values(contestant.run, contestant.leaves)
+    wide = {
+        name: leaf.detach()
+        .to("cpu", torch.complex128 if leaf.is_complex() else torch.float64)
+        .requires_grad_()
+        for name, leaf in contestant.leaves.items()
+    }
+    exact = _values(lambda: case.exact(wide), wide)
+    return {
+        name: ((found[name].cpu() - value).abs().max() / value.abs().max()).item()
+        for name, value in exact.items()
+    }
+
+
+def _values(run: Callable[[], Tensor], leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    y = run()
+    total = y.real.sum() if y.is_complex() else y.sum()
+    gradients = torch.autograd.grad(total, list(leaves.values()))
+    named = {f"d{name}": g for name, g in zip(leaves, gradients, strict=True)}
+    return {"y": y.detach(), **named}
+
+
+# --- cases --------------------------------------------------------------------------------------
+
+
+def cases(quick: bool) -> Iterator[Case]:
+    """All cases; small ones only where ``quick``."""
+    sizes = [(2, 512)] if quick else [(8, 4096), (8, 16384), (1, 65536)]
+    for batch, length in sizes:
+        yield _bank_case(batch, length, channels=64, states=32)
+    batch, length = sizes[0]
+    yield _multichannel_case(batch, length, width=64)
+    yield _dense_case(batch, length, width=64)
+    yield _states_case(batch, length, states=256, dtype=torch.complex64)
+    yield _states_case(batch, length, states=256, dtype=torch.float32)
+
+
+def _bank_case(batch: int, length: int, channels: int, states: int) -> Case:
+    def contestants(device: torch.device) -> dict[str, Contestant]:
+        system, u = _bank(channels, states, device), _signal(batch, length, channels, 1, device)
+        ours = _backends(system, u)
+        leaves = {**system.tensors(), "u": u}
+        fft = Contestant(lambda: fft_convolution(system, u), leaves)
+        return {**ours, "fft convolution": fft}
+
+    samples = batch * length * channels
+    operation = "fused diagonal layer, single-channel bank"
+    bytes_ = (8 * samples, 20 * samples)
+    return Case(operation, batch, length, channels, states, *bytes_, contestants, _exact_pairs)
+
+
+def _multichannel_case(batch: int, length: int, width: int) -> Case:
+    def contestants(device: torch.device) -> dict[str, Contestant]:
+        system, u = _multichannel(width, device), _signal(batch, length, 1, width, device)
+        flat = u.detach()[:, :, 0].clone().requires_grad_()
+        others = {f"neural-ssm {k}": peers.neural_ssm(flat, width, k) for k in ("lru", "l2n")}
+        return {**_backends(system, u), **{k: v for k, v in others.items() if v is not None}}
+
+    samples = batch * length * width
+    operation = "fused diagonal layer, multi-channel"
+    bytes_ = (8 * samples, 20 * samples)
+    return Case(operation, batch, length, width, width, *bytes_, contestants, _exact_pairs)
+
+
+def _dense_case(batch: int, length: int, width: int) -> Case:
+    def contestants(device: torch.device) -> dict[str, Contestant]:
+        system, u = _dense(width, device), _signal(batch, length, 1, width, device)
+        flat = u.detach()[:, :, 0].clone().requires_grad_()
+        peer = peers.neural_ssm(flat, width, "l2ru")
+        return {**_backends(system, u), **({"neural-ssm l2ru, loop": peer} if peer else {})}
+
+    def exact(leaves: Mapping[str, Tensor]) -> Tensor:
+        system = DiscreteDense(**{k: leaves[k] for k in "ABCD"})
+        return chunked.dense_scan(system, leaves["u"], None)[0]
+
+    samples = batch * length * width
+    bytes_ = (8 * samples, 20 * samples)
+    return Case("dense layer", batch, length, width, width, *bytes_, contestants, exact)
+
+
+def _states_case(batch: int, length: int, states: int, dtype: torch.dtype) -> Case:
+    def contestants(device: torch.device) -> dict[str, Contestant]:
+        a, b = _recurrence(batch, length, states, dtype, device)
+        leaves, x0 = {"a": a, "b": b}, torch.zeros_like(b[:, 0])
+        found = {"chunked": Contestant(lambda: chunked.linear_scan(a, b, x0), leaves)}
+        if device.type == "cpu" and native.why_missing() is None:
+            found = {"cpu": Contestant(lambda: native.linear_scan(a, b, x0), leaves), **found}
+        if device.type == "cuda":
+            triton = _triton_scan()
+            found["triton"] = Contestant(lambda: triton(a, b, x0), leaves)
+        others = {
+            "accelerated-scan": peers.accelerated_scan(a, b),
+            "torch associative_scan": peers.associative_scan(a, b),
+        }
+        return {**found, **{k: v for k, v in others.items() if v is not None}}
+
+    def exact(leaves: Mapping[str, Tensor]) -> Tensor:
+        return chunked.linear_scan(leaves["a"], leaves["b"], torch.zeros_like(leaves["b"][:, 0]))
+
+    size = batch * length * states * dtype.itemsize
+    kind = "complex" if dtype.is_complex else "real"
+    operation = f"linear scan, states written, {kind}"
+    return Case(operation, batch, length, states, states, 2 * size, 5 * size, contestants, exact)
+
+
+def _triton_scan() -> Callable[..., Tensor]:
+    """Triton's linear scan; its kernels are imported only where there is a GPU."""
+    from ssmbench.scans.triton.linear_scan import linear_scan
+
+    return linear_scan
+
+
+def _exact_pairs(leaves: Mapping[str, Tensor]) -> Tensor:
+    matrices = {k: leaves[k] for k in ("lam", "B", "C", "D")}
+    system = DiscreteDiagonal(**matrices, conjugate=True)
+    return chunked.ChunkedScan(registry.NoOptions())(system, leaves["u"], None)[0]
+
+
+def _backends(system: DiscreteSystem, u: Tensor) -> dict[str, Contestant]:
+    leaves, found = {**system.tensors(), "u": u}, {}
+    for name in BACKENDS:
+        backend = registry.scans.get(name).build()
+        if backend.unable(system, u.device) is None:
+            found[name] = Contestant(lambda b=backend: b(system, u, None)[0], leaves)
+    return found
+
+
+def fft_convolution(system: DiscreteDiagonal, u: Tensor) -> Tensor:
+    """The convolution mode of S4D, its kernel generated by a two-level Vandermonde product.
+
+    A kernel of L powers generated one by one would make this baseline unfairly ten times slower.
+    """
+    length = u.shape[1]
+    step = 2 ** math.ceil(math.log2(max(length, 2)) / 2)
+    low = chunked.power_table(system.lam, step + 1)
+    high = chunked.power_table(low[step], -(-length // step)).to(system.lam.dtype)
+    weight = (system.C[:, 0] * system.B[..., 0])[None] * low[:step].to(system.lam.dtype)
+    kernel = 2 * torch.einsum("shn,thn->hst", high, weight).real.flatten(1)[:, : length - 1]
+    kernel = torch.cat([system.D[:, 0], kernel], 1)
+    size = 2 * length
+    spectrum = torch.fft.rfft(kernel, size).T * torch.fft.rfft(u[..., 0], size, dim=1)
+    return torch.fft.irfft(spectrum, size, dim=1)[:, :length, :, None]
+
+
+def _bank(channels: int, states: int, device: torch.device) -> DiscreteDiagonal:
+    modulus = 1 - 0.1 * torch.rand(channels, states) ** 2
+    one = torch.ones(channels, states, 1, dtype=torch.complex64)
+    return _leaves(
+        DiscreteDiagonal(
+            lam=torch.polar(modulus, torch.pi * torch.rand(channels, states)),
+            B=one,
+            C=torch.randn(channels, 1, states, dtype=torch.complex64) / states,
+            D=torch.randn(channels, 1, 1),
+            conjugate=True,
+        ),
+        device,
+    )
+
+
+def _multichannel(width: int, device: torch.device) -> DiscreteDiagonal:
+    modulus = 1 - 0.1 * torch.rand(1, width) ** 2
+    return _leaves(
+        DiscreteDiagonal(
+            lam=torch.polar(modulus, torch.pi * torch.rand(1, width)),
+            B=torch.randn(1, width, width, dtype=torch.complex64) / width**0.5,
+            C=torch.randn(1, width, width, dtype=torch.complex64) / width**0.5,
+            D=torch.randn(1, width, width),
+            conjugate=True,
+        ),
+        device,
+    )
+
+
+def _dense(width: int, device: torch.device) -> DiscreteDense:
+    A = torch.linalg.qr(torch.randn(1, width, width)).Q * 0.99
+    B, C, D = (torch.randn(1, width, width) / width**0.5 for _ in range(3))
+    return _leaves(DiscreteDense(A=A, B=B, C=C, D=D), device)
+
+
+def _leaves(system: Any, device: torch.device) -> Any:
+    return system.map(lambda t: t.to(device).detach().requires_grad_())
+
+
+def _signal(batch: int, length: int, copies: int, inputs: int, device: torch.device) -> Tensor:
+    return torch.randn(batch, length, copies, inputs, device=device, requires_grad=True)
+
+
+def _recurrence(
+    batch: int, length: int, states: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    modulus = 1 - 0.1 * torch.rand(states)
+    a = torch.polar(modulus, torch.pi * torch.rand(states)) if dtype.is_complex else modulus
+    b = torch.randn(batch, length, states, dtype=dtype)
+    return a.to(device).requires_grad_(), b.to(device).requires_grad_()
+
+
+def table(results: list[Result]) -> list[dict[str, Any]]:
+    """Results as plain dicts."""
+    return [asdict(result) for result in results]

@@ -1,0 +1,132 @@
+"""Timing of several contestants in turns, so that they share whatever the machine does."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+#: A contestant slower than this runs once; the others repeat.
+SLOW_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """``run`` maps ``leaves`` to an output; ``comparable`` where the output is the case's own."""
+
+    run: Callable[[], Tensor]
+    leaves: Mapping[str, Tensor]
+    comparable: bool = True
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds; peak bytes allocated beyond the inputs in forward and backward, if measurable."""
+
+    forward: tuple[float, ...]
+    both: tuple[float, ...]
+    peak_bytes: int | None
+
+    @property
+    def medians(self) -> tuple[float, float]:
+        return statistics.median(self.forward), statistics.median(self.both)
+
+
+def race(contestants: Mapping[str, Contestant], rounds: int, device: torch.device) -> dict:
+    """:class:`Times` by name, taken in turns after one warm-up each."""
+    peaks = {name: _warm_up(c, device) for name, c in contestants.items()}
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in contestants}
+    for _ in range(rounds):
+        for name, contestant in contestants.items():
+            forward, both = times[name]
+            if both and both[0] > SLOW_SECONDS:
+                continue
+            forward.append(_timed(lambda c=contestant: _forward(c), device))
+            both.append(_timed(lambda c=contestant: _forward_and_backward(c), device))
+    return {n: Times(tuple(f), tuple(b), peaks[n]) for n, (f, b) in times.items()}
+
+
+def copy_bandwidth(total_bytes: int, rounds: int, device: torch.device) -> float:
+    """Bytes per second, read and written, of a copy that moves about ``total_bytes``."""
+    source = torch.ones(max(total_bytes // 8, 1024), device=device)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    seconds = [_timed(lambda: target.copy_(source), device) for _ in range(rounds)]
+    return 8 * source.numel() / statistics.median(seconds)
+
+
+def device_name(device: torch.device) -> str:
+    """What the figures were taken on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    return f"{model}, {torch.get_num_threads()} thread(s)"
+
+
+def _forward(contestant: Contestant) -> None:
+    with torch.no_grad():
+        contestant.run()
+
+
+def _forward_and_backward(contestant: Contestant) -> tuple[Tensor | None, ...]:
+    y = contestant.run()
+    return torch.autograd.grad(
+        y.real.sum() if y.is_complex() else y.sum(),
+        list(contestant.leaves.values()),
+        allow_unused=True,
+    )
+
+
+def _timed(action: Callable[[], object], device: torch.device) -> float:
+    _synchronise(device)
+    start = time.perf_counter()
+    action()
+    _synchronise(device)
+    return time.perf_counter() - start
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _warm_up(contestant: Contestant, device: torch.device) -> int | None:
+    if device.type == "cuda":
+        _forward_and_backward(contestant)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        _forward_and_backward(contestant)
+        return torch.cuda.max_memory_allocated(device) - before
+    before = _resident("VmRSS")
+    reset = _reset_peak()
+    _forward_and_backward(contestant)
+    peak = _resident("VmHWM")
+    return peak - before if reset and peak and before else None
+
+
+def _reset_peak() -> bool:
+    """Ask Linux to forget the process's peak of resident memory."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _resident(field: str) -> int | None:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line for line in lines if line.startswith(field)]
+    return int(found[0].split()[1]) * 1024 if found else None
