@@ -226,6 +226,41 @@ def doctor(as_json: AsJson = False, plugins: Plugins = None) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="What to time: scans.")] = "scans",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small sizes: a check, no figures.")
+    ] = False,
+    rounds: Annotated[int, typer.Option(help="Timed rounds; medians are shown.")] = 7,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write the results as JSON.")
+    ] = None,
+    as_json: AsJson = False,
+    plugins: Plugins = None,
+) -> None:
+    """Time every scan beside a memory copy and peers, with errors against complex128."""
+    from ssmbench import registry
+    from ssmbench.errors import require
+
+    registry.add_plugin_paths(plugins or [])
+    require(what == "scans", f"bench {what!r}: can only time scans")
+    require(rounds >= 1, f"--rounds must be at least 1, got {rounds}")
+    from ssmbench.bench import scans
+
+    results = []
+    for result in scans.run(scans.default_device(), rounds, quick):
+        print(f"{result.operation}: {result.backend}", file=sys.stderr, flush=True)
+        results.append(result)
+    listed = scans.table(results)
+    if output:
+        output.write_text(json.dumps(listed, indent=1))
+    if as_json:
+        _print_json(listed)
+        return
+    _table(scans.COLUMNS, [scans.row(result) for result in results], title=results[0].device)
+
+
 # --- printing -----------------------------------------------------------------------------------
 
 

@@ -300,6 +300,48 @@ def _recurrence(
     return a.to(device).requires_grad_(), b.to(device).requires_grad_()
 
 
+def default_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def table(results: list[Result]) -> list[dict[str, Any]]:
     """Results as plain dicts."""
     return [asdict(result) for result in results]
+
+
+COLUMNS = (
+    "operation",
+    "backend",
+    "B, L, channels, states",
+    "forward ms",
+    "(min)",
+    "forward + backward ms",
+    "(min)",
+    "GB/s",
+    "% of copy",
+    "error of y",
+    "worst gradient error",
+    "peak MB",
+)
+
+
+def row(result: Result) -> tuple[str, ...]:
+    """A result as the cells of :data:`COLUMNS`."""
+    errors = result.errors or {}
+    gradients = [error for name, error in errors.items() if name != "y"]
+    size = f"{result.batch}, {result.length}, {result.channels}, {result.states}"
+    return (
+        result.operation,
+        result.backend,
+        size,
+        f"{result.forward_ms:.1f}",
+        f"{result.forward_min_ms:.1f}",
+        f"{result.both_ms:.1f}",
+        f"{result.both_min_ms:.1f}",
+        f"{result.forward_gb_s:.2f}",
+        f"{result.percent_of_copy:.0f}",
+        f"{errors['y']:.0e}" if errors else "other weights",
+        f"{max(gradients):.0e}" if errors else "other weights",
+        "not measured" if result.peak_mb is None else f"{result.peak_mb:.0f}",
+    )
