@@ -6,6 +6,7 @@ there is nothing but JSON on stdout; progress and notices go to stderr.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -126,9 +127,10 @@ def run(
     from ssmbench.suite.store import RunFolder
     from ssmbench.training.trainer import check, is_main_process
 
-    check(resolved)
     root = output or Path("outputs/runs")
-    state = execute(resolved, root, config.stem)
+    with _notices_on_stderr():
+        check(resolved)
+        state = execute(resolved, root, config.stem)
     if not is_main_process():
         return
     folder = RunFolder(root / fingerprint(resolved))
@@ -165,7 +167,8 @@ def suite(
         return
     from ssmbench.suite.session import run_suite
 
-    failed = run_suite(grid, marks, root, jobs)
+    with _notices_on_stderr():
+        failed = run_suite(grid, marks, root, jobs)
     _print_report(root, as_json)
     if failed:
         raise typer.Exit(1)
@@ -262,6 +265,11 @@ def bench(
 
 
 # --- printing -----------------------------------------------------------------------------------
+
+
+def _notices_on_stderr() -> contextlib.AbstractContextManager:
+    """What plugins print while they run is not the answer that was asked for."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def _print_json(value: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,30 @@ COMPONENTS = {
     "model.nonlinearity": registry.nonlinearities,
 }
 
+#: What the numbers of a run config must be; those of components are checked by their classes.
+_LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
+    "positive": (
+        lambda v: v > 0,
+        (
+            "batch_size",
+            "model.d_model",
+            "model.n_layers",
+            "analysis.attack_steps",
+            "analysis.attack_restarts",
+        ),
+    ),
+    "finite and not negative": (
+        lambda v: 0 <= v < math.inf,
+        ("optimizer.lr", "optimizer.ssm_lr", "optimizer.weight_decay"),
+    ),
+    "in [0, 1]": (
+        lambda v: 0 <= v <= 1,
+        ("optimizer.warmup_fraction", "optimizer.final_fraction"),
+    ),
+    "in [0, 1)": (lambda v: 0 <= v < 1, ("model.dropout",)),
+    "from 0 to 2^32 - 1": (lambda v: 0 <= v < 2**32, ("seed", "analysis.attack_seed")),
+}
+
 #: Labels and places: what does not change a run's result is not part of its name.
 NOT_FINGERPRINTED = ("variant", "task.data_dir")
 
@@ -99,16 +123,17 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text())
+        content = OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise UsageError(f"{path}{where}: not YAML: {getattr(error, 'problem', error)}") from None
-    require(isinstance(content, dict), f"{path}: must hold a mapping of keys to values")
+    except (OSError, UnicodeDecodeError, OmegaConfBaseException, RecursionError) as error:
+        raise UsageError(f"{path}: cannot be read: {_first_line(error)[:200]}") from None
+    usable = isinstance(content, dict) and bool(content)
+    require(usable, f"{path}: must hold a mapping of keys to values")
     return content
 
 
@@ -162,10 +187,8 @@ def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]
         holder = plain[parent] if parent else plain
         if holder[key] is not None:
             holder[key] = resolve_component(kind, holder[key], f"{source}: {path}")
-    require(
-        plain["model"]["parametrization"] is not None, f"{source}: model.parametrization is null"
-    )
-    require(plain["task"] is not None, f"{source}: task is null")
+        else:
+            require(path == "model.discretizer", f"{source}: {path}: needs a {kind.kind}")
     _check_numbers(plain, source)
     return plain
 
@@ -209,8 +232,8 @@ def load_run(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 def fingerprint(resolved: Mapping[str, Any]) -> str:
     """12 hex digits that name a resolved config."""
-    leaves = {path: v for path, v in _leaves(resolved) if path not in NOT_FINGERPRINTED}
-    text = json.dumps({"schema": SCHEMA_VERSION, **leaves}, sort_keys=True)
+    named = {path: v for path, v in leaves(resolved) if path not in NOT_FINGERPRINTED}
+    text = json.dumps({"schema": SCHEMA_VERSION, **named}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -229,19 +252,23 @@ def _validated(schema: type, config: Mapping[str, Any], source: str) -> dict[str
 
 
 def _check_numbers(config: Mapping[str, Any], source: str) -> None:
-    for path, value in _leaves(config):
+    for path, value in leaves(config):
         if isinstance(value, float) and math.isnan(value):
             raise UsageError(f"{source}: {path}: is NaN; give a number")
-    positive = ("batch_size", "model.d_model", "model.n_layers")
-    leaves = dict(_leaves(config))
-    for path in positive:
-        require(leaves[path] > 0, f"{source}: {path}: must be positive, got {leaves[path]}")
+    values = dict(leaves(config))
+    for wanted, (allowed, paths) in _LIMITS.items():
+        for path in paths:
+            require(
+                allowed(values[path]),
+                f"{source}: {path}: must be {wanted}, got {values[path]}",
+            )
 
 
-def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no mapping, with its dotted path."""
     for key, value in config.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -6,6 +6,7 @@ one file. Built-ins, entry points and plugin files are imported the first time a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import hashlib
@@ -101,9 +102,13 @@ class Registry(Generic[T]):
         if self._builtins_loaded:
             return
         self._builtins_loaded = True
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
-            importlib.import_module(f"{self._package}.{module.name}")
+        try:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+                importlib.import_module(f"{self._package}.{module.name}")
+        except BaseException:
+            self._builtins_loaded = False
+            raise
 
     def _add(self, entry: Entry[T]) -> None:
         old = self._entries.get(entry.name)
@@ -217,6 +222,8 @@ def add_plugin_paths(paths: Iterable[str | Path]) -> None:
     for path in map(Path, paths):
         if not path.exists():
             raise UsageError(f"--plugins {path}: no such file or folder")
+        if not (path.is_dir() or path.suffix == ".py"):
+            raise UsageError(f"--plugins {path}: must be a Python file or a folder of them")
         added.append(str(path.resolve()))
     if added:
         # The variable, not a list in memory: worker processes and DDP ranks inherit it.
@@ -248,11 +255,9 @@ def _import_once(label: str, load: Callable[[], Any]) -> None:
         registry.load_builtins()
     saved = {kind: dict(registry._entries) for kind, registry in KINDS.items()}
     try:
-        load()
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # a broken plugin must not stop a run that does not name it
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for what was asked for
+            load()
+    except (Exception, SystemExit) as error:  # a broken plugin stops no run that does not name it
         for kind, registry in KINDS.items():
             registry._entries = saved[kind]
         _discovery.failures.append(PluginFailure(label, one_line(error)))

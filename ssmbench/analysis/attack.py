@@ -12,6 +12,8 @@ from torch import Tensor
 
 Map = Callable[[Tensor], Tensor]
 
+_TINY = 1e-300
+
 
 @dataclass(frozen=True)
 class Attack:
@@ -46,9 +48,9 @@ def attack(
     for _ in range(steps):
         disturbance = disturbance.detach().requires_grad_()
         change = (function(base + disturbance) - rest).flatten(1)
-        gains = _norms(change) / _norms(disturbance)
+        gains = _norms(change) / _norms(disturbance).clamp_min(_TINY)
         best = _better(best, gains, base, disturbance)
-        if not math.isfinite(best.gain):
+        if not math.isfinite(best.gain) or not change.requires_grad:
             break
         (gradient,) = torch.autograd.grad(change.square().sum(), disturbance)
         usable = torch.isfinite(gradient).flatten(1).all(1) & (_norms(gradient) > 0)
@@ -62,7 +64,7 @@ def _norms(signals: Tensor) -> Float[Tensor, " R"]:
 
 
 def _on_sphere(direction: Tensor, amplitude: Tensor) -> Tensor:
-    scale = amplitude.double() / _norms(direction).clamp_min(1e-300)
+    scale = amplitude.double() / _norms(direction).clamp_min(_TINY)
     return (direction.double() * scale[:, None, None]).to(direction.dtype)
 
 

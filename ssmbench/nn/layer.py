@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -34,9 +35,12 @@ class SSMLayer(nn.Module):
         return self.discretizer(system) if isinstance(system, ContinuousSystem) else system
 
     def forward(self, u: Float[Tensor, "B L d"]) -> Float[Tensor, "B L d"]:
-        system = self.system()
-        y, _ = self.scan(system, u.unflatten(-1, (system.copies, system.inputs)), None)
-        return y.flatten(-2)
+        # Half precision would move the poles: under autocast, the layer keeps its own precision.
+        with torch.autocast(u.device.type, enabled=False):
+            system = self.system()
+            u = u.to(torch.promote_types(u.dtype, system.D.real.dtype))
+            y, _ = self.scan(system, u.unflatten(-1, (system.copies, system.inputs)), None)
+            return y.flatten(-2)
 
 
 def check_pairing(parametrization: type[Parametrization], discretized: bool) -> None:

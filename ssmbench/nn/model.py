@@ -113,6 +113,11 @@ class SequenceModel(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
+def is_finite(module: nn.Module) -> bool:
+    """Whether every parameter is a finite number."""
+    return all(bool(torch.isfinite(p).all()) for p in module.parameters())
+
+
 def linear_bound(module: nn.Module) -> Bound:
     """Spectral norm of a linear map's weight, in double precision."""
     if isinstance(module, nn.Identity):

@@ -45,6 +45,8 @@ def execute(config: Mapping[str, Any], root: Path, label: str | None = None) -> 
     with folder.lock() as mine:
         if not mine:
             return "running"
+        if folder.is_done:  # another launcher completed it in the meantime
+            return folder.state
         return _execute_locked(config, folder, label)
 
 
@@ -54,6 +56,7 @@ def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | N
     try:
         trained = train(config, folder.path, label)
         result = _result(config, folder, trained) | {"seconds": round(time.time() - started, 2)}
+        folder.write_result(result)
     except UsageError as error:
         folder.write_status("failed", reason=str(error))
         raise
@@ -64,7 +67,6 @@ def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | N
         (folder.path / "error.txt").write_text(traceback.format_exc())
         folder.write_status("failed", reason=one_line(error))
         return "failed"
-    folder.write_result(result)
     folder.write_status(result["status"])
     return result["status"]
 

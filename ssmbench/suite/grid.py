@@ -20,10 +20,19 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ssmbench.config import merge, parse_overrides, read_yaml, resolve
+from ssmbench.config import leaves, merge, parse_overrides, read_yaml, resolve
 from ssmbench.errors import UsageError, require, suggest
 
 KEYS = ("name", "base", "tasks", "variants", "seeds")
+
+#: What the labels of a report name; an override would make them lie.
+_AXES = {
+    "seed",
+    "variant",
+    *("task", "task.name"),
+    *("model.parametrization", "model.parametrization.name"),
+    *("model.discretizer", "model.discretizer.name"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,11 +69,14 @@ def load_suite(path: str | Path, overrides: Iterable[str] = ()) -> Suite:
     raw = read_yaml(path)
     for key in raw:
         require(key in KEYS, f"{path}: unknown key {key!r}: {suggest(str(key), KEYS)}")
-    tasks, variants = _mapping(raw, "tasks", path), _mapping(raw, "variants", path)
+    raw |= {key: _parts(raw, key, path) for key in ("tasks", "variants")}
+    tasks, variants = raw["tasks"], raw["variants"]
     seeds = raw.get("seeds", [0])
     valid = isinstance(seeds, list) and seeds and all(type(s) is int and s >= 0 for s in seeds)
     require(valid, f"{path}: seeds: must be a list of whole numbers from 0, got {seeds!r}")
     over = parse_overrides(overrides)
+    for key, _ in leaves(over):
+        require(key not in _AXES, f"override {key}: {path} sets it for each run; change it there")
     cells = tuple(
         Cell(
             task, variant, label, seed, _resolve_cell(path, raw, task, variant, choice, seed, over)
@@ -77,17 +89,23 @@ def load_suite(path: str | Path, overrides: Iterable[str] = ()) -> Suite:
     return Suite(str(raw.get("name", Path(path).stem)), cells)
 
 
-def _mapping(raw: Mapping[str, Any], key: str, path: str | Path) -> dict[str, Any]:
+def _parts(raw: Mapping[str, Any], key: str, path: str | Path) -> dict[str, Any]:
     value = raw.get(key)
     ok = isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values())
     require(ok, f"{path}: {key}: must map labels to parts of a run config")
-    return value
+    parts = {str(label): part for label, part in value.items()}
+    for label in parts:  # they become names of folders, for TensorBoard
+        usable = bool(label) and "/" not in label and not label.startswith(".")
+        require(usable, f"{path}: {key}: label {label!r}: must not hold '/' or start with '.'")
+    return parts
 
 
 def _discretizers(variant: Mapping[str, Any], path: str | Path) -> Iterator[tuple[str, Any]]:
     choices = variant.get("discretizers")
     if choices is None:
-        yield "none", None
+        model = variant.get("model")
+        choice = model.get("discretizer") if isinstance(model, Mapping) else None
+        yield "none" if choice is None else component_label(choice), choice
         return
     require(
         isinstance(choices, list) and bool(choices),

@@ -53,33 +53,38 @@ def _pooled(cells: list[Cell], root: Path, jobs: int) -> Iterator[tuple[Cell, st
         # A worker that dies breaks its pool: the runs in flight are tried alone in a fresh one.
         in_flight: dict[Future[str], Cell] = {}
         suspects: list[Cell] = []
+        broken = False
         with _pool(jobs) as pool:
-            while waiting or in_flight:
-                while waiting and len(in_flight) < jobs and not suspects:
-                    cell = waiting.pop()
-                    in_flight[pool.submit(_execute, cell, root)] = cell
+            while in_flight or (waiting and not broken):
+                while waiting and len(in_flight) < jobs and not broken:
+                    try:
+                        in_flight[pool.submit(_execute, waiting[-1], root)] = waiting[-1]
+                    except BrokenProcessPool:  # it broke since the last look
+                        broken = True
+                    else:
+                        waiting.pop()
                 done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
                 for future in done:
                     cell = in_flight.pop(future)
-                    state = _state(future, root)
+                    state = _state(future)
                     if state is None:
+                        broken = True
                         suspects.append(cell)
                     else:
                         yield cell, state
-                if suspects and not in_flight:
-                    break
         for cell in suspects:
             yield cell, _retry(cell, root)
 
 
 def _retry(cell: Cell, root: Path) -> str:
     with _pool(1) as pool:
-        state = _state(pool.submit(_execute, cell, root), root)
-    if state is None:
-        folder = RunFolder.create(root, cell.config)
-        folder.write_status("failed", reason="the worker process died")
-        return "failed"
-    return state
+        state = _state(pool.submit(_execute, cell, root))
+    return _fail(cell, root) if state is None else state
+
+
+def _fail(cell: Cell, root: Path) -> str:
+    RunFolder.create(root, cell.config).write_status("failed", reason="the worker process died")
+    return "failed"
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:
@@ -92,10 +97,12 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
 def _prepare(threads: int) -> None:
     import torch
 
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the launcher's stdout is for its report
+
     torch.set_num_threads(threads)
 
 
-def _state(future: Future[str], root: Path) -> str | None:
+def _state(future: Future[str]) -> str | None:
     """What a worker returned; None when it died."""
     try:
         return future.result()
@@ -121,5 +128,8 @@ def _execute_alone(cell: Cell, root: Path) -> str:
     """In a process of its own, which Lightning may start again for each rank."""
     folder = RunFolder.create(root, cell.config)
     command = [sys.executable, "-m", "ssmbench", "run", str(folder.path / "config.yaml")]
-    subprocess.run([*command, "--output", str(root)], stdout=subprocess.DEVNULL, check=False)
+    command += ["--output", str(root)]
+    process = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    if process.returncode and folder.state == "running":
+        return _fail(cell, root)
     return folder.state

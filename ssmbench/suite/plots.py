@@ -54,7 +54,7 @@ def _draw_task(
     axis.set_ylabel(f"test {table[0].score}{unit}")
     axis.grid(alpha=0.3)
     drawn = [row for row in table if row.score_mean is not None and row.verified is not None]
-    finite = [row.verified for row in drawn if math.isfinite(row.verified)] or [1.0]
+    finite = [row.verified for row in drawn if 0 < row.verified < math.inf] or [1.0]
     low, high = min(finite) / 1.5, max(finite) * 1.5
     # room for the band: a share of the axis in log scale
     edge = high * (high / low) ** (_UNSTABLE_BAND / (1 - _UNSTABLE_BAND))

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -54,10 +55,11 @@ def link_tensorboard(root: Path) -> Path:
         link = board / cell["label"]
         target = root / RUNS / cell["fingerprint"] / "tensorboard"
         link.parent.mkdir(parents=True, exist_ok=True)
+        source = os.path.relpath(target, link.parent)
         if link.is_symlink():
             link.unlink()
         if target.exists():
-            link.symlink_to(Path("..", "..", RUNS, cell["fingerprint"], "tensorboard"))
+            link.symlink_to(source)
     return board
 
 
@@ -94,13 +96,11 @@ def write_report(root: Path) -> dict[str, Path]:
     """Write ``report/`` in a suite's folder; the files by kind.
 
     Raises:
-        UsageError: no suite was run there, or none of its runs is complete.
+        UsageError: no suite was run there.
     """
     from ssmbench.suite import plots  # matplotlib takes its time
 
     records = collect(root)
-    if not any(record.result for record in records):
-        raise UsageError(f"{root}: no run of the suite is complete yet")
     table = rows(records)
     out = root / "report"
     out.mkdir(exist_ok=True)
@@ -129,7 +129,8 @@ def to_csv(table: Iterable[Row]) -> str:
 
 
 def _flat(value: Any) -> Any:
-    return "; ".join(value) if isinstance(value, tuple) else value
+    text = "; ".join(value) if isinstance(value, tuple) else value
+    return "none" if text == "" else text
 
 
 def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ()) -> str:
@@ -182,7 +183,8 @@ def markdown_table(table: Iterable[Row]) -> str:
     """The rows as a Markdown table."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * 3 + " ---: |" * (len(COLUMNS) - 3)]
     for row in table:
-        lines.append("| " + " | ".join(cell(row) for cell in COLUMNS.values()) + " |")
+        cells = (cell(row).replace("|", r"\|") for cell in COLUMNS.values())
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -13,7 +13,7 @@ from ssmbench.suite.grid import Cell, Suite
 from ssmbench.suite.launch import default_jobs, launch, missing
 from ssmbench.suite.report import RUNS, link_tensorboard, write_suite
 from ssmbench.suite.store import RunFolder
-from ssmbench.training.trainer import check
+from ssmbench.training.trainer import check, check_data
 
 
 def run_suite(suite: Suite, fingerprints: list[str], root: Path, jobs: int | None) -> int:
@@ -25,6 +25,9 @@ def run_suite(suite: Suite, fingerprints: list[str], root: Path, jobs: int | Non
     for cell in suite.cells:
         check(cell.config)
     todo = missing(suite.cells, root / RUNS)
+    data = {(str(cell.config["task"]), cell.config["batch_size"]): cell.config for cell in todo}
+    for config in data.values():
+        check_data(config)
     write_suite(root, suite, fingerprints)
     reporter = _Reporter(len(todo), root)
     with reporter:

@@ -78,7 +78,7 @@ def _row(group: list[RunRecord]) -> Row:
         runs=len(group),
         finished=len(finished),
         diverged=sum(r["status"] == "diverged" for r in results),
-        failed=len(group) - len(results),
+        failed=sum(record.state == "failed" for record in group),
         outcome=_outcome(group),
         score=task.get("score", ""),
         unit=task.get("unit", ""),

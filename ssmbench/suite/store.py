@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from ssmbench.config import fingerprint
 from ssmbench.errors import UsageError
@@ -84,7 +84,8 @@ class RunFolder:
 
 
 def dump_yaml(config: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(config), sort_keys=False)
+    """YAML that :func:`ssmbench.config.read_yaml` reads back as the same values."""
+    return OmegaConf.to_yaml(dict(config))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ssmbench.training.measure import layer_figures
+from ssmbench.training.measure import declared_gain, layer_figures
 from ssmbench.training.module import SequenceModule
 
 
@@ -28,7 +28,7 @@ class GainMonitor(pl.Callback):
         figures: dict[str, float] = {}
         for index, layer in enumerate(pl_module.model.layers):
             figures |= {f"layer{index}/{k}": v for k, v in layer_figures(layer).items()}
-            declared = layer.parametrization.declared_gain()
+            declared = declared_gain(layer)
             if declared is not None:
                 figures[f"layer{index}/declared_gain"] = declared
         for logger in trainer.loggers:
@@ -92,7 +92,8 @@ class EpochProgress(pl.Callback):
         if self._progress is not None:
             self._progress.update(self._bar, completed=epoch, description=self._text(trainer))
         elif total < 1 or epoch % max(1, total // self._LINES) == 0 or epoch == total:
-            print(f"{self._text(trainer)} epoch {epoch}/{total}", file=sys.stderr, flush=True)
+            of_all = f"/{total}" if total > 0 else ""
+            print(f"{self._text(trainer)} epoch {epoch}{of_all}", file=sys.stderr, flush=True)
 
     def _text(self, trainer: pl.Trainer) -> str:
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}

@@ -11,14 +11,16 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from ssmbench.analysis.attack import attack
-from ssmbench.analysis.gain import analyse
+from ssmbench.analysis.certificate import Bound
+from ssmbench.analysis.gain import GainReport, analyse
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import SequenceModel
+from ssmbench.nn.model import SequenceModel, is_finite
 
 #: Rounding of float32 matrices and signals may move a gain this much, relatively.
 TOLERANCE = 1e-4
 _AMPLITUDES = (0.03, 3.0)
+_LOST = "a parameter is not finite"
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,17 @@ class LayerGains:
 
 def layer_figures(layer: SSMLayer) -> dict[str, float]:
     """What is cheap enough to watch in training: spectral radius, margin, verified gain."""
-    with torch.no_grad():
-        report = analyse(layer.system().detach())
+    report = _analyse(layer)
     return {
         "spectral_radius": report.spectral_radius,
         "margin": report.margin,
         "verified_gain": report.hinf,
     }
+
+
+def declared_gain(layer: SSMLayer) -> float | None:
+    """What the parametrization declares; infinite where its parameters are not finite numbers."""
+    return layer.parametrization.declared_gain() if is_finite(layer) else math.inf
 
 
 def measure(
@@ -90,38 +96,53 @@ def violations(layers: list[LayerGains], network: dict[str, Any]) -> list[str]:
 
 
 def poles(model: SequenceModel) -> list[Complex[Tensor, " modes"]]:
-    """The poles of each layer, complex128."""
+    """The poles of each layer, complex128; one at infinity where its parameters are not finite."""
+    at_infinity = torch.full((1,), complex(math.inf, 0), dtype=torch.complex128)
     with torch.no_grad():
-        return [layer.system().poles().flatten() for layer in model.layers]
+        return [
+            layer.system().poles().flatten() if is_finite(layer) else at_infinity
+            for layer in model.layers
+        ]
+
+
+def _analyse(layer: SSMLayer) -> GainReport:
+    if not is_finite(layer):  # there is no system to analyse: some factorizations would refuse
+        return GainReport("discrete", False, math.inf, 0.0, -math.inf, spectral_radius=math.inf)
+    with torch.no_grad():
+        return analyse(layer.system())
 
 
 def _measure_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> LayerGains:
-    with torch.no_grad():
-        system = layer.system().detach()
-    report = analyse(system)
-    width = system.copies * system.inputs
-    silence = torch.zeros(config.attack_restarts, length, width, device=system.B.device)
-    found = attack(
-        layer,
-        silence,
-        torch.ones(config.attack_restarts),
-        steps=config.attack_steps,
-        seed=config.attack_seed,
-    )
+    report = _analyse(layer)
     return LayerGains(
-        declared=layer.parametrization.declared_gain(),
+        declared=declared_gain(layer),
         verified=report.hinf,
-        attacked=found.gain,
+        attacked=_attack_layer(layer, length, config) if is_finite(layer) else math.inf,
         peak_frequency=report.peak_frequency,
         spectral_radius=report.spectral_radius,
         margin=report.margin,
     )
 
 
+def _attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:
+    with torch.no_grad():
+        system = layer.system()
+    width = system.copies * system.inputs
+    silence = system.D.real.new_zeros(config.attack_restarts, length, width)
+    amplitude = torch.ones(config.attack_restarts)
+    found = attack(layer, silence, amplitude, steps=config.attack_steps, seed=config.attack_seed)
+    return found.gain
+
+
 def _measure_network(
     model: SequenceModel, layer_gains: list[float], inputs: Tensor, config: AnalysisConfig
 ) -> dict[str, Any]:
     bound = model.bound(layer_gains, inputs.shape[1])
+    if not is_finite(model):
+        return {"bound": math.inf, "reason": bound.reason or _LOST, "attacked": math.inf}
+    inputs = inputs.to(model.encoder.weight.dtype)
+    if bound.value > torch.finfo(inputs.dtype).max:  # nothing so large can be observed
+        bound = Bound.none(bound.reason or "the bound overflows")
     base = inputs[torch.arange(config.attack_restarts) % len(inputs)].clone()
     base[::2] = 0  # half of the restarts disturb silence, half disturb data
     typical = torch.linalg.vector_norm(inputs.double()).item() / math.sqrt(len(inputs))

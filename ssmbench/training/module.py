@@ -6,13 +6,15 @@ import math
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from ssmbench.config import OptimizerConfig
-from ssmbench.errors import DivergedError
-from ssmbench.nn.model import SequenceModel
+from ssmbench.errors import DivergedError, require
+from ssmbench.nn.model import SequenceModel, is_finite
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.tasks.base import Task
 
@@ -31,17 +33,36 @@ class SequenceModule(pl.LightningModule):
         self.optimizer = optimizer
         self.val_metrics = task.metrics().clone(prefix="val/")
         self.test_metrics = task.metrics().clone(prefix="test/")
+        self.losses = nn.ModuleDict(
+            {s: MeanMetric(nan_strategy="disable") for s in ("val", "test")}
+        )
         self._finite = True
 
     def forward(self, u: Float[Tensor, "B L inputs"]) -> Tensor:
         return self.model(u)
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Make dropout a function of seed, epoch, batch and rank: a resumed run goes on alike."""
+        place = (self.task.seed, self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         u, target = batch
-        loss = self.task.loss(self.model(u), target)
-        self._stop_unless_finite(bool(torch.isfinite(loss)))
-        self.log("train/loss", loss, on_step=True, on_epoch=False)
+        loss = self.task.loss(self._predict(u), target)
+        # The mean over ranks is the loss of their joint batch, and not finite where one is not.
+        joint = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
+        if not bool(torch.isfinite(joint)):
+            raise DivergedError(self.global_step)
+        self.log("train/loss", joint, on_step=True, on_epoch=False)
         return loss
+
+    def _predict(self, u: Float[Tensor, "B L inputs"]) -> Tensor:
+        try:
+            return self.model(u)
+        except torch.linalg.LinAlgError:  # a factorization refuses matrices that are not finite
+            if is_finite(self.model):
+                raise
+            raise DivergedError(self.global_step) from None
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._evaluate(batch, self.val_metrics, "val")
@@ -51,11 +72,13 @@ class SequenceModule(pl.LightningModule):
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], metrics: Any, split: str) -> None:
         u, target = batch
-        prediction = self.model(u)
-        self._finite &= bool(torch.isfinite(prediction).all())
-        metrics.update(*self.task.to_metric(prediction, target))
+        prediction = self._predict(u)
         loss = self.task.loss(prediction, target)
-        self.log(f"{split}/loss", loss, batch_size=len(u), sync_dist=True)
+        self._finite &= bool(torch.isfinite(prediction).all() and torch.isfinite(loss))
+        metrics.update(*self.task.to_metric(prediction, target))
+        # Not by sync_dist, which divides the number of sequences by that of ranks as an integer.
+        self.losses[split].update(loss.expand(len(u)))
+        self.log(f"{split}/loss", self.losses[split], batch_size=len(u))
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(u))
 
     def on_validation_epoch_end(self) -> None:
@@ -72,13 +95,35 @@ class SequenceModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW in three groups, with linear warm-up and cosine decay per step."""
         optimizer = torch.optim.AdamW(parameter_groups(self.model, self.optimizer))
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = Schedule(self.optimizer, total)
+        schedule = Schedule(self.optimizer, self.total_steps())
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run.
+
+        ``Trainer.estimated_stepping_batches`` sets the loaders up before a checkpoint's state for
+        them is read: a run resumed inside an epoch would see that epoch's first batches again.
+
+        Raises:
+            UsageError: the run has no end.
+        """
+        trainer = self.trainer
+        batches, limit = len(self.task.train_dataloader()), trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        epoch = math.ceil(batches / trainer.accumulate_grad_batches)
+        ends = [
+            trainer.max_steps,
+            epoch * (-1 if trainer.max_epochs is None else trainer.max_epochs),
+        ]
+        require(
+            max(ends) >= 0,
+            "trainer: the learning rate's schedule needs an end; set max_epochs or max_steps",
+        )
+        return min(end for end in ends if end >= 0)
 
 
 class Schedule:

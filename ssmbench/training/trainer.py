@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ssmbench import registry
 from ssmbench.config import RunConfig, build, typed
-from ssmbench.errors import DivergedError, UsageError, suggest
+from ssmbench.errors import DivergedError, UsageError, one_line, require, suggest
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import Block, Norm, Pooling, SequenceModel
 from ssmbench.tasks.base import Task, TaskSizes
@@ -38,6 +39,11 @@ RESERVED = {
     "num_sanity_val_steps",
     "use_distributed_sampler",
 }
+
+#: Precisions that would keep the parameters themselves in 16 bits.
+HALF_PARAMETERS = {"16-true", "bf16-true", "transformer-engine", "transformer-engine-float16"}
+_LARGEST_SEED = 2**32 - 1
+_MOST_RANKS = 16  # with fewer cores than that
 
 
 @dataclass
@@ -104,13 +110,42 @@ def _choice(enum: type, name: str, where: str) -> Any:
 
 
 def check_trainer_options(options: Mapping[str, Any]) -> None:
-    """Raise a UsageError unless every option is an argument of Lightning's Trainer."""
-    allowed = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"} - RESERVED
-    for key in options:
+    """Raise a UsageError unless every option is an argument of Lightning's Trainer, of its type."""
+    hints = get_type_hints(pl.Trainer.__init__)
+    allowed = set(hints) - {"return"} - RESERVED
+    for key, value in options.items():
         if key in RESERVED:
             raise UsageError(f"trainer.{key}: is set by ssmbench itself")
         if key not in allowed:
             raise UsageError(f"trainer.{key}: no such Trainer argument; {suggest(key, allowed)}")
+        if not _fits(value, hints[key]):
+            raise UsageError(f"trainer.{key}: {value!r} is not of type {_names(hints[key])}")
+    require(
+        str(options.get("precision")) not in HALF_PARAMETERS,
+        "trainer.precision: an SSM's complex parameters have no half precision; take bf16-mixed, "
+        "16-mixed, 32-true or 64-true",
+    )
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value has a plain type; what is not plain, Lightning checks itself."""
+    kinds = set(get_args(hint)) or {hint}
+    plain = kinds <= {bool, int, float, str, type(None)}
+    return not plain or type(value) in kinds or (type(value) is int and float in kinds)
+
+
+def _names(hint: Any) -> str:
+    return " or ".join(kind.__name__ for kind in get_args(hint) or (hint,))
+
+
+def _check_settings(run: RunConfig) -> None:
+    check_trainer_options(run.trainer)
+    ranks, most = run.trainer.get("devices"), max(os.cpu_count() or 1, _MOST_RANKS)
+    require(
+        not str(ranks).isdecimal() or int(ranks) <= most,
+        f"trainer.devices: {ranks} processes on a machine of {os.cpu_count()} cores",
+    )
+    require(0 <= run.seed <= _LARGEST_SEED, f"seed: must be in 0..{_LARGEST_SEED}, got {run.seed}")
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -120,9 +155,19 @@ def check(config: Mapping[str, Any]) -> None:
         UsageError: what would stop the run.
     """
     run = typed(config)
-    check_trainer_options(run.trainer)
+    _check_settings(run)
+    _build_trainer(run, Path(), [])
     with torch.random.fork_rng(devices=[]):
         build_model(run, build_task(run).sizes)
+
+
+def check_data(config: Mapping[str, Any]) -> None:
+    """Load a run's data.
+
+    Raises:
+        UsageError: they cannot be used, or do not fill a batch.
+    """
+    build_task(typed(config)).train_dataloader()
 
 
 def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> Trained:
@@ -132,8 +177,7 @@ def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> 
     ``diverged_at`` and no scores.
     """
     run = typed(config)
-    check_trainer_options(run.trainer)
-    _quiet()
+    _check_settings(run)
     pl.seed_everything(run.seed, verbose=False)
     task = build_task(run)
     module = SequenceModule(build_model(run, task.sizes), task, run.optimizer)
@@ -167,8 +211,9 @@ def _evaluate_best(
         module.load_state_dict(state["state_dict"])
     scores = {}
     for split, run in (("val", trainer.validate), ("test", trainer.test)):
-        (metrics,) = run(module, datamodule=task, verbose=False)
-        scores[split] = metrics[f"{split}/{task.score}"]
+        results = run(module, datamodule=task, verbose=False)
+        require(len(results) == 1, f"trainer.limit_{split}_batches: leaves nothing to score")
+        scores[split] = results[0][f"{split}/{task.score}"]
     if not all(math.isfinite(score) for score in scores.values()):
         raise DivergedError(trainer.global_step)
     return scores
@@ -177,25 +222,40 @@ def _evaluate_best(
 def _checkpoints(folder: Path, task: Task) -> list[ModelCheckpoint]:
     common = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "save_top_k": 1}
     mode = "max" if task.higher_is_better else "min"
-    best = ModelCheckpoint(filename="best", monitor=f"val/{task.score}", mode=mode, **common)
-    return [best, ModelCheckpoint(filename="last", **common)]
+    best = _Checkpoint(filename="best", monitor=f"val/{task.score}", mode=mode, **common)
+    return [best, _Checkpoint(filename="last", **common)]
+
+
+class _Checkpoint(ModelCheckpoint):
+    """Remembers the best score also where the run's folder was moved since."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        old, new = state_dict["dirpath"], self.dirpath
+        moved = {k: v.replace(old, new) if isinstance(v, str) else v for k, v in state_dict.items()}
+        files = state_dict["best_k_models"].items()
+        moved["best_k_models"] = {file.replace(old, new): score for file, score in files}
+        super().load_state_dict(moved)
 
 
 def _build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
+    _quiet()
     loggers = [
         JsonLinesLogger(folder / "metrics.jsonl"),
         TensorBoardLogger(folder, name="", version="tensorboard"),
     ]
-    return pl.Trainer(
-        default_root_dir=folder,
-        logger=loggers,
-        callbacks=list(callbacks),
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **run.trainer,
-    )
+    try:
+        return pl.Trainer(
+            default_root_dir=folder,
+            logger=loggers,
+            callbacks=list(callbacks),
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **run.trainer,
+        )
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise UsageError(f"trainer: {one_line(error)}") from None
 
 
 def _quiet() -> None:
@@ -206,6 +266,7 @@ def _quiet() -> None:
         ".*does not have many workers.*",
         ".*exists and is not empty.*",
         ".*smaller than the logging interval.*",
+        ".*could not find the monitored key.*",  # the run ends before it was ever validated
         ".*LeafSpec.*",  # Lightning 2.6 on torch 2.13
     ):
         warnings.filterwarnings("ignore", message)

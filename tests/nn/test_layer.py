@@ -1,0 +1,123 @@
+"""The SSM layer: what is scanned is what is verified, and what does not fit is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ssmbench import registry
+from ssmbench.errors import UsageError
+from ssmbench.nn.layer import SSMLayer, check_pairing
+from ssmbench.parametrizations.l2ru import L2RU
+from ssmbench.parametrizations.s4d import S4D
+from ssmbench.systems import ContinuousSystem, DiscreteSystem
+
+CASES = [("s4d", "zoh"), ("unconstrained_dense", "tustin"), ("l2ru", None)]
+
+
+def layer_of(name: str, discretizer: str | None, d_model: int = 4, scan: str = "auto") -> SSMLayer:
+    torch.manual_seed(0)
+    return SSMLayer(
+        registry.parametrizations.get(name).build(d_model=d_model),
+        discretizer and registry.discretizers.get(discretizer).build(),
+        registry.scans.get(scan).build(),
+    )
+
+
+@pytest.mark.parametrize(("name", "discretizer"), CASES)
+def test_output_is_that_of_the_system_it_shows(name, discretizer):
+    """By its definition, one step at a time, in double precision."""
+    layer, u = layer_of(name, discretizer), torch.randn(2, 50, 4)
+    system = layer.system()
+    assert isinstance(system, DiscreteSystem)
+    y, _ = registry.scans.get("reference").build()(
+        system, u.unflatten(-1, (system.copies, system.inputs))
+    )
+    found = layer(u)
+    assert found.shape == u.shape
+    assert found.dtype == u.dtype
+    assert torch.allclose(found, y.flatten(-2), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "discretizer"), CASES)
+def test_linear_causal_and_time_invariant(name, discretizer):
+    layer = layer_of(name, discretizer).double()
+    u, v = torch.randn(2, 1, 30, 4, dtype=torch.float64)
+    assert torch.allclose(layer(2 * u - 3 * v), 2 * layer(u) - 3 * layer(v), atol=1e-9)
+    later = torch.nn.functional.pad(u, (0, 0, 5, 0))[:, :30]
+    assert torch.allclose(layer(later)[:, 5:], layer(u)[:, :25], atol=1e-9)
+    assert torch.allclose(layer(later)[:, :5], torch.zeros(1, 5, 4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("name", "discretizer"), CASES)
+def test_gradients_reach_every_parameter(name, discretizer):
+    layer = layer_of(name, discretizer)
+    layer(torch.randn(2, 20, 4)).square().sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in layer.parameters())
+
+
+@pytest.mark.parametrize(("name", "discretizer"), CASES)
+def test_autocast_leaves_the_layer_in_its_own_precision(name, discretizer):
+    """Half precision would move the poles away from those that are verified."""
+    layer = layer_of(name, discretizer)
+    u = torch.randn(2, 40, 4).bfloat16()
+    expected = layer(u.float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(layer(u), expected)
+        assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == torch.bfloat16
+    half_input = layer(u)
+    assert half_input.dtype == torch.float32
+    assert torch.equal(half_input, expected)
+
+
+@pytest.mark.parametrize(("name", "discretizer"), CASES)
+def test_double_precision_is_kept(name, discretizer):
+    layer = layer_of(name, discretizer)
+    u = torch.randn(2, 40, 4)
+    assert layer.double()(u.double()).dtype == torch.float64
+    assert layer(u).dtype == torch.float64
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+def test_discretizer_for_a_discrete_system_is_refused_with_the_reason():
+    with pytest.raises(UsageError) as caught:
+        layer_of("l2ru", "zoh")
+    sentence = str(caught.value)
+    assert sentence.startswith("L2RU takes no discretizer: ")
+    assert L2RU.why_discrete in sentence
+    assert "nothing left to discretize" in sentence
+    assert "model.discretizer=null" in sentence
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("name", ["s4d", "unconstrained_dense", "unconstrained_diagonal"])
+def test_continuous_system_without_discretizer_is_refused(name):
+    with pytest.raises(
+        UsageError, match="continuous-time system and needs a discretizer"
+    ) as caught:
+        layer_of(name, None)
+    assert "model.discretizer" in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", registry.parametrizations.entries(), ids=lambda e: e.name)
+def test_every_parametrization_pairs_in_exactly_one_way(entry):
+    refused = []
+    for discretized in (True, False):
+        try:
+            check_pairing(entry.factory, discretized)
+        except UsageError:
+            refused.append(discretized)
+    assert refused == [entry.factory.time_domain == "discrete"]
+
+
+@pytest.mark.parametrize("entry", registry.discretizers.entries(), ids=lambda e: e.name)
+def test_every_discretizer_makes_a_layer(entry):
+    layer = layer_of("s4d", entry.name)
+    assert isinstance(layer.parametrization(), ContinuousSystem)
+    assert layer(torch.randn(1, 8, 4)).shape == (1, 8, 4)
+
+
+def test_time_domain_is_a_fact_of_the_class():
+    assert (S4D.time_domain, L2RU.time_domain) == ("continuous", "discrete")

@@ -1,0 +1,130 @@
+"""One real suite in which everything goes wrong that can, shared by the tests of its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ssmbench.registry import PLUGINS_VARIABLE
+from ssmbench.suite import launch
+from ssmbench.suite.store import RunFolder
+
+PLANTED = '''
+import os
+
+import torch
+
+from ssmbench.nn.nonlinearities import Nonlinearity
+from ssmbench.parametrizations.base import Parametrization
+from ssmbench.registry import nonlinearities, parametrizations
+from ssmbench.systems import DiscreteDiagonal
+
+
+@parametrizations.register("liar")
+class Liar(Parametrization):
+    """Declares 0.1; its H-infinity norm is 1, at zero frequency."""
+
+    time_domain = "discrete"
+    stable_by_construction = True
+
+    def __init__(self, config, *, d_model):
+        super().__init__()
+        self.register_buffer("lam", torch.full((d_model, 1), 0.5))
+
+    def declared_gain(self):
+        return 0.1
+
+    def forward(self):
+        half = torch.full_like(self.lam, 0.5)[..., None]
+        return DiscreteDiagonal(lam=self.lam, B=half, C=2 * half, D=0 * half)
+
+
+@nonlinearities.register("raises")
+class Raises(Nonlinearity):
+    """Crashes, and talks."""
+
+    def forward(self, x):
+        print("noise on stdout")
+        raise RuntimeError("planted crash")
+
+
+@nonlinearities.register("kills")
+class Kills(Nonlinearity):
+    """Takes its process with it."""
+
+    def forward(self, x):
+        os._exit(7)
+'''
+
+TROUBLES = {
+    "Good": {"model": {"parametrization": {"name": "s4d", "d_state": 4}}, "discretizers": ["zoh"]},
+    "Killing": {"model": {"parametrization": "l2ru", "nonlinearity": "kills"}},
+    "Crashing": {"model": {"parametrization": "l2ru", "nonlinearity": "raises"}},
+    "Diverging": {
+        "model": {"parametrization": {"name": "s4d", "d_state": 4, "dt_min": 5.0, "dt_max": 5.0}},
+        "discretizers": ["forward_euler"],
+    },
+    "Lying": {"model": {"parametrization": "liar"}},
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a suite left behind."""
+
+    root: Path
+    code: int
+    out: str
+    err: str
+
+    def run(self, variant: str) -> RunFolder:
+        """The folder of a variant's only run."""
+        cells = json.loads((self.root / "suite.json").read_text())["cells"]
+        (mark,) = (cell["fingerprint"] for cell in cells if cell["variant"] == variant)
+        return RunFolder(self.root / "runs" / mark)
+
+
+def _base() -> dict[str, Any]:
+    few = dict.fromkeys(("limit_train_batches", "limit_val_batches", "limit_test_batches"), 1)
+    trainer = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "log_every_n_steps": 1}
+    return {
+        "batch_size": 32,
+        "model": {"d_model": 4, "n_layers": 1},
+        "analysis": {"attack_steps": 2, "attack_restarts": 2},
+        "trainer": trainer | few,
+    }
+
+
+@pytest.fixture(scope="session")
+def troubled(tmp_path_factory) -> Outcome:
+    """``ssmbench suite`` in a process of its own, on variants that misbehave."""
+    place = tmp_path_factory.mktemp("troubled")
+    (place / "planted.py").write_text(PLANTED)
+    tasks = {"digits": {"task": "digits"}}
+    suite = {"name": "troubled", "base": _base(), "tasks": tasks, "variants": TROUBLES}
+    (place / "suite.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
+    arguments = "suite suite.yaml --plugins planted.py --output out --jobs 1 --json"
+    done = subprocess.run(
+        [sys.executable, "-m", "ssmbench", *arguments.split()],
+        cwd=place,
+        env={k: v for k, v in os.environ.items() if k != PLUGINS_VARIABLE},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Outcome(place / "out", done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def in_threads(monkeypatch) -> None:
+    """Workers as threads: all of a suite but the start of its processes."""
+    monkeypatch.setattr(launch, "_pool", lambda jobs: ThreadPoolExecutor(jobs))

@@ -1,0 +1,150 @@
+"""A suite file as a grid of runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from ssmbench.config import fingerprint
+from ssmbench.errors import UsageError
+from ssmbench.suite.grid import component_label, load_suite
+
+pytestmark = pytest.mark.usefixtures("workplace")
+
+#: Issue 2: the quickstart's variants and their discretizers.
+PROMISED = {
+    "S4D-Lin": {"zoh", "tustin", "bilinear", "forward_euler"},
+    "unconstrained": {"zoh", "tustin"},
+    "S4D-LegS": {"zoh", "tustin"},
+    "L2RU": {"none"},
+}
+
+
+@pytest.fixture
+def quickstart(root):
+    return load_suite(root / "configs" / "suites" / "quickstart.yaml")
+
+
+def test_the_quickstart_has_36_runs_and_no_two_alike(quickstart):
+    assert len({fingerprint(cell.config) for cell in quickstart.cells}) == 36
+    assert len({cell.label for cell in quickstart.cells}) == len(quickstart.cells) == 36
+
+
+def test_the_quickstart_compares_what_was_promised(quickstart):
+    found = Counter((c.task, c.variant, c.discretizer) for c in quickstart.cells)
+    wanted = {
+        (task, variant, discretizer): 2
+        for task in ("digits", "cascaded_tanks")
+        for variant, discretizers in PROMISED.items()
+        for discretizer in discretizers
+    }
+    assert found == wanted
+
+
+def test_the_configs_of_the_quickstart_are_what_its_labels_say(quickstart):
+    for cell in quickstart.cells:
+        config, model = cell.config, cell.config["model"]
+        assert (config["seed"], config["variant"]) == (cell.seed, cell.variant)
+        assert config["task"]["name"] == cell.task
+        named = model["discretizer"]["name"] if model["discretizer"] else "none"
+        assert named == cell.discretizer
+    inits = {
+        (c.variant, c.config["model"]["parametrization"].get("init")) for c in quickstart.cells
+    }
+    assert ("S4D-Lin", "lin") in inits
+    assert ("S4D-LegS", "legs") in inits
+
+
+def test_every_suite_that_is_shipped_loads(root):
+    files = sorted((root / "configs" / "suites").rglob("*.yaml"))
+    assert files
+    for file in files:
+        assert load_suite(file).cells
+
+
+def test_later_layers_win(write, tiny_suite):
+    tiny_suite["base"]["batch_size"] = 1
+    tiny_suite["tasks"] = {"a": {"task": "digits"}, "b": {"task": "digits", "batch_size": 2}}
+    tiny_suite["variants"]["L2RU"]["batch_size"] = 3
+    cells = load_suite(write("suite.yaml", tiny_suite)).cells
+    sizes = {(c.task, c.variant): c.config["batch_size"] for c in cells}
+    assert sizes == {("a", "S4D"): 1, ("a", "L2RU"): 3, ("b", "S4D"): 2, ("b", "L2RU"): 3}
+    cells = load_suite(write("suite.yaml", tiny_suite), ["batch_size=4"]).cells
+    assert {cell.config["batch_size"] for cell in cells} == {4}
+
+
+def test_a_variant_may_name_its_one_discretizer_in_its_model(write, tiny_suite):
+    model = {"parametrization": "s4d", "discretizer": "tustin"}
+    tiny_suite["variants"] = {"S4D": {"model": model}}
+    (cell,) = load_suite(write("suite.yaml", tiny_suite)).cells
+    assert cell.config["model"]["discretizer"] == {"name": "tustin"}
+    assert cell.label == "digits/S4D-tustin-s0"
+
+
+def test_labels_are_text_whatever_yaml_makes_of_them(write, tiny_suite):
+    tiny_suite["variants"] = {1: tiny_suite["variants"]["S4D"]}
+    tiny_suite["tasks"] = {2: {"task": "digits"}}
+    (cell,) = load_suite(write("suite.yaml", tiny_suite)).cells
+    assert (cell.task, cell.variant, cell.config["variant"]) == ("2", "1", "1")
+
+
+def test_a_suite_without_a_name_is_called_after_its_file(write, tiny_suite):
+    del tiny_suite["name"]
+    assert load_suite(write("other.yaml", tiny_suite)).name == "other"
+
+
+def test_options_are_part_of_a_discretizers_label():
+    assert component_label("zoh") == "zoh"
+    assert component_label({"name": "gbt", "alpha": 0.3}) == "gbt(alpha=0.3)"
+
+
+REFUSED = {
+    "unknown key": ({"variant": {}}, "unknown key 'variant': did you mean 'variants'"),
+    "no variants": ({"variants": None}, "variants: must map labels"),
+    "empty tasks": ({"tasks": {}}, "tasks: must map labels"),
+    "tasks as a list": ({"tasks": ["digits"]}, "tasks: must map labels"),
+    "variant as text": ({"variants": {"S4D": "s4d"}}, "variants: must map labels"),
+    "discretizer as text": (
+        {"variants": {"S4D": {"discretizers": "zoh"}}},
+        "discretizers: must be a list",
+    ),
+    "no discretizer": ({"variants": {"S4D": {"discretizers": []}}}, "must be a list"),
+    "unknown discretizer": (
+        {"variants": {"S4D": {"discretizers": ["zho"]}}},
+        "unknown discretizer 'zho': did you mean 'zoh'",
+    ),
+    "seeds as a number": ({"seeds": 2}, "seeds: must be a list"),
+    "negative seed": ({"seeds": [-1]}, "seeds: must be a list"),
+    "seed as a fraction": ({"seeds": [0.5]}, "seeds: must be a list"),
+    "seed twice": ({"seeds": [0, 0]}, "two runs are called"),
+    "base as a list": ({"base": [1]}, "base: must be a part"),
+    "folder in a label": ({"variants": {"a/b": {}}}, "label 'a/b'"),
+    "parent in a label": ({"tasks": {"..": {"task": "digits"}}}, r"label '\.\.'"),
+    "unknown key in a run": ({"base": {"modle": {}}}, r"\(digits, S4D\).*modle"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_bad_suite_is_refused_in_one_line(what, write, tiny_suite):
+    change, message = REFUSED[what]
+    with pytest.raises(UsageError, match=message) as error:
+        load_suite(write("suite.yaml", tiny_suite | change))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1",
+        "variant=x",
+        "task=digits",
+        "model.parametrization=s4d",
+        "model.parametrization.name=s4d",
+        "model.discretizer=zoh",
+        "model.discretizer=null",
+    ],
+)
+def test_an_override_that_would_make_labels_lie_is_refused(override, write, tiny_suite):
+    with pytest.raises(UsageError, match="override"):
+        load_suite(write("suite.yaml", tiny_suite), [override])

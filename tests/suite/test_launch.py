@@ -1,0 +1,344 @@
+"""Suites on disk: everything missing runs, once, and nothing that goes wrong stops the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ssmbench import registry
+from ssmbench.config import resolve
+from ssmbench.suite import execute as execution
+from ssmbench.suite import launch
+from ssmbench.suite.execute import execute
+from ssmbench.suite.grid import Cell, load_suite
+from ssmbench.suite.launch import missing
+from ssmbench.suite.store import RunFolder
+
+
+def metrics(folder: RunFolder) -> list[dict]:
+    return [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+
+
+# --- what becomes of runs -----------------------------------------------------------------------
+
+
+def test_a_suite_with_failures_exits_with_1_and_prints_json_only(troubled):
+    assert troubled.code == 1
+    assert "Traceback" not in troubled.err
+    assert {row["variant"] for row in json.loads(troubled.out)["rows"]} == {
+        "Good",
+        "Killing",
+        "Crashing",
+        "Diverging",
+        "Lying",
+    }
+
+
+def test_what_a_worker_prints_goes_to_stderr(troubled):
+    assert "noise on stdout" in troubled.err
+
+
+def test_every_run_gets_a_plain_line_with_its_outcome(troubled):
+    lines = [line for line in troubled.err.splitlines() if line.startswith("[")]
+    assert [line[:5] for line in lines] == [f"[{k}/5]" for k in range(1, 6)]
+    outcomes = dict(line.split("digits/")[1].split(": ", 1) for line in lines)
+    assert outcomes["Good-zoh-s0"].startswith("accuracy 0.")
+    assert outcomes["Killing-s0"] == "failed: the worker process died"
+    assert outcomes["Crashing-s0"] == "failed: RuntimeError: planted crash"
+    assert outcomes["Diverging-forward_euler-s0"] == "diverged at step 0"
+
+
+def test_a_run_that_diverges_ends_with_its_step_and_is_complete(troubled):
+    folder = troubled.run("Diverging")
+    assert folder.state == "diverged"
+    assert folder.is_done
+    assert (folder.result["diverged_at"], folder.result["scores"]) == (0, {})
+    assert folder.result["gain"]["spectral_radius"] > 1
+    assert folder.result["gain"]["verified"] == float("inf")
+
+
+def test_a_run_that_crashes_keeps_its_traceback(troubled):
+    folder = troubled.run("Crashing")
+    text = (folder.path / "error.txt").read_text()
+    assert folder.status["state"] == "failed"
+    assert text.startswith("Traceback")
+    assert "planted crash" in text
+    assert "planted.py" in text
+    assert folder.result is None
+
+
+def test_a_run_that_kills_its_worker_fails_alone(troubled):
+    assert troubled.run("Killing").status["reason"] == "the worker process died"
+    states = {name: troubled.run(name).state for name in ("Good", "Lying", "Diverging")}
+    assert states == {"Good": "finished", "Lying": "finished", "Diverging": "diverged"}
+
+
+def test_a_broken_declaration_is_a_violation_in_the_result(troubled):
+    gain = troubled.run("Lying").result["gain"]
+    assert (gain["declared"], gain["verified"]) == (0.1, pytest.approx(1.0))
+    assert gain["violations"] == ["layer 0: verified 1 > declared 0.1"]
+    assert troubled.run("Good").result["gain"]["violations"] == []
+
+
+def test_a_finished_run_has_everything_in_its_folder(troubled):
+    folder = troubled.run("Good")
+    result = folder.result
+    assert {"schema", "fingerprint", "environment", "gain", "scores", "seconds"} <= set(result)
+    assert result["fingerprint"] == folder.path.name
+    assert set(result["scores"]) == {"val", "test"}
+    assert {"torch", "python", "device", "ssmbench"} <= set(result["environment"])
+    keys = {key for row in metrics(folder) for key in row}
+    assert {"step", "train/loss", "val/accuracy", "test/accuracy", "layer0/verified_gain"} <= keys
+
+
+def test_checkpoints_load_without_unpickling_code(troubled):
+    checkpoints = sorted((troubled.run("Good").path / "checkpoints").glob("*.ckpt"))
+    assert [file.stem for file in checkpoints] == ["best", "last"]
+    for file in checkpoints:
+        state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
+        assert all(isinstance(value, torch.Tensor) for value in state.values())
+
+
+# --- only what is missing -----------------------------------------------------------------------
+
+
+def _files(root) -> dict[str, tuple[int, bytes]]:
+    files = (f for f in (root / "runs").rglob("*") if f.is_file())
+    return {str(f): (f.stat().st_mtime_ns, f.read_bytes()) for f in files}
+
+
+@pytest.mark.usefixtures("in_threads")
+def test_a_suite_runs_only_what_is_missing(write, tiny_suite, ssmbench, workplace):
+    command = ("suite", write("suite.yaml", tiny_suite), "-o", "out", "--json", "--jobs", "1")
+    first = ssmbench(*command)
+    assert (first.code, len(json.loads(first.out)["rows"])) == (0, 2)
+
+    before = _files(workplace / "out")
+    again = ssmbench(*command)
+    assert again.code == 0
+    assert "nothing to run" in again.err
+    assert _files(workplace / "out") == before
+
+    one, other = sorted((workplace / "out" / "runs").iterdir())
+    (one / "result.json").unlink()
+    third = ssmbench(*command)
+    after = _files(workplace / "out")
+    assert "[1/1]" in third.err
+    assert (one / "result.json").exists()
+    assert {f: c for f, c in after.items() if str(other) in f} == {
+        f: c for f, c in before.items() if str(other) in f
+    }
+
+
+def test_a_dry_run_runs_nothing(write, tiny_suite, ssmbench, workplace):
+    file = write("suite.yaml", tiny_suite)
+    answer = ssmbench("suite", file, "--dry-run", "--json", "-o", "out")
+    runs = json.loads(answer.out)["runs"]
+    assert [run["label"] for run in runs] == ["digits/S4D-zoh-s0", "digits/L2RU-s0"]
+    assert {run["state"] for run in runs} == {"missing"}
+    plain = ssmbench("suite", file, "--dry-run", "-o", "out")
+    assert "2 runs, 0 complete" in plain.out
+    assert list(workplace.iterdir()) == [file]
+
+
+def test_runs_that_are_alike_are_executed_once(write, tiny_suite, workplace):
+    tiny_suite["variants"]["Copy"] = tiny_suite["variants"]["L2RU"]
+    cells = load_suite(write("suite.yaml", tiny_suite)).cells
+    assert [cell.variant for cell in missing(cells, workplace / "runs")] == ["S4D", "L2RU"]
+
+
+@pytest.mark.usefixtures("in_threads")
+def test_a_suite_in_which_every_run_fails_still_reports(write, tiny_suite, ssmbench):
+    write("plugins/broken.py", BROKEN_AT_FIRST.format(name="broken", flag="never"))
+    tiny_suite["variants"] = {"Broken": {"model": {"parametrization": "l2ru"}}}
+    tiny_suite["base"]["model"]["nonlinearity"] = "broken"
+    answer = ssmbench("suite", write("suite.yaml", tiny_suite), "-o", "out", "--json")
+    (row,) = json.loads(answer.out)["rows"]
+    assert (answer.code, row["failed"], row["outcome"]) == (1, 1, "failed")
+
+
+# --- resuming -----------------------------------------------------------------------------------
+
+BROKEN_AT_FIRST = '''
+import os
+
+from ssmbench.nn.nonlinearities import Nonlinearity
+from ssmbench.registry import nonlinearities
+
+calls = []
+
+
+@nonlinearities.register("{name}")
+class Broken(Nonlinearity):
+    """Raises at its fourth batch, until a file is there."""
+
+    lipschitz = 1.0
+
+    def forward(self, x):
+        calls.append(None)
+        if len(calls) > 3 and not os.path.exists("{flag}"):
+            raise RuntimeError("planted crash")
+        return x
+'''
+
+
+def test_metrics_are_only_ever_appended_to_over_a_resume(write, tiny, workplace):
+    write("plugins/broken.py", BROKEN_AT_FIRST.format(name="broken", flag="mended"))
+    tiny["model"]["nonlinearity"] = "broken"
+    tiny["trainer"]["max_epochs"] = 3
+    config = resolve(tiny)
+    folder = RunFolder.create(workplace, config)
+    assert execute(config, workplace) == "failed"
+    before = (folder.path / "metrics.jsonl").read_text()
+    write("mended", "")
+    assert execute(config, workplace) == "finished"
+    after = (folder.path / "metrics.jsonl").read_text()
+    assert before.count("train/loss") >= 1
+    assert after.startswith(before)
+    steps = [row["step"] for row in metrics(folder) if "train/loss" in row]
+    assert steps == [0, 1, 1, 2], "it goes on after the epoch that was complete"
+    assert folder.result["steps"] == 3
+
+
+def test_a_result_that_cannot_be_written_is_a_failed_run(tiny, workplace, monkeypatch):
+    monkeypatch.setattr(execution, "environment", lambda device: {"cannot": {1, 2}})
+    config = resolve(tiny)
+    assert execute(config, workplace) == "failed"
+    folder = RunFolder.create(workplace, config)
+    assert "not JSON serializable" in folder.status["reason"]
+    assert folder.result is None
+
+
+# --- side by side -------------------------------------------------------------------------------
+
+
+def test_a_run_that_another_process_holds_is_left_to_it(tiny, workplace, monkeypatch):
+    monkeypatch.setattr(execution, "train", lambda *_: pytest.fail("it was trained"))
+    config = resolve(tiny)
+    with RunFolder.create(workplace, config).lock():
+        assert execute(config, workplace) == "running"
+
+
+def test_a_run_that_another_process_completed_meanwhile_is_left_alone(tiny, workplace, monkeypatch):
+    config = resolve(tiny)
+    folder = RunFolder.create(workplace, config)
+    take_lock = RunFolder.lock
+
+    def complete_then_lock(self):
+        folder.write_result({"status": "finished"})
+        folder.write_status("finished")
+        return take_lock(self)
+
+    monkeypatch.setattr(RunFolder, "lock", complete_then_lock)
+    monkeypatch.setattr(execution, "train", lambda *_: pytest.fail("it was trained again"))
+    assert execute(config, workplace) == "finished"
+
+
+LAUNCHER = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from ssmbench.cli import main
+from ssmbench.suite import launch
+
+launch._pool = ThreadPoolExecutor  # a worker process would only cost the time of its imports
+sys.argv = ["ssmbench", "suite", "suite.yaml", "--output", "out", "--jobs", "1"]
+main()
+"""
+
+
+def test_two_launchers_on_one_suite_execute_every_run_once(write, tiny_suite, workplace):
+    tiny_suite["base"]["trainer"] |= {"max_epochs": 5, "limit_train_batches": 4}
+    write("suite.yaml", tiny_suite)
+    command = [sys.executable, "-c", LAUNCHER]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    launchers = [subprocess.Popen(command, cwd=workplace, **silent) for _ in range(2)]
+    answers = [launcher.communicate()[1] for launcher in launchers]
+    assert [launcher.returncode for launcher in launchers] == [0, 0], answers
+    folders = [RunFolder(path) for path in (workplace / "out" / "runs").iterdir()]
+    assert [folder.state for folder in folders] == ["finished", "finished"]
+    for folder in folders:
+        rows = metrics(folder)
+        assert sum("test/accuracy" in row for row in rows) == 1
+        assert [row["step"] for row in rows if "train/loss" in row] == list(range(20))
+
+
+@pytest.fixture
+def cells(write, tiny_suite) -> list[Cell]:
+    tiny_suite["seeds"] = [0, 1, 2]
+    return list(load_suite(write("suite.yaml", tiny_suite)).cells)
+
+
+class FlakyPool:
+    """Runs at once; from the ``k``-th submission on, it is broken, as after a worker's death."""
+
+    def __init__(self, good: int):
+        self._left = good
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def submit(self, function, *arguments) -> Future:
+        if self._left == 0:
+            raise BrokenProcessPool
+        self._left -= 1
+        future: Future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_pool_that_breaks_between_two_runs_is_replaced(cells, jobs, monkeypatch, workplace):
+    monkeypatch.setattr(launch, "_pool", lambda _: FlakyPool(good=2))
+    monkeypatch.setattr(launch, "_execute", lambda cell, root: "finished")
+    ended = []
+    launch.launch(cells, workplace, jobs, lambda cell, state: ended.append((cell.label, state)))
+    assert sorted(ended) == sorted((cell.label, "finished") for cell in cells)
+
+
+def test_a_distributed_run_whose_process_dies_has_failed(cells, monkeypatch, workplace):
+    def die(command, **_):
+        RunFolder.create(workplace, cells[0].config).write_status("running")
+        return SimpleNamespace(returncode=-9)
+
+    cells[0].config["trainer"]["devices"] = 2
+    monkeypatch.setattr(subprocess, "run", die)
+    ended = []
+    launch.launch(cells[:1], workplace, 1, lambda cell, state: ended.append(state))
+    assert ended == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "alone"),
+    [
+        ({}, False),
+        ({"devices": 1}, False),
+        ({"devices": "1"}, False),
+        ({"devices": 2}, True),
+        ({"devices": "auto"}, True),
+        ({"num_nodes": 2}, True),
+    ],
+)
+def test_runs_on_several_devices_run_alone(trainer, alone):
+    cell = Cell("digits", "S4D", "zoh", 0, {"trainer": trainer})
+    assert launch._is_distributed(cell) == alone
+
+
+def test_there_is_always_at_least_one_job():
+    assert 1 <= launch.default_jobs() <= 8
+
+
+def test_worker_processes_inherit_plugins_that_were_named(write):
+    file = write("elsewhere/mine.py", "")
+    registry.add_plugin_paths([file])
+    assert os.environ[registry.PLUGINS_VARIABLE].split(os.pathsep) == [str(file)]

@@ -1,0 +1,313 @@
+"""From results to a table that has an answer in every cell."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import statistics
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
+from ssmbench.errors import UsageError
+from ssmbench.suite import plots
+from ssmbench.suite.report import (
+    COLUMNS,
+    collect,
+    link_tensorboard,
+    markdown_table,
+    number,
+    radius_text,
+    score_text,
+    to_csv,
+    to_markdown,
+    write_report,
+)
+from ssmbench.suite.statistics import RunRecord, rows
+from ssmbench.suite.store import RunFolder
+
+
+def result(score: float | None = 0.5, **gain: Any) -> dict[str, Any]:
+    """A result as ``execute`` writes it; diverged where there is no score."""
+    network = {"bound": 3.0, "reason": "", "attacked": 1.0}
+    gains = {"declared": None, "verified": 2.0, "attacked": 1.0, "spectral_radius": 0.9}
+    return {
+        "status": "diverged" if score is None else "finished",
+        "diverged_at": 7 if score is None else None,
+        "task": {
+            "name": "digits",
+            "source": "bundled",
+            "score": "accuracy",
+            "higher_is_better": True,
+            "unit": "",
+        },
+        "scores": {} if score is None else {"val": score, "test": score},
+        "gain": gains | {"violations": [], "network": network} | gain,
+        "parameters": 10,
+        "steps_per_second": 5.0,
+        "environment": {"device": "cpu", "threads": 1},
+    }
+
+
+def record(state: str, seed: int = 0, variant: str = "S4D", **about: Any) -> RunRecord:
+    about = {"finished": result, "diverged": lambda **k: result(None, **k)}.get(
+        state, lambda **_: None
+    )(**about)
+    return RunRecord("digits", variant, "zoh", seed, f"{variant}{seed}", state, about)
+
+
+#: One variant for each thing that may become of runs, and one in which all of it happens.
+EVERYTHING = [
+    record("finished", variant="finished"),
+    record("diverged", variant="diverged", verified=math.inf, spectral_radius=math.inf),
+    record("failed", variant="failed"),
+    record("missing", variant="missing"),
+    record("running", variant="running"),
+    *(
+        record(state, seed, variant="mixed")
+        for seed, state in enumerate(["finished", "finished", "diverged", "failed", "missing"])
+    ),
+]
+
+
+def strict_json(text: str) -> Any:
+    """JSON in which Infinity is allowed, and NaN is not."""
+
+    def refuse(constant: str) -> float:
+        assert constant != "NaN"
+        return float(constant.replace("Infinity", "inf"))
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def cells_of(markdown: str) -> list[list[str]]:
+    lines = [line for line in markdown.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+# --- statistics ---------------------------------------------------------------------------------
+
+figures = st.floats(-1e6, 1e6)
+
+
+@given(st.lists(st.tuples(figures, figures, figures), min_size=1, max_size=6))
+def test_rows_hold_the_mean_the_spread_and_the_worst(drawn):
+    records = [
+        record("finished", seed, score=score, verified=verified, attacked=attacked)
+        for seed, (score, verified, attacked) in enumerate(drawn)
+    ]
+    (row,) = rows(records)
+    scores, verified, attacked = zip(*drawn, strict=True)
+    assert row.score_mean == pytest.approx(sum(scores) / len(scores))
+    assert (row.verified, row.attacked) == (max(verified), max(attacked))
+    if len(scores) == 1:
+        assert row.score_spread is None
+    else:
+        assert row.score_spread == pytest.approx(statistics.stdev(scores))
+
+
+@given(
+    st.lists(st.sampled_from(["finished", "diverged", "failed", "missing", "running"]), max_size=6)
+)
+def test_rows_count_what_became_of_every_run(states):
+    table = rows(record(state, seed) for seed, state in enumerate(states))
+    for row in table:
+        assert row.runs == len(states)
+        counts = {"finished": row.finished, "diverged": row.diverged, "failed": row.failed}
+        assert counts == {state: states.count(state) for state in counts}
+        assert all(state in row.outcome for state in set(states) - {"finished", "diverged"})
+        assert ("diverged at step 7" in row.outcome) == ("diverged" in states)
+
+
+def test_scores_are_of_finished_runs_alone_and_gains_of_complete_ones():
+    (row,) = rows([record("finished", 0), record("diverged", 1, verified=math.inf)])
+    assert (row.score_mean, row.score_spread, row.verified) == (0.5, None, math.inf)
+    assert row.outcome == "1 finished, diverged at step 7"
+
+
+def test_rows_are_grouped_by_task_variant_and_discretizer_in_order():
+    table = rows([record("finished", s, variant=v) for v in ("b", "a") for s in (0, 1)])
+    assert [(row.variant, row.runs) for row in table] == [("b", 2), ("a", 2)]
+
+
+def test_a_missing_declaration_is_none_and_not_a_number():
+    (row,) = rows([record("finished", 0), record("finished", 1)])
+    assert row.declared is None
+
+
+def test_violations_of_all_seeds_are_listed():
+    both = [record("finished", s, violations=[f"seed {s} lies"]) for s in (0, 1)]
+    assert rows(both)[0].violations == ("seed 0 lies", "seed 1 lies")
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "none"), (math.inf, "inf"), (1.23456, "1.235"), (0.0, "0")]
+)
+def test_numbers_in_words(value, text):
+    assert number(value) == text
+
+
+def test_a_radius_shows_on_which_side_of_one_it_lies():
+    assert radius_text(0.99996) == "0.999960"
+    assert radius_text(None) == "none"
+    assert radius_text(math.inf) == "inf"
+
+
+def test_scores_carry_their_spread_and_what_happened_to_the_rest():
+    (row,) = rows([r for r in EVERYTHING if r.variant == "mixed"])
+    assert score_text(row) == ("0.5000 ± 0.0000 (2 finished, diverged at step 7, failed, missing)")
+
+
+def test_the_table_has_an_answer_in_every_cell():
+    text = markdown_table(rows(EVERYTHING))
+    table = cells_of(text)
+    assert table[0] == list(COLUMNS)
+    assert {row[0] for row in table[1:]} >= {"finished", "diverged", "failed", "missing", "mixed"}
+    for row in table:
+        assert len(row) == len(COLUMNS)
+        assert all(row), row
+    assert "nan" not in text.lower()
+    declared = [row[list(COLUMNS).index("declared")] for row in table[2:]]
+    assert set(declared) == {"none"}
+
+
+def test_a_bar_in_a_label_does_not_break_the_table():
+    (line,) = cells_of(markdown_table(rows([record("finished", variant="gain |D|")])))[2:]
+    assert line[0] == r"gain \|D\|"
+    assert len(line) == len(COLUMNS)
+
+
+def test_the_csv_has_an_answer_in_every_cell():
+    text = to_csv(rows(EVERYTHING))
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert len(lines) == 6
+    for line in lines:
+        assert all(line.values()), line
+    assert "nan" not in text.lower()
+    assert {line["declared"] for line in lines} == {"none"}
+
+
+def test_the_page_lists_broken_promises_and_only_then():
+    assert "Broken promises" not in to_markdown("name", EVERYTHING)
+    page = to_markdown("name", [record("finished", violations=["verified 1 > declared 0.1"])])
+    assert "## Broken promises\n\n- digits, S4D, zoh: verified 1 > declared 0.1" in page
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mixed_suite(workplace):
+    """A suite's folder with finished, diverged, failed, running and missing runs."""
+    cells = []
+    for item in EVERYTHING:
+        folder = RunFolder(workplace / "runs" / item.fingerprint)
+        folder.path.mkdir(parents=True)
+        if item.state != "missing":
+            folder.write_status(item.state)
+        if item.result:
+            folder.write_result(item.result)
+        names = ("task", "variant", "discretizer", "seed", "fingerprint")
+        cell = {name: getattr(item, name) for name in names}
+        cells.append(cell | {"label": f"digits/{item.variant}-zoh-s{item.seed}"})
+    (workplace / "suite.json").write_text(json.dumps({"name": "mixed", "cells": cells}))
+    return workplace
+
+
+def test_collecting_a_suite_gives_its_runs_in_order(mixed_suite):
+    assert collect(mixed_suite) == EVERYTHING
+
+
+def test_a_report_of_all_kinds_of_runs_has_no_gap_in_any_file(mixed_suite):
+    files = write_report(mixed_suite)
+    assert set(files) == {"markdown", "csv", "json", "gain_plot", "poles_digits"}
+    written = strict_json(files["json"].read_text())
+    assert len(written) == 6
+    for kind in ("gain_plot", "poles_digits"):
+        assert files[kind].read_bytes().startswith(b"\x89PNG")
+        assert f"({files[kind].name})" in files["markdown"].read_text()
+    for line in csv.DictReader(io.StringIO(files["csv"].read_text())):
+        assert all(line.values())
+    assert all(all(row) for row in cells_of(files["markdown"].read_text()))
+
+
+def test_a_suite_without_a_single_complete_run_has_a_report(mixed_suite):
+    for folder in (mixed_suite / "runs").iterdir():
+        (folder / "result.json").unlink(missing_ok=True)
+    page = write_report(mixed_suite)["markdown"].read_text()
+    assert "No run is complete." in page
+
+
+@pytest.mark.parametrize("content", [None, "", "{"])
+def test_a_folder_without_a_suite_is_refused(content, workplace):
+    if content is not None:
+        (workplace / "suite.json").write_text(content)
+    with pytest.raises(UsageError, match="no suite was run there"):
+        collect(workplace)
+
+
+@pytest.mark.parametrize("gain", [0.0, 1e-30, 1.0, 1e200, math.inf])
+def test_any_verified_gain_can_be_plotted(gain, tmp_path):
+    table = rows([record("finished", verified=gain), record("finished", variant="other")])
+    assert plots.score_against_gain(table, tmp_path / "plot.png").stat().st_size > 1000
+
+
+# --- the report of a real suite -----------------------------------------------------------------
+
+
+def test_the_report_catches_a_false_declaration(troubled):
+    page = (troubled.root / "report" / "report.md").read_text()
+    promises = page.partition("## Broken promises")[2].strip().splitlines()
+    assert promises[0] == "- digits, Lying, none: layer 0: verified 1 > declared 0.1"
+    assert not any(line.startswith("- ") for line in promises[1:])
+    rows_ = {row["variant"]: row for row in json.loads(troubled.out)["rows"]}
+    assert rows_["Lying"]["violations"] == ["layer 0: verified 1 > declared 0.1"]
+
+
+def test_the_report_of_a_troubled_suite_is_whole(troubled):
+    files = json.loads(troubled.out)["files"]
+    root = troubled.root.parent
+    strict_json((root / files["json"]).read_text())
+    table = cells_of((root / files["markdown"]).read_text())
+    assert len(table) == 1 + 1 + 5
+    assert all(all(row) for row in table)
+    scores = {row[0]: row[2] for row in table}
+    assert scores["Diverging"] == "diverged at step 0"
+    assert scores["Killing"] == scores["Crashing"] == "failed"
+
+
+def test_tensorboard_finds_the_runs_under_readable_names(troubled):
+    board = EventMultiplexer().AddRunsFromDirectory(str(troubled.root / "tensorboard"))
+    board.Reload()
+    assert "digits/Good-zoh-s0" in board.Runs()
+    assert "test/accuracy" in board.Runs()["digits/Good-zoh-s0"]["scalars"]
+    assert board.Scalars("digits/Good-zoh-s0", "train/loss")[0].value > 0
+
+
+def test_events_can_be_read(troubled):
+    events = EventAccumulator(str(troubled.run("Good").path / "tensorboard"))
+    events.Reload()
+    loss = events.Scalars("train/loss")
+    lines = (troubled.run("Good").path / "metrics.jsonl").read_text().splitlines()
+    logged = [json.loads(line) for line in lines]
+    expected = [row["train/loss"] for row in logged if "train/loss" in row]
+    assert [point.value for point in loss] == pytest.approx(expected)
+
+
+def test_links_are_made_again_and_point_to_where_the_events_are(mixed_suite):
+    (mixed_suite / "runs" / "finished0" / "tensorboard").mkdir()
+    for _ in range(2):
+        board = link_tensorboard(mixed_suite)
+    link = board / "digits" / "finished-zoh-s0"
+    assert link.resolve() == (mixed_suite / "runs" / "finished0" / "tensorboard").resolve()
+    assert not link.readlink().is_absolute(), "a suite's folder may be moved"
+    assert [f.name for f in board.rglob("*-s*")] == ["finished-zoh-s0"]

@@ -1,0 +1,117 @@
+"""A run's folder on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ssmbench.config import fingerprint, load_run, resolve
+from ssmbench.errors import UsageError
+from ssmbench.suite.store import RunFolder, read_json, write_atomically
+
+pytestmark = pytest.mark.usefixtures("workplace")
+
+
+@pytest.fixture
+def config(tiny):
+    return resolve(tiny)
+
+
+@pytest.fixture
+def folder(workplace, config):
+    return RunFolder.create(workplace / "runs", config)
+
+
+def test_a_folder_is_named_by_the_fingerprint_and_holds_the_config(folder, config):
+    assert folder.path.name == fingerprint(config)
+    assert load_run(folder.path / "config.yaml") == config
+
+
+def test_creating_a_folder_again_keeps_what_is_in_it(folder, config):
+    folder.write_status("running")
+    assert RunFolder.create(folder.path.parent, config).state == "running"
+
+
+def test_a_new_folder_is_missing_its_run(folder):
+    assert (folder.state, folder.result, folder.is_done) == ("missing", None, False)
+
+
+@pytest.mark.parametrize("state", ["finished", "diverged"])
+def test_a_run_is_done_when_its_result_and_its_state_say_so(folder, state):
+    folder.write_status(state)
+    assert not folder.is_done
+    folder.write_result({"status": state})
+    assert folder.is_done
+
+
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_a_stale_result_does_not_make_a_run_done(folder, state):
+    folder.write_result({"status": "finished"})
+    folder.write_status(state)
+    assert not folder.is_done
+
+
+def test_the_status_says_since_when_who_and_why(folder):
+    folder.write_status("failed", reason="because")
+    assert folder.status["reason"] == "because"
+    assert folder.status["pid"] == os.getpid()
+    assert folder.status["updated"] > 0
+
+
+def test_a_status_is_replaced_in_one_step(folder):
+    """A reader that has the old file open goes on reading the old one: it was never rewritten."""
+    folder.write_status("running")
+    (folder.path / "held").hardlink_to(folder.path / "status.json")
+    folder.write_status("finished")
+    assert json.loads((folder.path / "held").read_text())["state"] == "running"
+    assert folder.state == "finished"
+    leftovers = [f.name for f in folder.path.iterdir() if f.name.startswith(".")]
+    assert leftovers == []
+
+
+def test_a_write_that_fails_leaves_the_old_content(workplace):
+    path = workplace / "file.json"
+    write_atomically(path, "{}")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "\ud800")
+    assert path.read_text() == "{}"
+
+
+@pytest.mark.parametrize("text", ["", "{", "\x00"])
+def test_a_damaged_file_counts_as_missing(workplace, text):
+    (workplace / "file.json").write_text(text)
+    assert read_json(workplace / "file.json") is None
+    assert read_json(workplace / "none.json") is None
+
+
+def test_a_folder_that_cannot_be_made_is_refused(workplace, config):
+    (workplace / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be made"):
+        RunFolder.create(workplace / "file", config)
+
+
+def test_one_process_holds_the_lock_and_the_next_one_gets_it_afterwards(folder):
+    with folder.lock() as first, folder.lock() as second:
+        assert (first, second) == (True, False)
+    with folder.lock() as third:
+        assert third
+
+
+def test_the_lock_of_a_dead_process_is_free(folder):
+    code = (
+        "import fcntl, os, sys; f = open(sys.argv[1], 'w');"
+        "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(folder.path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with folder.lock() as mine:
+            assert not mine
+        other.kill()
+        other.wait()
+        with folder.lock() as mine:
+            assert mine

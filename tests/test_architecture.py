@@ -1,0 +1,157 @@
+"""What holds for the whole repository, whichever part one works on."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MOST_LINES_OF_A_FUNCTION = 70
+MOST_LINES_OF_A_FILE = 600
+
+#: A place on somebody's machine: the folder of a user or of a workspace.
+SOMEBODYS_FOLDER = re.compile(r"/(?:home|root|Users|work|workspace)/[A-Za-z0-9_.-]+")
+
+
+def committed() -> list[Path]:
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a git checkout: what is committed is not known")
+    names = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True)
+    return [ROOT / name for name in names.split("\0") if name and (ROOT / name).is_file()]
+
+
+def run_tool(name: str, *arguments: str) -> None:
+    tool = Path(sys.executable).parent / name
+    if not tool.exists():
+        pytest.skip(f"{name} is not installed beside this Python")
+    done = subprocess.run(
+        [str(tool), *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def python_files() -> list[Path]:
+    folders = ("ssmbench", "plugins", "tests", "tools")
+    return [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
+
+
+# --- style and layers ---------------------------------------------------------------------------
+
+
+def test_imports_run_one_way():
+    run_tool("lint-imports", "--no-cache")
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("format", "--check")], ids=" ".join)
+def test_style(arguments):
+    run_tool("ruff", *arguments, "ssmbench", "plugins", "tests", "tools")
+
+
+def test_functions_and_files_stay_short():
+    long = []
+    for file in python_files():
+        text = file.read_text()
+        name = file.relative_to(ROOT)
+        if (lines := text.count("\n")) > MOST_LINES_OF_A_FILE:
+            long.append(f"{name}: {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = node.end_lineno - node.lineno + 1
+                if length > MOST_LINES_OF_A_FUNCTION:
+                    long.append(f"{name}:{node.lineno} {node.name}: {length} lines")
+    assert long == []
+
+
+# --- what the command line imports --------------------------------------------------------------
+
+HEAVY = ("torch", "lightning", "matplotlib", "numpy", "scipy", "sklearn", "omegaconf")
+
+LOADED = f"""
+import sys
+print(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.__stderr__)
+"""
+
+
+def heavy_modules_after(code: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code + LOADED], capture_output=True, text=True, check=True
+    )
+    return done.stderr.split()
+
+
+def test_importing_the_command_line_imports_nothing_heavy():
+    assert heavy_modules_after("import ssmbench.cli") == []
+
+
+def test_the_probe_sees_heavy_imports():
+    assert heavy_modules_after("import numpy") == ["numpy"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["suite", "--help"]])
+def test_help_imports_nothing_heavy(arguments):
+    code = f"""
+import sys
+from ssmbench import cli
+sys.argv = ["ssmbench", *{arguments!r}]
+try:
+    cli.main()
+except SystemExit as stopped:
+    assert not stopped.code, stopped.code
+"""
+    assert heavy_modules_after(code) == []
+
+
+# --- what is committed --------------------------------------------------------------------------
+
+
+def test_no_committed_file_names_a_folder_of_somebodys_machine():
+    found = []
+    for file in committed():
+        try:
+            text = file.read_text()
+        except UnicodeDecodeError:  # pictures
+            continue
+        found += [f"{file.relative_to(ROOT)}: {m[0]}" for m in SOMEBODYS_FOLDER.finditer(text)]
+    assert found == []
+
+
+def test_the_search_for_somebodys_folder_finds_one():
+    assert SOMEBODYS_FOLDER.search("cd " + "/".join(["", "home", "ada", "code"]))
+    assert not SOMEBODYS_FOLDER.search("https://example.org/networks")
+
+
+# --- the README ---------------------------------------------------------------------------------
+
+
+def paths_mentioned(markdown: str) -> set[str]:
+    """Targets of relative links, and words of code that begin with a name in the checkout."""
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", markdown)
+    found = {link for link in links if not re.match(r"[a-z]+:", link)}
+    code = re.findall(r"```.*?\n(.*?)```", markdown, re.DOTALL)
+    code += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", markdown, flags=re.DOTALL))
+    tops = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"outputs"}
+    for word in " ".join(code).split():
+        path = word.strip("'\"(),;:.").removeprefix("./")
+        if "/" in path and path.partition("/")[0] in tops and re.fullmatch(r"[\w./*-]+", path):
+            found.add(path)
+    return found
+
+
+def test_every_path_in_the_readme_exists():
+    mentioned = paths_mentioned((ROOT / "README.md").read_text())
+    missing = [path for path in sorted(mentioned) if not list(ROOT.glob(path.rstrip("/")))]
+    assert missing == []
+
+
+def test_paths_are_found_in_markdown():
+    page = (
+        "[a](docs/a.png) [b](https://example.org/b) [c](#c) `ssmbench list` `tools/quickstart`\n"
+        "```bash\nssmbench run configs/runs/x.yaml seed=1  # `outputs/runs/y`\n```\n"
+    )
+    assert paths_mentioned(page) == {"docs/a.png", "tools/quickstart", "configs/runs/x.yaml"}

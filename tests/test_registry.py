@@ -1,0 +1,329 @@
+"""The registry: what it records, how plugins are found, and what it says when something is off."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from ssmbench import registry
+from ssmbench.errors import UsageError
+from ssmbench.registry import Registry, add_plugin_paths, nonlinearities, plugin_failures
+
+PLUGIN = '''
+from ssmbench.nn.nonlinearities import Nonlinearity
+from ssmbench.registry import nonlinearities
+
+
+@nonlinearities.register("{name}")
+class Planted(Nonlinearity):
+    """A planted nonlinearity."""
+
+    lipschitz = 1.0
+
+    def forward(self, x):
+        return x
+'''
+
+REGISTRATION = """
+@things.register("thing")
+class Thing:
+    pass
+"""
+
+
+@pytest.fixture
+def things(workplace) -> Registry:
+    return Registry("thing", "ssmbench.discretizers")
+
+
+def run_code(source: str, things: Registry, module: str, file: str = "cell") -> None:
+    exec(compile(source, file, "exec"), {"things": things, "__name__": module})
+
+
+def python(code: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    plain = {k: v for k, v in os.environ.items() if k != registry.PLUGINS_VARIABLE}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=cwd,
+        env=plain | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+# --- entries ------------------------------------------------------------------------------------
+
+
+def test_an_entry_records_its_place_its_citation_and_its_docstring(things):
+    @things.register("one", citation="Someone 2025")
+    class One:
+        """First line.
+
+        Second paragraph.
+        """
+
+    entry = things.get("one")
+    line = next(
+        number
+        for number, text in enumerate(Path(__file__).read_text().splitlines(), 1)
+        if '@things.register("one"' in text
+    )
+    assert entry.origin == f"{__file__}:{line}"
+    assert (entry.factory, entry.citation, entry.summary) == (One, "Someone 2025", "First line.")
+
+
+def test_a_given_summary_wins_over_the_docstring(things):
+    @things.register("one", summary="given")
+    class One:
+        """First line."""
+
+    assert things.get("one").summary == "given"
+
+
+def test_the_decorated_class_is_left_as_it_is(things):
+    class One:
+        pass
+
+    assert things.register("one")(One) is One
+
+
+def test_build_passes_the_default_config_and_the_context(things):
+    @things.register("one")
+    def make(config, *, d_model):
+        return type(config), d_model
+
+    assert things.get("one").build(d_model=3) == (registry.NoOptions, 3)
+
+
+def test_every_builtin_of_every_kind_says_where_it_is_and_what_it_is(workplace):
+    for kind in registry.KINDS.values():
+        assert list(kind), kind.kind
+        for entry in kind:
+            file, _, line = entry.origin.rpartition(":")
+            assert "register" in Path(file).read_text().splitlines()[int(line) - 1]
+            assert entry.summary or kind.kind == "scan"
+
+
+# --- duplicates ---------------------------------------------------------------------------------
+
+
+def test_a_second_definition_of_a_name_is_refused_with_both_places(things):
+    run_code(REGISTRATION, things, "first", "first.py")
+    with pytest.raises(UsageError, match=r"'thing'.* first\.py:2 and second\.py:2"):
+        run_code(REGISTRATION, things, "second", "second.py")
+    assert things.get("thing").origin == "first.py:2"
+
+
+def test_two_definitions_in_one_file_are_refused(things):
+    with pytest.raises(UsageError, match=r"cell:2 and cell:6"):
+        run_code(REGISTRATION + REGISTRATION, things, "plugin")
+
+
+def test_running_the_same_code_again_replaces_the_entry(things):
+    run_code(REGISTRATION, things, "plugin")
+    first = things.get("thing").factory
+    run_code(REGISTRATION, things, "plugin")
+    assert things.get("thing").factory is not first
+
+
+def test_an_edited_notebook_cell_replaces_the_entry(things):
+    run_code(REGISTRATION, things, "__main__", "<cell 1>")
+    run_code("\n\n" + REGISTRATION, things, "__main__", "<cell 2>")
+    assert things.get("thing").origin == "<cell 2>:4"
+
+
+def test_reloading_a_module_replaces_its_entries(write, monkeypatch):
+    folder = write("importable/planted_module.py", PLUGIN.format(name="planted")).parent
+    monkeypatch.syspath_prepend(str(folder))
+    module = importlib.import_module("planted_module")
+    importlib.reload(module)
+    assert nonlinearities.get("planted").factory is module.Planted
+
+
+def test_a_failed_import_of_the_builtins_is_reported_every_time(workplace):
+    broken = Registry("thing", "ssmbench.no_such_package")
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError):
+            broken.load_builtins()
+
+
+# --- unknown names ------------------------------------------------------------------------------
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_ones(workplace):
+    with pytest.raises(UsageError, match=r"unknown nonlinearity 'geluu': did you mean 'gelu'"):
+        nonlinearities.get("geluu")
+
+
+def test_a_name_with_no_near_one_is_answered_with_all(workplace):
+    with pytest.raises(UsageError, match=r"known: gelu, glu, identity"):
+        nonlinearities.get("qqqqqqqq")
+
+
+def test_an_unknown_name_tells_which_plugins_failed_and_why(write):
+    broken = write("plugins/broken.py", "raise ValueError('first line\\nlast line')")
+    with pytest.raises(UsageError) as error:
+        nonlinearities.get("planted")
+    assert str(broken) in str(error.value)
+    assert "ValueError: last line" in str(error.value)
+
+
+def test_an_unknown_kind_is_answered_with_the_nearest_one(workplace):
+    with pytest.raises(UsageError, match="did you mean 'task'"):
+        registry.kind_named("tassk")
+
+
+@pytest.mark.parametrize("word", ["nonlinearity", "nonlinearities"])
+def test_a_kind_is_known_in_singular_and_plural(word):
+    assert registry.kind_named(word) is nonlinearities
+
+
+# --- plugins ------------------------------------------------------------------------------------
+
+
+def test_files_in_the_plugins_folder_are_found(write):
+    write("plugins/mine.py", PLUGIN.format(name="planted"))
+    write("plugins/_private.py", "raise ValueError")
+    assert "planted" in nonlinearities
+    assert plugin_failures() == []
+
+
+@pytest.mark.parametrize("given", ["elsewhere", "elsewhere/mine.py"])
+def test_plugins_are_found_in_a_file_or_folder_that_is_named(given, write):
+    write("elsewhere/mine.py", PLUGIN.format(name="planted"))
+    assert "planted" not in nonlinearities
+    add_plugin_paths([given])
+    assert "planted" in nonlinearities
+
+
+def test_named_plugins_are_found_from_any_folder_later_on(write, monkeypatch, tmp_path):
+    write("elsewhere/mine.py", PLUGIN.format(name="planted"))
+    add_plugin_paths(["elsewhere"])
+    (tmp_path / "deeper").mkdir()
+    monkeypatch.chdir(tmp_path / "deeper")
+    assert "planted" in nonlinearities
+
+
+def test_plugins_are_found_through_the_variable(write, monkeypatch):
+    one = write("a/one.py", PLUGIN.format(name="planted_one"))
+    two = write("b/two.py", PLUGIN.format(name="planted_two")).parent
+    monkeypatch.setenv(registry.PLUGINS_VARIABLE, f"{one}{os.pathsep}{two}")
+    assert {"planted_one", "planted_two"} <= set(nonlinearities.names())
+
+
+def test_a_file_that_is_named_twice_is_imported_once(write, monkeypatch):
+    plugin = write("plugins/mine.py", PLUGIN.format(name="planted"))
+    add_plugin_paths([plugin, plugin.parent])
+    assert "planted" in nonlinearities
+    assert plugin_failures() == []
+
+
+@pytest.mark.parametrize("given", ["missing", "missing.py", "notes.txt"])
+def test_a_plugin_path_that_cannot_be_used_is_refused(given, write):
+    write("notes.txt", "")
+    with pytest.raises(UsageError, match=given):
+        add_plugin_paths([given])
+
+
+BROKEN = {
+    "syntax": ("def f(:\n", "SyntaxError"),
+    "import": ("import no_such_module_anywhere", "No module named 'no_such_module_anywhere'"),
+    "late": (PLUGIN.format(name="half_done") + "\nraise RuntimeError('too late')", "too late"),
+    "exit": ("raise SystemExit(3)", "SystemExit"),
+    "clash": (PLUGIN.format(name="gelu"), "'gelu' is defined twice"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_plugin_is_reported_and_leaves_nothing_behind(how, write):
+    source, reason = BROKEN[how]
+    file = write("plugins/broken.py", source)
+    before = nonlinearities.get("gelu")
+    (failure,) = plugin_failures()
+    assert failure.plugin == str(file)
+    assert reason in failure.reason
+    assert "\n" not in failure.reason
+    assert nonlinearities.get("gelu") is before
+    assert "half_done" not in nonlinearities
+
+
+def test_a_broken_plugin_does_not_stop_its_neighbours(write):
+    write("plugins/a_broken.py", "def f(:\n")
+    write("plugins/b_good.py", PLUGIN.format(name="planted"))
+    assert "planted" in nonlinearities
+
+
+def test_a_clash_between_a_plugin_and_a_builtin_names_both_places(write):
+    file = write("plugins/clash.py", PLUGIN.format(name="gelu"))
+    nonlinearities.names()
+    reason = plugin_failures()[0].reason
+    assert "nonlinearities.py:" in reason
+    assert f"{file}:6" in reason
+
+
+def test_what_a_plugin_prints_does_not_reach_stdout(write, capsys):
+    write("plugins/chatty.py", "print('hello')")
+    nonlinearities.names()
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "hello\n")
+
+
+#: Nothing here or before it imports the built-in tasks, so they might come after it.
+CLASH = """
+from ssmbench.registry import tasks
+
+
+@tasks.register("digits")
+def planted(config, *, batch_size, seed):
+    return None
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh_process(tmp_path_factory) -> list[str]:
+    """What a new process finds: a good entry point, a bad one, and a file that clashes."""
+    place = tmp_path_factory.mktemp("fresh")
+    info = place / "planted-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[ssmbench.plugins]\ngood = planted_package\nbad = no_such_package_at_all\n"
+    )
+    (place / "planted_package.py").write_text(PLUGIN.format(name="planted"))
+    (place / "plugins").mkdir()
+    (place / "plugins" / "clash.py").write_text(CLASH)
+    code = """
+        from ssmbench.registry import discretizers, nonlinearities, plugin_failures, tasks
+        discretizers.names()
+        print(nonlinearities.get("planted").factory.__module__)
+        print(tasks.get("digits").factory.__module__)
+        print(*plugin_failures(), sep="; ")
+    """
+    return python(code, place, PYTHONPATH=str(place)).stdout.splitlines()
+
+
+def test_entry_points_are_found_and_broken_ones_reported(fresh_process):
+    assert fresh_process[0] == "planted_package"
+    assert "bad (no_such_package_at_all)" in fresh_process[2]
+    assert "good" not in fresh_process[2]
+
+
+def test_a_builtin_keeps_its_name_whatever_kind_is_looked_up_first(fresh_process):
+    assert fresh_process[1] == "ssmbench.tasks.digits"
+    assert "clash.py" in fresh_process[2]
+
+
+def test_the_example_plugin_is_found_and_sound(workplace, root):
+    add_plugin_paths([root / "plugins"])
+    about = registry.describe(registry.parametrizations.get("leaky_integrators"))
+    assert plugin_failures() == []
+    assert about["facts"]["time_domain"] == "continuous"
+    assert about["options"]["gamma"] == 4.0
+    assert about["origin"].startswith(str(root / "plugins" / "leaky_integrators.py"))

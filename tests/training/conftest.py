@@ -1,0 +1,42 @@
+"""Tiny runs, and the toys that they are made of."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ssmbench.config import merge, resolve
+from tests.training.runs import TINY, toys_registered
+
+
+@pytest.fixture
+def toys():
+    """The toys, known only within the test."""
+    with toys_registered():
+        yield
+
+
+@pytest.fixture
+def lose_weights(monkeypatch):
+    """``lose_weights(k)``: every parameter becomes NaN in the optimizer's k-th step."""
+
+    def at(number: int) -> None:
+        steps, step = [], torch.optim.AdamW.step
+
+        def lossy(self, closure=None):
+            loss = step(self, closure)
+            steps.append(loss)
+            if len(steps) > number:
+                for parameter in (p for group in self.param_groups for p in group["params"]):
+                    parameter.data.fill_(torch.nan)
+            return loss
+
+        monkeypatch.setattr(torch.optim.AdamW, "step", lossy)
+
+    return at
+
+
+@pytest.fixture
+def tiny(toys):
+    """Makes the resolved config of a tiny run: ``tiny(task=..., model={...})``."""
+    return lambda **over: resolve(merge(TINY, over))

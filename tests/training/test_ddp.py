@@ -1,0 +1,145 @@
+"""Two processes on the CPU do what one does with the doubled batch; through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ssmbench.config import fingerprint, merge, resolve
+from ssmbench.suite.execute import execute
+from ssmbench.suite.store import RunFolder
+from tests.training.runs import TINY, TOYS, losses, rows, toys_registered
+
+TWO = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu")
+#: One rank more or less changes the order of sums in float32, and rounding grows over the steps.
+TOLERANCE = 1e-5
+TIMEOUT = 120
+MODULE = (sys.executable, "-m", "ssmbench")
+CONSOLE_SCRIPT = (str(Path(sys.executable).with_name("ssmbench")),)
+BASE = merge(TINY, {"analysis": {"every_n_epochs": 2}, "model": {"n_layers": 2}, "batch_size": 2})
+
+
+def run_on_two(config: dict, root: Path, via=MODULE, **env: str) -> subprocess.CompletedProcess:
+    """`ssmbench run` with two processes, in a process of its own."""
+    file = root / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    options = ("--output", str(root / "runs"), "--plugins", str(TOYS), "--json")
+    return subprocess.run(
+        [*via, "run", str(file), *TWO, *options],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | env,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+def only_folder(root: Path) -> Path:
+    (folder,) = (root / "runs").iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One process's folder, two processes' folder, and what the two printed; trained once."""
+    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
+    with toys_registered():
+        config = resolve(merge(BASE, {"batch_size": 4}))
+        assert execute(config, one) == "finished"
+    output = run_on_two(BASE, two)
+    assert output.returncode == 0, output.stderr
+    return {"one": RunFolder(one / fingerprint(config)).path, "two": only_folder(two)} | {
+        "output": output
+    }
+
+
+def test_prints_the_result_once(runs):
+    printed = json.loads(runs["output"].stdout)
+    assert printed["status"] == "finished"
+    assert printed["folder"] == str(runs["two"])
+
+
+def test_losses_are_those_of_one_process_with_the_doubled_batch(runs):
+    one, two = losses(runs["one"]), losses(runs["two"])
+    assert list(one) == list(two) == list(range(16))
+    assert list(two.values()) == pytest.approx(list(one.values()), rel=TOLERANCE)
+
+
+def test_validation_is_that_of_one_process(runs):
+    """Seven sequences on two ranks: an uneven share."""
+    for key in ("val/rmse", "val/loss", "test/rmse"):
+        one, two = ([r[key] for r in rows(runs[w]) if key in r] for w in ("one", "two"))
+        assert one
+        assert two == pytest.approx(one, rel=TOLERANCE)
+
+
+def test_result_is_that_of_one_process(runs):
+    one, two = (RunFolder(runs[which]).result for which in ("one", "two"))
+    assert two["scores"] == pytest.approx(one["scores"], rel=TOLERANCE)
+    assert two["steps"] == one["steps"]
+    assert set(two) == set(one)
+    for key in ("verified", "attacked", "spectral_radius"):
+        assert two["gain"][key] == pytest.approx(one["gain"][key], rel=1e-4)
+    assert two["gain"]["violations"] == []
+
+
+def test_only_rank_zero_writes(runs):
+    files = {p.relative_to(runs["two"]).as_posix() for p in runs["two"].rglob("*") if p.is_file()}
+    plain = {name for name in files if "tfevents" not in name}
+    assert plain == {
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "config.yaml",
+        "lock",
+        "metrics.jsonl",
+        "poles.npz",
+        "result.json",
+        "status.json",
+        "tensorboard/hparams.yaml",
+    }
+    steps = [r["step"] for r in rows(runs["two"]) if "train/loss" in r]
+    assert steps == list(range(16)), "each step once"
+    processes = {name.split(".")[-2] for name in files if "tfevents" in name}
+    assert len(processes) == 1
+
+
+def test_progress_is_printed_by_one_rank(runs):
+    lines = [x for x in runs["output"].stderr.splitlines() if " epoch " in x]
+    assert [line.rpartition(" ")[2] for line in lines] == ["1/4", "2/4", "3/4", "4/4"]
+
+
+@pytest.mark.skipif(
+    not Path(*CONSOLE_SCRIPT).exists(), reason="ssmbench is not installed as a console script"
+)
+def test_all_ranks_stop_where_one_diverges(tmp_path):
+    """By the console script. A rank left alone would wait forever for the thirteen other steps."""
+    fuse = {"name": "fuse", "d_state": 4, "at": 2, "rank": 1}
+    config = merge(BASE, {"model": {"parametrization": fuse, "n_layers": 1}})
+    output = run_on_two(config, tmp_path, CONSOLE_SCRIPT)
+    assert output.returncode == 0, output.stderr
+    result = json.loads(output.stdout)
+    assert (result["status"], result["diverged_at"]) == ("diverged", 2)
+    assert list(losses(only_folder(tmp_path))) == [0, 1]
+    assert "NaN" not in output.stdout
+
+
+def test_interrupted_run_goes_on(runs, tmp_path):
+    """Both ranks die after the first epoch, and the same command ends as if they had not."""
+    mortal = TINY["model"]["parametrization"] | {"name": "mortal"}
+    config = merge(BASE, {"model": {"parametrization": mortal}})
+    died = run_on_two(config, tmp_path, TOY_DIE_AT="6")
+    assert died.returncode == 1, died.stderr
+    folder = only_folder(tmp_path)
+    assert RunFolder(folder).state == "failed"
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+    resumed = run_on_two(config, tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert losses(folder) == pytest.approx(losses(runs["two"]), rel=1e-6)
+    expected = RunFolder(runs["two"]).result["scores"]
+    assert RunFolder(folder).result["scores"] == pytest.approx(expected, rel=1e-6)

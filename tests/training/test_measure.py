@@ -1,0 +1,320 @@
+"""declared >= verified >= attacked: held by everything that is built in, and watched."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from ssmbench import registry
+from ssmbench.config import AnalysisConfig
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.model import Block, Pooling, SequenceModel
+from ssmbench.parametrizations.base import Parametrization
+from ssmbench.scans.base import ScanBackend
+from ssmbench.systems import DiscreteDense
+from ssmbench.training.measure import (
+    TOLERANCE,
+    LayerGains,
+    layer_figures,
+    measure,
+    poles,
+    violations,
+)
+
+D_MODEL, LENGTH = 4, 40
+CONFIG = AnalysisConfig(attack_steps=25, attack_restarts=4)
+SMALL = {"d_state": 6, "dt_min": 0.05, "dt_max": 0.5}
+
+
+def built_in(kind: registry.Registry) -> list[registry.Entry]:
+    """Plugins of the folder that the tests run in make promises of their own."""
+    return [e for e in kind.entries() if e.factory.__module__.startswith("ssmbench.")]
+
+
+def pairings() -> list[tuple[str, str | None]]:
+    pairs = []
+    for entry in built_in(registry.parametrizations):
+        if entry.factory.time_domain == "discrete":
+            pairs.append((entry.name, None))
+        else:
+            pairs += [(entry.name, d.name) for d in built_in(registry.discretizers)]
+    return pairs
+
+
+def parametrization_of(name: str) -> Parametrization:
+    entry = registry.parametrizations.get(name)
+    known = {f.name for f in dataclasses.fields(entry.config)}
+    config = entry.config(**{k: v for k, v in SMALL.items() if k in known})
+    return entry.build(config, d_model=D_MODEL)
+
+
+def layer_of(name: str, discretizer: str | None, scan=None) -> SSMLayer:
+    method = discretizer and registry.discretizers.get(discretizer).build()
+    return SSMLayer(parametrization_of(name), method, scan or registry.scans.get("auto").build())
+
+
+def network_of(*layers: SSMLayer, nonlinearity: str = "gelu") -> SequenceModel:
+    kind = registry.nonlinearities.get(nonlinearity)
+    blocks = [Block(x, kind.build(d_model=D_MODEL), d_model=D_MODEL) for x in layers]
+    return SequenceModel(blocks, inputs=1, d_model=D_MODEL, outputs=2, pooling=Pooling.mean)
+
+
+def network(seed: int, name: str, discretizer: str | None, spread: float = 0.0) -> SequenceModel:
+    """Two layers; parameters as initialised, moved as training might: by ``spread``."""
+    torch.manual_seed(seed)
+    model = network_of(layer_of(name, discretizer), layer_of(name, discretizer))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(spread * torch.randn_like(parameter))
+    return model
+
+
+def signals(n: int = 3) -> torch.Tensor:
+    return torch.randn(n, LENGTH, 1, generator=torch.Generator().manual_seed(7))
+
+
+def sup_on_a_grid(layer: SSMLayer) -> float:
+    """Largest singular value of the response on a grid, finest where the poles are near."""
+    with torch.no_grad():
+        system = layer.system().detach().double().to_dense()
+    even = torch.linspace(-math.pi, math.pi, 2001, dtype=torch.float64)
+    near = torch.linspace(-3, 3, 61, dtype=torch.float64)
+    best = 0.0
+    for A, B, C, D in zip(system.A, system.B, system.C, system.D, strict=True):
+        to = torch.complex128
+        poles = torch.linalg.eigvals(A)
+        around = poles.angle()[:, None] + (1 - poles.abs())[:, None] * near
+        z = torch.exp(1j * torch.cat([even, around.flatten()]))[:, None, None]
+        resolvent = torch.linalg.inv(z * torch.eye(len(A)) - A.to(to))
+        response = C.to(to) @ resolvent @ B.to(to) + D
+        best = max(best, torch.linalg.matrix_norm(response, 2).max().item())
+    return best
+
+
+# --- what holds for everything built in -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize(("name", "discretizer"), pairings())
+def test_gains_are_ordered(name, discretizer, spread):
+    model = network(3, name, discretizer, spread)
+    found = measure(model, signals(), CONFIG)
+    assert found["violations"] == []
+    for gains, layer in zip(found["layers"], model.layers, strict=True):
+        assert gains["attacked"] <= gains["verified"] * (1 + TOLERANCE)
+        assert gains["declared"] is None or gains["verified"] <= gains["declared"] * (1 + TOLERANCE)
+        assert gains["attacked"] > 0
+        stable = gains["spectral_radius"] < 1
+        assert math.isfinite(gains["verified"]) == stable
+        if stable:
+            grid = sup_on_a_grid(layer)
+            assert grid * (1 - 1e-9) <= gains["verified"] <= grid * 1.005
+    assert found["network"]["attacked"] <= found["network"]["bound"] * (1 + TOLERANCE)
+    assert math.isfinite(found["network"]["bound"]) == (found["network"]["reason"] == "")
+
+
+def test_the_pairings_cover_stable_and_unstable_systems():
+    """Else the test above would promise less than it says."""
+    radii = [
+        measure(network(3, *pair, 0.5), signals(), CONFIG)["spectral_radius"] for pair in pairings()
+    ]
+    assert min(radii) < 1 < max(radii)
+
+
+def test_figures_of_a_result_are_the_worst_of_the_layers():
+    model = network(0, "s4d", "zoh")
+    found = measure(model, signals(), CONFIG)
+    for key in ("verified", "attacked", "spectral_radius"):
+        assert found[key] == max(layer[key] for layer in found["layers"])
+    assert found["margin"] == min(layer["margin"] for layer in found["layers"])
+    assert found["verified"] == max(layer_figures(x)["verified_gain"] for x in model.layers)
+    assert found["spectral_radius"] == max(p.abs().max().item() for p in poles(model))
+
+
+def test_attack_comes_near_the_gain_over_the_length():
+    from ssmbench.analysis.horizon import horizon_gain
+
+    model = network(1, "s4d", "zoh")
+    found = measure(model, signals(), AnalysisConfig())
+    for layer, gains in zip(model.layers, found["layers"], strict=True):
+        exact = horizon_gain(layer.system(), LENGTH).max().item()
+        assert 0.95 * exact <= gains["attacked"] <= exact * (1 + TOLERANCE)
+
+
+def test_declared_is_none_where_a_layer_declares_nothing():
+    torch.manual_seed(0)
+    declaring, silent = layer_of("l2ru", None), layer_of("s4d", "zoh")
+    assert measure(network_of(declaring, silent), signals(), CONFIG)["declared"] is None
+    found = measure(network_of(declaring), signals(), CONFIG)
+    assert found["declared"] == pytest.approx(1.0)
+    assert found["verified"] <= found["declared"] * (1 + TOLERANCE)
+
+
+def test_measuring_changes_nothing():
+    model = network(0, "s4d", "zoh").train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    random = torch.get_rng_state()
+    first = measure(model, signals(), CONFIG)
+    assert torch.equal(torch.get_rng_state(), random)
+    torch.rand(5)
+    assert measure(model, signals(), CONFIG) == first
+    assert model.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert not measure(model.eval(), signals(), CONFIG)["violations"]
+    assert not model.training
+
+
+def test_dropout_is_off_while_the_network_is_attacked():
+    model = network(0, "s4d", "zoh")
+    quiet = measure(model, signals(), CONFIG)
+    for block in model.blocks:
+        block.dropout.p = 0.9
+    assert measure(model.train(), signals(), CONFIG) == quiet
+
+
+@pytest.mark.parametrize("restarts", [1, 2, 9])
+def test_any_number_of_restarts(restarts):
+    config = AnalysisConfig(attack_steps=3, attack_restarts=restarts)
+    found = measure(network(0, "s4d", "zoh"), signals(), config)
+    assert 0 < found["network"]["attacked"] <= found["network"]["bound"]
+
+
+def test_signals_of_nothing_but_zeros():
+    found = measure(network(0, "s4d", "zoh"), torch.zeros(2, LENGTH, 1), CONFIG)
+    assert 0 < found["network"]["attacked"] <= found["network"]["bound"]
+
+
+def test_network_in_double_precision():
+    found = measure(network(0, "s4d", "zoh").double(), signals(), CONFIG)
+    single = measure(network(0, "s4d", "zoh"), signals(), CONFIG)
+    assert found["verified"] == pytest.approx(single["verified"], rel=1e-4)
+    assert found["violations"] == []
+
+
+# --- planted lies ---------------------------------------------------------------------------------
+
+
+class Amplifying(ScanBackend):
+    """A scan that is wrong by a factor of two."""
+
+    def __init__(self):
+        self.right = registry.scans.get("auto").build()
+
+    def __call__(self, system, u, x0=None):
+        y, final = self.right(system, u, x0)
+        return 2 * y, final
+
+
+class Modest(Parametrization):
+    """y = 3 u, with a declared gain of choice."""
+
+    time_domain = "discrete"
+    stable_by_construction = True
+    why_discrete = "it has no dynamics"
+
+    def __init__(self, declared: float | None):
+        super().__init__()
+        self.declared = declared
+
+    def forward(self):
+        zero = torch.zeros(1, D_MODEL, D_MODEL)
+        return DiscreteDense(A=zero, B=zero, C=zero, D=3 * torch.eye(D_MODEL)[None])
+
+    def declared_gain(self):
+        return self.declared
+
+
+def modest(declared: float | None) -> SSMLayer:
+    return SSMLayer(Modest(declared), None, registry.scans.get("auto").build())
+
+
+@pytest.mark.parametrize("declared", [0.1, 2.9, 2.999])
+def test_too_small_a_declaration_is_caught(declared):
+    (sentence,) = measure(network_of(modest(declared)), signals(), CONFIG)["violations"]
+    assert sentence == f"layer 0: verified 3 > declared {declared:g}"
+
+
+@pytest.mark.parametrize("declared", [3.0, 100.0, math.inf, None])
+def test_a_true_declaration_is_not_a_violation(declared):
+    found = measure(network_of(modest(declared)), signals(), CONFIG)
+    assert found["violations"] == []
+    assert found["declared"] == declared
+    assert found["verified"] == pytest.approx(3.0)
+    assert found["attacked"] == pytest.approx(3.0, rel=1e-5)
+
+
+def test_a_scan_that_amplifies_is_caught():
+    torch.manual_seed(0)
+    model = network_of(layer_of("s4d", "zoh"), layer_of("s4d", "zoh", Amplifying()))
+    found = measure(model, signals(), CONFIG)["violations"]
+    assert any("layer 1: attacked" in sentence and "verified" in sentence for sentence in found)
+    assert not any("layer 0" in sentence for sentence in found)
+
+
+def test_a_false_lipschitz_constant_is_caught(monkeypatch):
+    model = network_of(modest(None), nonlinearity="identity")
+    assert measure(model, signals(), CONFIG)["violations"] == []
+    monkeypatch.setattr(type(model.blocks[0].nonlinearity), "lipschitz", 0.01)
+    (sentence,) = measure(model, signals(), CONFIG)["violations"]
+    assert sentence.startswith("network: attacked")
+
+
+def test_tolerance_of_a_violation():
+    right = LayerGains(1.0, 1.0, 1.0, 0.0, 0.5, 0.5)
+    network = {"attacked": 1.0, "bound": 1.0}
+    just, beyond = 1 + TOLERANCE / 2, 1 + 2 * TOLERANCE
+    for field in ("verified", "attacked"):
+        fine = dataclasses.replace(right, **{field: just})
+        assert violations([fine], network) == []
+        assert len(violations([dataclasses.replace(right, **{field: beyond})], network)) == 1
+    assert violations([right], network | {"attacked": just}) == []
+    assert len(violations([right], network | {"attacked": beyond})) == 1
+
+
+def test_infinities_are_not_violations_of_infinities():
+    lost = LayerGains(None, math.inf, math.inf, 0.0, math.inf, -math.inf)
+    assert violations([lost], {"attacked": math.inf, "bound": math.inf}) == []
+    lying = dataclasses.replace(lost, declared=1.0)
+    assert len(violations([lying], {"attacked": math.inf, "bound": math.inf})) == 1
+
+
+# --- no NaN, whatever the weights -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["encoder", "blocks.0.layer", "blocks.1.mix", "decoder"])
+@pytest.mark.parametrize("name", ["s4d", "l2ru"])
+def test_lost_weights_give_infinities(name, where, value):
+    model = network(0, name, None if name == "l2ru" else "zoh")
+    with torch.no_grad():
+        for parameter in model.get_submodule(where).parameters():
+            parameter.fill_(value)
+    found = measure(model, signals(), CONFIG)
+    assert not any(math.isnan(x) for x in numbers_in(found))
+    assert found["violations"] == []
+    assert found["network"]["attacked"] == found["network"]["bound"] == math.inf
+    assert found["network"]["reason"]
+    assert not any(p.isnan().any() for p in poles(model))
+
+
+@pytest.mark.parametrize("where", ["encoder", "blocks.0.layer", "blocks.1.mix", "decoder"])
+def test_numbers_beyond_float32_break_no_promise(where):
+    model = network(0, "s4d", "zoh")
+    with torch.no_grad():
+        for parameter in model.get_submodule(where).parameters():
+            parameter.fill_(3e38)
+    found = measure(model, signals(), CONFIG)
+    assert not any(math.isnan(x) for x in numbers_in(found))
+    assert found["violations"] == []
+
+
+def numbers_in(value) -> list[float]:
+    if isinstance(value, dict):
+        return [n for v in value.values() for n in numbers_in(v)]
+    if isinstance(value, list):
+        return [n for v in value for n in numbers_in(v)]
+    return [value] if isinstance(value, float) else []

@@ -1,0 +1,162 @@
+"""A run that was interrupted and called again ends exactly where an uninterrupted one ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from ssmbench.suite.execute import execute
+from ssmbench.suite.store import RunFolder
+from ssmbench.training.trainer import Trained, train
+from tests.training.runs import STEPS_PER_EPOCH, TOYS, losses, rows
+
+#: In the first epoch (no checkpoint yet), at an epoch's first step, inside one, at the last step.
+DEATHS = (1, 4, 6, 8, 15)
+#: The first epoch is the best one, and it lies before the interruption.
+MISLED = {"name": "toy", "misled": True, "per_step": True}
+TRAINERS = {
+    "each epoch": {},
+    "every second epoch": {"check_val_every_n_epoch": 2},
+    "twice an epoch": {"val_check_interval": 0.5},
+    "accumulating": {"accumulate_grad_batches": 2},
+}
+
+
+@pytest.fixture
+def mortal(tiny):
+    """A config with dropout, whose run dies where the environment says."""
+
+    def make(**over):
+        model = {"parametrization": {"name": "mortal", "d_state": 4}, "dropout": 0.3}
+        return tiny(model=model | over.pop("model", {}), **over)
+
+    return make
+
+
+def train_until(death: int, config, folder: Path, monkeypatch) -> None:
+    folder.mkdir(exist_ok=True)
+    monkeypatch.setenv("TOY_DIE_AT", str(death))
+    with pytest.raises(RuntimeError, match="killed by the test"):
+        train(config, folder)
+    monkeypatch.delenv("TOY_DIE_AT")
+
+
+def interrupted(config, folder: Path, monkeypatch, *deaths: int) -> Trained:
+    """Train until the run dies, at each of the given passes in turn, then to the end."""
+    for death in deaths:
+        train_until(death, config, folder, monkeypatch)
+    return train(config, folder)
+
+
+def uninterrupted(config, folder: Path) -> Trained:
+    folder.mkdir()
+    return train(config, folder)
+
+
+def assert_same(found: Trained, expected: Trained) -> None:
+    assert found.scores == expected.scores
+    assert found.steps == expected.steps
+    weights = found.module.state_dict()
+    for name, value in expected.module.state_dict().items():
+        assert torch.equal(weights[name], value), name
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_resumed_run_is_bitwise_the_uninterrupted_one(mortal, tmp_path, monkeypatch, death):
+    whole = uninterrupted(mortal(), tmp_path / "whole")
+    resumed = interrupted(mortal(), tmp_path / "resumed", monkeypatch, death)
+    assert_same(resumed, whole)
+    assert losses(tmp_path / "resumed") == losses(tmp_path / "whole")
+
+
+def test_interrupted_twice(mortal, tmp_path, monkeypatch):
+    whole = uninterrupted(mortal(), tmp_path / "whole")
+    # Passes are counted anew in each process: the second one starts at the second epoch.
+    assert_same(interrupted(mortal(), tmp_path / "resumed", monkeypatch, 5, 6), whole)
+
+
+@pytest.mark.parametrize("trainer", TRAINERS.values(), ids=TRAINERS)
+@pytest.mark.parametrize("death", [5, 9, 11, 15])
+def test_resumes_wherever_the_trainer_validates(mortal, tmp_path, monkeypatch, death, trainer):
+    whole = uninterrupted(mortal(trainer=trainer), tmp_path / "whole")
+    resumed = interrupted(mortal(trainer=trainer), tmp_path / "resumed", monkeypatch, death)
+    assert_same(resumed, whole)
+
+
+def test_earlier_rows_of_the_metrics_are_kept(mortal, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    train_until(6, mortal(), folder, monkeypatch)
+    before = (folder / "metrics.jsonl").read_text()
+    assert [r["step"] for r in rows(folder) if "train/loss" in r] == [0, 1, 2, 3, 4, 5]
+    train(mortal(), folder)
+    assert (folder / "metrics.jsonl").read_text().startswith(before)
+    again = [r["step"] for r in rows(folder) if "train/loss" in r][6:]
+    assert again == list(range(STEPS_PER_EPOCH, 16)), "the broken epoch is done again, no other"
+
+
+def test_best_checkpoint_survives(mortal, tmp_path, monkeypatch):
+    config = mortal(task=MISLED, model={"dropout": 0.0})
+    whole = uninterrupted(config, tmp_path / "whole")
+    val = [r["val/rmse"] for r in rows(tmp_path / "whole") if "val/rmse" in r]
+    assert val[0] < min(val[1:-1]), "precondition: validation only gets worse"
+    assert whole.scores["val"] == val[0]
+    folder = tmp_path / "resumed"
+    assert interrupted(config, folder, monkeypatch, 6).scores == whole.scores
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == 0
+
+
+def test_best_checkpoint_survives_a_move_of_the_folder(mortal, tmp_path, monkeypatch):
+    config = mortal(task=MISLED, model={"dropout": 0.0})
+    whole = uninterrupted(config, tmp_path / "whole")
+    old, new = tmp_path / "old", tmp_path / "new"
+    train_until(6, config, old, monkeypatch)
+    shutil.move(old, new)
+    assert_same(train(config, new), whole)
+    assert not old.exists()
+
+
+def test_finished_training_is_only_scored_again(mortal, tmp_path):
+    """As after a crash between the end of training and the result."""
+    whole = uninterrupted(mortal(), tmp_path / "run")
+    trained = len(losses(tmp_path / "run"))
+    assert_same(train(mortal(), tmp_path / "run"), whole)
+    assert len([r for r in rows(tmp_path / "run") if "train/loss" in r]) == trained
+
+
+@pytest.mark.parametrize("file", ["best.ckpt", "last.ckpt"])
+def test_checkpoints_hold_plain_data_alone(mortal, tmp_path, file):
+    train(mortal(), tmp_path)
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+    ]
+    state = torch.load(tmp_path / "checkpoints" / file, weights_only=True)
+    assert any(name.startswith("model.") for name in state["state_dict"])
+
+
+def test_killed_process_goes_on_from_the_command_line(mortal, tmp_path):
+    """kill -9 in the middle of an epoch, then the same command once more."""
+    config = mortal()
+    assert execute(config, tmp_path / "whole") == "finished"
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "ssmbench", "run", str(file), "--plugins", str(TOYS)]
+    command += ["--output", str(tmp_path / "killed")]
+    death = {"TOY_DIE_AT": "9", "TOY_DIE_HOW": "kill"}
+    killed = subprocess.run(command, env=os.environ | death, capture_output=True, timeout=120)
+    assert killed.returncode == -9
+    folder = RunFolder.create(tmp_path / "killed", config)
+    assert folder.state == "running"
+    done = subprocess.run(command, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    expected = RunFolder.create(tmp_path / "whole", config).result
+    assert folder.result["scores"] == expected["scores"]
+    assert folder.result["gain"] == expected["gain"]
