@@ -306,7 +306,8 @@ def fresh_process(tmp_path_factory) -> list[str]:
         print(tasks.get("digits").factory.__module__)
         print(*plugin_failures(), sep="; ")
     """
-    return python(code, place, PYTHONPATH=str(place)).stdout.splitlines()
+    search = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
+    return python(code, place, PYTHONPATH=search).stdout.splitlines()
 
 
 def test_entry_points_are_found_and_broken_ones_reported(fresh_process):
