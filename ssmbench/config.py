@@ -75,6 +75,8 @@ class RunConfig:
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 20, "devices": 1})
     batch_size: int = 64
+    #: Ranks that share each sequence, a segment each; divides trainer.devices x num_nodes.
+    sequence_parallel: int = 1
     seed: int = 0
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.nonlinearities import Nonlinearity
+from ssmbench.scans.sequence_parallel import Segments, SequenceParallelScan
 
 
 class Norm(Enum):
@@ -79,6 +81,7 @@ class SequenceModel(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.pooling = pooling
         self.decoder = nn.Linear(d_model, outputs)
+        self.segments: Segments | None = None
 
     @property
     def layers(self) -> list[SSMLayer]:
@@ -86,14 +89,44 @@ class SequenceModel(nn.Module):
         return [block.layer for block in self.blocks]
 
     def forward(self, u: Float[Tensor, "B L inputs"]) -> Float[Tensor, B * out]:
-        x = self.encoder(u)
-        for block in self.blocks:
-            x = block(x)
+        if self.segments is not None:
+            return self._forward_segment(u, self.segments)
+        x = self._features(u)
         if self.pooling is Pooling.mean:
             x = x.mean(1)
         elif self.pooling is Pooling.last:
             x = x[:, -1]
         return self.decoder(x)
+
+    def _features(self, u: Tensor) -> Tensor:
+        x = self.encoder(u)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+    def _forward_segment(self, u: Tensor, segments: Segments) -> Tensor:
+        """The same output on every rank, each having kept only its segment's features."""
+        length = u.shape[1]
+        x = self._features(segments.take(u))
+        if self.pooling is None:
+            return segments.join(self.decoder(x), length)
+        if self.pooling is Pooling.mean:
+            return self.decoder(segments.sum(x.sum(1)) / length)
+        return self.decoder(segments.gather(x[:, -1].contiguous())[-1])
+
+    @contextmanager
+    def sharing(self, segments: Segments) -> Iterator[None]:
+        """Within: inputs are whole sequences on every rank, features only this rank's segment."""
+        scans = [layer.scan for layer in self.layers]
+        self.segments = segments
+        for layer, scan in zip(self.layers, scans, strict=True):
+            layer.scan = SequenceParallelScan(scan, segments)
+        try:
+            yield
+        finally:
+            self.segments = None
+            for layer, scan in zip(self.layers, scans, strict=True):
+                layer.scan = scan
 
     def bound(self, layer_gains: Sequence[float], length: int) -> Bound:
         """Incremental gain from u to the output in l2, for sequences of ``length`` steps.

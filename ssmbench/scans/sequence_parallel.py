@@ -29,6 +29,14 @@ class Segments:
 
     group: dist.ProcessGroup | None = None
 
+    @classmethod
+    def among(cls, ranks_per_sequence: int) -> Segments:
+        """Groups of neighbouring ranks of the default group; every rank must call this."""
+        world = dist.get_world_size()
+        firsts = range(0, world, ranks_per_sequence)
+        groups = [dist.new_group(range(first, first + ranks_per_sequence)) for first in firsts]
+        return cls(groups[dist.get_rank() // ranks_per_sequence])
+
     @property
     def count(self) -> int:
         return dist.get_world_size(self.group)

@@ -117,6 +117,8 @@ class Task(pl.LightningDataModule, ABC):
     higher_is_better: bool
     #: Unit of the score: "" where it has none.
     unit: str = ""
+    #: Ranks that share each sequence: together they are one reader of the data.
+    ranks_per_sequence: int = 1
 
     def __init__(self, config: Any, *, batch_size: int, seed: int):
         """Nothing is read here.
@@ -221,10 +223,11 @@ class Task(pl.LightningDataModule, ABC):
         return Batches(data, batch_sampler=batches)
 
     def _ranks(self) -> tuple[int, int]:
-        """How many ranks there are, and which this is; alone before a trainer is attached."""
+        """How many readers there are, and which this is; alone before a trainer is attached."""
         if self.trainer is None:
             return 1, 0
-        return self.trainer.world_size, self.trainer.global_rank
+        shared = self.ranks_per_sequence
+        return self.trainer.world_size // shared, self.trainer.global_rank // shared
 
 
 def _order_seed(seed: int) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,6 +18,7 @@ from ssmbench.config import OptimizerConfig
 from ssmbench.errors import DivergedError, require
 from ssmbench.nn.model import SequenceModel, is_finite
 from ssmbench.parametrizations.base import Parametrization
+from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import Task
 
 
@@ -37,6 +40,19 @@ class SequenceModule(pl.LightningModule):
             {s: MeanMetric(nan_strategy="disable") for s in ("val", "test")}
         )
         self._finite = True
+        self._groups: Segments | None = None
+
+    @contextmanager
+    def _segments(self) -> Iterator[None]:
+        """Where several ranks share a sequence, each predicts with the features of its segment."""
+        shared = self.task.ranks_per_sequence
+        if shared == 1:
+            yield
+            return
+        if self._groups is None:
+            self._groups = Segments.among(shared)
+        with self.model.sharing(self._groups):
+            yield
 
     def forward(self, u: Float[Tensor, "B L inputs"]) -> Tensor:
         return self.model(u)
@@ -58,7 +74,8 @@ class SequenceModule(pl.LightningModule):
 
     def _predict(self, u: Float[Tensor, "B L inputs"]) -> Tensor:
         try:
-            return self.model(u)
+            with self._segments():
+                return self.model(u)
         except torch.linalg.LinAlgError:  # a factorization refuses matrices that are not finite
             if is_finite(self.model):
                 raise

@@ -60,7 +60,9 @@ class Trained:
 
 def build_task(config: RunConfig) -> Task:
     """The data module of a run; nothing is read yet."""
-    return build(registry.tasks, config.task, batch_size=config.batch_size, seed=config.seed)
+    task = build(registry.tasks, config.task, batch_size=config.batch_size, seed=config.seed)
+    task.ranks_per_sequence = config.sequence_parallel
+    return task
 
 
 def build_model(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
@@ -140,12 +142,24 @@ def _names(hint: Any) -> str:
 
 def _check_settings(run: RunConfig) -> None:
     check_trainer_options(run.trainer)
+    _check_sharing(run)
     ranks, most = run.trainer.get("devices"), max(os.cpu_count() or 1, _MOST_RANKS)
     require(
         not str(ranks).isdecimal() or int(ranks) <= most,
         f"trainer.devices: {ranks} processes on a machine of {os.cpu_count()} cores",
     )
     require(0 <= run.seed <= _LARGEST_SEED, f"seed: must be in 0..{_LARGEST_SEED}, got {run.seed}")
+
+
+def _check_sharing(run: RunConfig) -> None:
+    shared, devices = run.sequence_parallel, str(run.trainer.get("devices", "auto"))
+    require(shared >= 1, f"sequence_parallel: must be at least 1, got {shared}")
+    ranks = int(devices) * int(run.trainer.get("num_nodes", 1)) if devices.isdecimal() else 0
+    require(
+        shared == 1 or (ranks and ranks % shared == 0),
+        f"sequence_parallel: {shared} ranks a sequence do not divide trainer.devices={devices}; "
+        f"set trainer.devices to a multiple of {shared}",
+    )
 
 
 def check(config: Mapping[str, Any]) -> None:
