@@ -163,6 +163,9 @@ def suite(
     root = output or Path("outputs") / grid.name
     marks = [fingerprint(cell.config) for cell in grid.cells]
     if dry_run:
+        from ssmbench.suite.session import check_all
+
+        check_all(grid)
         _print_grid(grid, marks, root, as_json)
         return
     from ssmbench.suite.session import run_suite

@@ -255,8 +255,9 @@ def _validated(schema: type, config: Mapping[str, Any], source: str) -> dict[str
 
 def _check_numbers(config: Mapping[str, Any], source: str) -> None:
     for path, value in leaves(config):
-        if isinstance(value, float) and math.isnan(value):
-            raise UsageError(f"{source}: {path}: is NaN; give a number")
+        if isinstance(value, float) and not math.isfinite(value):
+            word = "NaN" if math.isnan(value) else "infinite"
+            raise UsageError(f"{source}: {path}: is {word}; give a number")
     values = dict(leaves(config))
     for wanted, (allowed, paths) in _LIMITS.items():
         for path in paths:

@@ -131,7 +131,7 @@ REFUSED = {
     "no attack": ({"analysis": {"attack_restarts": 0}}, "attack_restarts: must be positive"),
     "no attack steps": ({"analysis": {"attack_steps": -1}}, "attack_steps: must be positive"),
     "negative rate": ({"optimizer": {"lr": -1.0}}, "optimizer.lr: must be finite and not neg"),
-    "infinite rate": ({"optimizer": {"ssm_lr": math.inf}}, "optimizer.ssm_lr: must be finite"),
+    "infinite rate": ({"optimizer": {"ssm_lr": math.inf}}, "optimizer.ssm_lr: is infinite"),
     "growing weights": ({"optimizer": {"weight_decay": -1.0}}, "weight_decay: must be"),
     "warm-up": ({"optimizer": {"warmup_fraction": 5.0}}, r"warmup_fraction: must be in \[0, 1\]"),
     "dropout": ({"model": {"dropout": 1.0}}, r"model.dropout: must be in \[0, 1\)"),

@@ -1,6 +1,6 @@
 """Put the tables and the plot of a finished quickstart into README.md and docs/quickstart.
 
-    tools/quickstart && .venv/bin/python tools/readme_table.py outputs/quickstart
+tools/quickstart && .venv/bin/python tools/readme_table.py outputs/quickstart
 """
 
 from __future__ import annotations

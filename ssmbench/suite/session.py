@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ssmbench.errors import UsageError
 from ssmbench.suite.grid import Cell, Suite
 from ssmbench.suite.launch import default_jobs, launch, missing
 from ssmbench.suite.report import RUNS, link_tensorboard, write_suite
@@ -22,8 +23,7 @@ def run_suite(suite: Suite, fingerprints: list[str], root: Path, jobs: int | Non
     Raises:
         UsageError: a cell could not run; found before the first one starts.
     """
-    for cell in suite.cells:
-        check(cell.config)
+    check_all(suite)
     todo = missing(suite.cells, root / RUNS)
     data = {(str(cell.config["task"]), cell.config["batch_size"]): cell.config for cell in todo}
     for config in data.values():
@@ -34,6 +34,19 @@ def run_suite(suite: Suite, fingerprints: list[str], root: Path, jobs: int | Non
         launch(todo, root / RUNS, jobs or default_jobs(), reporter)
     link_tensorboard(root)
     return reporter.failed
+
+
+def check_all(suite: Suite) -> None:
+    """Build what every cell needs, without training.
+
+    Raises:
+        UsageError: a cell could not run; says which.
+    """
+    for cell in suite.cells:
+        try:
+            check(cell.config)
+        except UsageError as error:
+            raise UsageError(f"{cell.label}: {error}") from None
 
 
 class _Reporter:
@@ -57,6 +70,7 @@ class _Reporter:
         self._progress.stop()
 
     def __call__(self, cell: Cell, state: str) -> None:
+        link_tensorboard(self._root)
         self._done += 1
         self.failed += state == "failed"
         elapsed = time.monotonic() - self._start

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -171,8 +172,15 @@ def check(config: Mapping[str, Any]) -> None:
     run = typed(config)
     _check_settings(run)
     _build_trainer(run, Path(), [])
-    with torch.random.fork_rng(devices=[]):
-        build_model(run, build_task(run).sizes)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            build_model(run, build_task(run).sizes)
+    except UsageError:
+        raise
+    except Exception as error:  # a plugin's: its author wants the place, its user a sentence
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename}:{place.lineno}"
+        raise UsageError(f"the model cannot be built: {one_line(error)} ({where})") from error
 
 
 def check_data(config: Mapping[str, Any]) -> None:
