@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import pytest
 import torch
@@ -85,14 +84,16 @@ def test_gains_are_infinite_not_nan_where_weights_are_lost(
 # --- speed --------------------------------------------------------------------------------------
 
 
-def test_speed_leaves_out_the_first_steps_and_what_lies_between_steps():
+def test_speed_leaves_out_the_first_steps_and_what_lies_between_steps(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("ssmbench.training.callbacks.time.perf_counter", lambda: now)
     speed = Speed()
     for k in range(8):
         speed.on_train_batch_start()
-        time.sleep(0.05 if k < 3 else 0.01)
+        now += 5.0 if k < 3 else 0.01
         speed.on_train_batch_end()
-        time.sleep(0.02)  # validation, logging
-    assert 60 < speed.steps_per_second <= 100
+        now += 1.0  # validation, logging
+    assert speed.steps_per_second == pytest.approx(100)
 
 
 def test_no_speed_before_a_step_was_timed():

@@ -46,6 +46,15 @@ def test_another_seed_gives_another_run(tiny, tmp_path):
     assert result_of(tiny(), tmp_path)["scores"] != result_of(tiny(seed=1), tmp_path)["scores"]
 
 
+def test_seed_draws_the_initial_weights(tiny, tmp_path):
+    first, same, other = (
+        train(tiny(seed=seed, trainer={"max_epochs": 0}), tmp_path / str(k)).module.state_dict()
+        for k, seed in enumerate((0, 0, 1))
+    )
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not torch.equal(first["model.encoder.weight"], other["model.encoder.weight"])
+
+
 def test_checking_a_config_draws_no_random_numbers(tiny):
     before = torch.get_rng_state()
     check(tiny())
