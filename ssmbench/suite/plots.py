@@ -64,14 +64,13 @@ def _draw_task(
     axis.xaxis.set_minor_formatter(NullFormatter())
     if any(math.isinf(row.verified) for row in drawn):
         axis.axvspan(high, edge, color="red", alpha=0.08)
-        middle = math.sqrt(high * edge)
         axis.text(
-            middle,
-            0.5,
+            high * 1.02,
+            0.98,
             "unstable: infinite gain",
             rotation=90,
-            va="center",
-            ha="center",
+            va="top",
+            ha="left",
             transform=axis.get_xaxis_transform(),
             color="darkred",
             fontsize=8,
