@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssmbench.errors import UsageError
 from ssmbench.registry import scans
-from ssmbench.scans.base import ScanBackend, scan_through_states
+from ssmbench.scans.base import ScanBackend, initial_state, read_out
 from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
 
 
@@ -55,10 +55,24 @@ class TritonScan(ScanBackend):
             reason = f"its states are float32 or complex64, and u is {_name(u.dtype)}"
         if reason is not None:
             raise UsageError(f"scan 'triton' cannot run this: {reason}")
-        from ssmbench.scans.triton.linear_scan import linear_scan
-
         with torch.autocast(u.device.type, enabled=False):
-            return scan_through_states(system, u, x0, linear_scan)
+            return _through_states(system, u, x0)
+
+
+def _through_states(
+    system: DiscreteDiagonal, u: Tensor, x0: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Matrix products around a scan that writes the state before every input."""
+    from ssmbench.scans.triton.linear_scan import states_before
+
+    start = initial_state(system, u, x0)
+    batch, length = u.shape[:2]
+    drive = torch.einsum("hnm,blhm->blhn", system.B.to(start.dtype), u.to(start.dtype))
+    lam = system.lam.to(start.dtype).reshape(-1)
+    flat = drive.reshape(batch, length, lam.shape[0]), start.reshape(batch, lam.shape[0])
+    states, final = states_before(lam, *flat)
+    shape = system.copies, system.states
+    return read_out(system, states.unflatten(-1, shape), u), final.unflatten(-1, shape)
 
 
 def _unusable(device: torch.device) -> str | None:
