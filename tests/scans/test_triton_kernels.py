@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 from ssmbench.errors import ShapeError, UsageError
-from ssmbench.registry import scans
-from ssmbench.systems import DiscreteDense, DiscreteDiagonal
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -329,69 +327,3 @@ def test_refuses_what_does_not_fit():
             scan(*wrong)
     with pytest.raises(UsageError, match="on one"):
         scan(a, b, x0.to("meta"))
-
-
-# --- the whole backend ----------------------------------------------------------------------------
-
-
-def bank(kind: str, copies=2, states=3, inputs=2, outputs=2) -> dict[str, Tensor]:
-    torch.manual_seed(1)
-    dtype = torch.float32 if kind == "real" else torch.complex64
-    sizes = {"B": (states, inputs), "C": (outputs, states)}
-    matrices = {k: torch.randn(copies, *size, dtype=dtype) for k, size in sizes.items()}
-    lam = 0.9 + 0.08 * torch.rand(copies, states)
-    lam = lam if kind == "real" else torch.polar(lam, 3 * torch.rand(copies, states))
-    real_output = kind != "complex"
-    direct = torch.randn(copies, outputs, inputs, dtype=torch.float32 if real_output else dtype)
-    tensors = {"lam": lam, **matrices, "D": direct}
-    return {name: tensor.to(DEVICE) for name, tensor in tensors.items()}
-
-
-def through_backend(name: str, kind: str, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
-    leaves = {k: v.detach().clone().requires_grad_() for k, v in leaves.items()}
-    fields = {k: leaves[k] for k in ("lam", "B", "C", "D")}
-    system = DiscreteDiagonal(conjugate=kind == "conjugate", **fields)
-    y, last = scans.get(name).build()(system, leaves["u"], leaves.get("x0"))
-    torch.manual_seed(2)
-    weights = [torch.randn(v.shape, dtype=v.dtype).to(DEVICE) for v in (y, last)]
-    gradients = torch.autograd.grad((y, last), tuple(leaves.values()), weights)
-    return {"y": y.detach(), "last": last.detach(), **dict(zip(leaves, gradients, strict=True))}
-
-
-@pytest.mark.parametrize("given_x0", [True, False])
-@pytest.mark.parametrize("kind", ["real", "conjugate", "complex"])
-def test_backend_agrees_with_the_reference(kind, given_x0):
-    leaves = bank(kind)
-    leaves["u"] = torch.randn(2, 70, 2, 2, device=DEVICE)
-    if given_x0:
-        leaves["x0"] = torch.randn(2, 2, 3, dtype=leaves["lam"].dtype, device=DEVICE)
-    got, wanted = (through_backend(name, kind, leaves) for name in ("triton", "reference"))
-    assert_close(got, wanted, 1e-5)  # einsums in float32 stand around the scan
-    assert {k: v.dtype for k, v in got.items()} == {k: v.dtype for k, v in wanted.items()}
-
-
-@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-def test_half_precision_is_widened_before_anything_is_computed(half):
-    system = DiscreteDiagonal(**bank("real"))
-    u = torch.randn(1, 5, 2, 2, device=DEVICE).to(half)
-    backend = scans.get("triton").build()
-    y, last = backend(system, u)
-    with torch.autocast(DEVICE, dtype=torch.bfloat16):
-        cast_y, cast_last = backend(system, u)
-    wide_y, wide_last = backend(system, u.float())
-    assert y.dtype == cast_y.dtype == torch.float32
-    assert bool((y == wide_y).all() and (last == wide_last).all())
-    assert bool((cast_y == wide_y).all() and (cast_last == wide_last).all())
-
-
-def test_backend_refuses_with_its_reason():
-    backend = scans.get("triton").build()
-    system = DiscreteDiagonal(**bank("real"))
-    u = torch.randn(1, 5, 2, 2, device=DEVICE)
-    assert backend.unable(system, u.device) is None
-    with pytest.raises(UsageError, match="u is float64"):
-        backend(system, u.double())
-    dense = system.to_dense()
-    assert isinstance(dense, DiscreteDense)
-    with pytest.raises(UsageError, match="diagonal systems only, and this is a DiscreteDense"):
-        backend(dense, u)

@@ -1,7 +1,7 @@
 """The Triton scan backend. Importing this needs neither a GPU nor Triton; running it does.
 
 Inside the package, ``import triton`` is the compiler (imports are absolute), and it stands only in
-``kernels`` and ``compile_gate``, so that listing the backends never loads it.
+``kernels``, ``bank_kernel`` and ``compile_gate``, so that listing the backends never loads it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
 
 @scans.register("triton", summary="Triton kernels on the GPU; diagonal systems in single precision")
 class TritonScan(ScanBackend):
-    """Diagonal systems in float32 or complex64, on the GPU; states are written, backward is exact.
+    """Diagonal systems in float32 or complex64, on the GPU; the backward pass is exact.
+
+    A bank of single-channel systems with real outputs (S4D) is fused: states are written at the
+    borders of chunks of 64 steps only. For several channels all states are written.
 
     Autocast is off inside, and u in half precision is widened by the system's own dtype: states are
     always float32 or complex64, and so is y. Gradients cannot be differentiated again.
@@ -55,7 +58,11 @@ class TritonScan(ScanBackend):
             reason = f"its states are float32 or complex64, and u is {_name(u.dtype)}"
         if reason is not None:
             raise UsageError(f"scan 'triton' cannot run this: {reason}")
+        from ssmbench.scans.triton import bank
+
         with torch.autocast(u.device.type, enabled=False):
+            if bank.suits(system, u):
+                return bank.bank_scan(system, u, x0)
             return _through_states(system, u, x0)
 
 

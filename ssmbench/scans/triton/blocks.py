@@ -109,6 +109,66 @@ def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
+# --- the fused bank -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BankBlocks:
+    """One way to compile the fused kernels: chunks of block_t steps, block_n states.
+
+    ``states`` and ``outputs`` say for each kernel: chunks in a tile (rows), how much of an inner
+    dimension is multiplied at once (slice), warps and stages.
+    """
+
+    block_t: int
+    block_n: int
+    states: tuple[int, int, int, int]
+    outputs: tuple[int, int, int, int]
+
+    @property
+    def rows(self) -> int:
+        """Chunks in a tile of states."""
+        return self.states[0]
+
+    @property
+    def output_rows(self) -> int:
+        """Chunks in a tile of outputs."""
+        return self.outputs[0]
+
+    def constants(self, part: tuple[int, int, int, int]) -> dict[str, int]:
+        """The compile-time parameters of the kernel that ``part`` speaks of."""
+        rows, width, _, stages = part
+        sizes = {"BLOCK_T": self.block_t, "BLOCK_N": self.block_n}
+        return {**sizes, "ROWS": rows, "SLICE": width, "NUM_STAGES": stages}
+
+    def options(self, part: tuple[int, int, int, int]) -> dict[str, int | bool]:
+        """The compiler's options of the kernel that ``part`` speaks of."""
+        return launch_options(*part[2:])
+
+
+#: Chunks of 64 steps: with 64 states the products within and between chunks cost about alike, and
+#: |lam|^64 has to be a float32. Slices of 16 because 3xTF32 keeps two halves of every operand in
+#: registers; 32 rows for the states, because the scan keeps four numbers a state.
+BANK: tuple[BankBlocks, ...] = tuple(
+    BankBlocks(64, states, (32, 16, 4, 2), (64, 16, 8, 3)) for states in (16, 32, 64)
+)
+
+
+def bank_blocks(states: int) -> BankBlocks:
+    """The narrowest that holds the states; the widest where none does (they go in groups)."""
+    return next((blocks for blocks in BANK if blocks.block_n >= states), BANK[-1])
+
+
+def bank_segment(blocks: BankBlocks, signals: int, chunks: int) -> int:
+    """Chunks of a segment: all of them where signals (copies x sequences) are programs enough.
+
+    One less than whole tiles otherwise, for a segment has one row more than chunks.
+    """
+    segments = _ceil(ENOUGH_PROGRAMS, signals)
+    rows = blocks.rows * _ceil(_ceil(chunks, segments) + 1, blocks.rows)
+    return chunks if segments == 1 or rows > chunks else rows - 1
+
+
 # --- what is compiled -----------------------------------------------------------------------------
 
 
@@ -144,3 +204,20 @@ def _scan_flags(case: str) -> Iterator[tuple[dict[str, bool], tuple[str, ...]]]:
 
 #: STATES, WITH_DA, GUARD: the states, those of the adjoint with da, chunk ends, scan of chunk ends.
 _PHASES = ((True, False, False), (True, True, False), (False, False, False), (True, False, True))
+
+
+def bank_variants() -> Iterator[Variant]:
+    """Every way in which ``bank_scan`` launches the fused kernels."""
+    for blocks in BANK:
+        for part, kernel, flags in (
+            (blocks.states, "bank_states_kernel", {"STATES": True}),
+            (blocks.states, "bank_states_kernel", {"STATES": False}),
+            (blocks.outputs, "bank_outputs_kernel", {}),
+        ):
+            yield Variant(kernel, flags, blocks.constants(part), blocks.options(part))
+
+
+def variants() -> Iterator[Variant]:
+    """Everything that the compile gate compiles."""
+    yield from scan_variants()
+    yield from bank_variants()

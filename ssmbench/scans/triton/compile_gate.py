@@ -26,16 +26,15 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability
 from triton.compiler import ASTSource
 
-from ssmbench.scans.triton import kernels
-from ssmbench.scans.triton.blocks import Variant
-from ssmbench.scans.triton.blocks import scan_variants as variants
+from ssmbench.scans.triton import bank_kernel, kernels
+from ssmbench.scans.triton.blocks import Variant, variants
 
 #: Ampere (A100) and Hopper (H100, H200).
 ARCHITECTURES = (80, 90)
 
 
 #: Where the kernels of ``blocks.variants`` stand.
-MODULES = (kernels,)
+MODULES = (kernels, bank_kernel)
 
 
 @dataclass(frozen=True)

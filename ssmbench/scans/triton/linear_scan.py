@@ -190,8 +190,23 @@ def _chunk_starts(
     return _launch(products, products.ndim == 3, ends, start[:, None], forward, rows, guard=True)[0]
 
 
+def scan_chunk_ends(
+    a: Inexact[Tensor, " C"], ends: Inexact[Tensor, "B chunks C"], chunk: int
+) -> Inexact[Tensor, "B chunks C"]:
+    """The state before every chunk, from zero, for chunks of ``chunk`` steps with dynamics a.
+
+    The second phase of a chunked scan; not differentiable.
+    """
+    batch, chunks, channels = ends.shape
+    blocks = choose(True, batch, 1, channels).blocks
+    rows = Plan(blocks, chunks, 1)
+    start = ends.new_zeros(batch, 1, channels)
+    table = powers(a, blocks.block_t, chunk)
+    return _launch(table, False, ends, start, _Way(direction=1), rows, guard=True)[0]
+
+
 def powers(a: Tensor, count: int, step: int = 1) -> Tensor:
-    """a^step, a^(2 step) .. (count, C), each rounded once, for they are formed in double."""
+    """a^step, a^(2 step) .. (count, *a.shape), each rounded once, for they are formed in double."""
     if not a.is_complex():
         wide = a.double() ** step
     elif step == 1:
@@ -199,7 +214,7 @@ def powers(a: Tensor, count: int, step: int = 1) -> Tensor:
     else:
         wide = a.to(torch.complex128)
         wide = torch.polar(wide.abs() ** step, wide.angle() * step)
-    return wide.expand(count, -1).cumprod(0).to(_wide(a))
+    return wide.expand(count, *wide.shape).cumprod(0).to(_wide(a))
 
 
 # --- launches -----------------------------------------------------------------------------------
