@@ -32,14 +32,19 @@ class Blocks:
 
     def options(self) -> dict[str, int | bool]:
         """The compiler's options, the same when launching as in the compile gate."""
-        return launch_options(self.num_warps, self.num_stages)
+        return launch_options(self.num_warps, self.num_stages, 168)
 
 
-def launch_options(num_warps: int, num_stages: int) -> dict[str, int | bool]:
-    """The compiler's options of every kernel."""
+def launch_options(num_warps: int, num_stages: int, registers: int) -> dict[str, int | bool]:
+    """The compiler's options of every kernel.
+
+    The most registers a thread may take is given, because ptxas otherwise aims at more programs
+    a multiprocessor and spills a few bytes for it. With 168, three programs of four warps fit.
+    """
     return {
         "num_warps": num_warps,
         "num_stages": num_stages,
+        "maxnreg": registers,
         "enable_fp_fusion": True,  # said aloud because Triton 3.10 changes the default
     }
 
@@ -87,6 +92,11 @@ def choose(is_complex: bool, batch: int, length: int, channels: int) -> Plan:
     if chunks <= 1:
         return Plan(narrow, length, 1)
     return in_chunks(options[0], length, _ceil(length, chunks))
+
+
+def narrow_plan(is_complex: bool, length: int) -> Plan:
+    """One chunk in the narrowest blocks: for the short scan of chunk ends."""
+    return Plan(SCAN["complex" if is_complex else "real"][-1], length, 1)
 
 
 def is_aligned(channels: int) -> bool:
@@ -143,7 +153,7 @@ class BankBlocks:
 
     def options(self, part: tuple[int, int, int, int]) -> dict[str, int | bool]:
         """The compiler's options of the kernel that ``part`` speaks of."""
-        return launch_options(*part[2:])
+        return launch_options(*part[2:], 255)
 
 
 #: Chunks of 64 steps: with 64 states the products within and between chunks cost about alike, and
@@ -188,6 +198,8 @@ def scan_variants() -> Iterator[Variant]:
     for case, (wide, narrow) in SCAN.items():
         for blocks, aligned in ((wide, True), (narrow, True), (narrow, False)):
             for flags, half in _scan_flags(case):
+                if flags["GUARD"] and (blocks is wide or aligned):
+                    continue  # the scan of chunk ends is too short to be worth them
                 flags = {"ALIGNED": aligned, **flags}
                 constants, options = blocks.constants(), blocks.options()
                 yield Variant(f"scan_{case}_kernel", flags, constants, options, half)

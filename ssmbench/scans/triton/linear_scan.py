@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from ssmbench.errors import ShapeError, UsageError
 from ssmbench.scans.triton import kernels
-from ssmbench.scans.triton.blocks import Plan, choose, is_aligned, programs
+from ssmbench.scans.triton.blocks import Plan, choose, is_aligned, narrow_plan, programs
 
 _REAL = {torch.float32, torch.bfloat16}
 
@@ -183,9 +183,9 @@ def _chunk_starts(
     a: Tensor, ends: Tensor, products: Tensor | None, start: Tensor, way: _Way, plan: Plan
 ) -> Tensor:
     """The state before every chunk (B, chunks, C), from the states at their ends from zero."""
-    rows = Plan(plan.blocks, plan.chunks, 1)
+    rows = narrow_plan(ends.is_complex(), ends.shape[1])
     if products is None:
-        products = powers(a.conj() if way.adjoint else a, plan.blocks.block_t, plan.chunk)
+        products = powers(a.conj() if way.adjoint else a, rows.blocks.block_t, plan.chunk)
     forward = _Way(direction=1)  # chunks are numbered the way the scan runs
     return _launch(products, products.ndim == 3, ends, start[:, None], forward, rows, guard=True)[0]
 
@@ -197,11 +197,9 @@ def scan_chunk_ends(
 
     The second phase of a chunked scan; not differentiable.
     """
-    batch, chunks, channels = ends.shape
-    blocks = choose(True, batch, 1, channels).blocks
-    rows = Plan(blocks, chunks, 1)
-    start = ends.new_zeros(batch, 1, channels)
-    table = powers(a, blocks.block_t, chunk)
+    rows = narrow_plan(ends.is_complex(), ends.shape[1])
+    start = ends.new_zeros(ends.shape[0], 1, ends.shape[2])
+    table = powers(a, rows.blocks.block_t, chunk)
     return _launch(table, False, ends, start, _Way(direction=1), rows, guard=True)[0]
 
 
@@ -270,7 +268,7 @@ def _run(
     state_shift: int = 0,
 ) -> None:
     batch, length, channels = b.shape
-    aligned = is_aligned(channels)
+    aligned = is_aligned(channels) and not flags["GUARD"]  # not worth one more compilation
     sign = ((-1.0 if way.adjoint else 1.0),) if b.is_complex() else ()
     kernel = kernels.scan_complex_kernel if b.is_complex() else kernels.scan_real_kernel
     with torch.cuda.device_of(b):
