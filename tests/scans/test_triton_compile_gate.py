@@ -53,8 +53,8 @@ def test_every_kernel_in_every_configuration_compiles_without_spills(tmp_path):
     # (real: 6 flag sets and 4 in bfloat16, complex: 6) x (wide, narrow, unaligned), and the scan
     # of chunk ends in narrow blocks (2 of each), x architectures
     assert len(scans) == ((10 + 6) * 3 + 4) * 2
-    # (states, ends only, outputs) x (16, 32, 64 states) x architectures
-    assert len(rows) - len(scans) == 3 * 3 * 2
+    # (states, with da, ends only, outputs) x (16, 32, 64 states) x architectures
+    assert len(rows) - len(scans) == 4 * 3 * 2
 
 
 def test_a_kernel_that_spills_is_refused(tmp_path):

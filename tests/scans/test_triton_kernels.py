@@ -249,11 +249,11 @@ def test_zeros_stay_zeros_where_the_powers_are_huge(chunk, dtype, monkeypatch):
     """No zero times infinity: 3.5^64 is 7e34 and 3.5^128 infinite, and silence stays silence."""
     if chunk:
         in_chunks_of(chunk, monkeypatch)
-    a, b, x0, ds = problem((1, 160, 3), dtype, modulus=3.5)
-    b[:, :140], ds[:, 20:] = 0, 0
+    a, b, x0, ds = problem((1, 280, 3), dtype, modulus=3.5)
+    b[:, :270], ds[:, 20:] = 0, 0
     inputs = a, b, torch.zeros_like(x0)
     assert_close(run(scan, inputs, ds), run(loop, inputs, ds), TOLERANCE)
-    assert bool((scan(*inputs)[:, :140] == 0).all())
+    assert bool((scan(*inputs)[:, :270] == 0).all())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

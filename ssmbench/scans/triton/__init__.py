@@ -29,8 +29,8 @@ class TritonScan(ScanBackend):
     Autocast is off inside, and u in half precision is widened by the system's own dtype: states are
     always float32 or complex64, and so is y. Gradients cannot be differentiated again.
 
-    For |a| > 1 it agrees with a sequential scan while |a|^64 is a float32 (|a| < 4), or the signal
-    is at most 64 steps long; beyond that it can give NaN where the sequential scan is finite.
+    For |a| > 1 it agrees with a sequential scan while |a|^64 is a float32 (|a| < 4) and the states
+    are; beyond that it can give NaN where the sequential scan is finite.
     """
 
     def unable(self, system: DiscreteSystem, device: torch.device) -> str | None:

@@ -145,7 +145,7 @@ class _Bank(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         rows = _to_rows(u, blocks)
         table = powers(lam_chunk, blocks.rows)
-        states, end = _states(rows, read_in, lam_chunk, table, start, 1, blocks)
+        states, end, _ = _states(rows, read_in, lam_chunk, table, start, 1, blocks)
         y = _outputs(rows, states, toeplitz, read_out, blocks)
         ctx.save_for_backward(rows, states, lam_chunk, read_in, toeplitz, read_out)
         ctx.blocks, ctx.dtype, ctx.length = blocks, u.dtype, u.shape[1]
@@ -160,30 +160,32 @@ class _Bank(torch.autograd.Function):
         dy_rows = torch.zeros_like(rows) if dy is None else _to_rows(dy, blocks)
         back = read_out.permute(0, 3, 1, 2)
         table = powers(lam_chunk.conj(), blocks.rows)
-        costates, _ = _states(dy_rows, back, lam_chunk.conj(), table, dend, -1, blocks)
+        frozen = not any(ctx.needs_input_grad[2:6])
+        adjoint_of = None if frozen else states
+        costates, _, dlam = _states(
+            dy_rows, back, lam_chunk.conj(), table, dend, -1, blocks, adjoint_of
+        )
         du = None
         if ctx.needs_input_grad[0]:
             forth = read_in.permute(0, 2, 3, 1)
             du = _outputs(dy_rows, costates, toeplitz.mT, forth, blocks)
             du = _from_rows(du, ctx.length).to(ctx.dtype)
         dstart = _complex(costates[:, :, 0]).transpose(0, 1) if ctx.with_start else None
-        dtables = [None] * 4
-        if any(ctx.needs_input_grad[2:6]):
+        dtables = [None] * 3
+        if not frozen:
             with torch.autocast(rows.device.type, enabled=False):
                 dtables = _table_gradients(rows, states, dy_rows, costates)
-        return du, dstart, *dtables, None
+        return du, dstart, dlam, *dtables, None
 
 
 def _table_gradients(rows: Tensor, states: Tensor, dy: Tensor, costates: Tensor):
-    """Of lam^T, W, K and V: sums over all chunks, as products of matrices (cuBLAS)."""
+    """Of W, K and V: sums over all chunks, as products of matrices (cuBLAS)."""
     modes = states.shape[-1]
     chunks, out = rows.flatten(1, 2), dy.flatten(1, 2)
     before, after = states.flatten(1, 2).flatten(2), costates.flatten(1, 2).flatten(2)
     dread_in = torch.bmm(chunks.mT, after).unflatten(-1, (2, modes))
     dread_out = torch.bmm(before.mT, out).unflatten(1, (2, modes))
-    products = _complex(costates) * _complex(states).conj()
-    dlam = products.sum((1, 2), dtype=torch.complex128)
-    return dlam, dread_in, torch.bmm(chunks.mT, out), dread_out
+    return dread_in, torch.bmm(chunks.mT, out), dread_out
 
 
 # --- launches -----------------------------------------------------------------------------------
@@ -197,10 +199,12 @@ def _states(
     start: Tensor | None,
     direction: int,
     blocks: BankBlocks,
-) -> tuple[Tensor, Tensor]:
+    adjoint_of: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """States (H, B, S, 2, N) at the starts of chunks and the end (B, H, N); start is (B, H, N).
 
-    Forward, start enters after the first chunk; backward, at the end of the last.
+    Forward, start enters after the first chunk; backward, at the end of the last. Where the states
+    of the forward pass are given, also the gradient of lam^T, summed in double precision.
     """
     copies, batch, chunks, _ = rows.shape
     segment = bank_segment(blocks, copies * batch, chunks)
@@ -213,8 +217,9 @@ def _states(
         ends = _launch_states(*shared, starts, with_states=False)[1]
         begun = scan_chunk_ends(lam_chunk.flatten(), _by_time(ends), segment)
         starts[:, :, 1:] = _by_copy(begun, copies)[:, :, 1:]
-    states, ends = _launch_states(*shared, starts, with_states=True)
-    return states, _complex(ends[:, :, -1]).transpose(0, 1)
+    states, ends, shares = _launch_states(*shared, starts, True, adjoint_of)
+    dlam = None if shares is None else _complex(shares.sum((1, 2), dtype=torch.float64))
+    return states, _complex(ends[:, :, -1]).transpose(0, 1), dlam
 
 
 def _launch_states(
@@ -226,7 +231,8 @@ def _launch_states(
     blocks: BankBlocks,
     starts: Tensor,
     with_states: bool,
-) -> tuple[Tensor, Tensor]:
+    adjoint_of: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
     copies, batch, chunks, _ = rows.shape
     segments = starts.shape[2]
     ends = torch.empty_like(starts)
@@ -235,17 +241,20 @@ def _launch_states(
         shape = (copies, batch, chunks, 2, blocks.block_n)
         states = torch.empty(shape, dtype=rows.dtype, device=rows.device)
     inject_row = 1 if direction > 0 else 0
-    pointers = map(kernel_view, (rows, read_in, table, starts, states, ends))
+    shares = None if adjoint_of is None else torch.empty_like(starts)
+    adjoint = (ends, ends) if shares is None else (adjoint_of, shares)  # ends: not touched
+    pointers = map(kernel_view, (rows, read_in, table, starts, states, ends, *adjoint))
     scalars = (copies, batch, chunks, segment, segments, direction, inject_row)
     with torch.cuda.device_of(rows):
         bank_kernel.bank_states_kernel[(copies * batch * segments,)](
             *pointers,
             *scalars,
             STATES=with_states,
+            WITH_DA=adjoint_of is not None,
             **blocks.constants(blocks.states),
             **blocks.options(blocks.states),
         )
-    return states, ends
+    return states, ends, shares
 
 
 def _outputs(

@@ -25,8 +25,8 @@ then a scan of these gives their starts, then this again.
 
 **The adjoint is the same kernels** with the chunks in reverse order (direction -1) and the tables
 transposed: dX[s] = dY[s] V' + conj(lam^T) dX[s+1] and dU[s] = dY[s] K' + dX[s+1] W'. The state
-that they keep beside chunk s is dX[s+1]; the gradients of the tables are products of these and of
-the X[s] of the forward pass with U and dY.
+that they keep beside chunk s is dX[s+1]. With it goes the gradient of lam^T, the sum of
+dX[s+1] conj(X[s]); those of the other tables are products of dX[s+1] and X[s] with U and dY.
 
 The scan is guarded, since |lam| > 1 to the power of a whole tile may be infinite.
 """
@@ -57,6 +57,8 @@ def bank_states_kernel(
     start_ptr,  # (H, B, segments, 2, N): the state at every segment's first row
     x_ptr,  # (H, B, S, 2, N), out: the state at the start of every chunk, only STATES
     end_ptr,  # (H, B, segments, 2, N), out: the state after every segment
+    adjoint_ptr,  # as x_ptr: the states that the forward pass wrote, only WITH_DA
+    da_ptr,  # (H, B, segments, 2, N), out: shares of the gradient of lam^T, only WITH_DA
     copies,  # H
     sequences,  # B
     chunks,  # S
@@ -65,6 +67,7 @@ def bank_states_kernel(
     direction,  # 1, or -1 to take the last chunk first
     inject_row,  # where start enters the first segment: 0, or 1 for a start after the first chunk
     STATES: tl.constexpr,
+    WITH_DA: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_N: tl.constexpr,
     ROWS: tl.constexpr,
@@ -93,6 +96,8 @@ def bank_states_kernel(
     a_im = tl.broadcast_to(tl.load(powers + 1), (ROWS, BLOCK_N))
     carry_re = tl.zeros((1, BLOCK_N), tl.float32)
     carry_im = tl.zeros((1, BLOCK_N), tl.float32)
+    da_re = tl.zeros((1, BLOCK_N), tl.float32)
+    da_im = tl.zeros((1, BLOCK_N), tl.float32)
     for first in tl.range(0, count + 1, ROWS, num_stages=1):
         row = first + r
         place = (top + direction * (begin + row)).to(tl.int64)  # of the chunk after the border
@@ -118,9 +123,22 @@ def bank_states_kernel(
         carry_re = pick_row(x_re, last, ROWS)
         carry_im = pick_row(x_im, last, ROWS)
         if STATES:
-            x = x_ptr + (sequence * chunks + place) * (2 * BLOCK_N) + n
-            tl.store(x, x_re, mask=row < count)
-            tl.store(x + BLOCK_N, x_im, mask=row < count)
+            x = (sequence * chunks + place) * (2 * BLOCK_N) + n
+            tl.store(x_ptr + x, x_re, mask=row < count)
+            tl.store(x_ptr + x + BLOCK_N, x_im, mask=row < count)
+        if WITH_DA:
+            s = adjoint_ptr + (sequence * chunks + place) * (2 * BLOCK_N) + n
+            s_re = tl.load(s, mask=row < count, other=0.0)
+            s_im = tl.load(s + BLOCK_N, mask=row < count, other=0.0)
+            # Rows past the end may be infinite (|lam| > 1): select, do not multiply by zero.
+            g_re = tl.where(row < count, x_re, 0.0)
+            g_im = tl.where(row < count, x_im, 0.0)
+            da_re += tl.sum(g_re * s_re + g_im * s_im, axis=0)[None, :]
+            da_im += tl.sum(g_im * s_re - g_re * s_im, axis=0)[None, :]
+    if WITH_DA:
+        da = da_ptr + (sequence * segments + part) * (2 * BLOCK_N) + n
+        tl.store(da, da_re)
+        tl.store(da + BLOCK_N, da_im)
     end = end_ptr + (sequence * segments + part) * (2 * BLOCK_N) + n
     tl.store(end, carry_re)
     tl.store(end + BLOCK_N, carry_im)

@@ -222,8 +222,9 @@ def bank_variants() -> Iterator[Variant]:
     """Every way in which ``bank_scan`` launches the fused kernels."""
     for blocks in BANK:
         for part, kernel, flags in (
-            (blocks.states, "bank_states_kernel", {"STATES": True}),
-            (blocks.states, "bank_states_kernel", {"STATES": False}),
+            (blocks.states, "bank_states_kernel", {"STATES": True, "WITH_DA": False}),
+            (blocks.states, "bank_states_kernel", {"STATES": True, "WITH_DA": True}),
+            (blocks.states, "bank_states_kernel", {"STATES": False, "WITH_DA": False}),
             (blocks.outputs, "bank_outputs_kernel", {}),
         ):
             yield Variant(kernel, flags, blocks.constants(part), blocks.options(part))
