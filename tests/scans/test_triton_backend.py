@@ -11,7 +11,14 @@ import torch
 
 from ssmbench.errors import UsageError
 from ssmbench.registry import scans
-from ssmbench.scans.triton.blocks import ENOUGH_PROGRAMS, KERNELS, TILE_CARRY, choose, programs
+from ssmbench.scans.triton.blocks import (
+    ENOUGH_PROGRAMS,
+    SCAN,
+    SHORTEST_CHUNK,
+    choose,
+    in_chunks,
+    programs,
+)
 from ssmbench.systems import DiscreteDiagonal
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -85,29 +92,46 @@ print(scans.get("triton").build().unable(system, torch.device("cuda")))
 
 @pytest.mark.parametrize("case", ["real", "complex"])
 def test_wide_blocks_need_channels_to_fill_them_and_programs_to_fill_the_gpu(case):
-    wide, narrow = TILE_CARRY[case]
+    wide, narrow = SCAN[case]
     is_complex = case == "complex"
     assert wide.block_c > narrow.block_c
     channels = wide.block_c
-    assert choose(is_complex, ENOUGH_PROGRAMS, channels) == wide
-    assert choose(is_complex, ENOUGH_PROGRAMS - 1, channels) == narrow
-    assert choose(is_complex, ENOUGH_PROGRAMS, channels // 2) == narrow
-    assert choose(is_complex, 1, ENOUGH_PROGRAMS * channels) == wide
+    assert choose(is_complex, ENOUGH_PROGRAMS, 100, channels).blocks == wide
+    assert choose(is_complex, ENOUGH_PROGRAMS - 1, 100, channels).blocks == narrow
+    assert choose(is_complex, ENOUGH_PROGRAMS, 100, channels // 2).blocks == narrow
+    assert choose(is_complex, ENOUGH_PROGRAMS, 100, channels + 1).blocks == narrow  # unaligned
+    assert choose(is_complex, 1, 100, ENOUGH_PROGRAMS * channels).blocks == wide
+
+
+def test_few_programs_split_a_long_signal():
+    plan = choose(True, 1, 2**20, 64)
+    count = plan.chunks * programs(plan.blocks, 1, 64)
+    assert ENOUGH_PROGRAMS <= count < 1.1 * ENOUGH_PROGRAMS
+    assert choose(True, ENOUGH_PROGRAMS, 2**20, 64).chunks == 1
+    assert choose(True, 1, 2 * SHORTEST_CHUNK - 1, 64).chunks == 1
+    assert choose(True, 1, 2 * SHORTEST_CHUNK, 64).chunks == 2
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 1000])
+def test_chunks_are_whole_tiles_and_cover_the_signal(length):
+    plan = in_chunks(SCAN["real"][1], length, 100)
+    assert plan.chunk == 128
+    assert (plan.chunks - 1) * plan.chunk < length <= plan.chunks * plan.chunk
 
 
 def test_programs_cover_every_channel_once():
-    blocks = TILE_CARRY["real"][0]
+    blocks = SCAN["real"][0]
     assert programs(blocks, 3, blocks.block_c) == 3
     assert programs(blocks, 3, blocks.block_c + 1) == 6
 
 
 def test_the_table_suits_the_kernels():
     """Triton takes powers of two only; a^block_t must be a float32 up to |a| = 3.99."""
-    for blocks in {blocks for options in KERNELS.values() for blocks in options}:
+    for blocks in {blocks for options in SCAN.values() for blocks in options}:
         for size in (blocks.block_t, blocks.block_c, blocks.num_warps):
             assert size & (size - 1) == 0
         assert 3.99**blocks.block_t < torch.finfo(torch.float32).max
 
 
 def test_fusion_of_multiply_and_add_is_asked_for_explicitly():
-    assert all(b.options()["enable_fp_fusion"] is True for b in TILE_CARRY["real"])
+    assert all(b.options()["enable_fp_fusion"] is True for b in SCAN["real"])

@@ -16,7 +16,6 @@ import ssmbench.scans.triton
 pytest.importorskip("triton", reason="the package triton is not installed")
 
 MODULE = "ssmbench.scans.triton.compile_gate"
-KERNELS_SOURCE = Path(ssmbench.scans.triton.__file__).with_name("kernels.py").read_text()
 
 
 def python(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
@@ -30,11 +29,11 @@ def python(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     )
 
 
-def kernel_sources() -> dict[str, str]:
-    """Text of every kernel by name, read without Triton."""
-    parts = re.split(r"@triton\.jit\ndef (\w+)", KERNELS_SOURCE)[1:]
-    sources = dict(zip(parts[::2], parts[1::2], strict=True))
-    return {name: text for name, text in sources.items() if name.endswith("_kernel")}
+def kernel_names() -> list[str]:
+    """Every kernel in the package, found without Triton."""
+    folder = Path(ssmbench.scans.triton.__file__).parent
+    text = "".join(path.read_text() for path in sorted(folder.glob("*.py")))
+    return re.findall(r"@triton\.jit(?:\([^)]*\))?\ndef (\w+_kernel)\(", text)
 
 
 def test_every_kernel_in_every_configuration_compiles_without_spills(tmp_path):
@@ -45,29 +44,31 @@ def test_every_kernel_in_every_configuration_compiles_without_spills(tmp_path):
     # 255 is the most that a thread can have; none of these kernels is near doing nothing, either.
     assert all(16 <= row["registers"] <= 255 for row in rows)
 
-    fields = ("kernel", "blocks", "flags", "sizes", "arch")
-    seen = [tuple(row[field] for field in fields) for row in rows]
+    names = ("kernel", "blocks", "warps", "flags", "bfloat16", "arch")
+    seen = [tuple(row[name] for name in names) for row in rows]
     assert len(set(seen)) == len(seen)
-    widths = {"real": ("64x32", "64x16"), "complex": ("64x16", "64x8")}
-    assert {(kernel, blocks.split()[0], *rest) for kernel, blocks, *rest in seen} == {
-        (kernel, width, flag, sizes, arch)
-        for kernel, source in kernel_sources().items()
-        for width in widths[kernel.split("_")[1]]
-        for flag in (("WITH_DA", "") if "WITH_DA: tl.constexpr" in source else ("",))
-        for sizes in ("multiple of 16", "any", "one")
-        for arch in ("sm_80", "sm_90")
-    }
+    assert {kernel for kernel, *_ in seen} == set(kernel_names())
+    assert {arch for *_, arch in seen} == {"sm_80", "sm_90"}
+    scans = [row for row in rows if row["kernel"].startswith("scan_")]
+    # (real: 6 flag sets and 4 in bfloat16, complex: 6) x (wide, narrow, unaligned), and the scan
+    # of chunk ends in narrow blocks (2 of each), x architectures
+    assert len(scans) == ((10 + 6) * 3 + 4) * 2
+    # (states, with da, ends only, outputs) x (16, 32, 64 states) x architectures
+    assert len(rows) - len(scans) == 4 * 3 * 2
 
 
 def test_a_kernel_that_spills_is_refused(tmp_path):
     """Tiles of 256 x 16 on one warp need more registers than a thread has."""
     script = f"""
-import sys
-from {MODULE} import Build, main
+import dataclasses, sys
 import {MODULE} as gate
-build = Build("forward_real_kernel", gate.Blocks(256, 16, 1, 1), (), "any", 90)
-gate.builds = lambda: [build]
-sys.exit(main([]))
+from ssmbench.scans.triton.blocks import Blocks, scan_variants
+blocks = Blocks(256, 16, 1, 1)
+variant = next(scan_variants())
+worse = dataclasses.replace(variant, constants=blocks.constants(), options=blocks.options())
+gate.variants = lambda: [worse]
+gate.ARCHITECTURES = [90]
+sys.exit(gate.main([]))
 """
     done = python("-c", script, TRITON_CACHE_DIR=str(tmp_path))
     assert done.returncode == 1, done.stderr

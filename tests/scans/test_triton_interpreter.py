@@ -1,4 +1,4 @@
-"""Runs the cases of ``test_triton_kernels.py`` in Triton's interpreter, which needs no GPU."""
+"""Runs the cases that need a kernel in Triton's interpreter, which needs no GPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 pytest.importorskip("triton", reason="the package triton is not installed")
 
-CASES = Path(__file__).with_name("test_triton_kernels.py")
+FOLDER = Path(__file__).parent
+CASES = [str(FOLDER / f"test_triton_{name}.py") for name in ("kernels", "systems")]
 
 
 @pytest.mark.skipif(
@@ -21,11 +22,11 @@ CASES = Path(__file__).with_name("test_triton_kernels.py")
 )
 def test_kernels_in_the_interpreter():
     """In its own process: TRITON_INTERPRET counts only when Triton is imported."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", str(CASES)]
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *CASES]
     done = subprocess.run(
         command,
         env={**os.environ, "TRITON_INTERPRET": "1"},
-        cwd=CASES.parents[2],
+        cwd=FOLDER.parents[1],
         capture_output=True,
         text=True,
     )

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 from ssmbench.errors import ShapeError, UsageError
-from ssmbench.registry import scans
-from ssmbench.systems import DiscreteDense, DiscreteDiagonal
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -33,9 +31,9 @@ pytestmark = pytest.mark.filterwarnings(
 #: 64 roundings to nearest in float32, one for each row of a tile: relative to the largest value.
 TOLERANCE = 64 * 2**-24
 DTYPES = [torch.float32, torch.complex64]
-SHAPES = [(1, 1, 1), (3, 1, 5), (1, 2, 16), (3, 37, 5), (1, 64, 11), (2, 130, 11)]
-if not INTERPRETED:  # more programs than ENOUGH_PROGRAMS, many tiles, rows that allow wide loads
-    SHAPES += [(2, 4097, 48), (80, 300, 64), (8, 2048, 256), (300, 70, 3)]
+SHAPES = [(1, 1, 1), (3, 2, 16), (2, 37, 5), (1, 64, 3), (1, 130, 9)]
+if not INTERPRETED:  # more programs than ENOUGH_PROGRAMS, many chunks, rows that allow wide loads
+    SHAPES += [(2, 4097, 48), (80, 300, 64), (8, 2048, 256), (300, 70, 3), (1, 100_003, 17)]
 
 
 @pytest.fixture(autouse=True)
@@ -54,39 +52,67 @@ def _filled_with_nan(allocate):
     return allocate_nan
 
 
-def scan(a: Tensor, b: Tensor, x0: Tensor) -> Tensor:
+def scan(a: Tensor, b: Tensor, x0: Tensor | None, reverse: bool = False) -> Tensor:
     from ssmbench.scans.triton.linear_scan import linear_scan
 
-    return linear_scan(a, b, x0)
+    return linear_scan(a, b, x0, reverse=reverse)
 
 
-def loop(a: Tensor, b: Tensor, x0: Tensor) -> Tensor:
+def before(a: Tensor, b: Tensor, x0: Tensor | None, reverse: bool = False) -> Tensor:
+    """``states_before``, with the end as one row more."""
+    from ssmbench.scans.triton.linear_scan import states_before
+
+    states, end = states_before(a, b, x0, reverse=reverse)
+    rows = [end[:, None], states] if reverse else [states, end[:, None]]
+    return torch.cat(rows, 1)
+
+
+def loop(a: Tensor, b: Tensor, x0: Tensor, reverse: bool = False) -> Tensor:
     a, b, state = (t.to(torch.promote_types(t.dtype, torch.float64)) for t in (a, b, x0))
+    steps = list(zip(a.expand(b.shape).unbind(1), b.unbind(1), strict=True))
     states = []
-    for step in b.unbind(1):
-        state = a * state + step
+    for factor, step in reversed(steps) if reverse else steps:
+        state = factor * state + step
         states.append(state)
-    return torch.stack(states, 1)
+    return torch.stack(states[::-1] if reverse else states, 1)
 
 
-def problem(shape, dtype, modulus=0.97) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def loop_before(a: Tensor, b: Tensor, x0: Tensor, reverse: bool = False) -> Tensor:
+    rows = loop(a, b, x0, reverse)
+    start = x0[:, None].to(rows.dtype)
+    return torch.cat([rows, start] if reverse else [start, rows], 1)
+
+
+def problem(shape, dtype, modulus=0.97, varying=False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """a, b, x0 and a gradient for s; a has the modulus, and differs by sign or angle."""
     batch, length, channels = shape
     torch.manual_seed(0)
+    size = shape if varying else (channels,)
     if dtype.is_complex:
-        a = torch.polar(torch.full((channels,), modulus), 3 * torch.randn(channels))
+        a = torch.polar(torch.full(size, modulus), 3 * torch.randn(size))
     else:
-        a = modulus * torch.randn(channels).sign()
+        a = modulus * torch.randn(size).sign()
     b = torch.randn(batch, length, channels, dtype=dtype)
     x0 = torch.randn(batch, channels, dtype=dtype)
     return tuple(t.to(DEVICE) for t in (a, b, x0, torch.randn_like(b)))
 
 
-def run(function, inputs, ds) -> dict[str, Tensor]:
+def run(function, inputs, ds, reverse=False) -> dict[str, Tensor]:
     leaves = [t.detach().clone().requires_grad_() for t in inputs]
-    s = function(*leaves)
+    s = function(*leaves, reverse)
     gradients = torch.autograd.grad(s, leaves, ds.to(s.dtype))
     return dict(zip(("s", "da", "db", "dx0"), (s.detach(), *gradients), strict=True))
+
+
+def in_chunks_of(length: int, monkeypatch) -> None:
+    """Three phases even where there are programs enough or the signal is short."""
+    from ssmbench.scans.triton import blocks, linear_scan
+
+    def chunks(is_complex, batch, steps, channels):
+        narrow = blocks.SCAN["complex" if is_complex else "real"][-1]
+        return blocks.in_chunks(narrow, steps, length)
+
+    monkeypatch.setattr(linear_scan, "choose", chunks)
 
 
 def assert_close(got: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: float) -> None:
@@ -97,42 +123,103 @@ def assert_close(got: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: f
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("varying", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_states_and_gradients_at_every_shape(shape, dtype):
-    *inputs, ds = problem(shape, dtype)
+def test_states_and_gradients_at_every_shape(shape, varying, dtype):
+    *inputs, ds = problem(shape, dtype, varying=varying)
     assert_close(run(scan, inputs, ds), run(loop, inputs, ds), TOLERANCE)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("varying", [False, True])
+@pytest.mark.parametrize("length", [1, 66])
+def test_reverse(length, varying, dtype):
+    *inputs, ds = problem((1, length, 3), dtype, varying=varying)
+    assert_close(run(scan, inputs, ds, True), run(loop, inputs, ds, True), TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("varying", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("length", [1, 66])
+def test_states_before_and_end(length, reverse, varying, dtype):
+    *inputs, _ = problem((1, length, 3), dtype, varying=varying)
+    ds = torch.randn(1, length + 1, 3, dtype=dtype, device=DEVICE)
+    got, wanted = run(before, inputs, ds, reverse), run(loop_before, inputs, ds, reverse)
+    assert_close(got, wanted, TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("varying", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_three_phases(reverse, varying, dtype, monkeypatch):
+    """Three chunks, the last of them short, and the chunks themselves scanned in one tile."""
+    in_chunks_of(64, monkeypatch)
+    *inputs, ds = problem((1, 130, 3), dtype, varying=varying)
+    got, wanted = run(scan, inputs, ds, reverse), run(loop, inputs, ds, reverse)
+    assert_close(got, wanted, TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_chunks_of_many_tiles_and_tiles_of_many_chunks(dtype, monkeypatch):
+    """Chunks longer than a tile; on a GPU also more chunks than a tile has rows."""
+    in_chunks_of(100, monkeypatch)
+    steps = 300 if INTERPRETED else 20_000
+    *inputs, _ = problem((1, steps, 2), dtype, varying=True)
+    ds = torch.randn(1, steps + 1, 2, dtype=dtype, device=DEVICE)
+    assert_close(run(before, inputs, ds), run(loop_before, inputs, ds), TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("modulus", [0.0, 1e-30, 0.5, 1 - 1e-6, 1.02])
-def test_states_and_gradients_at_every_modulus(modulus, dtype):
-    *inputs, ds = problem((1, 130, 5), dtype, modulus)
-    assert_close(run(scan, inputs, ds), run(loop, inputs, ds), TOLERANCE)
+def test_states_and_gradients_at_every_modulus(modulus, dtype, monkeypatch):
+    *inputs, ds = problem((1, 70, 5), dtype, modulus)
+    wanted = run(loop, inputs, ds)
+    if modulus != 0.5:
+        in_chunks_of(64, monkeypatch)
+    assert_close(run(scan, inputs, ds), wanted, TOLERANCE)
 
 
 @pytest.mark.parametrize("case", ["real", "complex"])
 @pytest.mark.parametrize("choice", [0, 1])
 def test_every_block_configuration(case, choice, monkeypatch):
     from ssmbench.scans.triton import linear_scan
-    from ssmbench.scans.triton.blocks import TILE_CARRY
+    from ssmbench.scans.triton.blocks import SCAN, Plan
 
-    blocks = TILE_CARRY[case][choice]
-    monkeypatch.setattr(linear_scan, "choose", lambda *_: blocks)
+    blocks = SCAN[case][choice]
+    monkeypatch.setattr(linear_scan, "choose", lambda *sizes: Plan(blocks, sizes[2], 1))
     dtype = torch.complex64 if case == "complex" else torch.float32
-    *inputs, ds = problem((1, blocks.block_t + 3, blocks.block_c + 3), dtype)
+    channels = blocks.block_c + (16 if choice == 0 else 3)  # aligned, and not
+    *inputs, ds = problem((1, blocks.block_t + 3, channels), dtype)
     assert_close(run(scan, inputs, ds), run(loop, inputs, ds), TOLERANCE)
+
+
+@pytest.mark.parametrize("varying", [False, True])
+def test_bfloat16_is_widened_on_loading(varying):
+    """The states are those of the widened inputs, in float32; gradients come back in bfloat16."""
+    *inputs, ds = problem((1, 70, 3), torch.float32, varying=varying)
+    half = [t.bfloat16() for t in inputs]
+    got = run(scan, half, ds)
+    wanted = run(loop, [t.float() for t in half], ds)
+    assert {t.dtype for t in list(got.values())[1:]} == {torch.bfloat16}
+    assert got["s"].dtype == torch.float32
+    assert_close({"s": got["s"]}, {"s": wanted.pop("s")}, TOLERANCE)
+    assert_close(got, wanted, 2**-8)
+    mixed = scan(inputs[0], half[1], None)
+    assert_close({"s": mixed}, {"s": loop(inputs[0], half[1], 0 * inputs[2])}, TOLERANCE)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_powers_are_rounded_once(dtype):
     """Products in float32 would be off by up to 64 roundings, and over a long signal by more."""
-    from ssmbench.scans.triton.linear_scan import _powers
+    from ssmbench.scans.triton.linear_scan import powers
 
     a, *_ = problem((1, 1, 50), dtype, modulus=0.99999)
     wide = a.to(torch.promote_types(a.dtype, torch.float64))
-    wanted = torch.stack([wide**k for k in range(1, 65)])
-    error = ((_powers(a, 64) - wanted).abs() / wanted.abs()).max()
-    assert error <= 1.01 * 2**-24
+    for step in (1, 1024):
+        wanted = torch.stack([wide ** (step * k) for k in range(1, 65)])
+        error = ((powers(a, 64, step) - wanted).abs() / wanted.abs()).max()
+        assert error <= 1.01 * 2**-24
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -157,13 +244,16 @@ def test_strongly_unstable_but_finite(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_zeros_stay_zeros_where_the_powers_are_huge(dtype):
-    """No zero times infinity: 3.5^64 is 7e34, and silence for two tiles stays silence."""
-    a, b, x0, ds = problem((1, 160, 3), dtype, modulus=3.5)
-    b[:, :140], ds[:, 20:] = 0, 0
+@pytest.mark.parametrize("chunk", [None, 128])
+def test_zeros_stay_zeros_where_the_powers_are_huge(chunk, dtype, monkeypatch):
+    """No zero times infinity: 3.5^64 is 7e34 and 3.5^128 infinite, and silence stays silence."""
+    if chunk:
+        in_chunks_of(chunk, monkeypatch)
+    a, b, x0, ds = problem((1, 280, 3), dtype, modulus=3.5)
+    b[:, :270], ds[:, 20:] = 0, 0
     inputs = a, b, torch.zeros_like(x0)
     assert_close(run(scan, inputs, ds), run(loop, inputs, ds), TOLERANCE)
-    assert bool((scan(*inputs)[:, :140] == 0).all())
+    assert bool((scan(*inputs)[:, :270] == 0).all())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -233,73 +323,7 @@ def test_refuses_what_does_not_fit():
         with pytest.raises(ShapeError, match="needs a"):
             scan(*wrong)
     for wrong in [(a.double(), b.double(), x0.double()), (a, b.to(torch.complex64), x0)]:
-        with pytest.raises(ShapeError, match="float32 or all complex64"):
+        with pytest.raises(ShapeError, match="all complex64, or each float32 or bfloat16"):
             scan(*wrong)
     with pytest.raises(UsageError, match="on one"):
         scan(a, b, x0.to("meta"))
-
-
-# --- the whole backend ----------------------------------------------------------------------------
-
-
-def bank(kind: str, copies=2, states=3, inputs=2, outputs=2) -> dict[str, Tensor]:
-    torch.manual_seed(1)
-    dtype = torch.float32 if kind == "real" else torch.complex64
-    sizes = {"B": (states, inputs), "C": (outputs, states)}
-    matrices = {k: torch.randn(copies, *size, dtype=dtype) for k, size in sizes.items()}
-    lam = 0.9 + 0.08 * torch.rand(copies, states)
-    lam = lam if kind == "real" else torch.polar(lam, 3 * torch.rand(copies, states))
-    real_output = kind != "complex"
-    direct = torch.randn(copies, outputs, inputs, dtype=torch.float32 if real_output else dtype)
-    tensors = {"lam": lam, **matrices, "D": direct}
-    return {name: tensor.to(DEVICE) for name, tensor in tensors.items()}
-
-
-def through_backend(name: str, kind: str, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
-    leaves = {k: v.detach().clone().requires_grad_() for k, v in leaves.items()}
-    fields = {k: leaves[k] for k in ("lam", "B", "C", "D")}
-    system = DiscreteDiagonal(conjugate=kind == "conjugate", **fields)
-    y, last = scans.get(name).build()(system, leaves["u"], leaves.get("x0"))
-    torch.manual_seed(2)
-    weights = [torch.randn(v.shape, dtype=v.dtype).to(DEVICE) for v in (y, last)]
-    gradients = torch.autograd.grad((y, last), tuple(leaves.values()), weights)
-    return {"y": y.detach(), "last": last.detach(), **dict(zip(leaves, gradients, strict=True))}
-
-
-@pytest.mark.parametrize("given_x0", [True, False])
-@pytest.mark.parametrize("kind", ["real", "conjugate", "complex"])
-def test_backend_agrees_with_the_reference(kind, given_x0):
-    leaves = bank(kind)
-    leaves["u"] = torch.randn(2, 70, 2, 2, device=DEVICE)
-    if given_x0:
-        leaves["x0"] = torch.randn(2, 2, 3, dtype=leaves["lam"].dtype, device=DEVICE)
-    got, wanted = (through_backend(name, kind, leaves) for name in ("triton", "reference"))
-    assert_close(got, wanted, 1e-5)  # einsums in float32 stand around the scan
-    assert {k: v.dtype for k, v in got.items()} == {k: v.dtype for k, v in wanted.items()}
-
-
-@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-def test_half_precision_is_widened_before_anything_is_computed(half):
-    system = DiscreteDiagonal(**bank("real"))
-    u = torch.randn(1, 5, 2, 2, device=DEVICE).to(half)
-    backend = scans.get("triton").build()
-    y, last = backend(system, u)
-    with torch.autocast(DEVICE, dtype=torch.bfloat16):
-        cast_y, cast_last = backend(system, u)
-    wide_y, wide_last = backend(system, u.float())
-    assert y.dtype == cast_y.dtype == torch.float32
-    assert bool((y == wide_y).all() and (last == wide_last).all())
-    assert bool((cast_y == wide_y).all() and (cast_last == wide_last).all())
-
-
-def test_backend_refuses_with_its_reason():
-    backend = scans.get("triton").build()
-    system = DiscreteDiagonal(**bank("real"))
-    u = torch.randn(1, 5, 2, 2, device=DEVICE)
-    assert backend.unable(system, u.device) is None
-    with pytest.raises(UsageError, match="u is float64"):
-        backend(system, u.double())
-    dense = system.to_dense()
-    assert isinstance(dense, DiscreteDense)
-    with pytest.raises(UsageError, match="diagonal systems only, and this is a DiscreteDense"):
-        backend(dense, u)

@@ -1,7 +1,7 @@
 """The Triton scan backend. Importing this needs neither a GPU nor Triton; running it does.
 
 Inside the package, ``import triton`` is the compiler (imports are absolute), and it stands only in
-``kernels`` and ``compile_gate``, so that listing the backends never loads it.
+``kernels``, ``bank_kernel`` and ``compile_gate``, so that listing the backends never loads it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ from torch import Tensor
 
 from ssmbench.errors import UsageError
 from ssmbench.registry import scans
-from ssmbench.scans.base import ScanBackend, scan_through_states
+from ssmbench.scans.base import ScanBackend, initial_state, read_out
 from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
 
 
 @scans.register("triton", summary="Triton kernels on the GPU; diagonal systems in single precision")
 class TritonScan(ScanBackend):
-    """Diagonal systems in float32 or complex64, on the GPU; states are written, backward is exact.
+    """Diagonal systems in float32 or complex64, on the GPU; the backward pass is exact.
+
+    A bank of single-channel systems with real outputs (S4D) is fused: states are written at the
+    borders of chunks of 64 steps only. For several channels all states are written.
 
     Autocast is off inside, and u in half precision is widened by the system's own dtype: states are
     always float32 or complex64, and so is y. Gradients cannot be differentiated again.
 
-    For |a| > 1 it agrees with a sequential scan while |a|^64 is a float32 (|a| < 4), or the signal
-    is at most 64 steps long; beyond that it can give NaN where the sequential scan is finite.
+    For |a| > 1 it agrees with a sequential scan while |a|^64 is a float32 (|a| < 4) and the states
+    are; beyond that it can give NaN where the sequential scan is finite.
     """
 
     def unable(self, system: DiscreteSystem, device: torch.device) -> str | None:
@@ -55,10 +58,28 @@ class TritonScan(ScanBackend):
             reason = f"its states are float32 or complex64, and u is {_name(u.dtype)}"
         if reason is not None:
             raise UsageError(f"scan 'triton' cannot run this: {reason}")
-        from ssmbench.scans.triton.linear_scan import linear_scan
+        from ssmbench.scans.triton import bank
 
         with torch.autocast(u.device.type, enabled=False):
-            return scan_through_states(system, u, x0, linear_scan)
+            if bank.suits(system, u):
+                return bank.bank_scan(system, u, x0)
+            return _through_states(system, u, x0)
+
+
+def _through_states(
+    system: DiscreteDiagonal, u: Tensor, x0: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Matrix products around a scan that writes the state before every input."""
+    from ssmbench.scans.triton.linear_scan import states_before
+
+    start = initial_state(system, u, x0)
+    batch, length = u.shape[:2]
+    drive = torch.einsum("hnm,blhm->blhn", system.B.to(start.dtype), u.to(start.dtype))
+    lam = system.lam.to(start.dtype).reshape(-1)
+    flat = drive.reshape(batch, length, lam.shape[0]), start.reshape(batch, lam.shape[0])
+    states, final = states_before(lam, *flat)
+    shape = system.copies, system.states
+    return read_out(system, states.unflatten(-1, shape), u), final.unflatten(-1, shape)
 
 
 def _unusable(device: torch.device) -> str | None:

@@ -2,11 +2,13 @@
 
 No autotuning: it needs a driver (so it fails in the interpreter and on machines without a GPU),
 costs seconds at the first call of every shape, and makes a run's rounding depend on timing noise.
+The sizes are reasoned from registers and cache lines, as said at each table; none was measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -30,50 +32,205 @@ class Blocks:
 
     def options(self) -> dict[str, int | bool]:
         """The compiler's options, the same when launching as in the compile gate."""
-        return {
-            "num_warps": self.num_warps,
-            "num_stages": self.num_stages,
-            "enable_fp_fusion": True,  # said aloud because Triton 3.10 changes the default
-        }
+        return launch_options(self.num_warps, self.num_stages, 168)
 
 
-#: Tile-carry kernels, widest first. A row of a tile is 128 bytes (a cache line) or, when that
-#: leaves too few programs, 64; 64 rows because 128 spill in the complex backward, and because
-#: a^BLOCK_T has to be a float32 (see TritonScan on |a| > 1).
-TILE_CARRY: Mapping[str, tuple[Blocks, ...]] = MappingProxyType(
-    {
-        "real": (Blocks(64, 32, 4, 3), Blocks(64, 16, 4, 3)),
-        "complex": (Blocks(64, 16, 4, 3), Blocks(64, 8, 4, 3)),
+def launch_options(num_warps: int, num_stages: int, registers: int) -> dict[str, int | bool]:
+    """The compiler's options of every kernel.
+
+    The most registers a thread may take is given, because ptxas otherwise aims at more programs
+    a multiprocessor and spills a few bytes for it. With 168, three programs of four warps fit.
+    """
+    return {
+        "num_warps": num_warps,
+        "num_stages": num_stages,
+        "maxnreg": registers,
+        "enable_fp_fusion": True,  # said aloud because Triton 3.10 changes the default
     }
-)
 
-#: The blocks that every kernel may be launched with: what the compile gate compiles.
-KERNELS: Mapping[str, tuple[Blocks, ...]] = MappingProxyType(
+
+@dataclass(frozen=True)
+class Plan:
+    """How a scan is launched: blocks, and chunks of time (one: the tile-carry scan)."""
+
+    blocks: Blocks
+    chunk: int
+    chunks: int
+
+
+#: The states-written scan, widest first. A row of a tile is 128 bytes (a cache line), or 64 where
+#: that leaves too few programs or rows do not start at multiples of 16 channels anyway. At most 64
+#: rows, because 128 spill in the complex adjoint, and because a^BLOCK_T has to be a float32 (see
+#: TritonScan on |a| > 1); 32 x 32 real, because 64 x 32 spill a little in bfloat16.
+SCAN: Mapping[str, tuple[Blocks, ...]] = MappingProxyType(
     {
-        "forward_real_kernel": TILE_CARRY["real"],
-        "forward_complex_kernel": TILE_CARRY["complex"],
-        "backward_real_kernel": TILE_CARRY["real"],
-        "backward_complex_kernel": TILE_CARRY["complex"],
+        "real": (Blocks(32, 32, 4, 3), Blocks(64, 16, 4, 3)),
+        "complex": (Blocks(64, 16, 4, 3), Blocks(64, 8, 4, 3)),
     }
 )
 
 #: Two programs for each of the 132 multiprocessors of an H100.
 ENOUGH_PROGRAMS = 264
 
+#: Shorter chunks would spend more on their ends than the second pass over the input costs anyway.
+SHORTEST_CHUNK = 256
 
-def choose(is_complex: bool, batch: int, channels: int) -> Blocks:
-    """The widest tile-carry blocks that channels half fill and that give enough programs.
 
-    The narrowest where there are none.
+def choose(is_complex: bool, batch: int, length: int, channels: int) -> Plan:
+    """The widest blocks that channels fill and that give enough programs, in one chunk.
+
+    Where there are none, the widest that channels fill, and as many chunks of time as give enough
+    programs, of SHORTEST_CHUNK steps or more.
     """
-    options = TILE_CARRY["complex" if is_complex else "real"]
+    wide, narrow = SCAN["complex" if is_complex else "real"]
+    options = (wide, narrow) if is_aligned(channels) and channels >= wide.block_c else (narrow,)
     for blocks in options:
-        filled = 2 * channels > blocks.block_c
-        if filled and programs(blocks, batch, channels) >= ENOUGH_PROGRAMS:
-            return blocks
-    return options[-1]
+        if programs(blocks, batch, channels) >= ENOUGH_PROGRAMS:
+            return Plan(blocks, length, 1)
+    wanted = _ceil(ENOUGH_PROGRAMS, max(1, programs(options[0], batch, channels)))
+    chunks = min(wanted, length // SHORTEST_CHUNK)
+    if chunks <= 1:
+        return Plan(narrow, length, 1)
+    return in_chunks(options[0], length, _ceil(length, chunks))
+
+
+def narrow_plan(is_complex: bool, length: int) -> Plan:
+    """One chunk in the narrowest blocks: for the short scan of chunk ends."""
+    return Plan(SCAN["complex" if is_complex else "real"][-1], length, 1)
+
+
+def is_aligned(channels: int) -> bool:
+    """Whether rows start where wide loads may."""
+    return channels % 16 == 0
+
+
+def in_chunks(blocks: Blocks, length: int, chunk: int) -> Plan:
+    """Chunks of at least ``chunk`` steps, whole tiles all but the last."""
+    chunk = blocks.block_t * _ceil(chunk, blocks.block_t)
+    return Plan(blocks, chunk, max(1, _ceil(length, chunk)))
 
 
 def programs(blocks: Blocks, batch: int, channels: int) -> int:
-    """Programs of a tile-carry launch: one a batch entry and tile of channels."""
-    return batch * -(-channels // blocks.block_c)
+    """Programs of one chunk: one a batch entry and tile of channels."""
+    return batch * _ceil(channels, blocks.block_c)
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+# --- the fused bank -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BankBlocks:
+    """One way to compile the fused kernels: chunks of block_t steps, block_n states.
+
+    ``states`` and ``outputs`` say for each kernel: chunks in a tile (rows), how much of an inner
+    dimension is multiplied at once (slice), warps and stages.
+    """
+
+    block_t: int
+    block_n: int
+    states: tuple[int, int, int, int]
+    outputs: tuple[int, int, int, int]
+
+    @property
+    def rows(self) -> int:
+        """Chunks in a tile of states."""
+        return self.states[0]
+
+    @property
+    def output_rows(self) -> int:
+        """Chunks in a tile of outputs."""
+        return self.outputs[0]
+
+    def constants(self, part: tuple[int, int, int, int]) -> dict[str, int]:
+        """The compile-time parameters of the kernel that ``part`` speaks of."""
+        rows, width, _, stages = part
+        sizes = {"BLOCK_T": self.block_t, "BLOCK_N": self.block_n}
+        return {**sizes, "ROWS": rows, "SLICE": width, "NUM_STAGES": stages}
+
+    def options(self, part: tuple[int, int, int, int]) -> dict[str, int | bool]:
+        """The compiler's options of the kernel that ``part`` speaks of."""
+        return launch_options(*part[2:], 255)
+
+
+#: Chunks of 64 steps: with 64 states the products within and between chunks cost about alike, and
+#: |lam|^64 has to be a float32. Slices of 16 because 3xTF32 keeps two halves of every operand in
+#: registers; 32 rows for the states, because the scan keeps four numbers a state.
+BANK: tuple[BankBlocks, ...] = tuple(
+    BankBlocks(64, states, (32, 16, 4, 2), (64, 16, 8, 3)) for states in (16, 32, 64)
+)
+
+
+def bank_blocks(states: int) -> BankBlocks:
+    """The narrowest that holds the states; the widest where none does (they go in groups)."""
+    return next((blocks for blocks in BANK if blocks.block_n >= states), BANK[-1])
+
+
+def bank_segment(blocks: BankBlocks, signals: int, chunks: int) -> int:
+    """Chunks of a segment: all of them where signals (copies x sequences) are programs enough.
+
+    One less than whole tiles otherwise, for a segment has one row more than chunks.
+    """
+    segments = _ceil(ENOUGH_PROGRAMS, signals)
+    rows = blocks.rows * _ceil(_ceil(chunks, segments) + 1, blocks.rows)
+    return chunks if segments == 1 or rows > chunks else rows - 1
+
+
+# --- what is compiled -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One compilation of a kernel: its flags, blocks, and the pointers that are not float32."""
+
+    kernel: str
+    flags: Mapping[str, bool]
+    constants: Mapping[str, int]
+    options: Mapping[str, int | bool]
+    half: tuple[str, ...] = ()
+
+
+def scan_variants() -> Iterator[Variant]:
+    """Every way in which ``linear_scan`` launches the states-written kernels."""
+    for case, (wide, narrow) in SCAN.items():
+        for blocks, aligned in ((wide, True), (narrow, True), (narrow, False)):
+            for flags, half in _scan_flags(case):
+                if flags["GUARD"] and (blocks is wide or aligned):
+                    continue  # the scan of chunk ends is too short to be worth them
+                flags = {"ALIGNED": aligned, **flags}
+                constants, options = blocks.constants(), blocks.options()
+                yield Variant(f"scan_{case}_kernel", flags, constants, options, half)
+
+
+def _scan_flags(case: str) -> Iterator[tuple[dict[str, bool], tuple[str, ...]]]:
+    """Flags, and which pointers are bfloat16: in the forward direction the inputs may be."""
+    for varying, (states, with_da, guard) in itertools.product((False, True), _PHASES):
+        flags = {"VARYING": varying, "STATES": states, "WITH_DA": with_da, "GUARD": guard}
+        yield flags, ()
+        if case == "real" and not (with_da or guard):
+            yield flags, ("a_ptr", "b_ptr") if varying else ("b_ptr",)
+
+
+#: STATES, WITH_DA, GUARD: the states, those of the adjoint with da, chunk ends, scan of chunk ends.
+_PHASES = ((True, False, False), (True, True, False), (False, False, False), (True, False, True))
+
+
+def bank_variants() -> Iterator[Variant]:
+    """Every way in which ``bank_scan`` launches the fused kernels."""
+    for blocks in BANK:
+        for part, kernel, flags in (
+            (blocks.states, "bank_states_kernel", {"STATES": True, "WITH_DA": False}),
+            (blocks.states, "bank_states_kernel", {"STATES": True, "WITH_DA": True}),
+            (blocks.states, "bank_states_kernel", {"STATES": False, "WITH_DA": False}),
+            (blocks.outputs, "bank_outputs_kernel", {}),
+        ):
+            yield Variant(kernel, flags, blocks.constants(part), blocks.options(part))
+
+
+def variants() -> Iterator[Variant]:
+    """Everything that the compile gate compiles."""
+    yield from scan_variants()
+    yield from bank_variants()

@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,26 +26,15 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability
 from triton.compiler import ASTSource
 
-from ssmbench.scans.triton import kernels
-from ssmbench.scans.triton.blocks import KERNELS, Blocks
+from ssmbench.scans.triton import bank_kernel, kernels
+from ssmbench.scans.triton.blocks import Variant, variants
 
 #: Ampere (A100) and Hopper (H100, H200).
 ARCHITECTURES = (80, 90)
 
-#: What Triton knows of the sizes at a launch, for it compiles anew for each: a multiple of 16
-#: allows wide loads, and a size of 1 becomes a constant.
-SIZES = ("multiple of 16", "any", "one")
 
-
-@dataclass(frozen=True)
-class Build:
-    """One compilation of one kernel."""
-
-    kernel: str
-    blocks: Blocks
-    flags: tuple[tuple[str, bool], ...]
-    sizes: str
-    architecture: int
+#: Where the kernels of ``blocks.variants`` stand.
+MODULES = (kernels, bank_kernel)
 
 
 @dataclass(frozen=True)
@@ -57,52 +46,49 @@ class Usage:
     shared: int
 
 
-def builds(table: Mapping[str, tuple[Blocks, ...]] = KERNELS) -> Iterator[Build]:
-    """Every kernel of ``table`` x its blocks x its flags x sizes x architectures."""
-    for kernel, options in table.items():
-        flags = _flags(kernel, options[0])
-        values = itertools.product((True, False), repeat=len(flags))
-        for value, blocks, sizes, architecture in itertools.product(
-            list(values), options, SIZES, ARCHITECTURES
-        ):
-            yield Build(kernel, blocks, tuple(zip(flags, value, strict=True)), sizes, architecture)
-
-
-def measure(build: Build) -> Usage:
+def measure(variant: Variant, architecture: int) -> Usage:
     """Compile, and ask ptxas.
 
     Raises:
         RuntimeError: ptxas failed, or did not say what it used.
     """
     compiled = triton.compile(
-        _source(build),
-        target=GPUTarget("cuda", build.architecture, 32),
-        options=build.blocks.options(),
+        _source(variant),
+        target=GPUTarget("cuda", architecture, 32),
+        options=dict(variant.options),
     )
-    log = _ptxas(compiled.asm["ptx"], build.architecture)
+    log = _ptxas(compiled.asm["ptx"], architecture)
     stores, loads = _figures(r"(\d+) bytes spill stores, (\d+) bytes spill loads", log)
     (registers,) = _figures(r"Used (\d+) registers", log)
     return Usage(registers, max(stores, loads), compiled.metadata.shared)
 
 
-def _flags(kernel: str, blocks: Blocks) -> list[str]:
-    """The compile-time parameters that are not block sizes: booleans."""
-    parameters = getattr(kernels, kernel).params
-    return [p.name for p in parameters if p.is_constexpr and p.name not in blocks.constants()]
+def find_kernel(name: str) -> Any:
+    """The kernel of that name."""
+    return next(getattr(module, name) for module in MODULES if hasattr(module, name))
 
 
-def _source(build: Build) -> ASTSource:
-    function = getattr(kernels, build.kernel)
-    constants: dict[str, Any] = {**build.blocks.constants(), **dict(build.flags)}
+def _source(variant: Variant) -> ASTSource:
+    """The types of a launch: pointers to multiples of 16 bytes, and scalars of any value."""
+    function = find_kernel(variant.kernel)
+    constants = {**variant.constants, **variant.flags}
     signature, attributes = {}, {}
-    for index, name in enumerate(function.arg_names):
-        is_pointer = name.endswith("_ptr")
-        if not is_pointer and name not in constants and build.sizes == "one":
-            constants[name] = 1
-        signature[name] = "constexpr" if name in constants else "*fp32" if is_pointer else "i32"
-        if name not in constants and (is_pointer or build.sizes == "multiple of 16"):
+    for index, parameter in enumerate(function.params):
+        name = parameter.name
+        signature[name] = _type(name, variant)
+        if name.endswith("_ptr"):
             attributes[(index,)] = [["tt.divisibility", 16]]
+        elif name not in constants and not parameter.do_not_specialize:
+            raise RuntimeError(f"{variant.kernel}: a launch would specialise on {name}")
     return ASTSource(function, signature, constants, attributes)
+
+
+def _type(name: str, variant: Variant) -> str:
+    if name in variant.constants or name in variant.flags:
+        return "constexpr"
+    if name.endswith("_ptr"):
+        return "*bf16" if name in variant.half else "*fp32"
+    return "fp32" if name == "sign" else "i32"
 
 
 def _ptxas(ptx: str, architecture: int) -> str:
@@ -135,20 +121,22 @@ def main(arguments: list[str] | None = None) -> int:
     if kernels.INTERPRETED:
         print("compile_gate: unset TRITON_INTERPRET, there is nothing to compile", file=sys.stderr)
         return 2
-    rows = [_row(build, measure(build)) for build in builds()]
+    every = itertools.product(variants(), ARCHITECTURES)
+    rows = [_row(*build, measure(*build)) for build in every]
     print(json.dumps(rows, indent=1) if as_json else _table(rows))
     return 1 if any(row["spilled"] for row in rows) else 0
 
 
-def _row(build: Build, usage: Usage) -> dict[str, Any]:
-    flags = " ".join(name for name, value in build.flags if value)
-    blocks = "{block_t}x{block_c} warps {num_warps} stages {num_stages}"
+def _row(variant: Variant, architecture: int, usage: Usage) -> dict[str, Any]:
+    options = variant.options
     return {
-        "kernel": build.kernel,
-        "blocks": blocks.format(**dataclasses.asdict(build.blocks)),
-        "flags": flags,
-        "sizes": build.sizes,
-        "arch": f"sm_{build.architecture}",
+        "kernel": variant.kernel,
+        "blocks": "x".join(str(v) for k, v in variant.constants.items() if k != "NUM_STAGES"),
+        "warps": options["num_warps"],
+        "stages": options["num_stages"],
+        "flags": " ".join(name for name, value in variant.flags.items() if value),
+        "bfloat16": " ".join(name.removesuffix("_ptr") for name in variant.half),
+        "arch": f"sm_{architecture}",
         **dataclasses.asdict(usage),
     }
 

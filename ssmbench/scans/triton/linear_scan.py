@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Inexact
 from torch import Tensor
@@ -9,38 +11,71 @@ from torch.autograd.function import once_differentiable
 
 from ssmbench.errors import ShapeError, UsageError
 from ssmbench.scans.triton import kernels
-from ssmbench.scans.triton.blocks import Blocks, choose, programs
+from ssmbench.scans.triton.blocks import Plan, choose, is_aligned, narrow_plan, programs
+
+_REAL = {torch.float32, torch.bfloat16}
 
 
 def linear_scan(
-    a: Inexact[Tensor, " C"], b: Inexact[Tensor, "B L C"], x0: Inexact[Tensor, "B C"]
+    a: Inexact[Tensor, "*BL C"],
+    b: Inexact[Tensor, "B L C"],
+    x0: Inexact[Tensor, "B C"] | None = None,
+    *,
+    reverse: bool = False,
 ) -> Inexact[Tensor, "B L C"]:
-    """s (B, L, C) with ``s[:, k] = a s[:, k-1] + b[:, k]`` and ``s[:, -1] = x0``.
+    """s (B, L, C) with ``s[:, k] = a[:, k] s[:, k-1] + b[:, k]`` and ``s[:, -1] = x0``.
 
-    All float32, or all complex64, on one CUDA device (or on the CPU in Triton's interpreter).
-    Differentiable once, in a, b and x0: ``g[k] = ds[k] + conj(a) g[k+1]``, ``db = g``,
-    ``da = sum g[k] conj(s[k-1])``, ``dx0 = conj(a) g[0]``.
+    ``a`` is (C,), the same at every step, or (B, L, C). With ``reverse`` time runs the other way:
+    ``s[:, k] = a[:, k] s[:, k+1] + b[:, k]`` with ``s[:, L] = x0``. x0 is zero where None.
+
+    All complex64, or each float32 or bfloat16 (then s is float32: nothing is computed or kept in
+    half precision), on one CUDA device, or on the CPU in Triton's interpreter. Differentiable once,
+    in a, b and x0: ``g[k] = ds[k] + conj(a[k+1]) g[k+1]``, ``db = g``, ``dx0 = conj(a[0]) g[0]``,
+    ``da[k] = g[k] conj(s[k-1])``, summed where a is (C,).
 
     Raises:
         ShapeError: the shapes or dtypes do not fit.
         UsageError: the tensors are not all on one device that the kernels run on.
     """
+    return _apply(a, b, x0, reverse, after=True)[0]
+
+
+def states_before(
+    a: Inexact[Tensor, "*BL C"],
+    b: Inexact[Tensor, "B L C"],
+    x0: Inexact[Tensor, "B C"] | None = None,
+    *,
+    reverse: bool = False,
+) -> tuple[Inexact[Tensor, "B L C"], Inexact[Tensor, "B C"]]:
+    """As ``linear_scan``, but the states before each input, and the state at the end.
+
+    ``x[:, 0] = x0`` and ``x[:, k+1] = a[:, k] x[:, k] + b[:, k]``: x[:, :L] (B, L, C), which an
+    output matrix reads, and x[:, L] (B, C). Differentiable in both.
+    """
+    return _apply(a, b, x0, reverse, after=False)
+
+
+def _apply(a: Tensor, b: Tensor, x0: Tensor | None, reverse: bool, after: bool):
+    if b.ndim == 3 and x0 is None:
+        dtype = torch.promote_types(b.dtype, torch.float32)
+        x0 = torch.zeros((b.shape[0], b.shape[2]), dtype=dtype, device=b.device)
     _check(a, b, x0)
-    return _LinearScan.apply(a, b, x0)
+    return _Scan.apply(a, b, x0, reverse, after)
 
 
 def _check(a: Tensor, b: Tensor, x0: Tensor) -> None:
     shapes = [tuple(t.shape) for t in (a, b, x0)]
-    if b.ndim != 3 or shapes[0] != b.shape[2:] or shapes[2] != (b.shape[0], b.shape[2]):
+    fits = b.ndim == 3 and shapes[0] in (shapes[1], shapes[1][2:])
+    if not fits or shapes[2] != (b.shape[0], b.shape[2]):
         raise ShapeError(
-            f"linear_scan needs a (C,), b (B, L, C) and x0 (B, C); got {shapes[0]}, {shapes[1]} "
-            f"and {shapes[2]}"
+            f"linear_scan needs a (C,) or (B, L, C), b (B, L, C) and x0 (B, C); got {shapes[0]}, "
+            f"{shapes[1]} and {shapes[2]}"
         )
     dtypes = {t.dtype for t in (a, b, x0)}
-    if dtypes not in ({torch.float32}, {torch.complex64}):
+    if dtypes != {torch.complex64} and not dtypes <= _REAL:
         raise ShapeError(
-            f"linear_scan needs a, b and x0 all float32 or all complex64; got {a.dtype}, "
-            f"{b.dtype} and {x0.dtype}"
+            f"linear_scan needs a, b and x0 all complex64, or each float32 or bfloat16; got "
+            f"{a.dtype}, {b.dtype} and {x0.dtype}"
         )
     if len({t.device for t in (a, b, x0)}) > 1 or not (b.is_cuda or kernels.INTERPRETED):
         raise UsageError(
@@ -49,87 +84,225 @@ def _check(a: Tensor, b: Tensor, x0: Tensor) -> None:
         )
 
 
-class _LinearScan(torch.autograd.Function):
+# --- autograd -----------------------------------------------------------------------------------
+
+
+class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, a: Tensor, b: Tensor, x0: Tensor) -> Tensor:
-        batch, _, channels = b.shape
-        ctx.blocks = choose(b.is_complex(), batch, channels)
-        powers = _powers(a, ctx.blocks.block_t)
-        s = _forward(powers, b, x0, ctx.blocks)
-        ctx.save_for_backward(a, powers, s, x0)
-        return s
+    def forward(ctx, a: Tensor, b: Tensor, x0: Tensor, reverse: bool, after: bool):
+        ctx.set_materialize_grads(False)
+        way = _Way(direction=-1 if reverse else 1, out_shift=0 if after else 1)
+        states, end, _ = _scan(a, b, x0.to(_wide(b)), way)
+        ctx.way, ctx.dtypes = way, (a.dtype, b.dtype, x0.dtype)
+        ctx.save_for_backward(a, states, x0)
+        return states, end
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, ds: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        a, powers, s, x0 = ctx.saved_tensors
-        if s.numel() == 0:
-            return torch.zeros_like(a), torch.zeros_like(s), torch.zeros_like(x0)
-        g, tiles = _backward(powers, ds, s if ctx.needs_input_grad[0] else None, ctx.blocks)
-        dx0 = a.conj() * g[:, 0]
-        return None if tiles is None else _sum_da(tiles, g[:, 0], x0), g, dx0
+    def backward(ctx, dstates: Tensor | None, dend: Tensor | None):
+        a, states, x0 = ctx.saved_tensors
+        if states.numel() == 0:
+            dx0 = torch.zeros_like(x0) if dend is None else dend.to(x0.dtype)
+            return torch.zeros_like(a), states.new_zeros(states.shape), dx0, None, None
+        dstates = torch.zeros_like(states) if dstates is None else dstates
+        after = 1 - ctx.way.out_shift
+        if after:  # the state at the end is the last row; linear_scan does not return it apart
+            dend = dstates[:, -1 if ctx.way.direction > 0 else 0]
+        start = torch.zeros_like(x0, dtype=states.dtype) if dend is None else dend
+        way = _Way(direction=-ctx.way.direction, in_shift=after, adjoint=True)
+        of = _AdjointOf(states, x0, after) if ctx.needs_input_grad[0] else None
+        db, dx0, shares = _scan(a, dstates, start, way, of)
+        da = None if of is None else _finish_da(shares, start, of, way, a)
+        return (
+            None if da is None else da.to(ctx.dtypes[0]),
+            db.to(ctx.dtypes[1]),
+            dx0.to(ctx.dtypes[2]),
+            None,
+            None,
+        )
 
 
-def _powers(a: Tensor, count: int) -> Tensor:
-    """a^1 .. a^count (count, C), each rounded once: formed in double precision, then cast."""
-    wide = a.to(torch.complex128 if a.is_complex() else torch.float64)
-    return wide.expand(count, -1).cumprod(0).to(a.dtype)
+@dataclass(frozen=True)
+class _Way:
+    """Which way through memory: see ``kernels`` on the direction and the shifts."""
+
+    direction: int
+    in_shift: int = 0
+    out_shift: int = 1
+    adjoint: bool = False
 
 
-def _sum_da(tiles: Tensor, g0: Tensor, x0: Tensor) -> Tensor:
-    """da from its share in every tile, and in step 0; in double precision, for L is long."""
-    first = (g0.to(torch.promote_types(g0.dtype, torch.float64)) * x0.conj()).sum(0)
-    total = tiles.sum((0, 1), dtype=torch.float64)
-    total = torch.view_as_complex(total) if g0.is_complex() else total
-    return (total + first).to(g0.dtype)
+@dataclass(frozen=True)
+class _AdjointOf:
+    """The scan whose adjoint gives da: its states as written, its x0, and their shift."""
+
+    states: Tensor
+    x0: Tensor
+    state_shift: int
+
+
+def _finish_da(shares: Tensor, start: Tensor, of: _AdjointOf, way: _Way, a: Tensor) -> Tensor:
+    """da from the kernel's part and that of the adjoint's first step, which the kernel leaves out.
+
+    Over a long signal the shares are summed in double precision.
+    """
+    length = of.states.shape[1]
+    step = of.state_shift if way.direction > 0 else length - 1 - of.state_shift
+    before = of.x0 if length == of.state_shift else of.states[:, step]
+    if a.ndim == 3:
+        shares[:, 0 if way.direction > 0 else -1] = start * before.conj()
+        return shares
+    first = (start.to(torch.promote_types(start.dtype, torch.float64)) * before.conj()).sum(0)
+    total = kernel_view(shares).sum((0, 1), dtype=torch.float64)
+    return (torch.view_as_complex(total) if shares.is_complex() else total) + first
+
+
+# --- phases -------------------------------------------------------------------------------------
+
+
+def _scan(
+    a: Tensor, b: Tensor, start: Tensor, way: _Way, of: _AdjointOf | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Rows of states, the state at the end, and da (or its shares, (B, tiles of time, C))."""
+    batch, length, channels = b.shape
+    if b.numel() == 0:
+        return torch.empty(b.shape, dtype=start.dtype, device=b.device), start.clone(), None
+    plan = choose(b.is_complex(), batch, length, channels)
+    varying = a.ndim == 3
+    if varying and a.dtype != b.dtype:  # kernels are compiled for both float32 or both bfloat16
+        a, b = a.to(_wide(a)), b.to(_wide(b))
+    table = a if varying else powers(a.conj() if way.adjoint else a, plan.blocks.block_t)
+    starts = start[:, None]
+    if plan.chunks > 1:
+        ends, products = _launch_ends(table, varying, b, way, plan)
+        starts = _chunk_starts(a, ends, products, start, way, plan)
+    return _launch(table, varying, b, starts, way, plan, of)
+
+
+def _chunk_starts(
+    a: Tensor, ends: Tensor, products: Tensor | None, start: Tensor, way: _Way, plan: Plan
+) -> Tensor:
+    """The state before every chunk (B, chunks, C), from the states at their ends from zero."""
+    rows = narrow_plan(ends.is_complex(), ends.shape[1])
+    if products is None:
+        products = powers(a.conj() if way.adjoint else a, rows.blocks.block_t, plan.chunk)
+    forward = _Way(direction=1)  # chunks are numbered the way the scan runs
+    return _launch(products, products.ndim == 3, ends, start[:, None], forward, rows, guard=True)[0]
+
+
+def scan_chunk_ends(
+    a: Inexact[Tensor, " C"], ends: Inexact[Tensor, "B chunks C"], chunk: int
+) -> Inexact[Tensor, "B chunks C"]:
+    """The state before every chunk, from zero, for chunks of ``chunk`` steps with dynamics a.
+
+    The second phase of a chunked scan; not differentiable.
+    """
+    rows = narrow_plan(ends.is_complex(), ends.shape[1])
+    start = ends.new_zeros(ends.shape[0], 1, ends.shape[2])
+    table = powers(a, rows.blocks.block_t, chunk)
+    return _launch(table, False, ends, start, _Way(direction=1), rows, guard=True)[0]
+
+
+def powers(a: Tensor, count: int, step: int = 1) -> Tensor:
+    """a^step, a^(2 step) .. (count, *a.shape), each rounded once, for they are formed in double."""
+    if not a.is_complex():
+        wide = a.double() ** step
+    elif step == 1:
+        wide = a.to(torch.complex128)
+    else:
+        wide = a.to(torch.complex128)
+        wide = torch.polar(wide.abs() ** step, wide.angle() * step)
+    return wide.expand(count, *wide.shape).cumprod(0).to(_wide(a))
 
 
 # --- launches -----------------------------------------------------------------------------------
 
 
-def _forward(powers: Tensor, b: Tensor, x0: Tensor, blocks: Blocks) -> Tensor:
+def _launch(
+    table: Tensor,
+    varying: bool,
+    b: Tensor,
+    starts: Tensor,
+    way: _Way,
+    plan: Plan,
+    of: _AdjointOf | None = None,
+    guard: bool = False,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The states, the one at the end, and da or its shares where ``of`` is given."""
     batch, length, channels = b.shape
-    s = torch.empty_like(b, memory_format=torch.contiguous_format)
-    if s.numel() == 0:
-        return s
-    kernel = kernels.forward_complex_kernel if b.is_complex() else kernels.forward_real_kernel
-    tensors = [_parts(t) for t in (powers, b, x0, s)]
-    with torch.cuda.device_of(b):
-        kernel[(programs(blocks, batch, channels),)](
-            *tensors, length, channels, **blocks.constants(), **blocks.options()
-        )
-    return s
+    like = {"dtype": _wide(b), "device": b.device}
+    out, end = torch.empty(b.shape, **like), torch.empty((batch, channels), **like)
+    da = None
+    if of is not None:
+        rows = length if varying else -(-length // plan.blocks.block_t)
+        da = torch.empty((batch, rows, channels), **like)
+    # Without da the kernel touches none of the last three: out stands in for them.
+    adjoint = (out, out, out) if of is None else (of.states, of.x0.to(out.dtype), da)
+    pointers = (table, b, starts, out, end, out, *adjoint)
+    flags = {"VARYING": varying, "STATES": True, "WITH_DA": of is not None, "GUARD": guard}
+    state_shift = 0 if of is None else of.state_shift
+    _run(pointers, flags, b, way, plan, state_shift)
+    return out, end, da
 
 
-def _backward(
-    powers: Tensor, ds: Tensor, s: Tensor | None, blocks: Blocks
+def _launch_ends(
+    table: Tensor, varying: bool, b: Tensor, way: _Way, plan: Plan
 ) -> tuple[Tensor, Tensor | None]:
-    """g like ds, and where s is given da's shares (B, tiles of time, C[, 2]) in float32."""
-    batch, length, channels = ds.shape
-    g = torch.empty_like(ds, memory_format=torch.contiguous_format)
-    parts = _parts(g)
-    tiles = None
-    if s is not None:
-        rows = -(-length // blocks.block_t)
-        tiles = torch.empty((batch, rows, *parts.shape[2:]), dtype=parts.dtype, device=g.device)
-    kernel = kernels.backward_complex_kernel if g.is_complex() else kernels.backward_real_kernel
-    # Without da the kernel touches neither s nor the shares: g stands in for both pointers.
-    states, shares = (parts, parts) if s is None else (_parts(s), tiles)
-    with torch.cuda.device_of(g):
-        kernel[(programs(blocks, batch, channels),)](
-            *(_parts(powers), _parts(ds), states, parts, shares, length, channels),
-            WITH_DA=s is not None,
-            **blocks.constants(),
-            **blocks.options(),
+    """The state at the end of every chunk, from zero, and the product of a over it if it varies."""
+    shape = (b.shape[0], plan.chunks, b.shape[2])
+    ends = torch.empty(shape, dtype=_wide(b), device=b.device)
+    products = torch.empty_like(ends) if varying else None
+    unused = ends
+    pointers = (table, b, unused, unused, ends, ends if products is None else products)
+    flags = {"VARYING": varying, "STATES": False, "WITH_DA": False, "GUARD": False}
+    _run((*pointers, unused, unused, unused), flags, b, way, plan)
+    return ends, products
+
+
+def _run(
+    pointers: tuple[Tensor, ...],
+    flags: dict[str, bool],
+    b: Tensor,
+    way: _Way,
+    plan: Plan,
+    state_shift: int = 0,
+) -> None:
+    batch, length, channels = b.shape
+    aligned = is_aligned(channels) and not flags["GUARD"]  # not worth one more compilation
+    sign = ((-1.0 if way.adjoint else 1.0),) if b.is_complex() else ()
+    kernel = kernels.scan_complex_kernel if b.is_complex() else kernels.scan_real_kernel
+    with torch.cuda.device_of(b):
+        kernel[(programs(plan.blocks, batch, channels) * plan.chunks,)](
+            *map(kernel_view, pointers),
+            *sign,
+            length,
+            channels // 16 if aligned else channels,
+            plan.chunk,
+            plan.chunks,
+            way.direction,
+            way.in_shift,
+            way.out_shift,
+            state_shift,
+            ALIGNED=aligned,
+            **flags,
+            **plan.blocks.constants(),
+            **plan.blocks.options(),
         )
-    return g, tiles
 
 
-def _parts(tensor: Tensor) -> Tensor:
-    """Contiguous float32 storage; (..., 2) for a complex tensor. A view where that suffices.
+def kernel_view(tensor: Tensor) -> Tensor:
+    """Contiguous memory for a kernel, of real numbers: (..., 2) for a complex tensor.
 
-    Conjugation and negation that torch only notes down (``conj()``, ``conj().imag``) are carried
-    out: a kernel reads the memory and knows nothing of the notes.
+    A view where that suffices. Conjugation and negation that torch only notes down (``conj()``,
+    ``conj().imag``) are carried out: a kernel reads the memory and knows nothing of the notes. A
+    view that starts at no multiple of 16 bytes is copied: the kernels are compiled for those only.
     """
     plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    if plain.data_ptr() % 16:
+        plain = plain.clone()
     return torch.view_as_real(plain) if plain.is_complex() else plain
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    """float32 or complex64."""
+    return torch.complex64 if tensor.is_complex() else torch.float32

@@ -1,0 +1,260 @@
+"""The Triton backend against the reference, on the GPU or in Triton's interpreter.
+
+Systems of several channels go through states, banks of single-channel systems through the fused
+kernels. As in ``test_triton_kernels.py``, machines without a GPU run this in the interpreter.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssmbench.errors import UsageError
+from ssmbench.registry import scans
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if INTERPRETED else "cuda"
+
+if not INTERPRETED and not torch.cuda.is_available():
+    pytest.skip(
+        "needs a CUDA device; without one test_triton_interpreter.py runs these cases",
+        allow_module_level=True,
+    )
+
+# The interpreter computes with numpy, which remarks on the overflow that some cases are about.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:(overflow|invalid value) encountered:RuntimeWarning"
+)
+
+
+#: Float32 products of at most 128 terms stand in and around the scans.
+TOLERANCE = 2e-6
+
+
+@pytest.fixture(autouse=True)
+def fresh_memory_is_nan(monkeypatch):
+    """An output that a kernel leaves unwritten must not look like a number."""
+    for name in ("empty", "empty_like"):
+        monkeypatch.setattr(torch, name, _filled_with_nan(getattr(torch, name)))
+
+
+def _filled_with_nan(allocate):
+    def allocate_nan(*args, **kwargs):
+        tensor = allocate(*args, **kwargs)
+        inexact = tensor.is_floating_point() or tensor.is_complex()
+        return tensor.fill_(float("nan")) if inexact else tensor
+
+    return allocate_nan
+
+
+def assert_close(got: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: float) -> None:
+    for name, reference in wanted.items():
+        assert got[name].shape == reference.shape, name
+        error = (got[name] - reference).abs().max() / reference.abs().max().clamp(min=1e-30)
+        assert error <= tolerance, f"{name}: relative error {error:.2e}"
+
+
+def bank(kind: str, copies=2, states=3, inputs=2, outputs=2, modulus=None) -> dict[str, Tensor]:
+    """The matrices of a system; lam of the given modulus, or between 0.9 and 0.98."""
+    torch.manual_seed(1)
+    dtype = torch.float32 if kind == "real" else torch.complex64
+    sizes = {"B": (states, inputs), "C": (outputs, states)}
+    matrices = {k: torch.randn(copies, *size, dtype=dtype) for k, size in sizes.items()}
+    lam = 0.9 + 0.08 * torch.rand(copies, states)
+    lam = lam if modulus is None else torch.full_like(lam, modulus)
+    lam = lam if kind == "real" else torch.polar(lam, 3 * torch.rand(copies, states))
+    real_output = kind != "complex"
+    direct = torch.randn(copies, outputs, inputs, dtype=torch.float32 if real_output else dtype)
+    tensors = {"lam": lam, **matrices, "D": direct}
+    return {name: tensor.to(DEVICE) for name, tensor in tensors.items()}
+
+
+def single_channel(kind: str, shape, states=5, x0=True, modulus=None) -> dict[str, Tensor]:
+    """A bank of H single-channel systems with u (B, L, H, 1), and x0 or none."""
+    batch, length, copies = shape
+    leaves = bank(kind, copies, states, 1, 1, modulus)
+    leaves["u"] = torch.randn(batch, length, copies, 1, device=DEVICE)
+    if x0:
+        dtype = leaves["lam"].dtype
+        leaves["x0"] = torch.randn(batch, copies, states, dtype=dtype, device=DEVICE)
+    return leaves
+
+
+def through_backend(name: str, kind: str, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
+    """y, the final state, and the gradients of every input for random gradients of both."""
+    leaves = {k: v.detach().clone().requires_grad_() for k, v in leaves.items()}
+    fields = {k: leaves[k] for k in ("lam", "B", "C", "D")}
+    system = DiscreteDiagonal(conjugate=kind == "conjugate", **fields)
+    y, last = scans.get(name).build()(system, leaves["u"], leaves.get("x0"))
+    torch.manual_seed(2)
+    weights = [torch.randn(v.shape, dtype=v.dtype).to(DEVICE) for v in (y, last)]
+    gradients = torch.autograd.grad((y, last), tuple(leaves.values()), weights)
+    return {"y": y.detach(), "last": last.detach(), **dict(zip(leaves, gradients, strict=True))}
+
+
+@pytest.mark.parametrize("given_x0", [True, False])
+@pytest.mark.parametrize("kind", ["real", "conjugate", "complex"])
+def test_backend_agrees_with_the_reference(kind, given_x0):
+    leaves = bank(kind)
+    leaves["u"] = torch.randn(2, 70, 2, 2, device=DEVICE)
+    if given_x0:
+        leaves["x0"] = torch.randn(2, 2, 3, dtype=leaves["lam"].dtype, device=DEVICE)
+    got, wanted = (through_backend(name, kind, leaves) for name in ("triton", "reference"))
+    assert_close(got, wanted, 1e-5)  # einsums in float32 stand around the scan
+    assert {k: v.dtype for k, v in got.items()} == {k: v.dtype for k, v in wanted.items()}
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_precision_is_widened_before_anything_is_computed(half):
+    system = DiscreteDiagonal(**bank("real"))
+    u = torch.randn(1, 5, 2, 2, device=DEVICE).to(half)
+    backend = scans.get("triton").build()
+    y, last = backend(system, u)
+    with torch.autocast(DEVICE, dtype=torch.bfloat16):
+        cast_y, cast_last = backend(system, u)
+    wide_y, wide_last = backend(system, u.float())
+    assert y.dtype == cast_y.dtype == torch.float32
+    assert bool((y == wide_y).all() and (last == wide_last).all())
+    assert bool((cast_y == wide_y).all() and (cast_last == wide_last).all())
+
+
+def test_backend_refuses_with_its_reason():
+    backend = scans.get("triton").build()
+    system = DiscreteDiagonal(**bank("real"))
+    u = torch.randn(1, 5, 2, 2, device=DEVICE)
+    assert backend.unable(system, u.device) is None
+    with pytest.raises(UsageError, match="u is float64"):
+        backend(system, u.double())
+    dense = system.to_dense()
+    assert isinstance(dense, DiscreteDense)
+    with pytest.raises(UsageError, match="diagonal systems only, and this is a DiscreteDense"):
+        backend(dense, u)
+
+
+# --- fused ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_states(monkeypatch):
+    """Fails where all states are written."""
+    from ssmbench.scans.triton import linear_scan
+
+    def refuse(*_, **__):
+        raise AssertionError("the states were written")
+
+    monkeypatch.setattr(linear_scan, "states_before", refuse)
+
+
+FUSED = [
+    ((1, 1, 1), "conjugate", True),
+    ((1, 2, 2), "real", True),
+    ((2, 37, 2), "conjugate", True),
+    ((1, 64, 2), "real", False),
+    ((2, 130, 2), "conjugate", False),
+    ((1, 130, 2), "real", True),
+]
+if not INTERPRETED:
+    FUSED += [((2, 10_001, 7), "conjugate", True), ((1, 100_000, 3), "conjugate", False)]
+
+
+def assert_agrees(kind: str, leaves: dict[str, Tensor], tolerance: float = TOLERANCE) -> None:
+    got, wanted = (through_backend(name, kind, leaves) for name in ("triton", "reference"))
+    assert_close(got, wanted, tolerance)
+    assert {k: v.dtype for k, v in got.items()} == {k: v.dtype for k, v in wanted.items()}
+
+
+@pytest.mark.parametrize(("shape", "kind", "x0"), FUSED)
+def test_fused_outputs_and_gradients_at_every_shape(shape, kind, x0, no_states):
+    assert_agrees(kind, single_channel(kind, shape, x0=x0))
+
+
+@pytest.mark.parametrize("modulus", [0.0, 1e-30, 1 - 1e-6, 1.02])
+def test_fused_at_every_modulus(modulus, no_states):
+    assert_agrees("conjugate", single_channel("conjugate", (1, 130, 2), modulus=modulus))
+
+
+@pytest.mark.parametrize("states", [16, 17, 33, 70])
+def test_fused_with_every_number_of_states(states, no_states):
+    """Blocks of 16, 32 and 64, and two groups."""
+    assert_agrees("conjugate", single_channel("conjugate", (1, 70, 1), states))
+
+
+@pytest.mark.parametrize("segment", [None, 15])
+def test_fused_over_many_tiles_and_segments(segment, no_states, monkeypatch):
+    """More chunks than a tile has rows, in one segment and in several, the last of them short."""
+    if segment:
+        from ssmbench.scans.triton import bank as module
+
+        monkeypatch.setattr(module, "bank_segment", lambda *_: segment)
+    leaves = single_channel("conjugate", (2, 64 * 33 + 5, 1), 3, modulus=0.999)
+    assert_agrees("conjugate", leaves)
+
+
+def test_fused_where_whole_tiles_of_an_unstable_system_overflow(no_states):
+    """1.05^2048 is no float32: zeros stay zeros, and the response is right until it overflows."""
+    leaves = single_channel("conjugate", (1, 64 * 40, 2), x0=False, modulus=1.05)
+    leaves["u"][:, : 64 * 36, 0] = 0
+    leaves["u"][:, :, 1] = 0
+    system = DiscreteDiagonal(conjugate=True, **{k: leaves[k] for k in ("lam", "B", "C", "D")})
+    got, wanted = (scans.get(n).build()(system, leaves["u"])[0] for n in ("triton", "reference"))
+    assert bool((got[:, :, 1] == 0).all() and (got[:, : 64 * 36] == 0).all())
+    assert_close({"y": got}, {"y": wanted}, 1e-5)
+
+
+@pytest.mark.parametrize("used", [0, 1])
+def test_fused_gradient_of_one_result_only(used, no_states):
+    leaves = single_channel("conjugate", (1, 70, 2))
+    gradients = []
+    for name in ("triton", "reference"):
+        inputs = {k: v.detach().clone().requires_grad_() for k, v in leaves.items() if k != "D"}
+        fields = {k: inputs[k] for k in ("lam", "B", "C")}
+        system = DiscreteDiagonal(conjugate=True, D=leaves["D"], **fields)
+        result = scans.get(name).build()(system, inputs["u"], inputs["x0"])[used]
+        names = [k for k in inputs if used == 0 or k != "C"]
+        weights = torch.ones_like(result)
+        found = torch.autograd.grad(result, [inputs[k] for k in names], weights)
+        gradients.append(dict(zip(names, found, strict=True)))
+    assert_close(*gradients, TOLERANCE)
+
+
+def test_fused_with_frozen_dynamics(no_states):
+    """Only u needs a gradient: nothing is summed for the tables."""
+    leaves = single_channel("conjugate", (1, 70, 2), x0=False)
+    system = DiscreteDiagonal(conjugate=True, **{k: leaves[k] for k in ("lam", "B", "C", "D")})
+    u = leaves["u"].requires_grad_()
+    got, wanted = (
+        torch.autograd.grad(scans.get(name).build()(system, u)[0].square().sum(), u)[0]
+        for name in ("triton", "reference")
+    )
+    assert_close({"u": got}, {"u": wanted}, 1e-5)
+
+
+def test_fused_in_half_precision_and_under_autocast(no_states):
+    leaves = single_channel("conjugate", (1, 70, 2))
+    half = {**leaves, "u": leaves["u"].bfloat16()}
+    got = through_backend("triton", "conjugate", half)
+    wanted = through_backend("triton", "conjugate", {**leaves, "u": half["u"].float()})
+    assert got["y"].dtype == torch.float32
+    assert got["u"].dtype == torch.bfloat16
+    assert bool((got.pop("u") == wanted.pop("u").bfloat16()).all())
+    assert all(bool((got[name] == wanted[name]).all()) for name in got)
+    system = DiscreteDiagonal(conjugate=True, **{k: leaves[k] for k in ("lam", "B", "C", "D")})
+    with torch.autocast(DEVICE, dtype=torch.bfloat16):
+        y, _ = scans.get("triton").build()(system, half["u"], leaves["x0"])
+    assert bool((y == wanted["y"]).all())
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+@pytest.mark.parametrize("shape", [(0, 7), (2, 0)])
+def test_nothing_to_run(shape, inputs):
+    leaves = bank("conjugate", inputs=inputs, outputs=1)
+    u = torch.randn(*shape, 2, inputs, device=DEVICE)
+    system = DiscreteDiagonal(conjugate=True, **leaves)
+    y, final = scans.get("triton").build()(system, u)
+    assert y.shape == (*shape, 2, 1)
+    assert final.shape == (shape[0], 2, 3)
+    assert bool((final == 0).all())
