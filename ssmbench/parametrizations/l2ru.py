@@ -84,7 +84,7 @@ class L2RU(Parametrization):
 
     def declared_gain(self) -> float:
         """gamma."""
-        return math.exp(self.log_gamma.item())
+        return self.log_gamma.double().exp().item()
 
     def forward(self) -> DiscreteDense:
         """A, B, C, D (1, N, N), in contraction coordinates; computed in float64, then rounded."""

@@ -12,8 +12,9 @@ from torch import Tensor
 from ssmbench.registry import NoOptions
 from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
 
-#: ``linear_scan(a (N,), b (B, L, N), x0 (B, N)) -> s (B, L, N)``, ``s[k] = a s[k-1] + b[k]``.
-LinearScan = Callable[[Tensor, Tensor, Tensor], Tensor]
+#: ``linear_scan(a, b (B, L, N), x0 (B, N)) -> s (B, L, N)``, ``s[k] = a s[k-1] + b[k]``; a is (N,),
+#: or (B, L, N) where it varies with time.
+LinearScan = Callable[..., Tensor]
 
 
 class ScanBackend(ABC):

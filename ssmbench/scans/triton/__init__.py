@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssmbench.errors import UsageError
 from ssmbench.registry import scans
-from ssmbench.scans.base import ScanBackend, initial_state, read_out
+from ssmbench.scans.base import ScanBackend, drive_states, initial_state, read_out
 from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
 
 
@@ -74,7 +74,7 @@ def _through_states(
 
     start = initial_state(system, u, x0)
     batch, length = u.shape[:2]
-    drive = torch.einsum("hnm,blhm->blhn", system.B.to(start.dtype), u.to(start.dtype))
+    drive = drive_states(system.B.to(start.dtype), u)
     lam = system.lam.to(start.dtype).reshape(-1)
     flat = drive.reshape(batch, length, lam.shape[0]), start.reshape(batch, lam.shape[0])
     states, final = states_before(lam, *flat)
