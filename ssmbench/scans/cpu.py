@@ -7,14 +7,23 @@ from torch import Tensor
 
 from ssmbench.registry import NoOptions, scans
 from ssmbench.scans import native
-from ssmbench.scans.base import ScanBackend, scan_through_states, state_dtype
+from ssmbench.scans.base import (
+    ScanBackend,
+    drive_states,
+    initial_state,
+    read_out,
+    scan_through_states,
+    state_dtype,
+)
 from ssmbench.scans.chunked import ChunkedScan
-from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
+
+_MOST_DENSE_STATES = 128
 
 
 @scans.register("cpu")
 class CPUScan(ScanBackend):
-    """Fused C kernels for diagonal systems, chunked matrix products otherwise; the default."""
+    """C kernels where they were compiled, chunked matrix products otherwise; the default."""
 
     def __init__(self, config: NoOptions):
         super().__init__(config)
@@ -24,8 +33,10 @@ class CPUScan(ScanBackend):
     def __call__(
         self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        if not (self._compiled and isinstance(system, DiscreteDiagonal) and _is_native(system, u)):
+        if not (self._compiled and _is_native(system, u)):
             return self._chunked(system, u, x0)
+        if isinstance(system, DiscreteDense):
+            return _dense(system, u, x0) if _is_small(system) else self._chunked(system, u, x0)
         if system.inputs == system.outputs == 1 and _is_real_valued(system):
             few = 2 * system.copies < native.lanes(u)
             return self._chunked(system, u, x0) if few else _fused(system, u, x0)
@@ -37,6 +48,20 @@ def _is_native(system: DiscreteSystem, u: Tensor) -> bool:
     precision = dtype.to_real() if dtype.is_complex else dtype
     known = precision in (torch.float32, torch.float64)
     return known and u.device.type == "cpu" and u.numel() > 0
+
+
+def _is_small(system: DiscreteDense) -> bool:
+    """One real system whose A stays in the cache; larger ones are for the chunks' products."""
+    real = not any(t.is_complex() for t in system.tensors().values())
+    return real and system.copies == 1 and system.states <= _MOST_DENSE_STATES
+
+
+def _dense(system: DiscreteDense, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
+    start = initial_state(system, u, x0)
+    drive = drive_states(system.B.to(start.dtype), u)[:, :, 0]
+    after = native.dense_scan(system.A[0].to(start.dtype), drive, start[:, 0])
+    before = torch.cat([start, after[:, :-1]], 1)
+    return read_out(system, before[:, :, None], u), after[:, -1:]
 
 
 def _is_real_valued(system: DiscreteDiagonal) -> bool:

@@ -60,6 +60,26 @@ def test_linear_scan_and_every_gradient(states, length, batch, varies, reverse, 
 
 
 @compiled
+@given(states=st.integers(1, 140), length=st.integers(1, 60), batch=st.integers(1, 6))
+@settings(max_examples=40, deadline=None)
+def test_dense_scan_and_every_gradient(states, length, batch):
+    torch.manual_seed(states + 200 * length)
+    A = torch.linalg.qr(torch.randn(states, states, dtype=torch.float64)).Q.requires_grad_()
+    v = torch.randn(batch, length, states, dtype=torch.float64, requires_grad=True)
+    x0 = torch.randn(batch, states, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(batch, length, states, dtype=torch.float64)
+    state, expected = x0, []
+    for step in v.unbind(1):
+        state = state @ A.T + step
+        expected.append(state)
+    results = []
+    for s in (native.dense_scan(A, v, x0), torch.stack(expected, 1)):
+        results.append((s, *torch.autograd.grad((s * weight).sum(), (A, v, x0))))
+    for found, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+
+
+@compiled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 def test_linear_scan_in_single_precision(dtype):
     torch.manual_seed(0)

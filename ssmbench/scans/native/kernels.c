@@ -13,6 +13,7 @@
 #define REAL float
 #define NAME(x) x##_float
 #include "fused.h"
+#include "dense.h"
 #undef NAME
 #define INT int32_t
 #define PARTS 1
@@ -31,6 +32,7 @@
 #define REAL double
 #define NAME(x) x##_double
 #include "fused.h"
+#include "dense.h"
 #undef NAME
 #define INT int64_t
 #define PARTS 1

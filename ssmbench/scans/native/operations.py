@@ -16,6 +16,9 @@ _STEPS = 64
 _VECTOR_BYTES = 64
 #: Vectors of one item of the linear scan, as in linear_scan.h.
 _GROUP = 4
+#: Vectors of rows, and sequences, that the dense scan takes at once, as in dense.h.
+_DENSE_ROWS = 4
+_DENSE_SEQUENCES = 4
 
 
 def lanes(u: Tensor) -> int:
@@ -130,6 +133,45 @@ def _call_linear(name: str, b: Tensor, arguments: tuple) -> None:
     items = b.shape[0] * -(-b.shape[2] * parts // block)
     kind = "complex" if b.is_complex() else "real"
     call(f"{name}_{kind}_{_precision(b)}", items, 8 * b.numel(), arguments)
+
+
+def dense_scan(
+    A: Float[Tensor, "N N"], v: Float[Tensor, "B L N"], x0: Float[Tensor, "B N"]
+) -> Float[Tensor, "B L N"]:
+    """``s[k] = A s[k-1] + v[k]`` with every state written; real, float32 or float64."""
+    return _DenseScan.apply(A, v.contiguous(), x0.contiguous())
+
+
+class _DenseScan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, A: Tensor, v: Tensor, x0: Tensor) -> Tensor:
+        s = _run_dense(A, v, x0, reverse=False)
+        ctx.save_for_backward(A, x0, s)
+        return s
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, ds: Tensor) -> tuple[Tensor, ...]:
+        A, x0, s = ctx.saved_tensors
+        # the adjoint is the same recurrence, backwards, with A'
+        g = _run_dense(A.T, ds.contiguous(), torch.zeros_like(x0), reverse=True)
+        later, earlier = g[:, 1:].flatten(0, 1), s[:, :-1].flatten(0, 1)
+        dA = later.T @ earlier + g[:, 0].T @ x0
+        return dA, g, g[:, 0] @ A
+
+
+def _run_dense(A: Tensor, v: Tensor, x0: Tensor, *, reverse: bool) -> Tensor:
+    batch, length, states = v.shape
+    block = _DENSE_ROWS * lanes(v)
+    width = -(-states // block) * block
+    columns = torch.nn.functional.pad(A.T, (0, width - states)).contiguous()
+    s = torch.empty_like(v)
+    items = -(-batch // _DENSE_SEQUENCES)
+    arguments = (batch, length, states, width, int(reverse), columns, v, x0, s)
+    scratch = 2 * _DENSE_SEQUENCES * width * v.element_size()
+    work = v.numel() * width
+    call(f"dense_scan_{_precision(v)}", items, work, arguments, scratch)
+    return s
 
 
 def _precision(tensor: Tensor) -> str:
