@@ -1,10 +1,13 @@
-"""Put the tables and the plot of a finished quickstart into README.md and docs/quickstart.
+"""Put measured tables into README.md: a finished quickstart's, and the committed benchmarks'.
 
 tools/quickstart && .venv/bin/python tools/readme_table.py outputs/quickstart
+.venv/bin/ssmbench bench scans -o benchmarks/scans-cpu.json
+.venv/bin/python tools/readme_table.py
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -12,14 +15,13 @@ from pathlib import Path
 from ssmbench.suite.report import collect, markdown_table, source_line, write_report
 from ssmbench.suite.statistics import rows
 
-START, END = "<!-- quickstart: written by tools/readme_table.py -->", "<!-- quickstart end -->"
+PROJECT = Path(__file__).resolve().parent.parent
 
 
-def main() -> None:
-    suite = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/quickstart")
-    project = Path(__file__).resolve().parent.parent
+def quickstart(suite: Path) -> str:
+    """Tables and plot of a suite's folder; copies its report to docs/quickstart."""
     files = write_report(suite)
-    docs = project / "docs" / "quickstart"
+    docs = PROJECT / "docs" / "quickstart"
     docs.mkdir(parents=True, exist_ok=True)
     for file in files.values():
         shutil.copy(file, docs / file.name)
@@ -30,11 +32,39 @@ def main() -> None:
         mine = [row for row in table if row.task == task]
         parts.append(f"**{task}.** {source_line(records, task)}\n\n{markdown_table(mine)}")
     parts.append("![test score against verified gain](docs/quickstart/score_vs_gain.png)")
-    readme = project / "README.md"
-    before, _, rest = readme.read_text().partition(START)
-    _, _, after = rest.partition(END)
-    readme.write_text(before + START + "\n\n" + "\n".join(parts) + "\n\n" + END + after)
+    return "\n".join(parts)
+
+
+def benchmarks() -> str:
+    """Medians of every committed benchmark file."""
+    parts = []
+    for file in sorted((PROJECT / "benchmarks").glob("scans-*.json")):
+        results = json.loads(file.read_text())
+        lines = [
+            f"{results[0]['device']} ([all figures](benchmarks/{file.name})):",
+            "",
+            "| operation | B, L, channels, states | backend | forward ms | forward + backward ms |",
+            "| --- | --- | --- | ---: | ---: |",
+        ]
+        for r in results:
+            size = f"{r['batch']}, {r['length']}, {r['channels']}, {r['states']}"
+            times = f"{r['forward_ms']:.1f} | {r['both_ms']:.1f}"
+            lines.append(f"| {r['operation']} | {size} | {r['backend']} | {times} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def replace(name: str, text: str) -> None:
+    """Put ``text`` between the README's two markers of that name."""
+    start = f"<!-- {name}: written by tools/readme_table.py -->"
+    end = f"<!-- {name} end -->"
+    readme = PROJECT / "README.md"
+    before, _, rest = readme.read_text().partition(start)
+    _, _, after = rest.partition(end)
+    readme.write_text(f"{before}{start}\n\n{text}\n\n{end}{after}")
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        replace("quickstart", quickstart(Path(sys.argv[1])))
+    replace("benchmarks", benchmarks())
