@@ -37,11 +37,11 @@ def execute(config: Mapping[str, Any], root: Path, label: str | None = None) -> 
         UsageError: the config's options do not fit together or its data are missing.
     """
     folder = RunFolder.create(root, config)
+    if folder.is_done:  # on every rank: the others would wait for one that has left
+        return folder.state
     if not is_main_process():  # ranks beside the first only train: they own no files
         train(config, folder.path, label)
         return "running"
-    if folder.is_done:
-        return folder.state
     with folder.lock() as mine:
         if not mine:
             return "running"

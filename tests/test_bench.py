@@ -1,0 +1,58 @@
+"""The scan benchmark at small sizes: every backend runs, agrees, and can be written down."""
+
+import json
+
+import pytest
+import torch
+
+from ssmbench.bench import scans
+from ssmbench.bench.timing import copy_bandwidth
+from ssmbench.cli import app
+
+CPU = torch.device("cpu")
+#: Float32 against complex128 over 512 steps, gradients of a sum of all outputs included.
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def results():
+    return list(scans.run(CPU, rounds=1, quick=True))
+
+
+def test_every_operation_has_our_backends(results):
+    operations = {r.operation for r in results}
+    assert len(operations) == 5
+    for operation in operations:
+        assert {"cpu", "chunked"} <= {r.backend for r in results if r.operation == operation}
+
+
+def test_outputs_and_every_gradient_agree_with_double_precision(results):
+    compared = [r for r in results if r.errors is not None]
+    assert len(compared) >= 10
+    for result in compared:
+        assert len(result.errors) >= 3
+        assert max(result.errors.values()) < TOLERANCE, (result.operation, result.backend)
+
+
+def test_the_fft_baseline_computes_the_same_layer(results):
+    (fft,) = [r for r in results if r.backend == "fft convolution"]
+    assert fft.errors["y"] < 1e-5
+
+
+def test_results_are_json_and_rows_have_no_empty_cell(results):
+    assert json.loads(json.dumps(scans.table(results), allow_nan=False))
+    for result in results:
+        row = scans.row(result)
+        assert len(row) == len(scans.COLUMNS)
+        assert all(row)
+
+
+def test_a_copy_moves_bytes():
+    assert copy_bandwidth(2**20, rounds=1, device=CPU) > 0
+
+
+def test_only_scans_can_be_timed():
+    from ssmbench.errors import UsageError
+
+    with pytest.raises(UsageError, match="can only time scans"):
+        app(["bench", "kernels"], standalone_mode=False)
