@@ -222,6 +222,41 @@ def conform_scan(entry: Entry[ScanBackend]) -> None:
         if backend.unable(system, torch.device("cpu")) is None:
             for length in (1, 7, 130):
                 check_scan(backend, reference, system, length, entry.name)
+    for dtype in (torch.float32, torch.complex64):
+        if backend.unable_linear_scan(torch.zeros(1, dtype=dtype)) is None:
+            for varies, reverse in ((False, False), (False, True), (True, False), (True, True)):
+                check_linear_scan(backend, reference, dtype, varies, reverse, entry.name)
+
+
+def check_linear_scan(
+    backend: ScanBackend,
+    reference: ScanBackend,
+    dtype: torch.dtype,
+    varies: bool,
+    reverse: bool,
+    name: str,
+) -> None:
+    """Hold one backend's linear scan to another's: states, and gradients of a, b and x0."""
+    for length in (1, 37, 130):
+        a = torch.randn((2, length, 5) if varies else (5,), dtype=dtype)
+        leaves = {
+            "a": 0.95 * a / a.abs(),
+            "b": torch.randn(2, length, 5, dtype=dtype),
+            "x0": torch.randn(2, 5, dtype=dtype),
+        }
+        weight = torch.randn(2, length, 5, dtype=dtype)
+        values = []
+        for scan in (backend, reference):
+            inputs = {k: v.clone().requires_grad_() for k, v in leaves.items()}
+            s = scan.linear_scan(**inputs, reverse=reverse)
+            gradients = torch.autograd.grad((s * weight.conj()).real.sum(), inputs.values())
+            values.append({"s": s, **dict(zip(inputs, gradients, strict=True))})
+        for key, expected in values[1].items():
+            error = (values[0][key] - expected).abs().max() / expected.abs().max()
+            assert error < _SCAN_TOLERANCE, (
+                f"{name}: linear scan, {dtype}, varies={varies}, reverse={reverse}, L={length}: "
+                f"{key} has relative error {error:.1e}"
+            )
 
 
 def example_systems() -> list[DiscreteSystem]:

@@ -117,6 +117,23 @@ def test_a_wrong_scan_is_caught(backend, says):
         conform(entry_of("scan", backend))
 
 
+class ForgetsReverse(ChunkedScan):
+    def linear_scan(self, a, b, x0=None, *, reverse=False):
+        return super().linear_scan(a, b, x0)
+
+
+class ForgetsConjugate(ChunkedScan):
+    def linear_scan(self, a, b, x0=None, *, reverse=False):
+        s = super().linear_scan(a, b, x0, reverse=reverse)
+        return torch.complex(s.real, s.imag.detach()) if s.is_complex() else s
+
+
+@pytest.mark.parametrize("backend", [ForgetsReverse, ForgetsConjugate])
+def test_a_wrong_linear_scan_is_caught(backend):
+    with pytest.raises(AssertionError, match="linear scan"):
+        conform(entry_of("scan", backend))
+
+
 class TooSteep(torch.nn.Module):
     lipschitz = 1.0
 

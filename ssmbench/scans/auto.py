@@ -30,3 +30,9 @@ class AutoScan(ScanBackend):
         self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         return self.choose(system, u.device)(system, u, x0)
+
+    def linear_scan(
+        self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
+    ) -> Tensor:
+        able = (x for x in self._backends if x.unable_linear_scan(b) is None)
+        return next(able, self._backends[-1]).linear_scan(a, b, x0, reverse=reverse)

@@ -27,6 +27,10 @@ class ScanBackend(ABC):
         """Why this backend cannot run ``system`` on ``device``, or None when it can."""
         return None
 
+    def unable_linear_scan(self, b: Tensor) -> str | None:
+        """Why :meth:`linear_scan` cannot run on b's device and dtype, or None when it can."""
+        return None
+
     @abstractmethod
     def __call__(
         self,
@@ -39,6 +43,21 @@ class ScanBackend(ABC):
         ``x[k+1] = A x[k] + B u[k]``, ``y[k] = C x[k] + D u[k]``, ``x[0] = x0`` (zero where None);
         the final state is x[L]. Real for conjugate pairs and real systems, complex otherwise.
         """
+
+    def linear_scan(
+        self,
+        a: Inexact[Tensor, "*shape"],
+        b: Inexact[Tensor, "B L N"],
+        x0: Inexact[Tensor, "B N"] | None = None,
+        *,
+        reverse: bool = False,
+    ) -> Inexact[Tensor, "B L N"]:
+        """``s[k] = a s[k-1] + b[k]`` with every state written; s[-1] is x0 (zero where None).
+
+        a is (N,), or (B, L, N) where it varies with time. In reverse ``s[k] = a[k] s[k+1] + b[k]``,
+        x0 entering at the end. All of one dtype. Backends override this loop with their own.
+        """
+        return sequential_linear_scan(a, b, x0, reverse=reverse)
 
 
 def state_dtype(system: DiscreteSystem, u: Tensor) -> torch.dtype:
@@ -100,6 +119,18 @@ def sequential_scan(system: DiscreteSystem, u: Tensor, x0: Tensor | None) -> tup
         states.append(state)
         state = advance(system, state) + b
     return read_out(system, torch.stack(states, 1), u), state
+
+
+def sequential_linear_scan(a: Tensor, b: Tensor, x0: Tensor | None, *, reverse: bool) -> Tensor:
+    """:meth:`ScanBackend.linear_scan` by its definition, one step at a time."""
+    state = b.new_zeros(b.shape[0], b.shape[2]) if x0 is None else x0
+    factors = a.unbind(1) if a.ndim == 3 else [a] * b.shape[1]
+    steps = list(zip(factors, b.unbind(1), strict=True))
+    states = []
+    for factor, drive in reversed(steps) if reverse else steps:
+        state = factor * state + drive
+        states.append(state)
+    return torch.stack(states[::-1] if reverse else states, 1)
 
 
 def advance(system: DiscreteSystem, state: Tensor) -> Tensor:

@@ -51,6 +51,19 @@ class ChunkedScan(ScanBackend):
             return sequential_scan(system, u, x0)
         return scan_through_states(system, u, x0, linear_scan)
 
+    def linear_scan(
+        self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
+    ) -> Tensor:
+        """Chunked where a is constant and its powers fit; step by step otherwise."""
+        chunk = _chunk_length(b.shape[1])
+        limit = math.sqrt(torch.finfo(b.dtype).max)
+        if a.ndim == 3 or b.numel() == 0 or not bool((a.detach().abs() ** chunk).amax() < limit):
+            return super().linear_scan(a, b, x0, reverse=reverse)
+        start = b.new_zeros(b.shape[0], b.shape[2]) if x0 is None else x0
+        if not reverse:
+            return linear_scan(a, b, start)
+        return linear_scan(a, b.flip(1), start).flip(1)
+
 
 def power_table(
     dynamics: Inexact[Tensor, "*bank"], length: int, *, dense: bool = False

@@ -42,6 +42,14 @@ class CPUScan(ScanBackend):
             return self._chunked(system, u, x0) if few else _fused(system, u, x0)
         return scan_through_states(system, u, x0, native.linear_scan)
 
+    def linear_scan(
+        self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
+    ) -> Tensor:
+        known = b.dtype in (torch.float32, torch.float64, torch.complex64, torch.complex128)
+        if self._compiled and known and b.device.type == "cpu" and b.numel() > 0:
+            return native.linear_scan(a, b, x0, reverse=reverse)
+        return self._chunked.linear_scan(a, b, x0, reverse=reverse)
+
 
 def _is_native(system: DiscreteSystem, u: Tensor) -> bool:
     dtype = state_dtype(system, u)

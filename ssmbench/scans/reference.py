@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssmbench.registry import scans
-from ssmbench.scans.base import ScanBackend, sequential_scan
+from ssmbench.scans.base import ScanBackend, sequential_linear_scan, sequential_scan
 from ssmbench.systems import DiscreteSystem
 
 
@@ -19,6 +19,13 @@ class ReferenceScan(ScanBackend):
     ) -> tuple[Tensor, Tensor]:
         y, final = sequential_scan(system.double(), _widen(u), None if x0 is None else _widen(x0))
         return _narrow(y, u.dtype), _narrow(final, u.dtype)
+
+    def linear_scan(
+        self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
+    ) -> Tensor:
+        start = None if x0 is None else _widen(x0)
+        s = sequential_linear_scan(_widen(a), _widen(b), start, reverse=reverse)
+        return _narrow(s, b.dtype)
 
 
 def _widen(value: Tensor) -> Tensor:

@@ -65,6 +65,27 @@ class TritonScan(ScanBackend):
                 return bank.bank_scan(system, u, x0)
             return _through_states(system, u, x0)
 
+    def unable_linear_scan(self, b: Tensor) -> str | None:
+        """Why :meth:`linear_scan` cannot run on b's device and dtype, or None when it can."""
+        if b.dtype not in (torch.float32, torch.complex64, torch.bfloat16):
+            return f"its states are float32 or complex64, and b is {_name(b.dtype)}"
+        return _unusable(b.device)
+
+    def linear_scan(
+        self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
+    ) -> Tensor:
+        """As ``ScanBackend.linear_scan``.
+
+        Raises:
+            UsageError: the kernels cannot run here.
+        """
+        reason = self.unable_linear_scan(b)
+        if reason is not None:
+            raise UsageError(f"scan 'triton' cannot run this: {reason}")
+        from ssmbench.scans.triton.linear_scan import linear_scan
+
+        return linear_scan(a, b, x0, reverse=reverse)
+
 
 def _through_states(
     system: DiscreteDiagonal, u: Tensor, x0: Tensor | None
