@@ -280,6 +280,8 @@ def _print_json(value: Any) -> None:
 
 
 def _plain(value: Any) -> str:
+    if value is None:
+        return "none"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
