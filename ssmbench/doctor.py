@@ -12,6 +12,7 @@ import torch
 
 from ssmbench import registry
 from ssmbench.errors import one_line
+from ssmbench.scans import native
 from ssmbench.systems import DiscreteDiagonal
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "omegaconf", "tensorboard", "scikit-learn")
@@ -32,6 +33,7 @@ def examine() -> list[Check]:
     checks += [_package(name) for name in PACKAGES]
     checks += [Check("cpu", True, f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}")]
     checks += [Check("gpu", True, _gpu())]
+    checks += [Check("scan kernels in C", True, native.why_missing() or "compiled")]
     checks += [_attempt(f"scan {name}", lambda name=name: _scan(name)) for name in _scan_names()]
     checks += [
         Check(f"{kind} registry", bool(r.names()), f"{len(r.names())} entries")

@@ -327,7 +327,7 @@ def _random_dense(H: int, N: int, m: int, p: int) -> DiscreteDense:
 
 
 def conform_nonlinearity(entry: Entry[Nonlinearity]) -> None:
-    """Shape, and the declared Lipschitz constant: held everywhere and reached within 0.1%."""
+    """Shape, and the declared Lipschitz constant: no slope found exceeds it."""
     module = entry.build(d_model=4).double()
     x = torch.randn(3, 5, 4, dtype=torch.float64)
     assert module(x).shape == x.shape, f"{entry.name}: changes the signal's shape"

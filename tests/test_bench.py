@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ssmbench.bench import scans
-from ssmbench.bench.timing import copy_bandwidth
+from ssmbench.bench.timing import _peak_on_cpu, copy_bandwidth
 from ssmbench.cli import app
 
 CPU = torch.device("cpu")
@@ -45,6 +45,21 @@ def test_results_are_json_and_rows_have_no_empty_cell(results):
         row = scans.row(result)
         assert len(row) == len(scans.COLUMNS)
         assert all(row)
+
+
+def test_peak_memory_is_that_of_the_allocations_and_the_same_twice():
+    def four_megabytes_twice_at_once():
+        first = torch.ones(2**20)
+        second = first * 2
+        del first
+        return second + 1
+
+    for _ in range(2):
+        assert _peak_on_cpu(four_megabytes_twice_at_once) == pytest.approx(2 * 2**22, rel=0.01)
+
+
+def test_every_contestant_allocates_something(results):
+    assert all(result.peak_mb > 0 for result in results)
 
 
 def test_a_copy_moves_bytes():

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -27,11 +28,11 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds; peak bytes allocated beyond the inputs in forward and backward, if measurable."""
+    """Seconds; peak bytes allocated beyond the inputs in forward and backward."""
 
     forward: tuple[float, ...]
     both: tuple[float, ...]
-    peak_bytes: int | None
+    peak_bytes: int
 
     @property
     def medians(self) -> tuple[float, float]:
@@ -100,33 +101,25 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _warm_up(contestant: Contestant, device: torch.device) -> int | None:
+def _warm_up(contestant: Contestant, device: torch.device) -> int:
     if device.type == "cuda":
         _forward_and_backward(contestant)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         _forward_and_backward(contestant)
         return torch.cuda.max_memory_allocated(device) - before
-    before = _resident("VmRSS")
-    reset = _reset_peak()
     _forward_and_backward(contestant)
-    peak = _resident("VmHWM")
-    return peak - before if reset and peak and before else None
+    return _peak_on_cpu(lambda: _forward_and_backward(contestant))
 
 
-def _reset_peak() -> bool:
-    """Ask Linux to forget the process's peak of resident memory."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
+def _peak_on_cpu(action: Callable[[], object]) -> int:
+    """Most bytes allocated at once, from the profiler's record of every (de)allocation.
 
-
-def _resident(field: str) -> int | None:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    found = [line for line in lines if line.startswith(field)]
-    return int(found[0].split()[1]) * 1024 if found else None
+    Resident memory would not do: an allocator that is warm needs no new pages.
+    """
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
+        action()
+    events = (e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]")
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events)
+    return max(accumulate((size for _, size in changes), initial=0))
