@@ -54,7 +54,7 @@ class Result:
     forward_gb_s: float
     percent_of_copy: float
     errors: dict[str, float] | None
-    peak_mb: float
+    peak_mb: float | None
     device: str
 
 
@@ -97,7 +97,7 @@ def _result(
         forward_gb_s=speed / 1e9,
         percent_of_copy=100 * speed / copy,
         errors=errors,
-        peak_mb=times.peak_bytes / 2**20,
+        peak_mb=None if times.peak_bytes is None else times.peak_bytes / 2**20,
         device=device_name(device),
     )
 
@@ -343,5 +343,5 @@ def row(result: Result) -> tuple[str, ...]:
         f"{result.percent_of_copy:.0f}",
         f"{errors['y']:.0e}" if errors else "other weights",
         f"{max(gradients):.0e}" if errors else "other weights",
-        f"{result.peak_mb:.0f}",
+        "not measured" if result.peak_mb is None else f"{result.peak_mb:.0f}",
     )

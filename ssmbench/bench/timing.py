@@ -15,6 +15,8 @@ from torch import Tensor
 
 #: A contestant slower than this runs once; the others repeat.
 SLOW_SECONDS = 3.0
+#: On the CPU, allocations are recorded only for contestants faster than this.
+_SLOW_TO_RECORD = 1.0
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,11 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds; peak bytes allocated beyond the inputs in forward and backward."""
+    """Seconds; peak bytes allocated beyond the inputs in forward and backward, if recorded."""
 
     forward: tuple[float, ...]
     both: tuple[float, ...]
-    peak_bytes: int
+    peak_bytes: int | None
 
     @property
     def medians(self) -> tuple[float, float]:
@@ -101,14 +103,16 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _warm_up(contestant: Contestant, device: torch.device) -> int:
+def _warm_up(contestant: Contestant, device: torch.device) -> int | None:
     if device.type == "cuda":
         _forward_and_backward(contestant)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         _forward_and_backward(contestant)
         return torch.cuda.max_memory_allocated(device) - before
-    _forward_and_backward(contestant)
+    # A loop over steps makes so many allocations that recording them would fill the memory.
+    if _timed(lambda: _forward_and_backward(contestant), device) > _SLOW_TO_RECORD:
+        return None
     return _peak_on_cpu(lambda: _forward_and_backward(contestant))
 
 
