@@ -14,6 +14,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+# Its functions' default arguments hold the default group that exists when it is first imported:
+# imported later, by chance, it would keep gloo's threads alive beyond destroy_process_group.
+import torch.distributed.nn
 from jaxtyping import Inexact
 from torch import Tensor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import os
@@ -14,6 +15,7 @@ from typing import Any, get_args, get_type_hints
 
 import lightning.pytorch as pl
 import torch
+import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -200,6 +202,7 @@ def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> 
     """
     run = typed(config)
     _check_settings(run)
+    atexit.register(_leave_process_group)
     pl.seed_everything(run.seed, verbose=False)
     task = build_task(run)
     module = SequenceModule(build_model(run, task.sizes), task, run.optimizer)
@@ -218,6 +221,15 @@ def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> 
     except DivergedError as error:
         diverged_at = error.step
     return Trained(module, task, scores, diverged_at, trainer.global_step, speed.steps_per_second)
+
+
+def _leave_process_group() -> None:
+    """Stop gloo's threads: one that frees a tensor while Python shuts down aborts the process.
+
+    Lightning destroys the groups of NCCL only.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def is_main_process() -> bool:

@@ -1,6 +1,7 @@
 """One rank of the sequence-parallel tests: python sequence_parallel_rank.py RANK RANKS FILE."""
 
 import sys
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -29,6 +30,12 @@ def main(rank: int, ranks: int, store: str) -> None:
                 checked += 1
     print(f"rank {rank} checked {checked}")
     dist.destroy_process_group()
+    assert not gloo_threads(), "they abort the process when they outlive Python"
+
+
+def gloo_threads() -> list[str]:
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if "gloo" in name]
 
 
 def compare(name: str, found: torch.Tensor, expected: torch.Tensor) -> None:
