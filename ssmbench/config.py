@@ -28,7 +28,11 @@ SCHEMA_VERSION = 1
 
 @dataclass
 class ModelConfig:
-    """The network; ``norm`` is none or layer, ``pooling`` (for pooled tasks) mean or last."""
+    """The network.
+
+    ``norm`` is none or layer; ``pooling`` (for pooled tasks) mean, last or unit (sum / sqrt(L));
+    ``residual`` add, convex or none. ``gamma`` prescribes the incremental gain of the whole.
+    """
 
     d_model: int = 32
     n_layers: int = 2
@@ -39,8 +43,9 @@ class ModelConfig:
     norm: str = "none"
     pooling: str = "mean"
     mix: bool = True
-    residual: bool = True
+    residual: str = "add"
     dropout: float = 0.0
+    gamma: float | None = None
 
 
 @dataclass

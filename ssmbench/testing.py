@@ -15,7 +15,7 @@ from torch import Tensor
 from ssmbench import registry
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.discretizers.base import Discretizer
-from ssmbench.nn.nonlinearities import Nonlinearity
+from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import Entry
 from ssmbench.scans.base import ScanBackend

@@ -113,7 +113,7 @@ def test_a_run_that_crashes_exits_with_1_and_json(ssmbench, write, tiny):
 
 
 RAISING = '''
-from ssmbench.nn.nonlinearities import Nonlinearity
+from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.registry import nonlinearities
 
 

@@ -16,7 +16,7 @@ from ssmbench.errors import UsageError
 from ssmbench.registry import Registry, add_plugin_paths, nonlinearities, plugin_failures
 
 PLUGIN = '''
-from ssmbench.nn.nonlinearities import Nonlinearity
+from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.registry import nonlinearities
 
 
@@ -163,7 +163,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_ones(workplace):
 
 
 def test_a_name_with_no_near_one_is_answered_with_all(workplace):
-    with pytest.raises(UsageError, match=r"known: gelu, glu, identity"):
+    with pytest.raises(UsageError, match=r"known: cayley, gelu, glu"):
         nonlinearities.get("qqqqqqqq")
 
 
@@ -264,7 +264,7 @@ def test_a_clash_between_a_plugin_and_a_builtin_names_both_places(write):
     file = write("plugins/clash.py", PLUGIN.format(name="gelu"))
     nonlinearities.names()
     reason = plugin_failures()[0].reason
-    assert "nonlinearities.py:" in reason
+    assert "pointwise.py:" in reason
     assert f"{file}:6" in reason
 
 

@@ -34,6 +34,12 @@ class SSMLayer(nn.Module):
         system = self.parametrization()
         return self.discretizer(system) if isinstance(system, ContinuousSystem) else system
 
+    def declared_gain(self) -> float | None:
+        """The L2 gain that this layer promises; None where none, or the discretizer loses it."""
+        if self.discretizer is not None and not self.discretizer.facts.preserves_gain:
+            return None
+        return self.parametrization.declared_gain()
+
     def forward(self, u: Float[Tensor, "B L d"]) -> Float[Tensor, "B L d"]:
         # Half precision would move the poles: under autocast, the layer keeps its own precision.
         with torch.autocast(u.device.type, enabled=False):

@@ -12,8 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
+from ssmbench.errors import require
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.nonlinearities import Nonlinearity
+from ssmbench.nn.linear import BoundedLinear
+from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.scans.sequence_parallel import Segments, SequenceParallelScan
 
 
@@ -25,14 +27,26 @@ class Norm(Enum):
 
 
 class Pooling(Enum):
-    """How a sequence becomes one vector."""
+    """How a sequence becomes one vector; ``unit`` is the sum / sqrt(L), whose l2 gain is 1."""
 
     mean = "mean"
     last = "last"
+    unit = "unit"
+
+
+class Residual(Enum):
+    """What joins a block's branch f: x + f(x), (1 - a) x + a f(x) with a learned a, or nothing."""
+
+    add = "add"
+    convex = "convex"
+    none = "none"
 
 
 class Block(nn.Module):
-    """x + mix(nonlinearity(layer(norm(x)))), all (B, L, d_model)."""
+    """x + mix(nonlinearity(layer(norm(x)))), all (B, L, d_model).
+
+    A ``bounded`` block's mixing has spectral norm 1.
+    """
 
     def __init__(
         self,
@@ -42,30 +56,46 @@ class Block(nn.Module):
         d_model: int,
         norm: Norm = Norm.none,
         mix: bool = True,
-        residual: bool = True,
+        residual: Residual = Residual.add,
         dropout: float = 0.0,
+        bounded: bool = False,
     ):
         super().__init__()
         self.norm = nn.LayerNorm(d_model) if norm is Norm.layer else nn.Identity()
         self.layer = layer
         self.nonlinearity = nonlinearity
-        self.mix = nn.Linear(d_model, d_model) if mix else nn.Identity()
+        linear = BoundedLinear if bounded else nn.Linear
+        self.mix = linear(d_model, d_model) if mix else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.residual = residual
+        if residual is Residual.convex:
+            self.share = nn.Parameter(torch.zeros(()))  # a = sigmoid(share)
 
     def forward(self, x: Float[Tensor, "B L d"]) -> Float[Tensor, "B L d"]:
         branch = self.dropout(self.mix(self.nonlinearity(self.layer(self.norm(x)))))
-        return x + branch if self.residual else branch
+        if self.residual is Residual.convex:
+            return torch.lerp(x, branch, torch.sigmoid(self.share))
+        return x + branch if self.residual is Residual.add else branch
 
     def bound(self, layer_gain: float) -> Bound:
         """Bound of the block in evaluation, given a bound on its SSM layer's gain."""
         branch = _norm_bound(self.norm).then(_layer_bound(layer_gain))
         branch = branch.then(self.nonlinearity.bound()).then(linear_bound(self.mix))
-        return IDENTITY.plus(branch) if self.residual else branch
+        if self.residual is Residual.convex:
+            share = torch.sigmoid(self.share.detach().double()).item()
+            return Bound(1 - share).plus(Bound(share).then(branch))
+        return IDENTITY.plus(branch) if self.residual is Residual.add else branch
 
 
 class SequenceModel(nn.Module):
-    """u (B, L, inputs) to y (B, L, outputs) per step, or to (B, outputs) after pooling."""
+    """u (B, L, inputs) to y (B, L, outputs) per step, or to (B, outputs) after pooling.
+
+    With a ``gamma`` the incremental gain of the whole is at most gamma for all parameter values:
+    the encoder has gain 1, and the decoder what the blocks' declared bounds leave of gamma.
+
+    Raises:
+        UsageError: a gamma, and a block that declares no finite bound.
+    """
 
     def __init__(
         self,
@@ -75,13 +105,18 @@ class SequenceModel(nn.Module):
         d_model: int,
         outputs: int,
         pooling: Pooling | None = None,
+        gamma: float | None = None,
     ):
         super().__init__()
-        self.encoder = nn.Linear(inputs, d_model)
+        linear = nn.Linear if gamma is None else BoundedLinear
+        self.encoder = linear(inputs, d_model)
         self.blocks = nn.ModuleList(blocks)
         self.pooling = pooling
-        self.decoder = nn.Linear(d_model, outputs)
+        self.decoder = linear(d_model, outputs)
+        self.gamma = gamma
         self.segments: Segments | None = None
+        if gamma is not None:
+            _check_bounded(gamma, self._declared_blocks())
 
     @property
     def layers(self) -> list[SSMLayer]:
@@ -92,11 +127,28 @@ class SequenceModel(nn.Module):
         if self.segments is not None:
             return self._forward_segment(u, self.segments)
         x = self._features(u)
-        if self.pooling is Pooling.mean:
-            x = x.mean(1)
-        elif self.pooling is Pooling.last:
+        if self.pooling is Pooling.last:
             x = x[:, -1]
-        return self.decoder(x)
+        elif self.pooling is not None:
+            x = x.sum(1) / _divisor(self.pooling, u.shape[1])
+        return self._decode(x)
+
+    def _decode(self, x: Tensor) -> Tensor:
+        if self.gamma is None:
+            return self.decoder(x)
+        return self.decoder(x, self._decoder_gain())
+
+    def _decoder_gain(self) -> float:
+        return self.gamma / self._declared_blocks().value
+
+    def _declared_blocks(self) -> Bound:
+        """Bound of all blocks in a row, from what their SSM layers declare."""
+        total = IDENTITY
+        for index, block in enumerate(self.blocks):
+            gain = block.layer.declared_gain()
+            bound = _undeclared(index) if gain is None else block.bound(gain)
+            total = total.then(bound)
+        return total
 
     def _features(self, u: Tensor) -> Tensor:
         x = self.encoder(u)
@@ -109,10 +161,10 @@ class SequenceModel(nn.Module):
         length = u.shape[1]
         x = self._features(segments.take(u))
         if self.pooling is None:
-            return segments.join(self.decoder(x), length)
-        if self.pooling is Pooling.mean:
-            return self.decoder(segments.sum(x.sum(1)) / length)
-        return self.decoder(segments.gather(x[:, -1].contiguous())[-1])
+            return segments.join(self._decode(x), length)
+        if self.pooling is Pooling.last:
+            return self._decode(segments.gather(x[:, -1].contiguous())[-1])
+        return self._decode(segments.sum(x.sum(1)) / _divisor(self.pooling, length))
 
     @contextmanager
     def sharing(self, segments: Segments) -> Iterator[None]:
@@ -137,13 +189,27 @@ class SequenceModel(nn.Module):
         total = linear_bound(self.encoder)
         for block, gain in zip(self.blocks, layer_gains, strict=True):
             total = total.then(block.bound(gain))
-        if self.pooling is Pooling.mean:  # |mean_t x_t| <= ||x|| / sqrt(L), by Cauchy-Schwarz
-            total = total.then(Bound(1 / math.sqrt(length)))
-        return total.then(linear_bound(self.decoder))
+        if self.pooling in (Pooling.mean, Pooling.unit):  # |sum_t x_t| <= sqrt(L) ||x||
+            total = total.then(Bound(math.sqrt(length) / _divisor(self.pooling, length)))
+        scale = 1.0 if self.gamma is None else self._decoder_gain()
+        return total.then(linear_bound(self.decoder)).then(Bound(scale))
 
     def parameter_count(self) -> int:
         """Trainable real numbers."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+def _divisor(pooling: Pooling, length: int) -> float:
+    return float(length) if pooling is Pooling.mean else math.sqrt(length)
+
+
+def _undeclared(index: int) -> Bound:
+    return Bound.none(f"the SSM layer of block {index} declares no gain")
+
+
+def _check_bounded(gamma: float, blocks: Bound) -> None:
+    require(0 < gamma < math.inf, f"model.gamma: must be positive, got {gamma}")
+    require(blocks.finite, f"model.gamma: no finite certificate because {blocks.reason}")
 
 
 def is_finite(module: nn.Module) -> bool:
@@ -155,7 +221,8 @@ def linear_bound(module: nn.Module) -> Bound:
     """Spectral norm of a linear map's weight, in double precision."""
     if isinstance(module, nn.Identity):
         return IDENTITY
-    weight = module.weight.detach().double()
+    bounded = isinstance(module, BoundedLinear)
+    weight = (module.effective_weight() if bounded else module.weight).detach().double()
     if not torch.isfinite(weight).all():
         return Bound.none("a weight is not finite")
     return Bound(torch.linalg.matrix_norm(weight, 2).item())

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
+from ssmbench.orthogonal import cayley
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import parametrizations
 from ssmbench.systems import DiscreteDense
@@ -110,14 +111,6 @@ class L2RU(Parametrization):
             D=(torch.sqrt(beta) * Dt)[None],
         )
         return system.map(lambda matrix: matrix.to(self.C.dtype))
-
-
-def cayley(Y: Float[Tensor, "N N"]) -> Float[Tensor, "N N"]:
-    """(I - S)(I + S)^-1, orthogonal, for S = Y - Y' from the strict upper triangle of Y."""
-    upper = torch.triu(Y, 1)
-    S = upper - upper.T
-    eye = torch.eye(len(Y), dtype=Y.dtype, device=Y.device)
-    return torch.linalg.solve(eye + S, eye - S)
 
 
 def _right_divide(matrix: Tensor, L: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def layer_figures(layer: SSMLayer) -> dict[str, float]:
 
 def declared_gain(layer: SSMLayer) -> float | None:
     """What the parametrization declares; infinite where its parameters are not finite numbers."""
-    return layer.parametrization.declared_gain() if is_finite(layer) else math.inf
+    return layer.declared_gain() if is_finite(layer) else math.inf
 
 
 def measure(

@@ -25,7 +25,7 @@ from ssmbench import registry
 from ssmbench.config import RunConfig, build, typed
 from ssmbench.errors import DivergedError, UsageError, one_line, require, suggest
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import Block, Norm, Pooling, SequenceModel
+from ssmbench.nn.model import Block, Norm, Pooling, Residual, SequenceModel
 from ssmbench.tasks.base import Task, TaskSizes
 from ssmbench.training.callbacks import EpochProgress, GainMonitor, Speed
 from ssmbench.training.loggers import JsonLinesLogger
@@ -85,6 +85,7 @@ def build_model(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
         d_model=model.d_model,
         outputs=sizes.outputs,
         pooling=pooling,
+        gamma=model.gamma,
     )
 
 
@@ -102,8 +103,9 @@ def _build_block(config: RunConfig, norm: Norm) -> Block:
         d_model=model.d_model,
         norm=norm,
         mix=model.mix,
-        residual=model.residual,
+        residual=_choice(Residual, model.residual, "model.residual"),
         dropout=model.dropout,
+        bounded=model.gamma is not None,
     )
 
 

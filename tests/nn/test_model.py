@@ -13,13 +13,22 @@ from hypothesis import strategies as st
 from ssmbench import registry
 from ssmbench.analysis.attack import attack
 from ssmbench.analysis.gain import analyse
+from ssmbench.errors import UsageError
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import Block, Norm, Pooling, SequenceModel, is_finite, linear_bound
+from ssmbench.nn.model import (
+    Block,
+    Norm,
+    Pooling,
+    Residual,
+    SequenceModel,
+    is_finite,
+    linear_bound,
+)
 from ssmbench.parametrizations.s4d import S4DConfig
 
 D_MODEL, LENGTH = 3, 24
-NONLINEARITIES = ["identity", "relu", "tanh", "gelu", "silu"]
-POOLINGS = [None, Pooling.mean, Pooling.last]
+NONLINEARITIES = [e.name for e in registry.nonlinearities if e.factory.lipschitz is not None]
+POOLINGS = [None, *Pooling]
 
 
 def block(
@@ -29,8 +38,8 @@ def block(
     discretizer: str = "zoh",
     **options,
 ) -> Block:
-    if parametrization == "l2ru":
-        module, method = registry.parametrizations.get("l2ru").build(d_model=D_MODEL), None
+    if parametrization != "s4d":
+        module, method = registry.parametrizations.get(parametrization).build(d_model=D_MODEL), None
     else:
         entry = registry.parametrizations.get("s4d")
         module = entry.build(S4DConfig(d_state=4, dt_min=0.1, dt_max=0.5), d_model=D_MODEL)
@@ -40,8 +49,10 @@ def block(
     return Block(layer, sigma, d_model=D_MODEL, norm=norm, **options)
 
 
-def model_of(*blocks: Block, pooling: Pooling | None = None, inputs: int = 2) -> SequenceModel:
-    return SequenceModel(blocks, inputs=inputs, d_model=D_MODEL, outputs=4, pooling=pooling)
+def model_of(*blocks: Block, pooling: Pooling | None = None, inputs: int = 2, **options):
+    return SequenceModel(
+        blocks, inputs=inputs, d_model=D_MODEL, outputs=4, pooling=pooling, **options
+    )
 
 
 def gains(model: SequenceModel) -> list[float]:
@@ -65,7 +76,7 @@ def growth(function, u, v) -> float:
     parametrization=st.sampled_from(["s4d", "l2ru"]),
     nonlinearity=st.sampled_from(NONLINEARITIES),
     mix=st.booleans(),
-    residual=st.booleans(),
+    residual=st.sampled_from(Residual),
     pooling=st.sampled_from(POOLINGS),
     depth=st.integers(1, 3),
     size=st.sampled_from([0.01, 1.0, 100.0]),
@@ -91,7 +102,7 @@ def test_random_differences_stay_below_the_bound(
 
 
 @pytest.mark.parametrize("pooling", POOLINGS, ids=str)
-@pytest.mark.parametrize(("mix", "residual"), [*itertools.product((True, False), repeat=2)])
+@pytest.mark.parametrize(("mix", "residual"), [*itertools.product((True, False), Residual)])
 def test_an_adversary_stays_below_the_bound_and_comes_near(mix, residual, pooling):
     """A linear network leaves less room: the bound must not be loose by a great factor."""
     torch.manual_seed(1)
@@ -128,14 +139,23 @@ def test_linear_map_has_its_spectral_norm():
 
 
 def test_residual_adds_one():
-    inner = block(nonlinearity="identity", mix=False, residual=False)
-    outer = block(nonlinearity="identity", mix=False, residual=True)
+    inner = block(nonlinearity="identity", mix=False, residual=Residual.none)
+    outer = block(nonlinearity="identity", mix=False, residual=Residual.add)
     assert inner.bound(2.5).value == pytest.approx(2.5)
     assert outer.bound(2.5).value == pytest.approx(3.5)
 
 
+def test_a_convex_residual_is_a_mean():
+    part = block(nonlinearity="identity", mix=False, residual=Residual.convex)
+    assert part.bound(3.0).value == pytest.approx(2.0)  # half of each at the start
+    assert part.bound(1.0).value == pytest.approx(1.0)
+    with torch.no_grad():
+        part.share.fill_(-50)
+    assert part.bound(3.0).value == pytest.approx(1.0)
+
+
 def test_mixing_and_nonlinearity_multiply():
-    part = block(nonlinearity="gelu", mix=True, residual=False)
+    part = block(nonlinearity="gelu", mix=True, residual=Residual.none)
     sigma = torch.linalg.matrix_norm(part.mix.weight, 2).item()
     assert part.bound(2.0).value == pytest.approx(2.0 * 1.128905 * sigma, rel=1e-6)
 
@@ -272,3 +292,66 @@ def test_layers_are_listed_first_to_last_and_parameters_counted():
     assert model.parameter_count() == sum(p.numel() for p in model.parameters())
     model.encoder.weight.requires_grad_(False)
     assert model.parameter_count() == sum(p.numel() for p in model.parameters()) - 2 * D_MODEL
+
+
+# --- a prescribed gain ----------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    parametrization=st.sampled_from(["l2ru", "contraction"]),
+    nonlinearity=st.sampled_from(NONLINEARITIES),
+    mix=st.booleans(),
+    residual=st.sampled_from(Residual),
+    pooling=st.sampled_from(POOLINGS),
+    depth=st.integers(1, 3),
+    gamma=st.sampled_from([0.01, 1.0, 30.0]),
+    scale=st.sampled_from([0.1, 1.0, 5.0]),
+    seed=st.integers(0, 10_000),
+)
+def test_a_network_meets_its_gamma_for_any_parameters(
+    parametrization, nonlinearity, mix, residual, pooling, depth, gamma, scale, seed
+):
+    torch.manual_seed(seed)
+    options = {"mix": mix, "residual": residual, "bounded": True}
+    parts = [block(parametrization, nonlinearity, **options) for _ in range(depth)]
+    model = model_of(*parts, pooling=pooling, gamma=gamma).double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, scale)
+    assert bound_of(model) <= gamma * (1 + 1e-4)
+    u, v = torch.randn(2, 1, LENGTH, 2, dtype=torch.float64)
+    assert growth(model, u, v) <= gamma * (1 + 1e-4)
+
+
+def test_the_gain_of_a_linear_network_comes_near_its_gamma():
+    torch.manual_seed(0)
+    options = {"mix": False, "residual": Residual.none, "bounded": True}
+    model = model_of(
+        block("contraction", "identity", **options), inputs=D_MODEL, gamma=7.0
+    ).double()
+    with torch.no_grad():  # isometries, so that nothing is lost between the parts
+        model.encoder.weight.copy_(torch.eye(D_MODEL))
+        model.decoder.weight.copy_(torch.eye(4, D_MODEL))
+    found = attack(model, torch.zeros(6, 200, D_MODEL).double(), torch.ones(6), steps=80, seed=0)
+    assert 5.0 < found.gain <= 7.0 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({}, "block 0 declares no gain"),
+        ({"parametrization": "l2ru", "nonlinearity": "glu"}, "multiplies two signals"),
+        ({"parametrization": "l2ru", "norm": Norm.layer}, "LayerNorm divides"),
+    ],
+)
+def test_a_network_that_cannot_meet_a_gamma_is_refused_with_the_reason(options, reason):
+    part = block(**options)
+    with pytest.raises(UsageError, match=reason):
+        model_of(part, gamma=1.0)
+
+
+@pytest.mark.parametrize("gamma", [0.0, -1.0, math.inf])
+def test_a_gamma_must_be_positive(gamma):
+    with pytest.raises(UsageError, match=r"model\.gamma: must be positive"):
+        model_of(block("l2ru"), gamma=gamma)

@@ -23,7 +23,7 @@ import os
 
 import torch
 
-from ssmbench.nn.nonlinearities import Nonlinearity
+from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import nonlinearities, parametrizations
 from ssmbench.systems import DiscreteDiagonal

@@ -170,7 +170,7 @@ def test_a_suite_in_which_every_run_fails_still_reports(write, tiny_suite, ssmbe
 BROKEN_AT_FIRST = '''
 import os
 
-from ssmbench.nn.nonlinearities import Nonlinearity
+from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.registry import nonlinearities
 
 calls = []

@@ -1,39 +1,14 @@
-"""Nonlinearities with the Lipschitz constant that each declares, or the reason it has none."""
+"""The field's usual nonlinearities, without weights but for the gated linear unit."""
 
 from __future__ import annotations
-
-from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssmbench.analysis.certificate import Bound
+from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.registry import NoOptions, nonlinearities
-
-
-class Nonlinearity(nn.Module):
-    """A map of (B, L, d_model) to itself, built as ``factory(config, d_model=...)``."""
-
-    #: Declared Lipschitz constant in l2; None where there is none, with ``why_unbounded``.
-    lipschitz: ClassVar[float | None] = None
-    why_unbounded: ClassVar[str] = "the nonlinearity declares no Lipschitz constant"
-
-    def __init__(self, config: NoOptions, *, d_model: int):
-        super().__init__()
-
-    @classmethod
-    def describe(cls) -> dict[str, Any]:
-        """The class's facts as plain values."""
-        known = cls.lipschitz is not None
-        return {"lipschitz": cls.lipschitz if known else f"none: {cls.why_unbounded}"}
-
-    def bound(self) -> Bound:
-        """The declared constant as a bound."""
-        if self.lipschitz is None:
-            return Bound.none(self.why_unbounded)
-        return Bound(self.lipschitz)
 
 
 @nonlinearities.register("identity")

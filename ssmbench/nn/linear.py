@@ -1,0 +1,26 @@
+"""Linear maps of a prescribed spectral norm."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class BoundedLinear(nn.Linear):
+    """An affine map with a weight of a given spectral norm: gain * W / ||W||_2, plus a bias."""
+
+    def effective_weight(self, gain: float = 1.0) -> Float[Tensor, "out in"]:
+        """The weight that multiplies the input."""
+        return self.weight * (gain / spectral_norm(self.weight))
+
+    def forward(
+        self, x: Float[Tensor, "*shape in"], gain: float = 1.0
+    ) -> Float[Tensor, "*shape out"]:
+        return F.linear(x, self.effective_weight(gain), self.bias)
+
+
+def spectral_norm(weight: Float[Tensor, "out in"]) -> Float[Tensor, ""]:
+    """||W||_2, not below 1e-12; from the singular values of the whole, not by power iteration."""
+    return torch.linalg.matrix_norm(weight.double(), 2).to(weight.dtype).clamp_min(1e-12)

@@ -1,0 +1,143 @@
+"""Maps of one time step whose Lipschitz constant is 1 for all parameter values, with weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssmbench.errors import require
+from ssmbench.nn.linear import spectral_norm
+from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.orthogonal import cayley
+from ssmbench.registry import NoOptions, nonlinearities
+
+
+@dataclass
+class WidthConfig:
+    """``hidden``: rows of the inner map; d_model where 0."""
+
+    hidden: int = 0
+
+
+@nonlinearities.register(
+    "sll",
+    config=WidthConfig,
+    citation="Araujo et al. 2023, A Unified Algebraic Perspective on Lipschitz Neural Networks, "
+    "arXiv 2303.03169, theorem 3",
+)
+class SLL(Nonlinearity):
+    """x - 2 W T^-1 relu(W' x + b), T_i = sum_j |W' W|_ij q_j / q_i: it starts near the identity."""
+
+    lipschitz = 1.0
+
+    def __init__(self, config: WidthConfig, *, d_model: int):
+        super().__init__(config, d_model=d_model)
+        hidden = config.hidden or d_model
+        _check_width("sll", hidden)
+        self.weight = nn.Parameter(torch.randn(d_model, hidden) / math.sqrt(d_model))
+        self.bias = nn.Parameter(torch.zeros(hidden))
+        self.log_q = nn.Parameter(torch.zeros(hidden))
+
+    def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
+        hidden = F.relu(F.linear(x, self.weight.T, self.bias))
+        return x - F.linear(hidden, 2 * self.weight / self._scale())
+
+    def _scale(self) -> Float[Tensor, " h"]:
+        # softmax, not exp: only ratios of q count, and no parameter value overflows them
+        q = torch.softmax(self.log_q, 0).clamp_min(1e-6)
+        gram = (self.weight.T @ self.weight).abs()
+        return (gram * q).sum(-1).div(q).clamp_min(1e-12)
+
+
+@nonlinearities.register(
+    "sandwich",
+    citation="Wang and Manchester 2023, Direct Parameterization of Lipschitz-Bounded Deep "
+    "Networks, arXiv 2301.11526, equation 8",
+)
+class Sandwich(Nonlinearity):
+    """sqrt(2) A' Psi relu(sqrt(2) Psi^-1 B x + b) with A A' + B B' = I by Cayley's map."""
+
+    lipschitz = 1.0
+
+    def __init__(self, config: NoOptions, *, d_model: int):
+        super().__init__(config, d_model=d_model)
+        self.X = nn.Parameter(torch.randn(d_model, d_model) / d_model)
+        self.Y = nn.Parameter(torch.randn(d_model, d_model) / math.sqrt(d_model))
+        self.log_psi = nn.Parameter(torch.zeros(d_model))
+        self.bias = nn.Parameter(torch.zeros(d_model))
+
+    def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
+        A, B = self.matrices()
+        psi = torch.exp(self.log_psi.clamp(-20, 20))
+        inner = F.linear(x, math.sqrt(2) * B / psi[:, None], self.bias)
+        return F.linear(F.relu(inner) * psi, math.sqrt(2) * A.T)
+
+    def matrices(self) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"]]:
+        """A and B, with A A' + B B' = I."""
+        X, Y = self.X.double(), self.Y.double()
+        eye = torch.eye(len(X), dtype=X.dtype, device=X.device)
+        Z = X - X.T + Y.T @ Y
+        A = torch.linalg.solve(eye + Z, eye - Z).T
+        B = -2 * torch.linalg.solve(eye + Z.T, Y.T)
+        return A.to(self.X.dtype), B.to(self.X.dtype)
+
+
+@nonlinearities.register(
+    "groupsort", citation="Anil, Lucas, Grosse 2019, Sorting out Lipschitz function approximation"
+)
+class GroupSort(Nonlinearity):
+    """Neighbouring channels in order: (max, min) of each pair; a permutation at every point."""
+
+    lipschitz = 1.0
+
+    def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
+        paired = x.shape[-1] // 2 * 2
+        first, second = x[..., :paired:2], x[..., 1:paired:2]
+        pairs = torch.stack([torch.maximum(first, second), torch.minimum(first, second)], -1)
+        return torch.cat([pairs.flatten(-2), x[..., paired:]], -1)
+
+
+@nonlinearities.register(
+    "cayley",
+    citation="Trockman and Kolter 2021, Orthogonalizing Convolutional Layers with the Cayley "
+    "Transform, arXiv 2104.07167",
+)
+class Cayley(GroupSort):
+    """GroupSort of Q x + b, Q orthogonal by Cayley's map: it keeps the norm of a gradient."""
+
+    def __init__(self, config: NoOptions, *, d_model: int):
+        super().__init__(config, d_model=d_model)
+        self.S = nn.Parameter(torch.randn(d_model, d_model) / d_model)
+        self.bias = nn.Parameter(torch.zeros(d_model))
+
+    def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
+        Q = cayley(self.S.double()).to(self.S.dtype)
+        return super().forward(F.linear(x, Q, self.bias))
+
+
+@nonlinearities.register("saturated_glu", citation="own; a gated linear unit that saturates")
+class SaturatedGLU(Nonlinearity):
+    """tanh(A x + a) sigmoid(B x + b) with ||A|| + ||B|| / 4 <= 1: slopes 1 and 1/4, values <= 1."""
+
+    lipschitz = 1.0
+
+    def __init__(self, config: NoOptions, *, d_model: int):
+        super().__init__(config, d_model=d_model)
+        self.value = nn.Linear(d_model, d_model)
+        self.gate = nn.Linear(d_model, d_model)
+
+    def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
+        slope = spectral_norm(self.value.weight) + spectral_norm(self.gate.weight) / 4
+        scale = 1 / slope.clamp_min(1.0)
+        value = F.linear(x, scale * self.value.weight, self.value.bias)
+        gate = F.linear(x, scale * self.gate.weight, self.gate.bias)
+        return torch.tanh(value) * torch.sigmoid(gate)
+
+
+def _check_width(name: str, hidden: int) -> None:
+    require(hidden > 0, f"{name}: hidden must not be negative, got {hidden}")

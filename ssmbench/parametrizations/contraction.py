@@ -1,0 +1,167 @@
+"""Diagonal systems with a prescribed L2 gain, built from contractions, at the speed of a scan.
+
+``x[k+1] = A x + B u, y = C x + D u`` has L2 gain at most gamma when the block matrix
+``K = [A, B / sqrt(gamma); C / sqrt(gamma), D / gamma]`` is a contraction, ||K||_2 <= 1: energy
+``|x|^2`` is then a storage function (bounded-real lemma with P = I). Here A is block-diagonal with
+scaled rotations ``rho R(theta)``: normal, so that its defect ``(I - A A')^(1/2)`` is diagonal, and
+the recurrence is a diagonal complex scan whatever the number of inputs and outputs. The rows of
+that defect are the LRU paper's normalisation of the input, derived instead of guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from ssmbench.errors import require
+from ssmbench.orthogonal import cayley
+from ssmbench.parametrizations.base import Parametrization
+from ssmbench.registry import parametrizations
+from ssmbench.systems import DiscreteDiagonal
+
+#: Smallest -log|lam|: float32 rounds |lam| by 6e-8, and no rounding may reach the unit circle.
+_SMALLEST_DECAY = 2.5e-7
+WHY_DISCRETE = (
+    "its gain bound is a statement about the discrete matrices themselves, so it returns a "
+    "discrete system and there is nothing left to discretize"
+)
+
+
+@dataclass
+class ContractionConfig:
+    """Gain ``gamma``; ``d_state`` counts conjugates; where the poles start: moduli from
+    ``radius_min`` to ``radius``, log-uniform in 1 - modulus, and phases evenly in
+    [0, ``max_phase``] radians per sample; ``spread``: initial size of X0 and Y0."""
+
+    gamma: float = 1.0
+    d_state: int = 32
+    radius_min: float = 0.9
+    radius: float = 0.999
+    max_phase: float = math.pi
+    spread: float = 0.7
+
+
+class Rotations(nn.Module):
+    """Poles lam (P,) = exp(-e^nu + i theta), one of each conjugate pair."""
+
+    def __init__(self, pairs: int, radius_min: float, radius: float, max_phase: float):
+        super().__init__()
+        gaps = torch.linspace(math.log(1 - radius), math.log(1 - radius_min), pairs)
+        decay = -torch.log1p(-gaps.double().exp())
+        self.log_decay = nn.Parameter(torch.log(decay).float())
+        phases = torch.linspace(0, max_phase, pairs + 2)[1:-1]
+        self.theta = nn.Parameter(phases)
+
+    def forward(self) -> Complex[Tensor, " P"]:
+        """complex128, but with values that complex64 holds exactly.
+
+        The defects are computed from the poles that will be scanned: at 1 - |lam| = 1e-6, rounding
+        lam afterwards would move its gap, and with it the gain, by several percent.
+        """
+        decay = torch.exp(self.log_decay.double()) + _SMALLEST_DECAY
+        lam = torch.polar(torch.exp(-decay), self.theta.double())
+        kept = torch.complex64 if self.theta.dtype == torch.float32 else torch.complex128
+        return lam + (lam.to(kept).to(lam.dtype) - lam).detach()
+
+
+@parametrizations.register(
+    "contraction",
+    config=ContractionConfig,
+    citation="own; completion: Parrott 1978, J. Funct. Anal. 30:311, and Davis, Kahan, Weinberger "
+    "1982, SIAM J. Numer. Anal. 19:445",
+)
+class Contraction(Parametrization):
+    """Contraction completion with normal A, the skip inside: ||G||_inf <= gamma always.
+
+    ``B = (I - A A')^(1/2) X``, ``C = Y (I - A' A)^(1/2)`` and
+    ``D = -Y A' X + (I - Y Y')^(1/2) Z (I - X' X)^(1/2)`` with contractions X, Y, Z (Parrott's
+    theorem). Cholesky factors take the place of the matrix roots: ``Rx Rx' = I + X0' X0``,
+    ``X = X0 Rx^-T`` and so ``I - X' X = Rx^-1 Rx^-T``; Y likewise; Z orthogonal by Cayley's map,
+    the identity at the start, so that a new layer is close to a skip connection.
+    """
+
+    time_domain = "discrete"
+    stable_by_construction = True
+    why_discrete = WHY_DISCRETE
+
+    def __init__(self, config: ContractionConfig, *, d_model: int, outputs: int | None = None):
+        super().__init__()
+        _check(config)
+        self.gamma = config.gamma
+        pairs, outputs = config.d_state // 2, outputs or d_model
+        self.poles = Rotations(pairs, config.radius_min, config.radius, config.max_phase)
+        self.X0 = nn.Parameter(config.spread * torch.randn(2 * pairs, d_model))
+        self.Y0 = nn.Parameter(config.spread * torch.randn(outputs, 2 * pairs))
+        self.S = nn.Parameter(torch.zeros(max(d_model, outputs), max(d_model, outputs)))
+
+    def declared_gain(self) -> float:
+        """gamma."""
+        return self.gamma
+
+    def forward(self) -> DiscreteDiagonal:
+        """lam (1, P), B (1, P, m), C (1, p, P), D (1, p, m); in float64, then rounded."""
+        lam = self.poles()
+        B, C, D = completion(lam, self.X0.double(), self.Y0.double(), self.S.double())
+        root = math.sqrt(self.gamma)
+        system = DiscreteDiagonal(
+            lam=lam[None],
+            B=root * B[None],
+            C=root * C[None],
+            D=self.gamma * D[None],
+            conjugate=True,
+        )
+        return system if self.S.dtype == torch.float64 else system.map(_single)
+
+
+def completion(
+    lam: Complex[Tensor, " P"],
+    X0: Float[Tensor, "2*P m"],
+    Y0: Float[Tensor, "p 2*P"],
+    S: Float[Tensor, "k k"],
+) -> tuple[Complex[Tensor, "P m"], Complex[Tensor, "p P"], Float[Tensor, "p m"]]:
+    """B, C and D that make [A, B; C, D] a contraction, for k = max(m, p); see the class.
+
+    A real pair of states (x1, x2) is the complex state x1 + i x2, so that X's rows 2j and 2j + 1
+    become one complex row.
+    """
+    Rx = torch.linalg.cholesky(_eye(X0.shape[1], X0) + X0.T @ X0)
+    Ry = torch.linalg.cholesky(_eye(len(Y0), Y0) + Y0 @ Y0.T)
+    X = torch.linalg.solve_triangular(Rx, X0.T, upper=False).T
+    Y = torch.linalg.solve_triangular(Ry, Y0, upper=False)
+    X, Y = torch.complex(X[0::2], X[1::2]), torch.complex(Y[:, 0::2], -Y[:, 1::2])
+    Z = cayley(S)[: len(Y0), : X0.shape[1]]  # a part of an orthogonal matrix is a contraction
+    inner = torch.linalg.solve_triangular(Ry, Z, upper=False)
+    inner = torch.linalg.solve_triangular(Rx, inner.T, upper=False).T
+    D = inner - (Y @ (lam.conj()[:, None] * X)).real
+    defect = torch.sqrt(1 - lam.real.square() - lam.imag.square())
+    return defect[:, None] * X, Y * defect / 2, D
+
+
+def _eye(size: int, like: Tensor) -> Tensor:
+    return torch.eye(size, dtype=like.dtype, device=like.device)
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.complex64 if tensor.is_complex() else torch.float32)
+
+
+def _check(config: ContractionConfig) -> None:
+    require(config.gamma > 0, f"contraction: gamma must be positive, got {config.gamma}")
+    require(
+        config.d_state > 0 and config.d_state % 2 == 0,
+        f"contraction: d_state must be positive and even (it counts conjugate pairs), got "
+        f"{config.d_state}",
+    )
+    require(
+        0 < config.radius_min <= config.radius <= 1 - 1e-6,
+        "contraction: needs 0 < radius_min <= radius <= 1 - 1e-6, got "
+        f"radius_min={config.radius_min} and radius={config.radius}",
+    )
+    require(
+        0 <= config.max_phase <= math.pi,
+        f"contraction: max_phase must be in [0, pi], got {config.max_phase}",
+    )
