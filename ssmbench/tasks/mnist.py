@@ -1,0 +1,147 @@
+"""Sequential MNIST: handwritten digits of 28 x 28 pixels, read pixel by pixel, 784 steps.
+
+The four IDX files of the original distribution are read where a data folder is given, gzipped or
+not, with or without the folder ``mnist``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from ssmbench.errors import UsageError, require
+from ssmbench.registry import tasks
+from ssmbench.tasks.base import Sequences, Splits, Task, TaskSizes
+from ssmbench.tasks.data import DATA_VARIABLE, find_data
+
+CLASSES, SIDE = 10, 28
+PIXELS = SIDE * SIDE
+TRAINING, TESTING = 60_000, 10_000
+_UNSIGNED_BYTES = 0x08
+
+
+@dataclass
+class MNISTConfig:
+    """``train_images`` and ``val_images`` are drawn from the 60,000 by ``split_seed``; the 10,000
+    test images are the published ones, or the first ``test_images`` of them."""
+
+    data_dir: str | None = None
+    train_images: int = 55_000
+    val_images: int = 5_000
+    test_images: int = TESTING
+    split_seed: int = 0
+
+
+@tasks.register(
+    "mnist",
+    config=MNISTConfig,
+    citation="Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to "
+    "Document Recognition, Proc. IEEE 86(11), 1998; as sequences: Le, Jaitly, Hinton 2015, "
+    "arXiv 1504.00941",
+    summary="28x28 handwritten digits as 784-step sequences, 10 classes; needs the data folder",
+)
+class MNIST(Task):
+    """u (B, 784, 1): the pixels row by row, standardised; target (B,) int64: the digit."""
+
+    score = "accuracy"
+    higher_is_better = True
+
+    config: MNISTConfig
+
+    @property
+    def sizes(self) -> TaskSizes:
+        """One channel of 784 steps, ten classes, one prediction a sequence."""
+        return TaskSizes(inputs=1, outputs=CLASSES, length=PIXELS, per_step=False)
+
+    @property
+    def source(self) -> str:
+        """Where the data come from."""
+        return "published IDX files"
+
+    def load(self) -> Splits:
+        """The images in three splits, standardised by the training part.
+
+        Raises:
+            UsageError: no data folder, a file that is not right, or splits larger than the data.
+        """
+        _check(self.config)
+        pixels, digits = self._read("train", TRAINING)
+        tested, answers = self._read("t10k", TESTING)
+        order = np.random.default_rng(self.config.split_seed).permutation(TRAINING)
+        val, rest = np.split(order, [self.config.val_images])
+        train = rest[: self.config.train_images]
+        mean, deviation = pixels[train].mean(), pixels[train].std()
+
+        def sequences(images: np.ndarray, labels: np.ndarray) -> Sequences:
+            u = (torch.from_numpy(images).float() - float(mean)) / float(deviation)
+            return Sequences(u.flatten(1).unsqueeze(-1), torch.from_numpy(labels).long())
+
+        kept = slice(self.config.test_images)
+        return Splits(
+            sequences(pixels[train], digits[train]),
+            sequences(pixels[val], digits[val]),
+            sequences(tested[kept], answers[kept]),
+        )
+
+    def loss(
+        self, prediction: Float[Tensor, "B 10"], target: Int64[Tensor, " B"]
+    ) -> Float[Tensor, ""]:
+        """Cross-entropy in nats, from logits."""
+        return cross_entropy(prediction, target)
+
+    def metrics(self) -> MetricCollection:
+        """The share of digits that the largest logit names."""
+        return MetricCollection({"accuracy": MulticlassAccuracy(CLASSES, average="micro")})
+
+    def _read(self, part: str, images: int) -> tuple[np.ndarray, np.ndarray]:
+        pixels = read_idx(self._file(f"{part}-images-idx3-ubyte"), (images, SIDE, SIDE))
+        labels = read_idx(self._file(f"{part}-labels-idx1-ubyte"), (images,))
+        return pixels, labels
+
+    def _file(self, name: str) -> Path:
+        places = [f"{folder}{name}{end}" for folder in ("mnist/", "") for end in (".gz", "")]
+        found = find_data(self.config.data_dir, *places)
+        if found is None:
+            raise UsageError(
+                f"mnist: needs the folder with {name}.gz: set task.data_dir, or {DATA_VARIABLE}"
+            )
+        return found
+
+
+def read_idx(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, "*shape"]:
+    """An IDX file of unsigned bytes, gzipped or not (LeCun's layout: magic, sizes, values).
+
+    Raises:
+        UsageError: the file cannot be read or holds something else than bytes of this shape.
+    """
+    try:
+        raw = path.read_bytes()
+        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"{path}: cannot be read ({error})") from None
+    head = 4 + 4 * len(shape)
+    magic = bytes((0, 0, _UNSIGNED_BYTES, len(shape)))
+    found = tuple(np.frombuffer(raw[4:head], ">u4").tolist()) if len(raw) >= head else ()
+    if raw[:4] != magic or found != shape or len(raw) != head + int(np.prod(shape)):
+        raise UsageError(f"{path}: not the published IDX file of {shape} unsigned bytes")
+    return np.frombuffer(raw, np.uint8, offset=head).reshape(shape).copy()
+
+
+def _check(config: MNISTConfig) -> None:
+    for name, most in (("train_images", TRAINING), ("val_images", TRAINING)):
+        size = getattr(config, name)
+        require(0 < size < most, f"mnist: {name} must be from 1 to {most - 1}, not {size}")
+    both = config.train_images + config.val_images
+    require(both <= TRAINING, f"mnist: {both} images for training and validation, of {TRAINING}")
+    tested = config.test_images
+    require(0 < tested <= TESTING, f"mnist: test_images must be from 1 to {TESTING}, not {tested}")
