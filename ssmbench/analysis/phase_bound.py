@@ -19,6 +19,7 @@ times the best sample are divided until none is left. Every figure carries its r
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ FINEST = 0.01  # phase below which dividing gains less than 1e-5
 POLISHING = 4
 EPS = 2.0**-53
 GOLDEN = (math.sqrt(5) - 1) / 2
-CHUNK = 2**20  # numbers of one temporary, 8 MB
+CHUNK = 2**16  # numbers of one temporary: half a megabyte, which stays in the cache
 # The ends of the intervals between samples (R, W).
 _LEFT, _RIGHT = (slice(None), slice(None, -1)), (slice(None), slice(1, None))
 
@@ -51,8 +52,10 @@ class Enclosure:
 class _Bank:
     """A stable bank, one row a copy, conjugate modes spelt out.
 
-    re, im (R, n) of the poles; B (R, n, m), C (R, p, n), D (R, p, m) complex; weights (R, n, 2):
-    1 - |lam|^2, and the size of a mode's share in the response times its rounding error.
+    re, im (R, n) of the poles; B (R, n, m), C (R, p, n), D (R, p, m) complex; weights (R, 2, n):
+    1 - |lam|^2, and the size of a mode's share in the response times its rounding error. With one
+    input or output, residues (R, 2, 2 p m, n) map the real and the imaginary part of the modes'
+    responses to those of the channels, and feedthrough (R, 2 p m, 1) is D; else both are empty.
     """
 
     re: Tensor
@@ -61,10 +64,11 @@ class _Bank:
     C: Tensor
     D: Tensor
     weights: Tensor
+    residues: Tensor
+    feedthrough: Tensor
 
-    def rows(self, index: Tensor | slice) -> _Bank:
-        fields = (self.re, self.im, self.B, self.C, self.D, self.weights)
-        return _Bank(*(tensor[index] for tensor in fields))
+    def __getitem__(self, index: Tensor | slice) -> _Bank:
+        return _Bank(*(getattr(self, f.name)[index] for f in dataclasses.fields(self)))
 
 
 @dataclass(frozen=True)
@@ -129,8 +133,19 @@ def _bank(system: DiscreteDiagonal) -> _Bank:
     # A share r / d has the error of its pole distance d, at most 4 EPS |r / d^2|, and those of
     # product, quotient and sum, at most (n + 12) EPS |r / d| with 1 / |d| <= 2 / |d|^2.
     errors = (2 * sizes.shape[1] + 4 * max(B.shape[-1], C.shape[-2]) + 64) * EPS * sizes
-    weights = torch.stack([(1 - radii) * (1 + radii), errors], -1)
-    return _Bank(poles.real.contiguous(), poles.imag.contiguous(), B, C, D, weights)
+    weights = torch.stack([(1 - radii) * (1 + radii), errors], 1)
+    re, im = poles.real.contiguous(), poles.imag.contiguous()
+    return _Bank(re, im, B, C, D, weights, *_channels(B, C, D))
+
+
+def _channels(B: Tensor, C: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:
+    """residues and feedthrough of a bank: 1 / (z - lam) = re - i im times r = (a + i b)."""
+    if min(D.shape[1:]) > 1:
+        return B.real[:, :0], B.real[:, :0]
+    r = (C[:, :, None] * B.mT[:, None]).flatten(1, 2)  # (R, p m, n)
+    on_re, on_im = torch.cat([r.real, r.imag], 1), torch.cat([r.imag, -r.real], 1)
+    D = D.flatten(1)
+    return torch.stack([on_re, on_im], 1), torch.cat([D.real, D.imag], 1)[:, :, None]
 
 
 def _phase_error(system: DiscreteDiagonal) -> Tensor:
@@ -180,7 +195,7 @@ def _sample(bank: _Bank, omega: Tensor) -> _Samples:
     if rows > 1:
         step = max(1, CHUNK // (width * modes))
         starts = range(0, rows, step)
-        pieces = [_sample_piece(bank.rows(slice(i, i + step)), omega[i : i + step]) for i in starts]
+        pieces = [_sample_piece(bank[i : i + step], omega[i : i + step]) for i in starts]
         return _joined(pieces, 0)
     pieces = [_sample_piece(bank, part) for part in omega.split(max(1, CHUNK // modes), 1)]
     return _joined(pieces, 1)
@@ -192,27 +207,33 @@ def _joined(pieces: list[_Samples], dim: int) -> _Samples:
 
 
 def _sample_piece(bank: _Bank, omega: Tensor) -> _Samples:
-    # Real arithmetic in place: several times faster than complex tensors of this size.
-    re = omega.cos()[:, :, None] - bank.re[:, None, :]
-    im = omega.sin()[:, :, None] - bank.im[:, None, :]
-    square = (re * re).addcmul_(im, im).reciprocal_()  # 1 / |z - lam|^2
-    slope, error = (square @ bank.weights).unbind(-1)
-    inverse = square.sqrt()
-    phase = torch.complex(re * inverse, im * inverse).prod(-1).angle()
+    # Real arithmetic, in place, frequencies last: several times faster than complex tensors.
+    re = omega.cos()[:, None] - bank.re[:, :, None]
+    im = omega.sin()[:, None] - bank.im[:, :, None]
+    square = (re * re).addcmul_(im, im).reciprocal_()  # 1 / |z - lam|^2, (R, n, W)
+    slope, error = (bank.weights @ square).unbind(1)
+    phase = _phase(re, im, square)
     gain = _gain(bank, re.mul_(square), im.mul_(square))
     error = error + 8 * EPS * max(bank.D.shape[1:]) * (gain + bank.D.abs().sum((-2, -1))[:, None])
     return _Samples(omega, (gain - error).clamp_min(0), gain + error, phase, slope)
 
 
+def _phase(re: Tensor, im: Tensor, square: Tensor) -> Tensor:
+    """arg prod(z - lam), (R, W)."""
+    product = torch.complex(re, im).prod(1)
+    if bool((product.abs() < 1e-290).any()):  # many poles close to one frequency: normalise
+        inverse = square.sqrt()
+        product = torch.complex(re * inverse, im * inverse).prod(1)
+    return product.angle()
+
+
 def _gain(bank: _Bank, re: Tensor, im: Tensor) -> Tensor:
-    """sigma_max of C diag(re - i im) B + D, (R, W)."""
+    """sigma_max of C diag(re - i im) B + D, (R, W), for re and im (R, n, W)."""
     if min(bank.D.shape[1:]) == 1:
-        residues = (bank.C.mT[:, :, :, None] * bank.B[:, :, None, :]).flatten(2)
-        D = bank.D.flatten(1)[:, None]
-        real = re @ residues.real + im @ residues.imag + D.real
-        imaginary = re @ residues.imag - im @ residues.real + D.imag
-        return (real.square() + imaginary.square()).sum(-1).sqrt()
-    G = (bank.C[:, None] * torch.complex(re, -im)[:, :, None]) @ bank.B[:, None] + bank.D[:, None]
+        G = bank.residues[:, 0] @ re + bank.residues[:, 1] @ im + bank.feedthrough
+        return torch.linalg.vector_norm(G, dim=1)
+    modes = torch.complex(re, -im).mT[:, :, None]
+    G = (bank.C[:, None] * modes) @ bank.B[:, None] + bank.D[:, None]
     gram = G @ G.mH if G.shape[-2] <= G.shape[-1] else G.mH @ G
     return torch.linalg.eigvalsh(gram)[..., -1].clamp_min(0).sqrt()
 
@@ -241,7 +262,7 @@ def _divide(
         open_ = (ceiling > (1 + tolerance) * best[rows]) & (distance > FINEST)
         bound = bound.scatter_reduce(0, rows[~open_], ceiling[~open_], "amax")
         rows, left, right = rows[open_], left[open_], right[open_]
-        part = bank.rows(rows)
+        part = bank[rows]
         samples = _with_ends(left, right, _sample(part, _inner_frequencies(left, right)))
         best, omega = _better(best, omega, rows, samples)
         distance = _distance(samples[_LEFT], samples[_RIGHT], bank).flatten()
