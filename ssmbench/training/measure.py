@@ -50,6 +50,20 @@ def layer_figures(layer: SSMLayer) -> dict[str, float]:
         }
 
 
+def gain_figures(model: SequenceModel) -> dict[str, float]:
+    """What is logged in training: the figures of every layer, and its declared gain if it has one.
+
+    Keys ``layer0/verified_gain`` and so on.
+    """
+    figures: dict[str, float] = {}
+    for index, layer in enumerate(model.layers):
+        figures |= {f"layer{index}/{k}": v for k, v in layer_figures(layer).items()}
+        declared = declared_gain(layer)
+        if declared is not None:
+            figures[f"layer{index}/declared_gain"] = declared
+    return figures
+
+
 def declared_gain(layer: SSMLayer) -> float | None:
     """What the parametrization declares; infinite where its parameters are not finite numbers."""
     return layer.parametrization.declared_gain() if is_finite(layer) else math.inf
