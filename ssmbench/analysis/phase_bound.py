@@ -31,7 +31,7 @@ from ssmbench.systems import DiscreteDiagonal
 POINTS = 4  # samples for each pole at first, a mean distance of pi / 2 in phase
 PARTS = 4  # pieces of an interval in doubt
 FINEST = 0.01  # phase below which dividing gains less than 1e-5
-POLISHING = 4
+POLISHING = 3
 EPS = 2.0**-53
 GOLDEN = (math.sqrt(5) - 1) / 2
 CHUNK = 2**16  # numbers of one temporary: half a megabyte, which stays in the cache
@@ -251,7 +251,8 @@ def _divide(
     bank: _Bank, samples: _Samples, distance: Tensor, blur: Tensor, tolerance: float
 ) -> Enclosure:
     """Divide the intervals between samples (H, W) until none can hide a higher peak."""
-    found = _polished(bank, samples)
+    first, index = samples.below.max(-1)
+    found = _polished(bank, samples.omega.gather(1, index[:, None])[:, 0], first)
     best, omega, bound = found.best, found.omega, found.best.clone()
     rows = torch.arange(len(blur), device=blur.device)[:, None].expand_as(distance).flatten()
     left, right = (samples[ends].map(torch.flatten) for ends in (_LEFT, _RIGHT))
@@ -268,7 +269,10 @@ def _divide(
         distance = _distance(samples[_LEFT], samples[_RIGHT], bank).flatten()
         left, right = (samples[ends].map(torch.flatten) for ends in (_LEFT, _RIGHT))
         rows = rows.repeat_interleave(PARTS)
-    return Enclosure(best, bound, omega)
+    if bool((best > found.best).any()):  # a higher peak than the first, found on its slope
+        found = _polished(bank, omega, best)
+        best, omega = found.best, found.omega
+    return Enclosure(best, torch.maximum(bound, best), omega)
 
 
 def _ceiling(left: Tensor, right: Tensor, distance: Tensor) -> Tensor:
@@ -309,11 +313,10 @@ def _better(best: Tensor, omega: Tensor, rows: Tensor, samples: _Samples) -> tup
     return raised, omega
 
 
-def _polished(bank: _Bank, samples: _Samples) -> Enclosure:
-    """The best sample moved to the top of its peak by parabolas through three gains."""
-    best, index = samples.below.max(-1)
-    start, slope = (t.gather(1, index[:, None]) for t in (samples.omega, samples.slope))
-    omega, width = start, 0.3 / slope
+def _polished(bank: _Bank, start: Tensor, best: Tensor) -> Enclosure:
+    """The gain ``best`` at ``start`` moved to the top of its peak by parabolas through three."""
+    omega = start[:, None]
+    width = 0.3 / _sample(bank, omega).slope
     steps = torch.tensor([-1.0, 0.0, 1.0], dtype=omega.dtype, device=omega.device)
     for _ in range(POLISHING):
         low, middle, high = _sample(bank, omega + width * steps).above.unbind(-1)
@@ -322,6 +325,4 @@ def _polished(bank: _Bank, samples: _Samples) -> Enclosure:
         omega = omega + width * move.clamp(-1, 1)[:, None]
         width = 0.3 * width
     top = _sample(bank, omega).below[:, 0]
-    omega = torch.where(top > best, omega[:, 0], start[:, 0])
-    best = torch.maximum(best, top)
-    return Enclosure(best, best, omega)
+    return Enclosure(torch.maximum(best, top), best, torch.where(top > best, omega[:, 0], start))

@@ -162,6 +162,44 @@ def test_lossless_blaschke_product():
     assert 1 - 1e-12 <= float(hinf_bound(bank)) <= 1.01
 
 
+@pytest.mark.parametrize("tolerance", [3.0, 0.5, 0.1, 1e-3])
+@pytest.mark.parametrize("shift", [0.0, 0.3, 1.0])
+def test_the_sampling_inequality_holds_with_equality_here(tolerance, shift):
+    """(1 + e^{i shift} b) / 2 with b all-pass: its gain is |cos((theta - shift) / 2)|, the extreme.
+
+    Coarse tolerances leave the bound to the inequality between samples.
+    """
+    rng = np.random.default_rng(6)
+    poles = rng.uniform(0.3, 0.999, 12) * np.exp(1j * rng.uniform(-np.pi, np.pi, 12))
+    residues = [
+        np.exp(1j * shift) / 2 * np.prod(1 - poles.conj() * pole)
+        / np.prod(pole - np.delete(poles, k))
+        for k, pole in enumerate(poles)
+    ]  # fmt: skip
+    D = 0.5 + np.exp(1j * shift) / 2 * np.prod(-poles.conj())
+    bank = diagonal(
+        poles[None],
+        np.ones((1, 12, 1), complex),
+        np.reshape(residues, (1, 1, 12)),
+        np.full((1, 1, 1), D),
+        discrete=True,
+    )
+    assert 1 - 1e-12 <= float(hinf_bound(bank, tolerance)) <= (1 + tolerance) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("tolerance", [10.0, 0.3, 1e-4])
+def test_tolerance(tolerance):
+    rng = np.random.default_rng(7)
+    for conjugate in (True, False):
+        for sizes in ({}, {"inputs": 3, "outputs": 2}):
+            bank = random_bank(
+                rng, 20, 8, discrete=True, conjugate=conjugate, log_gaps=(-4.0, -0.1), **sizes
+            )
+            ratio = hinf_bound(bank, tolerance) / hinf_norm(bank).norm
+            assert bool((ratio >= 1 - 1e-12).all())
+            assert bool((ratio <= (1 + tolerance) * (1 + 1e-9)).all())
+
+
 @pytest.mark.parametrize("damping", [0.5, 1e-1, 1e-3])
 def test_resonator(damping):
     exact = 1 / (2 * damping * np.sqrt(1 - damping**2))
