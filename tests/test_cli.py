@@ -151,6 +151,8 @@ def test_gain_of_a_discrete_system(ssmbench, matrices):
     figures = the_json(answer.out)
     assert figures["stable"] is True
     assert figures["hinf"] == pytest.approx(2.0)
+    assert 2.0 <= figures["hinf_upper_bound"] <= 2.02
+    assert figures["h2"] == pytest.approx(2 / math.sqrt(3))
     assert figures["peak_frequency"] == pytest.approx(0.0, abs=1e-6)
     assert figures["spectral_radius"] == pytest.approx(0.5)
     assert (figures["horizon"], figures["horizon_gain"]) == (1, pytest.approx(1.0))

@@ -13,8 +13,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from ssmbench.analysis.h2 import h2_norm
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.analysis.horizon import horizon_gain
+from ssmbench.analysis.upper_bound import hinf_bound
 from ssmbench.errors import UsageError, suggest
 from ssmbench.systems import ContinuousDense, DiscreteDense, DiscreteSystem, LinearSystem
 
@@ -27,16 +29,21 @@ _SHAPES = {"A": "(N, N)", "B": "(N, m)", "C": "(p, N)", "D": "(p, m)"}
 class GainReport:
     """Gain and stability of a bank of copies on separate channels: the worst over its copies.
 
-    hinf is the H-infinity norm (l2 gain over all time), infinite for an unstable system;
-    peak_frequency is in radians per sample (discrete) or per time unit (continuous). margin is
-    1 - spectral_radius or -spectral_abscissa: stable when positive. horizon_gain is the l2 gain
-    over ``horizon`` steps from rest. Fields that do not apply are None.
+    hinf is the H-infinity norm (l2 gain over all time), infinite for an unstable system, and
+    hinf_upper_bound a number proved, rounding included, not to lie below it (infinite where no
+    proof succeeded). peak_frequency is in radians per sample (discrete) or per time unit
+    (continuous). h2 is the H2 norm (root of the impulse response's energy), infinite for an
+    unstable system and for a continuous one with D != 0. margin is 1 - spectral_radius or
+    -spectral_abscissa: stable when positive. horizon_gain is the l2 gain over ``horizon`` steps
+    from rest. Fields that do not apply are None.
     """
 
     time: Literal["continuous", "discrete"]
     stable: bool
     hinf: float
+    hinf_upper_bound: float
     peak_frequency: float
+    h2: float
     margin: float
     spectral_radius: float | None = None
     spectral_abscissa: float | None = None
@@ -64,14 +71,20 @@ def analyse(system: LinearSystem, horizon: int | None = None) -> GainReport:
     worst = int(peak.norm.argmax())
     return GainReport(
         hinf=float(peak.norm[worst]),
+        hinf_upper_bound=float(hinf_bound(system).max()),
         peak_frequency=float(peak.omega[worst]),
+        h2=float(h2_norm(system).max()),
         horizon=horizon,
         horizon_gain=finite_gain,
-        **_stability(system),
+        **stability(system),
     )
 
 
-def _stability(system: LinearSystem) -> dict[str, Any]:
+def stability(system: LinearSystem) -> dict[str, Any]:
+    """The fields of a report that follow from the poles: time, stable, margin, radius or abscissa.
+
+    A pole that is NaN counts as infinite.
+    """
     discrete = isinstance(system, DiscreteSystem)
     extents = system.spectral_radius() if discrete else system.spectral_abscissa()
     extent = float(torch.where(extents.isnan(), math.inf, extents).max())

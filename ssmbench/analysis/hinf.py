@@ -78,13 +78,13 @@ def hinf_norm(system: LinearSystem) -> Peak:
     Source: Bruinsma & Steinbuch (1990), Syst. Control Lett. 14:287, two-step algorithm; the pencil
         without inverses follows Benner, Sima & Voigt (2012), IEEE Trans. Autom. Control 57:233.
     """
-    system = _balanced(system.double())
-    usable = _usable(system.detach())
-    safe = _silenced(system, usable)
+    system = balanced(system.double())
+    usable = usable_copies(system.detach())
+    safe = silenced(system, usable)
     with torch.no_grad():
         omega = _peak_frequency(safe.detach())
         fallback = _least_stable_frequency(system.detach())
-    norm = torch.nan_to_num(_gain_at(safe, omega), nan=math.inf, posinf=math.inf)
+    norm = torch.nan_to_num(gain_at(safe, omega), nan=math.inf, posinf=math.inf)
     return Peak(
         norm=torch.where(usable, norm, math.inf), omega=torch.where(usable, omega, fallback)
     )
@@ -100,7 +100,7 @@ def is_real(system: LinearSystem) -> bool:
     return not any(tensor.is_complex() for tensor in system.tensors().values())
 
 
-def _balanced(system: LinearSystem) -> LinearSystem:
+def balanced(system: LinearSystem) -> LinearSystem:
     """State coordinates scaled by powers of two, exactly, so that A, B and C are of like size."""
     if not isinstance(system, DenseSystem):
         return system
@@ -118,7 +118,7 @@ def gaps(system: LinearSystem) -> Float[Tensor, "H order"]:
     return 1 - poles.abs() if isinstance(system, DiscreteSystem) else -poles.real
 
 
-def _usable(system: LinearSystem) -> Tensor:
+def usable_copies(system: LinearSystem) -> Tensor:
     """Copies (H,) that are finite and strictly stable."""
     finite = torch.stack([t.isfinite().flatten(1).all(1) for t in _matrices(system).values()])
     return finite.all(0) & (gaps(system) > 0).all(-1)
@@ -129,7 +129,7 @@ def _matrices(system: LinearSystem) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in system.tensors().items() if name != "dt"}
 
 
-def _silenced(system: LinearSystem, usable: Tensor) -> LinearSystem:
+def silenced(system: LinearSystem, usable: Tensor) -> LinearSystem:
     """Zero systems in place of the copies that have no norm, so that no NaN enters a gradient."""
     rest = 0.0 if isinstance(system, DiscreteSystem) else -1.0
     fills = {name: torch.zeros((), dtype=t.dtype) for name, t in _matrices(system).items()}
@@ -164,7 +164,7 @@ def _sigma_max(G: Tensor) -> Tensor:
     return torch.linalg.matrix_norm(G, ord=2)
 
 
-def _gain_at(system: LinearSystem, omega: Tensor) -> Tensor:
+def gain_at(system: LinearSystem, omega: Tensor) -> Tensor:
     """sigma_max G at one frequency a copy (H,), differentiable; D answers for infinity."""
     infinite = omega.isinf()
     G = system.frequency_response(torch.where(infinite, 0.0, omega)[:, None])[:, 0]
@@ -190,7 +190,7 @@ def _peak_frequency(system: LinearSystem) -> Tensor:
 
 
 def _plant(copy: LinearSystem) -> Plant:
-    dense = _balanced(copy.to_dense())
+    dense = balanced(copy.to_dense())
     A, B, C, D = (t[0].cpu().numpy() for t in (dense.A, dense.B, dense.C, dense.D))
     discrete = isinstance(copy, DiscreteSystem)
     gain = (

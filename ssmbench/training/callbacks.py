@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ssmbench.training.measure import declared_gain, layer_figures
+from ssmbench.training.measure import gain_figures
 from ssmbench.training.module import SequenceModule
 
 
@@ -25,12 +25,7 @@ class GainMonitor(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
         if self._every < 1 or trainer.current_epoch % self._every:
             return
-        figures: dict[str, float] = {}
-        for index, layer in enumerate(pl_module.model.layers):
-            figures |= {f"layer{index}/{k}": v for k, v in layer_figures(layer).items()}
-            declared = declared_gain(layer)
-            if declared is not None:
-                figures[f"layer{index}/declared_gain"] = declared
+        figures = gain_figures(pl_module.model)
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=trainer.global_step)
 

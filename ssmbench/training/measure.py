@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ssmbench.analysis.attack import attack
 from ssmbench.analysis.certificate import Bound
-from ssmbench.analysis.gain import GainReport, analyse
+from ssmbench.analysis.gain import GainReport, analyse, stability
+from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel, is_finite
@@ -37,12 +38,30 @@ class LayerGains:
 
 def layer_figures(layer: SSMLayer) -> dict[str, float]:
     """What is cheap enough to watch in training: spectral radius, margin, verified gain."""
-    report = _analyse(layer)
-    return {
-        "spectral_radius": report.spectral_radius,
-        "margin": report.margin,
-        "verified_gain": report.hinf,
-    }
+    if not is_finite(layer):
+        return {"spectral_radius": math.inf, "margin": -math.inf, "verified_gain": math.inf}
+    with torch.no_grad():
+        system = layer.system().double()
+        poles = stability(system)
+        return {
+            "spectral_radius": poles["spectral_radius"],
+            "margin": poles["margin"],
+            "verified_gain": float(hinf_norm(system).norm.max()),
+        }
+
+
+def gain_figures(model: SequenceModel) -> dict[str, float]:
+    """What is logged in training: the figures of every layer, and its declared gain if it has one.
+
+    Keys ``layer0/verified_gain`` and so on.
+    """
+    figures: dict[str, float] = {}
+    for index, layer in enumerate(model.layers):
+        figures |= {f"layer{index}/{k}": v for k, v in layer_figures(layer).items()}
+        declared = declared_gain(layer)
+        if declared is not None:
+            figures[f"layer{index}/declared_gain"] = declared
+    return figures
 
 
 def declared_gain(layer: SSMLayer) -> float | None:
@@ -107,7 +126,16 @@ def poles(model: SequenceModel) -> list[Complex[Tensor, " modes"]]:
 
 def _analyse(layer: SSMLayer) -> GainReport:
     if not is_finite(layer):  # there is no system to analyse: some factorizations would refuse
-        return GainReport("discrete", False, math.inf, 0.0, -math.inf, spectral_radius=math.inf)
+        return GainReport(
+            time="discrete",
+            stable=False,
+            hinf=math.inf,
+            hinf_upper_bound=math.inf,
+            peak_frequency=0.0,
+            h2=math.inf,
+            margin=-math.inf,
+            spectral_radius=math.inf,
+        )
     with torch.no_grad():
         return analyse(layer.system())
 

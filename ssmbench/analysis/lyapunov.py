@@ -1,0 +1,38 @@
+"""Stein and Lyapunov equations of a bank of stable matrices, by doubling: O(N^3 log(1 / gap))."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Inexact
+from torch import Tensor
+
+DOUBLINGS = 64  # a stable pole in float64 has decayed after 2^60 steps
+
+
+def stein(A: Inexact[Tensor, "H N N"], Q: Inexact[Tensor, "H N N"]) -> Inexact[Tensor, "H N N"]:
+    """X = A X A^H + Q, the sum of A^k Q A^kH: discrete Gramians. Diverges for unstable A.
+
+    Source: Smith (1968), SIAM J. Appl. Math. 16:198, squared.
+    """
+    X = Q
+    for _ in range(DOUBLINGS):
+        step = A @ X @ A.mH
+        X, A = X + step, A @ A
+        settled = step.abs().amax((-2, -1)) <= 1e-17 * X.abs().amax((-2, -1))
+        if bool((settled | ~X.isfinite().all(-1).all(-1)).all()):
+            break
+    return X
+
+
+def lyapunov(A: Inexact[Tensor, "H N N"], Q: Inexact[Tensor, "H N N"]) -> Inexact[Tensor, "H N N"]:
+    """A X + X A^H + Q = 0: continuous Gramians, as the Stein equation of the bilinear transform."""
+    speed, A_bar, inverse = bilinear(A)
+    return stein(A_bar, 2 * speed * inverse @ Q @ inverse.mH)
+
+
+def bilinear(A: Inexact[Tensor, "H N N"]) -> tuple[Tensor, Tensor, Tensor]:
+    """A speed w (H, 1, 1) of the size of A's poles, (w I - A)^-1 (w I + A), and (w I - A)^-1."""
+    speed = torch.linalg.matrix_norm(A)[:, None, None] / A.shape[-1] ** 0.5 + 1e-300
+    eye = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+    inverse = torch.linalg.inv(speed * eye - A)
+    return speed, inverse @ (speed * eye + A), inverse

@@ -1,0 +1,84 @@
+"""Markov parameters h_0 = D, h_t = C A^(t-1) B: the impulse response, and its rounding error."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Inexact
+from torch import Tensor
+
+from ssmbench.systems import DiagonalSystem, DiscreteSystem
+
+EPS = 2.0**-53
+
+
+def markov_parameters(system: DiscreteSystem, horizon: int) -> Inexact[Tensor, "H L p m"]:
+    """h_0 .. h_{L-1} of every copy, in the system's precision; differentiable, O(L) memory."""
+    if isinstance(system, DiagonalSystem):
+        tail = _diagonal_tail(system, horizon - 1)
+    else:
+        dtype = torch.promote_types(system.A.dtype, system.B.dtype)
+        states = _impulse_states(system.A.to(dtype), system.B.to(dtype), horizon - 1)
+        tail = system.C.to(torch.promote_types(dtype, system.C.dtype))[:, None] @ states
+    dtype = torch.promote_types(tail.dtype, system.D.dtype)
+    return torch.cat([system.D[:, None].to(dtype), tail.to(dtype)], 1)
+
+
+def markov_error(system: DiscreteSystem, horizon: int) -> Float[Tensor, " H"]:
+    """Bound on sum_t ||h_t - computed h_t|| in float64, to first order in the rounding unit."""
+    if isinstance(system, DiagonalSystem):
+        return _diagonal_error(system, horizon)
+    # A rounding error in a state travels on like an input does: sums of states reached from B,
+    # times sums of outputs that a state causes, times the error of one step in the doubling.
+    A, B, C = (t.to(torch.complex128) for t in (system.A, system.B, system.C))
+    reached = torch.linalg.matrix_norm(_impulse_states(A, B, horizon)).sum(-1)
+    caused = torch.linalg.matrix_norm(_impulse_states(A.mH, C.mH, horizon)).sum(-1)
+    size = torch.linalg.matrix_norm(A).clamp_min(1.0)
+    return 8 * (system.states + 4) * EPS * size * reached * caused
+
+
+def _blocks(count: int) -> int:
+    return math.isqrt(max(count - 1, 0)) + 1
+
+
+def _powers(lam: Tensor, count: int) -> Tensor:
+    """lam^0 .. lam^(count-1), (H, N, count), by products: exact zeros and gradients at lam = 0."""
+    powers = torch.ones_like(lam)[..., None]
+    square = lam[..., None]
+    while powers.shape[-1] < count:
+        powers = torch.cat([powers, powers * square], -1)
+        square = square * square
+    return powers[..., :count]
+
+
+def _diagonal_tail(system: DiagonalSystem, count: int) -> Tensor:
+    """h_1 .. h_count: lam^(q s + r) = lam^(q s) lam^r turns the sum into a matrix product."""
+    step = _blocks(count)
+    small = _powers(system.lam, step)  # (H, N, s)
+    large = _powers(small[..., -1] * system.lam, step)
+    wide = torch.promote_types(torch.promote_types(small.dtype, system.B.dtype), system.C.dtype)
+    residues = system.C.to(wide).mT[:, :, :, None] * system.B.to(wide)[:, :, None, :]
+    left = large.to(wide)[:, :, None, None, :] * residues[..., None]  # (H, N, p, m, q)
+    rows = left.flatten(2).mT @ small.to(wide)  # (H, p m q, s)
+    tail = rows.unflatten(1, (*residues.shape[2:], step)).flatten(3)[..., :count]
+    tail = 2 * tail.real if system.conjugate else tail
+    return tail.movedim(-1, 1)
+
+
+def _diagonal_error(system: DiagonalSystem, horizon: int) -> Tensor:
+    """sum_t (2 t + N + 16) EPS sum_n |c| |b| |lam|^(t-1), with room for complex products."""
+    sizes = torch.linalg.vector_norm(system.B, dim=-1) * torch.linalg.vector_norm(system.C, dim=-2)
+    times = torch.arange(horizon, dtype=torch.float64, device=sizes.device)
+    weights = (2 * times + system.states + 16) * 4 * EPS * (2 if system.conjugate else 1)
+    envelope = torch.exp(times * system.lam.abs().clamp_min(1e-300).log()[..., None])
+    return ((sizes[..., None] * envelope).sum(1) * weights).sum(-1)
+
+
+def _impulse_states(A: Tensor, B: Tensor, count: int) -> Tensor:
+    """A^0 B .. A^(count-1) B, (H, count, N, m), by doubling."""
+    states, power = B[:, None], A[:, None]
+    while states.shape[1] < count:
+        states = torch.cat([states, power @ states[:, : count - states.shape[1]]], 1)
+        power = power @ power
+    return states[:, :count]

@@ -1,0 +1,95 @@
+"""What watching the gains costs: its share of training time in the quickstart's runs.
+
+    python tools/monitor_cost.py                      # digits, every variant, about a minute
+    python tools/monitor_cost.py --task cascaded_tanks --rounds 20 --json
+
+Training steps and monitoring passes are timed in turn, so that a busy machine slows both alike, and
+their medians are compared at the config's interval. Validation, data loading and Lightning's own
+time are left out, which makes the share an overestimate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from ssmbench.config import RunConfig, typed
+from ssmbench.nn.model import SequenceModel
+from ssmbench.suite.grid import Cell, load_suite
+from ssmbench.tasks.base import Task
+from ssmbench.training.measure import gain_figures
+from ssmbench.training.module import parameter_groups
+from ssmbench.training.trainer import build_model, build_task
+
+SUITE = Path(__file__).parents[1] / "configs" / "suites" / "quickstart.yaml"
+ALLOWED = 0.05
+
+
+def measured(cell: Cell, rounds: int) -> dict[str, Any]:
+    """Milliseconds of one training step and one monitoring pass, and the share of the latter."""
+    run = typed(cell.config)
+    torch.manual_seed(run.seed)
+    task = build_task(run)
+    task.setup("fit")
+    model = build_model(run, task.sizes)
+    steps_per_epoch = len(task.train_dataloader())
+    step, watch = _timed_in_turn(run, task, model, rounds)
+    between = run.analysis.every_n_epochs * steps_per_epoch * step
+    return {
+        "run": cell.label,
+        "step_ms": 1e3 * step,
+        "monitor_ms": 1e3 * watch,
+        "steps_between": run.analysis.every_n_epochs * steps_per_epoch,
+        "share": watch / (watch + between),
+    }
+
+
+def _timed_in_turn(
+    run: RunConfig, task: Task, model: SequenceModel, rounds: int
+) -> tuple[float, float]:
+    """Median seconds of a training step and of a monitoring pass."""
+    optimizer = torch.optim.AdamW(parameter_groups(model, run.optimizer))
+    steps, passes = [], []
+    batches = list(task.train_dataloader())
+    for index in range(rounds):
+        for u, target in (batches[(4 * index + k) % len(batches)] for k in range(4)):
+            started = time.perf_counter()
+            optimizer.zero_grad()
+            task.loss(model(u), target).backward()
+            optimizer.step()
+            steps.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        gain_figures(model)
+        passes.append(time.perf_counter() - started)
+    return median(steps), median(passes)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", default="digits", help="of the quickstart's tasks")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    options = parser.parse_args(arguments)
+    cells = [c for c in load_suite(SUITE).cells if c.task == options.task and c.seed == 0]
+    rows = []
+    for cell in cells:
+        rows.append(measured(cell, options.rounds))
+        print(
+            "{run}: step {step_ms:.1f} ms, monitoring {monitor_ms:.1f} ms every {steps_between} "
+            "steps: {share:.2%} of training".format(**rows[-1]),
+            file=sys.stderr if options.json else sys.stdout,
+        )
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    return 0 if rows and all(row["share"] < ALLOWED for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
