@@ -26,6 +26,7 @@ from ssmbench.scans.base import (
     scan_through_states,
     sequential_scan,
     state_dtype,
+    widening,
 )
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
 
@@ -38,6 +39,7 @@ _MAX_CHUNK = 64
 class ChunkedScan(ScanBackend):
     """Chunked matrix products in plain torch: needs no compiler and runs on any device."""
 
+    @widening
     def __call__(
         self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -51,6 +53,7 @@ class ChunkedScan(ScanBackend):
             return sequential_scan(system, u, x0)
         return scan_through_states(system, u, x0, linear_scan)
 
+    @widening
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
     ) -> Tensor:

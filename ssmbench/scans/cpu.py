@@ -14,6 +14,7 @@ from ssmbench.scans.base import (
     read_out,
     scan_through_states,
     state_dtype,
+    widening,
 )
 from ssmbench.scans.chunked import ChunkedScan
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
@@ -30,6 +31,7 @@ class CPUScan(ScanBackend):
         self._chunked = ChunkedScan(config)
         self._compiled = native.why_missing() is None
 
+    @widening
     def __call__(
         self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -42,6 +44,7 @@ class CPUScan(ScanBackend):
             return self._chunked(system, u, x0) if few else _fused(system, u, x0)
         return scan_through_states(system, u, x0, native.linear_scan)
 
+    @widening
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
     ) -> Tensor:
