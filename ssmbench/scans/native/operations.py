@@ -80,8 +80,9 @@ def _fused_items(u: Tensor) -> int:
 
 
 def _call_fused(name: str, u: Tensor, states: int, cost: int, arguments: tuple) -> None:
-    # states or adjoints (2 vectors a mode), modes (6), sums in double (6, and one for D)
-    scratch = _VECTOR_BYTES * 8 * states + 8 * lanes(u) * (6 * states + 1)
+    # states or adjoints (2 vectors a mode) and modes (6); in double, their carries (2), powers of
+    # lam (2) and sums (6, and one for D)
+    scratch = _VECTOR_BYTES * 8 * states + 8 * lanes(u) * (10 * states + 1)
     work = cost * u.numel() * states
     call(f"{name}_{_precision(u)}", _fused_items(u), work, arguments, scratch)
 
