@@ -9,9 +9,7 @@ from ssmbench.registry import NoOptions, scans
 from ssmbench.scans import native
 from ssmbench.scans.base import (
     ScanBackend,
-    drive_states,
     initial_state,
-    read_out,
     scan_through_states,
     state_dtype,
     widening,
@@ -69,10 +67,9 @@ def _is_small(system: DiscreteDense) -> bool:
 
 def _dense(system: DiscreteDense, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
     start = initial_state(system, u, x0)
-    drive = drive_states(system.B.to(start.dtype), u)[:, :, 0]
-    after = native.dense_scan(system.A[0].to(start.dtype), drive, start[:, 0])
-    before = torch.cat([start, after[:, :-1]], 1)
-    return read_out(system, before[:, :, None], u), after[:, -1:]
+    matrices = (t[0].to(start.dtype) for t in (system.A, system.B, system.C, system.D))
+    y, final = native.dense_layer(u[:, :, 0].to(start.dtype), *matrices, start[:, 0])
+    return y[:, :, None], final[:, None]
 
 
 def _is_real_valued(system: DiscreteDiagonal) -> bool:
