@@ -31,6 +31,8 @@ from ssmbench.training.measure import TOLERANCE
 
 #: Float32 scans against complex128: rounding of some hundred steps.
 _SCAN_TOLERANCE = 2e-5
+#: Gradients of inputs in bfloat16 are rounded to it once, at the end: by one unit at the most.
+_HALF_TOLERANCE = 2**-8
 
 
 def conform(entry: Entry, seed: int = 0) -> None:
@@ -222,7 +224,8 @@ def conform_scan(entry: Entry[ScanBackend]) -> None:
         if backend.unable(system, torch.device("cpu")) is None:
             for length in (1, 7, 130):
                 check_scan(backend, reference, system, length, entry.name)
-    for dtype in (torch.float32, torch.complex64):
+            check_scan(backend, reference, system, 130, entry.name, torch.bfloat16)
+    for dtype in (torch.float32, torch.complex64, torch.bfloat16):
         if backend.unable_linear_scan(torch.zeros(1, dtype=dtype)) is None:
             for varies, reverse in ((False, False), (False, True), (True, False), (True, True)):
                 check_linear_scan(backend, reference, dtype, varies, reverse, entry.name)
@@ -251,12 +254,9 @@ def check_linear_scan(
             s = scan.linear_scan(**inputs, reverse=reverse)
             gradients = torch.autograd.grad((s * weight.conj()).real.sum(), inputs.values())
             values.append({"s": s, **dict(zip(inputs, gradients, strict=True))})
+        case = f"linear scan, {dtype}, varies={varies}, reverse={reverse}, L={length}"
         for key, expected in values[1].items():
-            error = (values[0][key] - expected).abs().max() / expected.abs().max()
-            assert error < _SCAN_TOLERANCE, (
-                f"{name}: linear scan, {dtype}, varies={varies}, reverse={reverse}, L={length}: "
-                f"{key} has relative error {error:.1e}"
-            )
+            _agree(values[0][key], expected, f"{name}: {key} of {case}")
 
 
 def example_systems() -> list[DiscreteSystem]:
@@ -270,19 +270,33 @@ def example_systems() -> list[DiscreteSystem]:
 
 
 def check_scan(
-    backend: ScanBackend, reference: ScanBackend, system: DiscreteSystem, length: int, name: str
+    backend: ScanBackend,
+    reference: ScanBackend,
+    system: DiscreteSystem,
+    length: int,
+    name: str,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Hold one backend to another on one system: y, x_final, and gradients of all inputs."""
-    u = torch.randn(2, length, system.copies, system.inputs)
+    """Hold one backend to another on one system: y, x_final, and gradients of all inputs.
+
+    ``dtype`` is that of u; in half precision only what is read and u's own gradient are rounded.
+    """
+    u = torch.randn(2, length, system.copies, system.inputs).to(dtype)
     x0 = torch.randn(2, system.copies, system.states, dtype=system.dynamics.dtype)
     for start in (None, x0):
         found = _run(backend, system, u, start)
         expected = _run(reference, system, u, start)
         for key, value in expected.items():
-            error = (found[key] - value).abs().max() / value.abs().max().clamp_min(1e-3)
-            assert error < _SCAN_TOLERANCE, (
-                f"{name}: {key} of {type(system).__name__}, L={length}: relative error {error:.1e}"
-            )
+            case = f"{type(system).__name__}, u in {dtype}, L={length}"
+            _agree(found[key], value, f"{name}: {key} of {case}")
+
+
+def _agree(found: Tensor, expected: Tensor, what: str) -> None:
+    assert found.dtype == expected.dtype, f"{what}: {found.dtype} instead of {expected.dtype}"
+    tolerance = _HALF_TOLERANCE if expected.dtype == torch.bfloat16 else _SCAN_TOLERANCE
+    found, expected = found.to(torch.complex128), expected.to(torch.complex128)
+    error = (found - expected).abs().max() / expected.abs().max().clamp_min(1e-3)
+    assert error < tolerance, f"{what}: relative error {error:.1e}"
 
 
 def _run(
@@ -297,8 +311,8 @@ def _run(
     total = (y * weights).abs().square().mean() + (final * (1 + 0.5j)).real.sum()
     gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
     named = zip(leaves, gradients, strict=True)
-    given = {f"gradient of {k}": g.to(torch.complex128) for k, g in named if g is not None}
-    return {"y": y.to(torch.complex128), "x_final": final.to(torch.complex128), **given}
+    given = {f"gradient of {k}": g for k, g in named if g is not None}
+    return {"y": y, "x_final": final, **given}
 
 
 def _random_diagonal(

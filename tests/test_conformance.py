@@ -117,6 +117,30 @@ def test_a_wrong_scan_is_caught(backend, says):
         conform(entry_of("scan", backend))
 
 
+class AnswersInHalf(ChunkedScan):
+    def __call__(self, system, u, x0=None):
+        y, final = super().__call__(system, u, x0)
+        return y.to(torch.promote_types(y.dtype, u.dtype) if y.is_complex() else u.dtype), final
+
+
+class AccumulatesInHalf(ChunkedScan):
+    def linear_scan(self, a, b, x0=None, *, reverse=False):
+        s = super().linear_scan(a, b, x0, reverse=reverse)
+        return s.to(b.dtype).to(s.dtype)
+
+
+@pytest.mark.parametrize(
+    ("backend", "says"),
+    [
+        (AnswersInHalf, r"y of .* u in torch\.bfloat16, .*: torch\.bfloat16 instead of"),
+        (AccumulatesInHalf, r"s of linear scan, torch\.bfloat16"),
+    ],
+)
+def test_a_scan_that_computes_in_half_precision_is_caught(backend, says):
+    with pytest.raises(AssertionError, match=says):
+        conform(entry_of("scan", backend))
+
+
 class ForgetsReverse(ChunkedScan):
     def linear_scan(self, a, b, x0=None, *, reverse=False):
         return super().linear_scan(a, b, x0)

@@ -12,10 +12,15 @@ import shutil
 import sys
 from pathlib import Path
 
+from ssmbench.bench.scans import gpu_cases
 from ssmbench.suite.report import collect, markdown_table, source_line, write_report
 from ssmbench.suite.statistics import rows
 
 PROJECT = Path(__file__).resolve().parent.parent
+HEADER = (
+    "| operation | B, L, channels, states | backend | forward ms | forward + backward ms |",
+    "| --- | --- | --- | ---: | ---: |",
+)
 
 
 def quickstart(suite: Path) -> str:
@@ -36,22 +41,28 @@ def quickstart(suite: Path) -> str:
 
 
 def benchmarks() -> str:
-    """Medians of every committed benchmark file."""
+    """Medians of every committed benchmark file; empty cells, with the reason, without a GPU's."""
     parts = []
+    measured = set()
     for file in sorted((PROJECT / "benchmarks").glob("scans-*.json")):
         results = json.loads(file.read_text())
-        lines = [
-            f"{results[0]['device']} ([all figures](benchmarks/{file.name})):",
-            "",
-            "| operation | B, L, channels, states | backend | forward ms | forward + backward ms |",
-            "| --- | --- | --- | ---: | ---: |",
-        ]
+        measured |= {r["backend"] for r in results}
+        lines = [f"{results[0]['device']} ([all figures](benchmarks/{file.name})):", "", *HEADER]
         for r in results:
             size = f"{r['batch']}, {r['length']}, {r['channels']}, {r['states']}"
             times = f"{r['forward_ms']:.1f} | {r['both_ms']:.1f}"
             lines.append(f"| {r['operation']} | {size} | {r['backend']} | {times} |")
         parts.append("\n".join(lines))
-    return "\n\n".join(parts)
+    return "\n\n".join(parts if "triton" in measured else [*parts, missing_gpu()])
+
+
+def missing_gpu() -> str:
+    """The rows that a GPU would fill."""
+    lines = ["GPU: no figures, because no GPU was available.", "", *HEADER]
+    for case in gpu_cases():
+        size = f"{case.batch}, {case.length}, {case.channels}, {case.states}"
+        lines.append(f"| {case.operation} | {size} | triton | | |")
+    return "\n".join(lines)
 
 
 def replace(name: str, text: str) -> None:

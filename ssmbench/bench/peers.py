@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ssmbench.bench.timing import Contestant
+from ssmbench.systems import DiscreteDiagonal
 
 
 def importable(module: str) -> Any | None:
@@ -36,6 +37,33 @@ def neural_ssm(u: Tensor, width: int, kind: str) -> Contestant | None:
     options = {"mode": "loop"} if kind == "l2ru" else {}
     leaves = {"u": u, **dict(cell.named_parameters())}
     return Contestant(lambda: cell(u, **options)[0], leaves, comparable=False)
+
+
+def selective_scan(system: DiscreteDiagonal, u: Tensor) -> Contestant | None:
+    """`mamba-ssm`'s selective scan with constant B, C and step: the same bank, on CUDA.
+
+    Its output sees u[k] through the state too, one step earlier than ours: not comparable.
+    """
+    package = importable("mamba_ssm.ops.selective_scan_interface")
+    if package is None:
+        return None
+    signal = u.detach()[..., 0].transpose(1, 2).contiguous()  # (B, H, L)
+    values = {
+        "u": signal,
+        "A": system.lam.detach().log(),  # it takes exp(delta A), and doubles the real part of C x
+        "B": system.B.detach()[..., 0],
+        "C": system.C.detach()[:, 0],
+        "D": system.D.detach()[:, 0, 0],
+    }
+    leaves = {name: value.clone().requires_grad_() for name, value in values.items()}
+    delta = torch.ones_like(signal)
+    return Contestant(
+        lambda: package.selective_scan_fn(
+            leaves["u"], delta, *(leaves[name] for name in ("A", "B", "C", "D"))
+        ),
+        leaves,
+        comparable=False,
+    )
 
 
 def accelerated_scan(a: Tensor, b: Tensor) -> Contestant | None:

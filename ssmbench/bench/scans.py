@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from ssmbench import registry
 from ssmbench.bench import peers
 from ssmbench.bench.timing import Contestant, Times, copy_bandwidth, device_name, race
-from ssmbench.scans import chunked, native
+from ssmbench.scans import chunked
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
 
 #: Backends whose order in the table is ours; those unable to run a case are left out, with reason.
@@ -60,7 +61,7 @@ class Result:
 
 def run(device: torch.device, rounds: int, quick: bool) -> Iterator[Result]:
     """The results of all cases, one case after the other."""
-    for case in cases(quick):
+    for case in (*cases(quick), *(gpu_cases() if device.type == "cuda" and not quick else ())):
         torch.manual_seed(0)
         contestants = dict(case.contestants(device))
         times = race(contestants, rounds, device)
@@ -88,7 +89,7 @@ def _result(
         length=case.length,
         channels=case.channels,
         states=case.states,
-        dtype=str(next(iter(contestant.leaves.values())).dtype).removeprefix("torch."),
+        dtype=_dtypes(contestant),
         forward_ms=1e3 * forward,
         forward_min_ms=1e3 * min(times.forward),
         both_ms=1e3 * both,
@@ -100,6 +101,11 @@ def _result(
         peak_mb=None if times.peak_bytes is None else times.peak_bytes / 2**20,
         device=device_name(device),
     )
+
+
+def _dtypes(contestant: Contestant) -> str:
+    names = (str(leaf.dtype).removeprefix("torch.") for leaf in contestant.leaves.values())
+    return ", ".join(dict.fromkeys(names))
 
 
 def _errors(contestant: Contestant, case: Case) -> dict[str, float]:
@@ -137,21 +143,40 @@ def cases(quick: bool) -> Iterator[Case]:
     batch, length = sizes[0]
     yield _multichannel_case(batch, length, width=64)
     yield _dense_case(batch, length, width=64)
-    yield _states_case(batch, length, states=256, dtype=torch.complex64)
-    yield _states_case(batch, length, states=256, dtype=torch.float32)
+    for dtype in (torch.complex64, torch.float32):
+        for kind in (Kind(), Kind(reverse=True), Kind(varies=True)):
+            yield _states_case(batch, length, 256, dtype, kind)
+    yield _bank_case(batch, length, channels=64, states=32, dtype=torch.bfloat16)
+    yield _states_case(batch, length, 256, torch.bfloat16, Kind())
 
 
-def _bank_case(batch: int, length: int, channels: int, states: int) -> Case:
+def gpu_cases() -> Iterator[Case]:
+    """Sizes that only a GPU is asked for."""
+    for batch, length, states in ((8, 16384, 512), (1, 1048576, 64)):
+        yield _states_case(batch, length, states, torch.complex64, Kind())
+    yield _bank_case(16, 16384, channels=256, states=64)
+
+
+def _bank_case(
+    batch: int, length: int, channels: int, states: int, dtype: torch.dtype = torch.float32
+) -> Case:
+    half = dtype != torch.float32
+
     def contestants(device: torch.device) -> dict[str, Contestant]:
         system, u = _bank(channels, states, device), _signal(batch, length, channels, 1, device)
+        u = u.detach().to(dtype).requires_grad_()
         ours = _backends(system, u)
-        leaves = {**system.tensors(), "u": u}
-        fft = Contestant(lambda: fft_convolution(system, u), leaves)
-        return {**ours, "fft convolution": fft}
+        if half:  # the peers' figures stand beside the single precision ones
+            return ours
+        fft = Contestant(lambda: fft_convolution(system, u), {**system.tensors(), "u": u})
+        mamba = peers.selective_scan(system, u) if device.type == "cuda" else None
+        others = {"fft convolution": fft, "mamba-ssm selective_scan": mamba}
+        return {**ours, **{k: v for k, v in others.items() if v is not None}}
 
     samples = batch * length * channels
-    operation = "fused diagonal layer, single-channel bank"
-    bytes_ = (8 * samples, 20 * samples)
+    operation = f"fused diagonal layer, single-channel bank{', bfloat16 input' if half else ''}"
+    # u read and y (float32) written; then u and dy read and du written
+    bytes_ = ((dtype.itemsize + 4) * samples, (3 * dtype.itemsize + 8) * samples)
     return Case(operation, batch, length, channels, states, *bytes_, contestants, _exact_pairs)
 
 
@@ -184,16 +209,37 @@ def _dense_case(batch: int, length: int, width: int) -> Case:
     return Case("dense layer", batch, length, width, width, *bytes_, contestants, exact)
 
 
-def _states_case(batch: int, length: int, states: int, dtype: torch.dtype) -> Case:
+@dataclass(frozen=True)
+class Kind:
+    """Which linear scan: a constant or varying with time, forward or reverse."""
+
+    varies: bool = False
+    reverse: bool = False
+
+    def scan(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
+        """The linear scan of the backend called ``name``."""
+        backend = registry.scans.get(name).build()
+        return lambda a, b: backend.linear_scan(a, b, reverse=self.reverse)
+
+    def title(self, dtype: torch.dtype) -> str:
+        """Its operation's name in the table."""
+        words = ["complex" if dtype.is_complex else "real"]
+        words += ["a varies"] * self.varies + ["reverse"] * self.reverse
+        words += ["bfloat16 input"] * (dtype == torch.bfloat16)
+        return ", ".join(["linear scan, states written", *words])
+
+
+def _states_case(batch: int, length: int, states: int, dtype: torch.dtype, kind: Kind) -> Case:
     def contestants(device: torch.device) -> dict[str, Contestant]:
-        a, b = _recurrence(batch, length, states, dtype, device)
-        leaves, x0 = {"a": a, "b": b}, torch.zeros_like(b[:, 0])
-        found = {"chunked": Contestant(lambda: chunked.linear_scan(a, b, x0), leaves)}
-        if device.type == "cpu" and native.why_missing() is None:
-            found = {"cpu": Contestant(lambda: native.linear_scan(a, b, x0), leaves), **found}
-        if device.type == "cuda":
-            triton = _triton_scan()
-            found["triton"] = Contestant(lambda: triton(a, b, x0), leaves)
+        a, b = _recurrence(batch, length, states, dtype, kind, device)
+        leaves = {"a": a, "b": b}
+        found = {
+            name: Contestant(partial(kind.scan(name), a, b), leaves)
+            for name in BACKENDS
+            if registry.scans.get(name).build().unable_linear_scan(b) is None
+        }
+        if kind.reverse or dtype == torch.bfloat16:  # the peers' figures stand beside the plain one
+            return found
         others = {
             "accelerated-scan": peers.accelerated_scan(a, b),
             "torch associative_scan": peers.associative_scan(a, b),
@@ -201,19 +247,15 @@ def _states_case(batch: int, length: int, states: int, dtype: torch.dtype) -> Ca
         return {**found, **{k: v for k, v in others.items() if v is not None}}
 
     def exact(leaves: Mapping[str, Tensor]) -> Tensor:
-        return chunked.linear_scan(leaves["a"], leaves["b"], torch.zeros_like(leaves["b"][:, 0]))
+        return kind.scan("chunked")(leaves["a"], leaves["b"])
 
-    size = batch * length * states * dtype.itemsize
-    kind = "complex" if dtype.is_complex else "real"
-    operation = f"linear scan, states written, {kind}"
-    return Case(operation, batch, length, states, states, 2 * size, 5 * size, contestants, exact)
-
-
-def _triton_scan() -> Callable[..., Tensor]:
-    """Triton's linear scan; its kernels are imported only where there is a GPU."""
-    from ssmbench.scans.triton.linear_scan import linear_scan
-
-    return linear_scan
+    # b (and a) read and s written; then s, ds (and a) read, db (and da) written. s is never half.
+    numbers, read = batch * length * states, dtype.itemsize * (2 if kind.varies else 1)
+    wide = max(dtype.itemsize, 4)
+    forward, backward = read + wide, 2 * wide + dtype.itemsize * (3 if kind.varies else 1)
+    bytes_ = (forward * numbers, (forward + backward) * numbers)
+    title = kind.title(dtype)
+    return Case(title, batch, length, states, states, *bytes_, contestants, exact)
 
 
 def _exact_pairs(leaves: Mapping[str, Tensor]) -> Tensor:
@@ -292,12 +334,13 @@ def _signal(batch: int, length: int, copies: int, inputs: int, device: torch.dev
 
 
 def _recurrence(
-    batch: int, length: int, states: int, dtype: torch.dtype, device: torch.device
+    batch: int, length: int, states: int, dtype: torch.dtype, kind: Kind, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    modulus = 1 - 0.1 * torch.rand(states)
-    a = torch.polar(modulus, torch.pi * torch.rand(states)) if dtype.is_complex else modulus
+    shape = (batch, length, states) if kind.varies else (states,)
+    modulus = 1 - 0.1 * torch.rand(shape)
+    a = torch.polar(modulus, torch.pi * torch.rand(shape)) if dtype.is_complex else modulus
     b = torch.randn(batch, length, states, dtype=dtype)
-    return a.to(device).requires_grad_(), b.to(device).requires_grad_()
+    return a.to(device, dtype).requires_grad_(), b.to(device).requires_grad_()
 
 
 def default_device() -> torch.device:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Inexact
@@ -17,8 +19,37 @@ from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
 LinearScan = Callable[..., Tensor]
 
 
+def widening(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Put a backend's method under the rule for half precision of :class:`ScanBackend`."""
+
+    @functools.wraps(method)
+    def run(self: ScanBackend, *inputs: Any, **named: Any) -> Any:
+        inputs = tuple(map(_widen, inputs))
+        device = next(x for x in (*inputs, *named.values()) if isinstance(x, Tensor)).device
+        with torch.autocast(device.type, enabled=False):
+            return method(self, *inputs, **{key: _widen(x) for key, x in named.items()})
+
+    return run
+
+
+def _widen(value: Any) -> Any:
+    """Tensors and systems in half precision as float32; anything else as it is."""
+    if isinstance(value, DiscreteSystem):
+        return value.map(_widen)
+    if isinstance(value, Tensor):
+        return value.to(torch.promote_types(value.dtype, torch.float32))
+    return value
+
+
 class ScanBackend(ABC):
-    """Runs a discrete system over a signal, differentiable in the system, u and x0."""
+    """Runs a discrete system over a signal, differentiable in the system, u and x0.
+
+    Half precision (bfloat16, float16) is for what is read, never for what is computed: such inputs
+    are widened to float32 on entry, autocast is off inside, and states, sums over time and outputs
+    are those of the widened inputs, in float32 or complex64 (or wider, where another input is).
+    Gradients come back in the dtype of each input. A backend gets this from :func:`widening`, or
+    from kernels that widen on loading.
+    """
 
     def __init__(self, config: NoOptions):
         self.config = config
@@ -44,6 +75,7 @@ class ScanBackend(ABC):
         the final state is x[L]. Real for conjugate pairs and real systems, complex otherwise.
         """
 
+    @widening
     def linear_scan(
         self,
         a: Inexact[Tensor, "*shape"],
@@ -55,7 +87,8 @@ class ScanBackend(ABC):
         """``s[k] = a s[k-1] + b[k]`` with every state written; s[-1] is x0 (zero where None).
 
         a is (N,), or (B, L, N) where it varies with time. In reverse ``s[k] = a[k] s[k+1] + b[k]``,
-        x0 entering at the end. All of one dtype. Backends override this loop with their own.
+        x0 entering at the end. All of one dtype once half precision is widened. Backends override
+        this loop with their own.
         """
         return sequential_linear_scan(a, b, x0, reverse=reverse)
 

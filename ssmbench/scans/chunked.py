@@ -7,7 +7,8 @@ section 6, for time-invariant systems):
     x_next = A^T x_chunk + [A^(T-1-j) B]_j u_chunk
 
 Tables of powers are built by repeated squaring in double precision, then cast: rounding of lam^t
-dominates the error of long scans otherwise, and lam = 0 needs no special case.
+dominates the error of long scans otherwise, and lam = 0 needs no special case. The loop between
+chunks stays in double: what it rounds away would add up over the memory of slow modes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ssmbench.scans.base import (
     scan_through_states,
     sequential_scan,
     state_dtype,
+    widening,
 )
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
 
@@ -38,6 +40,7 @@ _MAX_CHUNK = 64
 class ChunkedScan(ScanBackend):
     """Chunked matrix products in plain torch: needs no compiler and runs on any device."""
 
+    @widening
     def __call__(
         self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -51,6 +54,7 @@ class ChunkedScan(ScanBackend):
             return sequential_scan(system, u, x0)
         return scan_through_states(system, u, x0, linear_scan)
 
+    @widening
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
     ) -> Tensor:
@@ -87,14 +91,15 @@ def linear_scan(
     """``s[k] = a s[k-1] + b[k]``, every state written."""
     batch, length, states = b.shape
     chunk = _chunk_length(length)
-    powers = power_table(a, chunk + 1).to(b.dtype)  # (T + 1, N)
+    wide = power_table(a, chunk + 1)  # (T + 1, N)
+    powers = wide.to(b.dtype)
     blocks = _chunked(b, chunk).permute(3, 0, 1, 2).reshape(states, -1, chunk)
     local = torch.bmm(blocks, _toeplitz(powers[:chunk].T).transpose(1, 2))
     local = local.reshape(states, batch, -1, chunk).permute(1, 2, 3, 0)  # (B, S, T, N)
-    starts = [x0]
+    starts = [x0.to(wide.dtype)]
     for end in local[:, :-1, -1].unbind(1):
-        starts.append(powers[chunk] * starts[-1] + end)
-    carried = powers[1:, None] * torch.stack(starts, 1)[:, :, None, None]
+        starts.append(wide[chunk] * starts[-1] + end)
+    carried = powers[1:, None] * torch.stack(starts, 1).to(b.dtype)[:, :, None, None]
     return (local + carried.squeeze(-2)).reshape(batch, -1, states)[:, :length]
 
 
@@ -117,15 +122,15 @@ def toeplitz_scan(
     last = length - (blocks.shape[2] - 1) * chunk  # steps in the last chunk
     ends = _apply_complex(rows, read_in.flip(1).flatten(1, 2).to(dtype))
     ends = ends.reshape(copies, batch, -1, system.states)
-    starts = [initial_state(system, u, x0).transpose(0, 1)]
-    whole = powers[chunk].to(dtype)[:, None]
+    wide = torch.promote_types(dtype, powers.dtype)
+    starts = [initial_state(system, u, x0).transpose(0, 1).to(wide)]
     for end in ends[:, :, :-1].unbind(2):
-        starts.append(whole * starts[-1] + end)
+        starts.append(powers[chunk, :, None] * starts[-1] + end)
     tail = blocks[:, :, -1, :last].reshape(copies, batch, -1)
-    final = powers[last].to(dtype)[:, None] * starts[-1]
+    final = (powers[last, :, None] * starts[-1]).to(dtype)
     final = final + _apply_complex(tail, read_in[:, :last].flip(1).flatten(1, 2).to(dtype))
     if len(starts) > 1 or x0 is not None:
-        carried = torch.stack(starts, 2).reshape(copies, -1, system.states)
+        carried = torch.stack(starts, 2).to(dtype).reshape(copies, -1, system.states)
         y = y + _read_from(system, carried, read_from.flatten(1, 2).to(dtype))
     y = y.reshape(copies, batch, -1, system.outputs).permute(1, 2, 0, 3)
     return y[:, :length], final.transpose(0, 1)
@@ -141,7 +146,8 @@ def dense_scan(
     if not _fits(powers, system, u):
         return sequential_scan(system, u, x0)
     start = initial_state(system, u, x0).transpose(0, 1)  # (H, B, N)
-    powers = powers.to(start.dtype)
+    whole, powers = powers[chunk].transpose(1, 2), powers.to(start.dtype)
+    whole = whole.to(torch.promote_types(whole.dtype, start.dtype))  # complex where B alone is
     drive = torch.einsum("hnm,blhm->hbln", system.B.to(start.dtype), u.to(start.dtype))
     padding = -length % chunk
     drive = torch.nn.functional.pad(drive, (0, 0, 0, padding))
@@ -149,11 +155,11 @@ def dense_scan(
     reach = powers[:chunk].flip(0).permute(1, 0, 3, 2).flatten(1, 2)  # (H, T N, N)
     ends = torch.bmm(drive.reshape(copies, -1, chunk * system.states), reach)
     ends = ends.reshape(copies, batch, -1, system.states)
-    starts, whole = [start], powers[chunk].transpose(1, 2)
+    starts = [start.to(whole.dtype)]
     for end in ends[:, :, :-1].unbind(2):
         starts.append(torch.bmm(starts[-1], whole) + end)
     step = system.A.to(start.dtype).transpose(1, 2)
-    state = torch.stack(starts, 2).flatten(1, 2)  # (H, B S, N)
+    state = torch.stack(starts, 2).to(start.dtype).flatten(1, 2)  # (H, B S, N)
     states = []
     for b in drive.flatten(1, 2).unbind(2):
         states.append(state)

@@ -9,11 +9,10 @@ from ssmbench.registry import NoOptions, scans
 from ssmbench.scans import native
 from ssmbench.scans.base import (
     ScanBackend,
-    drive_states,
     initial_state,
-    read_out,
     scan_through_states,
     state_dtype,
+    widening,
 )
 from ssmbench.scans.chunked import ChunkedScan
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
@@ -30,6 +29,7 @@ class CPUScan(ScanBackend):
         self._chunked = ChunkedScan(config)
         self._compiled = native.why_missing() is None
 
+    @widening
     def __call__(
         self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -42,6 +42,7 @@ class CPUScan(ScanBackend):
             return self._chunked(system, u, x0) if few else _fused(system, u, x0)
         return scan_through_states(system, u, x0, native.linear_scan)
 
+    @widening
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
     ) -> Tensor:
@@ -66,10 +67,9 @@ def _is_small(system: DiscreteDense) -> bool:
 
 def _dense(system: DiscreteDense, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
     start = initial_state(system, u, x0)
-    drive = drive_states(system.B.to(start.dtype), u)[:, :, 0]
-    after = native.dense_scan(system.A[0].to(start.dtype), drive, start[:, 0])
-    before = torch.cat([start, after[:, :-1]], 1)
-    return read_out(system, before[:, :, None], u), after[:, -1:]
+    matrices = (t[0].to(start.dtype) for t in (system.A, system.B, system.C, system.D))
+    y, final = native.dense_layer(u[:, :, 0].to(start.dtype), *matrices, start[:, 0])
+    return y[:, :, None], final[:, None]
 
 
 def _is_real_valued(system: DiscreteDiagonal) -> bool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssmbench.registry import scans
-from ssmbench.scans.base import ScanBackend, sequential_linear_scan, sequential_scan
+from ssmbench.scans.base import ScanBackend, sequential_linear_scan, sequential_scan, widening
 from ssmbench.systems import DiscreteSystem
 
 
@@ -14,12 +14,14 @@ from ssmbench.systems import DiscreteSystem
 class ReferenceScan(ScanBackend):
     """Sequential loop in complex128: slow, the definition that other backends are held to."""
 
+    @widening
     def __call__(
         self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         y, final = sequential_scan(system.double(), _widen(u), None if x0 is None else _widen(x0))
         return _narrow(y, u.dtype), _narrow(final, u.dtype)
 
+    @widening
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
     ) -> Tensor:

@@ -22,7 +22,7 @@ from jaxtyping import Inexact
 from torch import Tensor
 
 from ssmbench.registry import NoOptions
-from ssmbench.scans.base import LinearScan, ScanBackend
+from ssmbench.scans.base import LinearScan, ScanBackend, widening
 from ssmbench.scans.chunked import zero_input_response
 from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
 
@@ -114,6 +114,7 @@ class SequenceParallelScan(ScanBackend):
     def unable(self, system: DiscreteSystem, device: torch.device) -> str | None:
         return self.inner.unable(system, device)
 
+    @widening
     def __call__(
         self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

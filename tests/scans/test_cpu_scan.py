@@ -88,6 +88,41 @@ def test_float32_error_over_a_long_sequence_is_small(scan):
     assert ((y - expected).abs().max() / expected.abs().max()).item() < 1e-5
 
 
+@pytest.mark.parametrize("name", ["cpu", "chunked", "reference", "auto"])
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("index", [0, 3, 8, 9])
+def test_half_precision_is_widened_on_entry_and_autocast_is_off(name, half, index):
+    """The result is that of the widened inputs, to the bit; the gradient is in u's own dtype."""
+    torch.manual_seed(0)
+    scan, system = registry.scans.get(name).build(), example_systems()[index]
+    u = torch.randn(2, 70, system.copies, system.inputs).to(half).requires_grad_()
+    wide = u.detach().float().requires_grad_()
+    expected, expected_final = scan(system, wide)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y, final = scan(system, u)
+    assert y.dtype == expected.dtype
+    assert torch.equal(y, expected)
+    assert torch.equal(final, expected_final)
+    (found,) = torch.autograd.grad(y.abs().square().mean(), u)
+    (gradient,) = torch.autograd.grad(expected.abs().square().mean(), wide)
+    assert torch.equal(found, gradient.to(half))
+
+
+@every_backend
+@pytest.mark.parametrize("varies", [False, True])
+def test_linear_scan_of_bfloat16_accumulates_in_float32(scan, varies):
+    """1/256 would vanish beside 1 in bfloat16; here no addition of it is lost."""
+    length = 1000
+    b = torch.full((1, length, 1), 1 / 256, dtype=torch.bfloat16, requires_grad=True)
+    a = torch.ones((1, length, 1) if varies else 1, dtype=torch.bfloat16, requires_grad=True)
+    s = scan.linear_scan(a, b, torch.ones(1, 1, dtype=torch.bfloat16))
+    assert s.dtype == torch.float32
+    assert s[0, -1, 0].item() == pytest.approx(1 + length / 256, rel=1e-6)
+    gradients = torch.autograd.grad(s.sum(), (a, b))
+    assert {g.dtype for g in gradients} == {torch.bfloat16}
+    assert gradients[1][0, 0].item() == pytest.approx(length, rel=2**-8)
+
+
 def test_power_table_has_no_special_case_at_zero():
     table = power_table(torch.zeros(2, dtype=torch.complex64), 5)
     assert torch.equal(table[0], torch.ones(2, dtype=torch.complex128))

@@ -60,21 +60,29 @@ def test_linear_scan_and_every_gradient(states, length, batch, varies, reverse, 
 
 
 @compiled
-@given(states=st.integers(1, 140), length=st.integers(1, 60), batch=st.integers(1, 6))
+@given(
+    states=st.integers(1, 140),
+    length=st.integers(1, 60),
+    batch=st.integers(1, 6),
+    inputs=st.integers(1, 5),
+    outputs=st.integers(1, 5),
+)
 @settings(max_examples=40, deadline=None)
-def test_dense_scan_and_every_gradient(states, length, batch):
+def test_dense_layer_and_every_gradient(states, length, batch, inputs, outputs):
     torch.manual_seed(states + 200 * length)
+    shapes = [(batch, length, inputs), (states, inputs), (outputs, states), (outputs, inputs)]
+    u, B, C, D = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes)
     A = torch.linalg.qr(torch.randn(states, states, dtype=torch.float64)).Q.requires_grad_()
-    v = torch.randn(batch, length, states, dtype=torch.float64, requires_grad=True)
     x0 = torch.randn(batch, states, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(batch, length, states, dtype=torch.float64)
     state, expected = x0, []
-    for step in v.unbind(1):
-        state = state @ A.T + step
-        expected.append(state)
-    results = []
-    for s in (native.dense_scan(A, v, x0), torch.stack(expected, 1)):
-        results.append((s, *torch.autograd.grad((s * weight).sum(), (A, v, x0))))
+    for step in u.unbind(1):
+        expected.append(state @ C.T + step @ D.T)
+        state = state @ A.T + step @ B.T
+    weights = torch.randn_like(torch.stack(expected, 1)), torch.randn_like(x0)
+    leaves, results = (u, A, B, C, D, x0), []
+    for outcome in (native.dense_layer(*leaves), (torch.stack(expected, 1), state)):
+        total = sum((value * w).sum() for value, w in zip(outcome, weights, strict=True))
+        results.append((*outcome, *torch.autograd.grad(total, leaves)))
     for found, wanted in zip(*results, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
 

@@ -4,6 +4,6 @@ Optional: without them the chunked torch scan serves. :func:`why_missing` says w
 """
 
 from ssmbench.scans.native.library import why_missing
-from ssmbench.scans.native.operations import dense_scan, fused_layer, lanes, linear_scan
+from ssmbench.scans.native.operations import dense_layer, fused_layer, lanes, linear_scan
 
-__all__ = ["dense_scan", "fused_layer", "lanes", "linear_scan", "why_missing"]
+__all__ = ["dense_layer", "fused_layer", "lanes", "linear_scan", "why_missing"]

@@ -1,6 +1,8 @@
 /* The recurrence with a dense matrix for one type: included by kernels.c with REAL and NAME(x).
  *
- * s[t] = A s[t-1] + v[t]; in reverse s[t] = A s[t+1] + v[t]. v, s (B, L, N), x0 (B, N), real.
+ * x[t+1] = A x[t] + v[t] from x[0] = x0; s[t] = x[t], the state before v[t], and end = x[L]. In
+ * reverse x[t] = A x[t+1] + v[t] from x[L] = x0; s[t] = x[t+1], and end = x[0]. v, s (B, L, N), x0
+ * and end (B, N), real; s may be v.
  * columns (N, W): row j is the column A[:, j], padded with zeros to W, a multiple of ROWS vectors.
  * Lanes are rows of A. An item is SEQUENCES sequences, which share every load of A.
  */
@@ -13,7 +15,7 @@ typedef REAL NAME(wide) __attribute__((vector_size(64), aligned(64)));
 
 CLONES void NAME(dense_scan)(int64_t first, int64_t last, int64_t batch, int64_t L, int64_t N,
                              int64_t W, int64_t reverse, const REAL *columns, const REAL *v,
-                             const REAL *x0, REAL *s, REAL *scratch) {
+                             const REAL *x0, REAL *s, REAL *end, REAL *scratch) {
     REAL *old = scratch, *new = scratch + SEQUENCES * W; /* (SEQUENCES, W) each */
     for (int64_t item = first; item < last; item++) {
         const int64_t b0 = item * SEQUENCES;
@@ -40,11 +42,12 @@ CLONES void NAME(dense_scan)(int64_t first, int64_t last, int64_t batch, int64_t
                         memcpy(new + q * W + row + k * LANES, &sum[q][k], sizeof(VEC));
             }
             for (int64_t q = 0; q < used; q++)
-                memcpy(s + ((b0 + q) * L + t) * N, new + q * W, N * sizeof(REAL));
+                memcpy(s + ((b0 + q) * L + t) * N, old + q * W, N * sizeof(REAL));
             REAL *swap = old;
             old = new;
             new = swap;
         }
+        for (int64_t q = 0; q < used; q++) memcpy(end + (b0 + q) * N, old + q * W, N * sizeof(REAL));
     }
 }
 

@@ -67,6 +67,69 @@ static NAME(mode) NAME(load_mode)(const REAL *lam, const REAL *B, const REAL *C,
 
 static const NAME(mode) NAME(no_mode);
 
+/* --- carrying states between chunks in double precision -------------------------------------------
+ *
+ * Rounding of a state that decays slowly adds up over its memory, 1 / (1 - |lam|) steps, and with
+ * one sign where the state hardly changes. So each chunk is run twice side by side (the second
+ * hides in the latency of the first): from the state at its start, for the outputs, and from zero,
+ * for the carry: end = lam^steps start + local, in double. States and carries are (re, im).
+ */
+
+/* x <- lam x + b, the sum ordered so that only two operations wait for the x before. */
+static inline __attribute__((always_inline)) void NAME(step)(const NAME(mode) *m, VEC *re, VEC *im,
+                                                             VEC b_re, VEC b_im) {
+    const VEC next = (b_re + m->lr * *re) - m->li * *im;
+    *im = (b_im + m->lr * *im) + m->li * *re;
+    *re = next;
+}
+
+/* lam^exponent (2, LANES). Beyond 1e300 it is cut, so that it leaves a state of zero at zero. */
+static inline __attribute__((always_inline)) void NAME(power)(double *power, const NAME(mode) *m,
+                                                              int64_t exponent) {
+    double re[64 / sizeof(REAL)], im[64 / sizeof(REAL)]; /* lam^1, ^2, ^4, .. */
+    for (int64_t l = 0; l < LANES; l++) {
+        re[l] = m->lr[l];
+        im[l] = m->li[l];
+        power[l] = 1;
+        power[LANES + l] = 0;
+    }
+    for (int64_t e = exponent; e; e >>= 1) {
+        if (e & 1)
+            for (int64_t l = 0; l < LANES; l++) {
+                const double next = power[l] * re[l] - power[LANES + l] * im[l];
+                power[LANES + l] = power[l] * im[l] + power[LANES + l] * re[l];
+                power[l] = next;
+            }
+        for (int64_t l = 0; l < LANES; l++) {
+            const double square = re[l] * re[l] - im[l] * im[l];
+            im[l] = 2 * re[l] * im[l];
+            re[l] = square;
+        }
+    }
+    for (int64_t k = 0; k < 2 * LANES; k++)
+        power[k] = power[k] > -1e300 && power[k] < 1e300 ? power[k] : 1e300;
+}
+
+/* carry <- power carry + local; with the power's conjugate where sign is -1. */
+static inline void NAME(carry)(double *carry, const double *power, double sign, const VEC *local) {
+    for (int64_t l = 0; l < LANES; l++) {
+        const double re = carry[l], im = carry[LANES + l];
+        const double power_re = power[l], power_im = sign * power[LANES + l];
+        carry[l] = (double)local[0][l] + power_re * re - power_im * im;
+        carry[LANES + l] = (double)local[1][l] + power_re * im + power_im * re;
+    }
+}
+
+static inline void NAME(widen)(double *carry, const VEC *state) {
+    for (int64_t l = 0; l < LANES; l++) carry[l] = state[0][l];
+    for (int64_t l = 0; l < LANES; l++) carry[LANES + l] = state[1][l];
+}
+
+static inline void NAME(narrow)(VEC *state, const double *carry) {
+    for (int64_t l = 0; l < LANES; l++) state[0][l] = (REAL)carry[l];
+    for (int64_t l = 0; l < LANES; l++) state[1][l] = (REAL)carry[LANES + l];
+}
+
 CLONES void NAME(fused_forward)(int64_t first, int64_t last, int64_t L, int64_t H, int64_t N,
                                 const REAL *u, const REAL *lam, const REAL *B, const REAL *C,
                                 const REAL *D, const REAL *x0, REAL *y, REAL *x_final,
@@ -74,7 +137,8 @@ CLONES void NAME(fused_forward)(int64_t first, int64_t last, int64_t L, int64_t 
     const int64_t blocks = (H + LANES - 1) / LANES, chunks = (L + STEPS - 1) / STEPS;
     VEC *state = (VEC *)scratch; /* (N, 2) */
     NAME(mode) *modes = (NAME(mode) *)(state + 2 * N);
-    VEC ub[STEPS], yb[STEPS];
+    double *carries = (double *)(modes + N), *powers = carries + 2 * N * LANES; /* (N, 2, LANES) */
+    VEC ub[STEPS + 1], yb[STEPS];
     for (int64_t item = first; item < last; item++) {
         const int64_t b = item / blocks, h = item % blocks * LANES;
         const int64_t count = H - h < LANES ? H - h : LANES;
@@ -84,6 +148,8 @@ CLONES void NAME(fused_forward)(int64_t first, int64_t last, int64_t L, int64_t 
             const REAL *start = x0 ? x0 + 2 * ((b * H + h) * N + n) : NULL;
             state[2 * n] = start ? NAME(gather)(start, 2 * N, count) : (VEC){0};
             state[2 * n + 1] = start ? NAME(gather)(start + 1, 2 * N, count) : (VEC){0};
+            NAME(widen)(carries + 2 * n * LANES, state + 2 * n);
+            NAME(power)(powers + 2 * n * LANES, modes + n, L < STEPS ? L : STEPS);
         }
         for (int64_t chunk = 0; chunk < chunks; chunk++) {
             const int64_t t0 = chunk * STEPS, steps = L - t0 < STEPS ? L - t0 : STEPS;
@@ -96,26 +162,32 @@ CLONES void NAME(fused_forward)(int64_t first, int64_t last, int64_t L, int64_t 
                 ub[t] = NAME(load_row)(urow + t * H, count);
                 yb[t] = d * ub[t];
             }
+            ub[steps] = (VEC){0};
+            if (chunk && steps < STEPS) /* the last, a shorter one */
+                for (int64_t n = 0; n < N; n++) NAME(power)(powers + 2 * n * LANES, modes + n, steps);
             for (int64_t n = 0; n < N; n += 2) {
                 const int pair = n + 1 < N;
                 const NAME(mode) p = modes[n], q = pair ? modes[n + 1] : NAME(no_mode);
+                VEC bpr = p.br * ub[0], bpi = p.bi * ub[0], bqr = q.br * ub[0], bqi = q.bi * ub[0];
+                VEC local[4] = {{0}};
                 VEC pr = state[2 * n], pi = state[2 * n + 1];
                 VEC qr = pair ? state[2 * n + 2] : (VEC){0}, qi = pair ? state[2 * n + 3] : (VEC){0};
                 for (int64_t t = 0; t < steps; t++) {
-                    const VEC v = ub[t];
+                    const VEC v = ub[t + 1];
                     yb[t] += (p.cr * pr - p.ci * pi) + (q.cr * qr - q.ci * qi);
-                    const VEC nr = p.br * v + p.lr * pr - p.li * pi;
-                    const VEC mr = q.br * v + q.lr * qr - q.li * qi;
-                    pi = p.bi * v + p.lr * pi + p.li * pr;
-                    qi = q.bi * v + q.lr * qi + q.li * qr;
-                    pr = nr;
-                    qr = mr;
+                    NAME(step)(&p, &pr, &pi, bpr, bpi);
+                    NAME(step)(&q, &qr, &qi, bqr, bqi);
+                    NAME(step)(&p, local, local + 1, bpr, bpi);
+                    NAME(step)(&q, local + 2, local + 3, bqr, bqi);
+                    bpr = p.br * v;
+                    bpi = p.bi * v;
+                    bqr = q.br * v;
+                    bqi = q.bi * v;
                 }
-                state[2 * n] = pr;
-                state[2 * n + 1] = pi;
-                if (pair) {
-                    state[2 * n + 2] = qr;
-                    state[2 * n + 3] = qi;
+                for (int k = 0; k <= pair; k++) {
+                    const int64_t at = 2 * (n + k);
+                    NAME(carry)(carries + at * LANES, powers + at * LANES, 1, local + 2 * k);
+                    NAME(narrow)(state + at, carries + at * LANES);
                 }
             }
             for (int64_t t = 0; t < steps; t++) NAME(store_row)(yrow + t * H, count, yb[t]);
@@ -145,8 +217,9 @@ CLONES void NAME(fused_backward)(int64_t first, int64_t last, int64_t L, int64_t
     const int64_t blocks = (H + LANES - 1) / LANES, chunks = (L + STEPS - 1) / STEPS;
     VEC *adjoint = (VEC *)scratch; /* (N, 2) */
     NAME(mode) *modes = (NAME(mode) *)(adjoint + 2 * N);
-    double *totals = (double *)(modes + N); /* (N, 6, LANES), then (LANES) */
-    VEC ub[STEPS], gb[STEPS], db[STEPS], xr[STEPS], xi[STEPS];
+    double *carries = (double *)(modes + N), *powers = carries + 2 * N * LANES; /* (N, 2, LANES) */
+    double *totals = powers + 2 * N * LANES; /* (N, 6, LANES), then (LANES) */
+    VEC ub[STEPS + 1], gb[STEPS + 1], db[STEPS], xr[STEPS], xi[STEPS]; /* dy of step t in gb[t + 1] */
     for (int64_t item = first; item < last; item++) {
         const int64_t b = item / blocks, h = item % blocks * LANES;
         const int64_t count = H - h < LANES ? H - h : LANES;
@@ -157,6 +230,8 @@ CLONES void NAME(fused_backward)(int64_t first, int64_t last, int64_t L, int64_t
             const REAL *end = dx_final ? dx_final + 2 * ((b * H + h) * N + n) : NULL;
             adjoint[2 * n] = end ? NAME(gather)(end, 2 * N, count) : (VEC){0};
             adjoint[2 * n + 1] = end ? NAME(gather)(end + 1, 2 * N, count) : (VEC){0};
+            NAME(widen)(carries + 2 * n * LANES, adjoint + 2 * n);
+            NAME(power)(powers + 2 * n * LANES, modes + n, L - (chunks - 1) * STEPS);
         }
         for (int64_t chunk = chunks - 1; chunk >= 0; chunk--) {
             const int64_t t0 = chunk * STEPS, steps = L - t0 < STEPS ? L - t0 : STEPS;
@@ -165,25 +240,31 @@ CLONES void NAME(fused_backward)(int64_t first, int64_t last, int64_t L, int64_t
             VEC direct = {0};
             for (int64_t t = 0; t < steps; t++) {
                 ub[t] = NAME(load_row)(u + row + t * H, count);
-                gb[t] = NAME(load_row)(dy + row + t * H, count);
-                db[t] = d * gb[t];
-                direct += gb[t] * ub[t];
+                gb[t + 1] = NAME(load_row)(dy + row + t * H, count);
+                db[t] = d * gb[t + 1];
+                direct += gb[t + 1] * ub[t];
             }
+            ub[steps] = gb[0] = (VEC){0};
+            if (chunk == chunks - 2 && L % STEPS) /* the last, shorter one is done */
+                for (int64_t n = 0; n < N; n++) NAME(power)(powers + 2 * n * LANES, modes + n, STEPS);
             NAME(accumulate)(totals + 6 * N * LANES, direct);
             for (int64_t n = 0; n < N; n++) {
                 const NAME(mode) p = modes[n];
                 VEC sr = start[2 * n], si = start[2 * n + 1];
+                VEC bur = p.br * ub[0], bui = p.bi * ub[0];
                 for (int64_t t = 0; t < steps; t++) {
                     xr[t] = sr;
                     xi[t] = si;
-                    const VEC nr = p.br * ub[t] + p.lr * sr - p.li * si;
-                    si = p.bi * ub[t] + p.lr * si + p.li * sr;
-                    sr = nr;
+                    NAME(step)(&p, &sr, &si, bur, bui);
+                    bur = p.br * ub[t + 1];
+                    bui = p.bi * ub[t + 1];
                 }
-                VEC gr = adjoint[2 * n], gi = adjoint[2 * n + 1];
+                const NAME(mode) back = {p.lr, -p.li};
+                VEC gr = adjoint[2 * n], gi = adjoint[2 * n + 1], local[2] = {{0}};
+                VEC cgr = p.cr * gb[steps], cgi = -p.ci * gb[steps];
                 VEC lr = {0}, li = {0}, br = {0}, bi = {0}, cr = {0}, ci = {0};
                 for (int64_t t = steps - 1; t >= 0; t--) {
-                    const VEC v = ub[t], g = gb[t], a = xr[t], c = xi[t];
+                    const VEC v = ub[t], g = gb[t + 1], a = xr[t], c = xi[t];
                     db[t] += p.br * gr + p.bi * gi;
                     br += v * gr;
                     bi += v * gi;
@@ -191,12 +272,13 @@ CLONES void NAME(fused_backward)(int64_t first, int64_t last, int64_t L, int64_t
                     li += gi * a - gr * c;
                     cr += g * a;
                     ci -= g * c;
-                    const VEC next = p.lr * gr + p.li * gi + g * p.cr;
-                    gi = p.lr * gi - p.li * gr - g * p.ci;
-                    gr = next;
+                    NAME(step)(&back, &gr, &gi, cgr, cgi);
+                    NAME(step)(&back, local, local + 1, cgr, cgi);
+                    cgr = p.cr * gb[t];
+                    cgi = -p.ci * gb[t];
                 }
-                adjoint[2 * n] = gr;
-                adjoint[2 * n + 1] = gi;
+                NAME(carry)(carries + 2 * n * LANES, powers + 2 * n * LANES, -1, local);
+                NAME(narrow)(adjoint + 2 * n, carries + 2 * n * LANES);
                 double *total = totals + 6 * n * LANES;
                 NAME(accumulate)(total, lr);
                 NAME(accumulate)(total + LANES, li);

@@ -80,8 +80,9 @@ def _fused_items(u: Tensor) -> int:
 
 
 def _call_fused(name: str, u: Tensor, states: int, cost: int, arguments: tuple) -> None:
-    # states or adjoints (2 vectors a mode), modes (6), sums in double (6, and one for D)
-    scratch = _VECTOR_BYTES * 8 * states + 8 * lanes(u) * (6 * states + 1)
+    # states or adjoints (2 vectors a mode) and modes (6); in double, their carries (2), powers of
+    # lam (2) and sums (6, and one for D)
+    scratch = _VECTOR_BYTES * 8 * states + 8 * lanes(u) * (10 * states + 1)
     work = cost * u.numel() * states
     call(f"{name}_{_precision(u)}", _fused_items(u), work, arguments, scratch)
 
@@ -135,43 +136,59 @@ def _call_linear(name: str, b: Tensor, arguments: tuple) -> None:
     call(f"{name}_{kind}_{_precision(b)}", items, 8 * b.numel(), arguments)
 
 
-def dense_scan(
-    A: Float[Tensor, "N N"], v: Float[Tensor, "B L N"], x0: Float[Tensor, "B N"]
-) -> Float[Tensor, "B L N"]:
-    """``s[k] = A s[k-1] + v[k]`` with every state written; real, float32 or float64."""
-    return _DenseScan.apply(A, v.contiguous(), x0.contiguous())
+def dense_layer(
+    u: Float[Tensor, "B L m"],
+    A: Float[Tensor, "N N"],
+    B: Float[Tensor, "N m"],
+    C: Float[Tensor, "p N"],
+    D: Float[Tensor, "p m"],
+    x0: Float[Tensor, "B N"],
+) -> tuple[Float[Tensor, "B L p"], Float[Tensor, "B N"]]:
+    """``y[k] = C x[k] + D u[k]``, ``x[k+1] = A x[k] + B u[k]``, and the final state x[L].
+
+    All of one dtype, float32 or float64. The states before every step are written, over B u, and
+    kept for the backward: besides ten products of matrices nothing passes over the sequence.
+    """
+    return _DenseLayer.apply(u.contiguous(), A, B, C, D, x0.contiguous())
 
 
-class _DenseScan(torch.autograd.Function):
+class _DenseLayer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, A: Tensor, v: Tensor, x0: Tensor) -> Tensor:
-        s = _run_dense(A, v, x0, reverse=False)
-        ctx.save_for_backward(A, x0, s)
-        return s
+    def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        u, A, B, C, D, x0 = inputs
+        rows = u.flatten(0, 1)  # (B L, m)
+        states, final = _run_dense(A, (rows @ B.T).view(*u.shape[:2], -1), x0, reverse=False)
+        y = (states.flatten(0, 1) @ C.T).addmm_(rows, D.T)
+        ctx.save_for_backward(u, A, B, C, D, states)
+        return y.view(*u.shape[:2], -1), final
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, ds: Tensor) -> tuple[Tensor, ...]:
-        A, x0, s = ctx.saved_tensors
-        # the adjoint is the same recurrence, backwards, with A'
-        g = _run_dense(A.T, ds.contiguous(), torch.zeros_like(x0), reverse=True)
-        later, earlier = g[:, 1:].flatten(0, 1), s[:, :-1].flatten(0, 1)
-        dA = later.T @ earlier + g[:, 0].T @ x0
-        return dA, g, g[:, 0] @ A
+    def backward(ctx: Any, dy: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
+        u, A, B, C, D, states = ctx.saved_tensors
+        dy, rows, x = dy.contiguous().flatten(0, 1), u.flatten(0, 1), states.flatten(0, 1)
+        # the adjoint is the same recurrence, backwards, with A': each state's, then, shifted by
+        # one step as the states are, each drive's
+        adjoint = (dy @ C).view_as(states)
+        drives, dx0 = _run_dense(A.T, adjoint, dfinal.contiguous(), reverse=True)
+        g = drives.flatten(0, 1)
+        du = (g @ B).addmm_(dy, D).view_as(u) if ctx.needs_input_grad[0] else None
+        return du, g.T @ x, g.T @ rows, dy.T @ x, dy.T @ rows, dx0
 
 
-def _run_dense(A: Tensor, v: Tensor, x0: Tensor, *, reverse: bool) -> Tensor:
+def _run_dense(A: Tensor, v: Tensor, x0: Tensor, *, reverse: bool) -> tuple[Tensor, Tensor]:
+    """The states before every step, written over the drives v (B, L, N), and the one at the end."""
     batch, length, states = v.shape
     block = _DENSE_ROWS * lanes(v)
     width = -(-states // block) * block
     columns = torch.nn.functional.pad(A.T, (0, width - states)).contiguous()
-    s = torch.empty_like(v)
+    end = torch.empty_like(x0)
     items = -(-batch // _DENSE_SEQUENCES)
-    arguments = (batch, length, states, width, int(reverse), columns, v, x0, s)
+    arguments = (batch, length, states, width, int(reverse), columns, v, x0, v, end)
     scratch = 2 * _DENSE_SEQUENCES * width * v.element_size()
     work = v.numel() * width
     call(f"dense_scan_{_precision(v)}", items, work, arguments, scratch)
-    return s
+    return v, end
 
 
 def _precision(tensor: Tensor) -> str:

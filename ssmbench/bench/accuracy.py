@@ -1,0 +1,243 @@
+"""Errors of every scan against complex128, beside those of a plain loop in single precision.
+
+Both loops are numpy's, one step a line, so that no backend is held to itself. The signal, and the
+weights of the outputs in the loss, are random: with constant ones the float32 loop rounds the same
+way at every step, and is up to a thousand times worse. Its sums over time are in double precision,
+so that only the recurrence itself is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssmbench import registry
+from ssmbench.scans.base import drive_states, read_out, scan_through_states
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
+
+BACKENDS = ("cpu", "chunked")
+#: Chunked torch scans a recurrence that varies with time step by step: beyond this, too slowly.
+LONGEST_LOOP_IN_TORCH = 2**14
+#: How many times the error of the loop is allowed.
+ALLOWED = 3.0
+#: Four roundings of float32: a loop whose error happens to be smaller is counted as if it had this.
+FLOOR = 4 * 2.0**-24
+_STATES = 16
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operation of one sequence: leaves in single precision, and how to run them.
+
+    ``run`` takes a backend, and ``loop`` none: it runs in the precision of the leaves it is given.
+    """
+
+    operation: str
+    leaves: Mapping[str, Tensor]
+    run: Callable[[Any, Mapping[str, Tensor]], Tensor]
+    loop: Callable[[Mapping[str, Tensor]], Tensor]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Largest error over largest value, of y and each gradient; ``ratios`` are to the loop's."""
+
+    operation: str
+    backend: str
+    length: int
+    errors: dict[str, float]
+    loop_errors: dict[str, float]
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        return {k: error / max(self.loop_errors[k], FLOOR) for k, error in self.errors.items()}
+
+    @property
+    def worst(self) -> float:
+        return max(self.ratios.values())
+
+
+def measure(length: int, gap: float, seed: int = 0) -> Iterator[Accuracy]:
+    """Every operation and backend over ``length`` steps, moduli of poles from 1 - gap down."""
+    linear = (_linear(complex_, varies) for varies in (False, True) for complex_ in (False, True))
+    for make in (_bank, _multichannel, _dense, *linear):
+        yield from compare(make(length, gap, torch.Generator().manual_seed(seed)), length)
+
+
+def compare(case: Case, length: int) -> Iterator[Accuracy]:
+    """One operation: every backend able to run it in reasonable time."""
+    wide = {k: _double(v) for k, v in case.leaves.items()}
+    exact = _values(case.loop, wide, length)
+    loop = _errors(_values(case.loop, case.leaves, length), exact)
+    for name in BACKENDS:
+        if name == "chunked" and "varying" in case.operation and length > LONGEST_LOOP_IN_TORCH:
+            continue
+        backend = registry.scans.get(name).build()
+        found = _values(lambda leaves, b=backend: case.run(b, leaves), case.leaves, length)
+        yield Accuracy(case.operation, name, length, _errors(found, exact), loop)
+
+
+def _values(
+    run: Callable[[Mapping[str, Tensor]], Tensor], leaves: Mapping[str, Tensor], length: int
+) -> dict[str, Tensor]:
+    leaves = {k: v.detach().clone().requires_grad_() for k, v in leaves.items()}
+    y = run(leaves)
+    weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(length)).to(y.dtype)
+    gradients = torch.autograd.grad((y * weight).real.sum(), list(leaves.values()))
+    return {"y": y.detach(), **{f"d{k}": g for k, g in zip(leaves, gradients, strict=True)}}
+
+
+def _errors(found: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> dict[str, float]:
+    return {k: ((found[k] - v).abs().max() / v.abs().max()).item() for k, v in exact.items()}
+
+
+def _double(value: Tensor) -> Tensor:
+    return value.to(torch.complex128 if value.is_complex() else torch.float64)
+
+
+# --- the loop -----------------------------------------------------------------------------------
+
+
+class _Loop(torch.autograd.Function):
+    """s[k] = a s[k-1] + b[k] from zero, in b's own precision; a (N,), (1, L, N) or (N, N)."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        s = torch.from_numpy(_recur(a.numpy(), b.numpy()))
+        ctx.save_for_backward(a, s)
+        return s
+
+    @staticmethod
+    def backward(ctx: Any, ds: Tensor) -> tuple[Tensor, Tensor]:
+        a, s = ctx.saved_tensors
+        adjoint = a.conj().resolve_conj()
+        if a.ndim == 3:  # g[k] = ds[k] + conj(a[k+1]) g[k+1]
+            adjoint = adjoint.roll(-1, 1).flip(1)
+        g = _recur((adjoint.mT if a.ndim == 2 else adjoint).numpy(), ds.flip(1).numpy())
+        g = torch.from_numpy(g).flip(1)
+        before = torch.nn.functional.pad(s, (0, 0, 1, 0))[:, :-1].conj()
+        if a.ndim == 3:
+            return g * before, g
+        sums = "bli,blj->ij" if a.ndim == 2 else "bli,bli->i"
+        return torch.einsum(sums, _double(g), _double(before)).to(a.dtype), g
+
+
+def _recur(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """States (1, L, N), one step after the other."""
+    s, state = np.empty_like(b), np.zeros_like(b[:, 0])
+    for k in range(b.shape[1]):
+        factor = a[:, k] if a.ndim == 3 else a
+        state = (state @ factor.T if a.ndim == 2 else factor * state) + b[:, k]
+        s[:, k] = state
+    return s
+
+
+def _loop_scan(a: Tensor, b: Tensor, x0: Tensor) -> Tensor:
+    return _Loop.apply(a, b)  # x0 is zero in every case
+
+
+def _loop_system(system: DiscreteSystem, u: Tensor) -> Tensor:
+    if isinstance(system, DiscreteDiagonal):
+        return scan_through_states(system, u, None, _loop_scan)[0]
+    after = _Loop.apply(system.A[0], drive_states(system.B, u)[:, :, 0])
+    before = torch.nn.functional.pad(after, (0, 0, 1, 0))[:, :-1]
+    return read_out(system, before[:, :, None], u)
+
+
+# --- cases --------------------------------------------------------------------------------------
+
+
+def _moduli(gap: float, count: int, generator: torch.Generator) -> Tensor:
+    """From 1 - gap to 1 - 100 gap, spread in the logarithm; the slowest is always there."""
+    spread = torch.rand(count, generator=generator)
+    spread[0] = 0
+    return 1 - gap * 100**spread
+
+
+def _poles(gap: float, count: int, generator: torch.Generator) -> Tensor:
+    angle = torch.pi * torch.rand(count, generator=generator)
+    return torch.polar(_moduli(gap, count, generator), angle)
+
+
+def _bank(length: int, gap: float, generator: torch.Generator) -> Case:
+    copies, states = _STATES // 2, 2
+    lam = _poles(gap, copies * states, generator).reshape(copies, states)
+    return _diagonal("fused diagonal layer, single-channel bank", lam, 1, length, generator)
+
+
+def _multichannel(length: int, gap: float, generator: torch.Generator) -> Case:
+    lam = _poles(gap, _STATES, generator)[None]
+    return _diagonal("fused diagonal layer, multi-channel", lam, 4, length, generator)
+
+
+def _diagonal(
+    operation: str, lam: Tensor, channels: int, length: int, generator: torch.Generator
+) -> Case:
+    copies, states = lam.shape
+
+    def random(*shape: int, dtype: torch.dtype) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=dtype)
+
+    leaves = {
+        "lam": lam,
+        "B": random(copies, states, channels, dtype=torch.complex64),
+        "C": random(copies, channels, states, dtype=torch.complex64),
+        "D": random(copies, channels, channels, dtype=torch.float32),
+        "u": random(1, length, copies, channels, dtype=torch.float32),
+    }
+
+    def system(leaves: Mapping[str, Tensor]) -> DiscreteDiagonal:
+        return DiscreteDiagonal(**{k: leaves[k] for k in ("lam", "B", "C", "D")}, conjugate=True)
+
+    return _system_case(operation, leaves, system)
+
+
+def _dense(length: int, gap: float, generator: torch.Generator) -> Case:
+    """A normal matrix with the poles asked for."""
+    pairs = torch.view_as_real(_poles(gap, _STATES // 2, generator))
+    rotations = [torch.tensor([[re, -im], [im, re]]) for re, im in pairs.tolist()]
+    random = torch.randn(4, _STATES, _STATES, generator=generator)
+    basis = torch.linalg.qr(random[0]).Q
+    A = basis @ torch.block_diag(*rotations) @ basis.T
+    matrices = {"A": A[None], "B": random[1:2], "C": random[2:3], "D": random[3:4]}
+    u = torch.randn(1, length, 1, _STATES, generator=generator)
+
+    def system(leaves: Mapping[str, Tensor]) -> DiscreteDense:
+        return DiscreteDense(**{k: leaves[k] for k in "ABCD"})
+
+    return _system_case("dense layer", {**matrices, "u": u}, system)
+
+
+def _system_case(
+    operation: str, leaves: Mapping[str, Tensor], system: Callable[..., DiscreteSystem]
+) -> Case:
+    return Case(
+        operation,
+        leaves,
+        run=lambda scan, leaves: scan(system(leaves), leaves["u"], None)[0],
+        loop=lambda leaves: _loop_system(system(leaves), leaves["u"]),
+    )
+
+
+def _linear(complex_: bool, varies: bool) -> Callable[[int, float, torch.Generator], Case]:
+    def make(length: int, gap: float, generator: torch.Generator) -> Case:
+        a = (_poles if complex_ else _moduli)(gap, _STATES, generator)
+        if varies:  # a gate that lets go a little, now and then
+            gate = 1 - gap * torch.rand(1, length, _STATES, generator=generator)
+            a = a * gate
+        b = torch.randn(1, length, _STATES, generator=generator, dtype=a.dtype)
+        kind = "complex" if complex_ else "real"
+        operation = f"linear scan, {kind}, {'varying' if varies else 'constant'}"
+        return Case(
+            operation,
+            {"a": a, "b": b},
+            run=lambda scan, leaves: scan.linear_scan(leaves["a"], leaves["b"]),
+            loop=lambda leaves: _Loop.apply(leaves["a"], leaves["b"]),
+        )
+
+    return make
