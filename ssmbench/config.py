@@ -38,6 +38,7 @@ class ModelConfig:
     n_layers: int = 2
     parametrization: Any = "s4d"
     discretizer: Any = None
+    normaliser: Any = None
     scan: Any = "auto"
     nonlinearity: Any = "gelu"
     norm: str = "none"
@@ -90,9 +91,13 @@ COMPONENTS = {
     "task": registry.tasks,
     "model.parametrization": registry.parametrizations,
     "model.discretizer": registry.discretizers,
+    "model.normaliser": registry.normalisers,
     "model.scan": registry.scans,
     "model.nonlinearity": registry.nonlinearities,
 }
+
+#: Those that a model can do without.
+_OPTIONAL = ("model.discretizer", "model.normaliser")
 
 #: What the numbers of a run config must be; those of components are checked by their classes.
 _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
@@ -195,7 +200,7 @@ def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]
         if holder[key] is not None:
             holder[key] = resolve_component(kind, holder[key], f"{source}: {path}")
         else:
-            require(path == "model.discretizer", f"{source}: {path}: needs a {kind.kind}")
+            require(path in _OPTIONAL, f"{source}: {path}: needs a {kind.kind}")
     _check_numbers(plain, source)
     return plain
 

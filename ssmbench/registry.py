@@ -167,13 +167,14 @@ def _first_line(text: str | None) -> str:
 
 parametrizations: Registry = Registry("parametrization", "ssmbench.parametrizations")
 discretizers: Registry = Registry("discretizer", "ssmbench.discretizers")
+normalisers: Registry = Registry("normaliser", "ssmbench.normalisers")
 scans: Registry = Registry("scan", "ssmbench.scans")
 nonlinearities: Registry = Registry("nonlinearity", "ssmbench.nn.nonlinearities")
 tasks: Registry = Registry("task", "ssmbench.tasks")
 
 KINDS: Mapping[str, Registry] = {
     registry.kind: registry
-    for registry in (parametrizations, discretizers, scans, nonlinearities, tasks)
+    for registry in (parametrizations, discretizers, normalisers, scans, nonlinearities, tasks)
 }
 
 

@@ -1,4 +1,4 @@
-"""The SSM layer: parametrization, discretizer and scan, in a row."""
+"""The SSM layer: parametrization, discretizer, normaliser and scan, in a row."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError
+from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import ContinuousSystem, DiscreteSystem
@@ -21,24 +22,32 @@ class SSMLayer(nn.Module):
     """
 
     def __init__(
-        self, parametrization: Parametrization, discretizer: Discretizer | None, scan: ScanBackend
+        self,
+        parametrization: Parametrization,
+        discretizer: Discretizer | None,
+        scan: ScanBackend,
+        normaliser: Normaliser | None = None,
     ):
         super().__init__()
         check_pairing(type(parametrization), discretizer is not None)
         self.parametrization = parametrization
         self.discretizer = discretizer
+        self.normaliser = normaliser
         self.scan = scan
 
     def system(self) -> DiscreteSystem:
         """The discrete system for the present parameters: what is scanned and what is verified."""
         system = self.parametrization()
-        return self.discretizer(system) if isinstance(system, ContinuousSystem) else system
+        system = self.discretizer(system) if isinstance(system, ContinuousSystem) else system
+        return system if self.normaliser is None else self.normaliser(system)
 
     def declared_gain(self) -> float | None:
         """The L2 gain that this layer promises; None where none, or the discretizer loses it."""
-        if self.discretizer is not None and not self.discretizer.facts.preserves_gain:
-            return None
-        return self.parametrization.declared_gain()
+        facts = None if self.discretizer is None else self.discretizer.facts
+        if self.normaliser is not None:
+            stable = self.parametrization.stable_by_construction and (not facts or facts.a_stable)
+            return self.normaliser.gamma if stable and self.normaliser.over_all_time else None
+        return None if facts and not facts.preserves_gain else self.parametrization.declared_gain()
 
     def forward(self, u: Float[Tensor, "B L d"]) -> Float[Tensor, "B L d"]:
         # Half precision would move the poles: under autocast, the layer keeps its own precision.

@@ -96,6 +96,7 @@ def _build_block(config: RunConfig, norm: Norm) -> Block:
         build(registry.parametrizations, model.parametrization, d_model=model.d_model),
         discretizer,
         build(registry.scans, model.scan),
+        model.normaliser and build(registry.normalisers, model.normaliser),
     )
     return Block(
         layer,

@@ -1,0 +1,67 @@
+"""What a normaliser is: a discrete system in, the same system with a prescribed gain out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ssmbench.errors import require
+from ssmbench.systems import DiscreteSystem
+
+#: Headroom for rounding C and D to float32 after scaling.
+_ROUNDING = 1e-5
+
+
+@dataclass
+class NormaliserConfig:
+    """``gamma`` for each copy of the bank; ``shrink_only`` leaves smaller gains as they are."""
+
+    gamma: float = 1.0
+    shrink_only: bool = False
+
+
+class Normaliser(ABC):
+    """Scales C and D of every copy by gamma / bound (by at most 1 with ``shrink_only``).
+
+    The variant stays as expressive as it was: every system of gain gamma is reached. The scale is
+    differentiable, so that training sees what a parameter does to the normalised system. A copy
+    without a finite bound falls silent, and an unstable one stays unstable.
+
+    Raises:
+        UsageError: a gamma that is not positive.
+    """
+
+    #: Whether the gain over all time is at most gamma, so that the layer may declare it.
+    over_all_time: ClassVar[bool]
+
+    def __init__(self, config: NormaliserConfig):
+        require(config.gamma > 0, f"normaliser: gamma must be positive, got {config.gamma}")
+        self.gamma = config.gamma
+        self.shrink_only = config.shrink_only
+
+    def __call__(self, system: DiscreteSystem) -> DiscreteSystem:
+        """The same system type; u -> y scaled copy by copy."""
+        bound = self.bound(system).clamp_min(torch.finfo(torch.float32).tiny)
+        scale = self.gamma * (1 - _ROUNDING) / bound
+        if self.shrink_only:
+            scale = scale.clamp_max(1.0)
+        scale = scale[:, None, None]
+        return replace(
+            system,
+            C=(system.C * scale).to(system.C.dtype),
+            D=(system.D * scale).to(system.D.dtype),
+        )
+
+    @abstractmethod
+    def bound(self, system: DiscreteSystem) -> Float[Tensor, " H"]:
+        """A rigorous upper bound on the gain of each copy, float64, differentiable."""
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """The class's facts as plain values."""
+        return {"over_all_time": cls.over_all_time}

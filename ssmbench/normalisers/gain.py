@@ -1,0 +1,48 @@
+"""Normalisers by the rigorous bounds of ``analysis.upper_bound``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ssmbench.analysis.upper_bound import hinf_bound, horizon_bound
+from ssmbench.errors import require
+from ssmbench.normalisers.base import Normaliser, NormaliserConfig
+from ssmbench.registry import normalisers
+from ssmbench.systems import DiscreteSystem
+
+
+@normalisers.register("hinf", config=NormaliserConfig, citation="own")
+class HinfNormaliser(Normaliser):
+    """By the H-infinity norm, certified to 1%: the gain over all time is at most gamma."""
+
+    over_all_time = True
+
+    def bound(self, system: DiscreteSystem) -> Float[Tensor, " H"]:
+        return hinf_bound(system)
+
+
+@dataclass
+class HorizonConfig(NormaliserConfig):
+    """Steps that are bounded, from rest, and the FFT's points for each of them."""
+
+    horizon: int = 1024
+    oversampling: int = 8
+
+
+@normalisers.register("horizon", config=HorizonConfig, citation="own; Ehlich and Zeller 1964")
+class HorizonNormaliser(Normaliser):
+    """By the FFT bound over a horizon: slow modes that it does not see may exceed gamma later."""
+
+    over_all_time = False
+
+    def __init__(self, config: HorizonConfig):
+        super().__init__(config)
+        require(config.horizon >= 1, f"horizon: must be at least 1 step, got {config.horizon}")
+        require(config.oversampling >= 2, "horizon: oversampling must be at least 2")
+        self.horizon, self.oversampling = config.horizon, config.oversampling
+
+    def bound(self, system: DiscreteSystem) -> Float[Tensor, " H"]:
+        return horizon_bound(system, self.horizon, self.oversampling)
