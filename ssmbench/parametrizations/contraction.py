@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Complex, Float
@@ -21,7 +22,9 @@ from ssmbench.errors import require
 from ssmbench.orthogonal import cayley
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import parametrizations
-from ssmbench.systems import DiscreteDiagonal
+from ssmbench.systems import ContinuousDiagonal, DiagonalSystem, DiscreteDiagonal
+
+Diagonal = TypeVar("Diagonal", bound=DiagonalSystem)
 
 #: Smallest -log|lam|: float32 rounds |lam| by 6e-8, and no rounding may reach the unit circle.
 _SMALLEST_DECAY = 2.5e-7
@@ -90,7 +93,7 @@ class Contraction(Parametrization):
 
     def __init__(self, config: ContractionConfig, *, d_model: int, outputs: int | None = None):
         super().__init__()
-        _check(config)
+        check_config("contraction", config)
         self.gamma = config.gamma
         pairs, outputs = config.d_state // 2, outputs or d_model
         self.poles = Rotations(pairs, config.radius_min, config.radius, config.max_phase)
@@ -104,17 +107,79 @@ class Contraction(Parametrization):
 
     def forward(self) -> DiscreteDiagonal:
         """lam (1, P), B (1, P, m), C (1, p, P), D (1, p, m); in float64, then rounded."""
+        return rounded(self._exact(), self.S.dtype)
+
+    def _exact(self) -> DiscreteDiagonal:
         lam = self.poles()
-        B, C, D = completion(lam, self.X0.double(), self.Y0.double(), self.S.double())
-        root = math.sqrt(self.gamma)
-        system = DiscreteDiagonal(
-            lam=lam[None],
-            B=root * B[None],
-            C=root * C[None],
-            D=self.gamma * D[None],
-            conjugate=True,
-        )
-        return system if self.S.dtype == torch.float64 else system.map(_single)
+        parts = completion(lam, self.X0.double(), self.Y0.double(), self.S.double())
+        return of_gain(self.gamma, lam, *parts)
+
+
+@dataclass
+class ContinuousContractionConfig(ContractionConfig):
+    """``dt``: the step size at which Tustin's transform gives back the discrete contraction."""
+
+    dt: float = 1.0
+
+
+@parametrizations.register(
+    "contraction_continuous",
+    config=ContinuousContractionConfig,
+    citation="own; Tustin 1947, J. IEE 94(IIA):130",
+)
+class ContinuousContraction(Contraction):
+    """Inverse Tustin transform of ``contraction``: a continuous system with ||G||_inf <= gamma.
+
+    Tustin's discretizer gives the contraction back, with its gain; another discretizer may break
+    the bound, and by how much can be measured, since the continuous gain is known.
+    """
+
+    time_domain = "continuous"
+    why_discrete = ""
+
+    def __init__(
+        self, config: ContinuousContractionConfig, *, d_model: int, outputs: int | None = None
+    ):
+        super().__init__(config, d_model=d_model, outputs=outputs)
+        require(config.dt > 0, f"contraction_continuous: dt must be positive, got {config.dt}")
+        self.dt = config.dt
+
+    def forward(self) -> ContinuousDiagonal:
+        """lam (1, P), B (1, P, m), C (1, p, P), D (1, p, m), dt (1,); in float64, then rounded."""
+        return rounded(inverse_tustin(self._exact(), self.dt), self.S.dtype)
+
+
+def inverse_tustin(system: DiscreteDiagonal, dt: float) -> ContinuousDiagonal:
+    """The continuous system whose Tustin transform at step ``dt`` is the given one.
+
+    With M = (I - hA/2)^-1 the discrete matrix is 2M - I, so M comes from it without a division by
+    A; poles at -1 are those at infinity and have no continuous counterpart.
+    """
+    M = (1 + system.lam) / 2
+    direct = system.C / M[:, None] @ system.B / 2
+    return ContinuousDiagonal(
+        lam=2 / dt * (1 - 1 / M),
+        B=system.B / M[..., None] / dt,
+        C=system.C / M[:, None],
+        D=system.D - (2 * direct.real if system.conjugate else direct),
+        dt=system.D.new_full((system.copies,), dt),
+        conjugate=system.conjugate,
+    )
+
+
+def of_gain(gamma: float, lam: Tensor, B: Tensor, C: Tensor, D: Tensor) -> DiscreteDiagonal:
+    """A bank of one copy from a contraction [A, B; C, D], its gain scaled to gamma."""
+    root = math.sqrt(gamma)
+    return DiscreteDiagonal(
+        lam=lam[None], B=root * B[None], C=root * C[None], D=gamma * D[None], conjugate=True
+    )
+
+
+def rounded(system: Diagonal, dtype: torch.dtype) -> Diagonal:
+    """The system in the precision of its parameters, so that the scan runs in it."""
+    if dtype == torch.float64:
+        return system
+    return system.map(lambda t: t.to(torch.complex64 if t.is_complex() else torch.float32))
 
 
 def completion(
@@ -145,23 +210,20 @@ def _eye(size: int, like: Tensor) -> Tensor:
     return torch.eye(size, dtype=like.dtype, device=like.device)
 
 
-def _single(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.complex64 if tensor.is_complex() else torch.float32)
-
-
-def _check(config: ContractionConfig) -> None:
-    require(config.gamma > 0, f"contraction: gamma must be positive, got {config.gamma}")
+def check_config(owner: str, config: ContractionConfig) -> None:
+    """Raise a UsageError unless the numbers can be met."""
+    require(config.gamma > 0, f"{owner}: gamma must be positive, got {config.gamma}")
     require(
         config.d_state > 0 and config.d_state % 2 == 0,
-        f"contraction: d_state must be positive and even (it counts conjugate pairs), got "
+        f"{owner}: d_state must be positive and even (it counts conjugate pairs), got "
         f"{config.d_state}",
     )
     require(
         0 < config.radius_min <= config.radius <= 1 - 1e-6,
-        "contraction: needs 0 < radius_min <= radius <= 1 - 1e-6, got "
+        f"{owner}: needs 0 < radius_min <= radius <= 1 - 1e-6, got "
         f"radius_min={config.radius_min} and radius={config.radius}",
     )
     require(
         0 <= config.max_phase <= math.pi,
-        f"contraction: max_phase must be in [0, pi], got {config.max_phase}",
+        f"{owner}: max_phase must be in [0, pi], got {config.max_phase}",
     )

@@ -1,0 +1,132 @@
+"""Two cheaper ways to a prescribed gain, looser than the completion in ``contraction``.
+
+Both scale free matrices by one number until ``K = [A, B; C, D]`` is a contraction; one number for
+everything is what they pay with.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from ssmbench.parametrizations.base import Parametrization
+from ssmbench.parametrizations.contraction import (
+    WHY_DISCRETE,
+    ContractionConfig,
+    Rotations,
+    check_config,
+    of_gain,
+    rounded,
+)
+from ssmbench.registry import parametrizations
+from ssmbench.systems import DiscreteDiagonal
+
+#: Left between ||K|| and 1 for rounding to float32.
+_MARGIN = 1e-5
+
+
+class _FreeBlocks(Parametrization):
+    """Poles, and free complex B0 (P, m), C0 (p, P) and real D0 (p, m)."""
+
+    time_domain = "discrete"
+    stable_by_construction = True
+    why_discrete = WHY_DISCRETE
+    owner: str
+
+    def __init__(self, config: ContractionConfig, *, d_model: int, outputs: int | None = None):
+        super().__init__()
+        check_config(self.owner, config)
+        self.gamma = config.gamma
+        pairs, outputs = config.d_state // 2, outputs or d_model
+        size = config.spread / (2 * (pairs + d_model)) ** 0.5
+        self.poles = Rotations(pairs, config.radius_min, config.radius, config.max_phase)
+        self.B0 = nn.Parameter(size * torch.randn(pairs, d_model, 2))
+        self.C0 = nn.Parameter(size * torch.randn(outputs, pairs, 2))
+        self.D0 = nn.Parameter(torch.eye(outputs, d_model))
+
+    def declared_gain(self) -> float:
+        """gamma."""
+        return self.gamma
+
+    def forward(self) -> DiscreteDiagonal:
+        """lam (1, P), B (1, P, m), C (1, p, P), D (1, p, m); in float64, then rounded."""
+        B, C = (torch.view_as_complex(free.double()) for free in (self.B0, self.C0))
+        parts = self._contraction(self.poles(), B, C, self.D0.double())
+        return rounded(of_gain(self.gamma, *parts), self.D0.dtype)
+
+    def _contraction(
+        self,
+        lam: Complex[Tensor, " P"],
+        B: Complex[Tensor, "P m"],
+        C: Complex[Tensor, "p P"],
+        D: Float[Tensor, "p m"],
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        raise NotImplementedError
+
+
+@parametrizations.register(
+    "contraction_block",
+    config=ContractionConfig,
+    citation="own; normalised block: neural-ssm 0.44, Block2x2DenseL2SSM",
+)
+class ContractionBlock(_FreeBlocks):
+    """K / max(1, ||K||_2): any shape; the common scale also shrinks every pole."""
+
+    owner = "contraction_block"
+
+    def _contraction(
+        self, lam: Tensor, B: Tensor, C: Tensor, D: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        pairs = DiscreteDiagonal(lam=lam[None], B=B[None], C=C[None], D=D[None], conjugate=True)
+        dense = pairs.to_dense()
+        # In orthonormal coordinates of each pair, 2 Re(C x) is split evenly between B and C.
+        B_real, C_real = dense.B[0] * 2**0.5, dense.C[0] / 2**0.5
+        K = torch.cat([torch.cat([dense.A[0], B_real], 1), torch.cat([C_real, D], 1)], 0)
+        scale = (1 - _MARGIN) / torch.linalg.matrix_norm(K, 2).clamp_min(1.0)
+        return lam * scale, B * scale, C * scale, D * scale
+
+
+@parametrizations.register(
+    "l2ru_conservative",
+    config=ContractionConfig,
+    citation="Massai, Zakwan, Ferrari-Trecate 2025, L2RU, arXiv 2503.23818: the structured "
+    "conservative form (cell `zak` of neural-ssm); here with a free P that commutes with A",
+)
+class Conservative(_FreeBlocks):
+    """Diagonal A; B and C share one scale, D stays below gamma on its own.
+
+    K is a contraction exactly when [W, Y; Y*, Z] >= 0 with W = [I, A; A*, I], Z = [I, D'; D, I] and
+    Y = diag(B, C*), that is, when ||W^(-1/2) Y Z^(-1/2)|| <= 1 (Schur complement). For diagonal A
+    the inverse of W is known, and with B = d X, C = Y d, d = (1 - |lam|^2)^(1/2), nothing cancels.
+    """
+
+    owner = "l2ru_conservative"
+
+    def __init__(self, config: ContractionConfig, *, d_model: int, outputs: int | None = None):
+        super().__init__(config, d_model=d_model, outputs=outputs)
+        self.share = nn.Parameter(torch.zeros(()))  # ||D|| = gamma sigmoid(share)
+
+    def _contraction(
+        self, lam: Tensor, B: Tensor, C: Tensor, D: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        D = D * torch.sigmoid(self.share.double()) / _norm(D)
+        top = torch.cat([(B.mH @ B).real, -(B.mH @ (lam[:, None] * C.mH)).real], 1)
+        low = torch.cat([-(C @ (lam.conj()[:, None] * B)).real, (C @ C.mH).real], 1)
+        inner = 2 * torch.cat([top, low], 0)
+        size = torch.linalg.eigvalsh(_balanced(inner, D))[-1].clamp_min(1e-24).sqrt()
+        scale = (1 - _MARGIN) * torch.sqrt(1 - lam.abs().square()) / size
+        return lam, scale[:, None] * B, C * scale, D
+
+
+def _balanced(inner: Tensor, D: Tensor) -> Tensor:
+    """Lz^-1 inner Lz^-T for Z = Lz Lz' = [I, D'; D, I]."""
+    eye = [torch.eye(size, dtype=D.dtype, device=D.device) for size in (D.shape[1], D.shape[0])]
+    Z = torch.cat([torch.cat([eye[0], D.T], 1), torch.cat([D, eye[1]], 1)], 0)
+    root = torch.linalg.cholesky(Z)
+    half = torch.linalg.solve_triangular(root, inner, upper=False)
+    return torch.linalg.solve_triangular(root, half.T, upper=False)
+
+
+def _norm(D: Tensor) -> Tensor:
+    return torch.linalg.matrix_norm(D, 2).clamp_min(1e-12)
