@@ -53,17 +53,25 @@ def _powers(lam: Tensor, count: int) -> Tensor:
 
 
 def _diagonal_tail(system: DiagonalSystem, count: int) -> Tensor:
-    """h_1 .. h_count: lam^(q s + r) = lam^(q s) lam^r turns the sum into a matrix product."""
-    step = _blocks(count)
-    small = _powers(system.lam, step)  # (H, N, s)
-    large = _powers(small[..., -1] * system.lam, step)
-    wide = torch.promote_types(torch.promote_types(small.dtype, system.B.dtype), system.C.dtype)
-    residues = system.C.to(wide).mT[:, :, :, None] * system.B.to(wide)[:, :, None, :]
-    left = large.to(wide)[:, :, None, None, :] * residues[..., None]  # (H, N, p, m, q)
-    rows = left.flatten(2).mT @ small.to(wide)  # (H, p m q, s)
-    tail = rows.unflatten(1, (*residues.shape[2:], step)).flatten(3)[..., :count]
+    """h_1 .. h_count, (H, count, p, m)."""
+    lam, B, C = system.lam, system.B, system.C
+    wide = torch.promote_types(torch.promote_types(lam.dtype, B.dtype), C.dtype)
+    residues = C.to(wide).mT[:, :, :, None] * B.to(wide)[:, :, None, :]
+    tail = _power_sums(lam.to(wide), residues.flatten(2), count)
     tail = 2 * tail.real if system.conjugate else tail
-    return tail.movedim(-1, 1)
+    return tail.unflatten(1, residues.shape[2:]).movedim(-1, 1)
+
+
+def _power_sums(lam: Tensor, residues: Tensor, count: int) -> Tensor:
+    """sum_n r_n lam_n^t for t < count, (H, c, count), from lam (H, N) and residues (H, N, c).
+
+    lam^(q s + r) = lam^(q s) lam^r turns the sum into a matrix product.
+    """
+    step = _blocks(count)
+    small = _powers(lam, step)  # (H, N, s)
+    large = _powers(small[..., -1] * lam, step)
+    rows = (large[:, :, None] * residues[..., None]).flatten(2).mT @ small  # (H, c q, s)
+    return rows.unflatten(1, (residues.shape[2], step)).flatten(2)[..., :count]
 
 
 def _diagonal_error(system: DiagonalSystem, horizon: int) -> Tensor:
@@ -71,8 +79,8 @@ def _diagonal_error(system: DiagonalSystem, horizon: int) -> Tensor:
     sizes = torch.linalg.vector_norm(system.B, dim=-1) * torch.linalg.vector_norm(system.C, dim=-2)
     times = torch.arange(horizon, dtype=torch.float64, device=sizes.device)
     weights = (2 * times + system.states + 16) * 4 * EPS * (2 if system.conjugate else 1)
-    envelope = torch.exp(times * system.lam.abs().clamp_min(1e-300).log()[..., None])
-    return ((sizes[..., None] * envelope).sum(1) * weights).sum(-1)
+    envelope = _power_sums(system.lam.abs(), sizes[..., None], horizon)[:, 0]
+    return (envelope * weights).sum(-1)
 
 
 def _impulse_states(A: Tensor, B: Tensor, count: int) -> Tensor:

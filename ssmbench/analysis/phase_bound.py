@@ -31,6 +31,7 @@ from ssmbench.systems import DiscreteDiagonal
 POINTS = 4  # samples for each pole at first, a mean distance of pi / 2 in phase
 PARTS = 4  # pieces of an interval in doubt
 FINEST = 0.01  # phase below which dividing gains less than 1e-5
+COARSEST = 0.05  # rounding of the phase that makes samples useless
 POLISHING = 3
 EPS = 2.0**-53
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -99,24 +100,30 @@ def enclose(system: DiscreteDiagonal, tolerance: float, *, real: bool) -> Enclos
         tolerance: relative width of the enclosure.
         real: whether non-negative frequencies suffice.
     """
-    bank = _bank(system)
-    blur = _phase_error(system)
-    points = POINTS
-    while True:
-        samples = _sample(bank, _first_frequencies(system, points, real))
-        distance = _distance(
-            samples.map(lambda t: t[:, :-1]), samples.map(lambda t: t[:, 1:]), bank
-        )
-        total = bank.re.shape[1] * math.pi * (1 if real else 2)
-        # A distance is known modulo 4 pi; together they must go around once.
-        complete = (distance.sum(-1) - total).abs() < 1
-        if bool(complete.all()) or points >= 64 * POINTS:
-            break
-        points *= 2
-    found = _divide(bank, samples, distance, blur, tolerance)
-    certain = complete & (blur < 0.05)
+    bank, blur = _bank(system), _phase_error(system)
+    samples, distance, certain = _first_samples(system, bank, real)
+    certain = certain & (blur < COARSEST)
+    found = _divide(bank, samples, distance, torch.where(certain, blur, math.inf), tolerance)
     bound = torch.where(certain, found.bound, math.inf).minimum(_triangle(system))
-    return Enclosure(found.best, bound, found.omega)
+    return Enclosure(found.best, torch.maximum(bound, found.best), found.omega)
+
+
+def _first_samples(
+    system: DiscreteDiagonal, bank: _Bank, real: bool
+) -> tuple[_Samples, Tensor, Tensor]:
+    """Samples (H, W), their distances in phase (H, W - 1), and whether these are certain, (H,).
+
+    A distance is known modulo 4 pi. Together they must make up the whole circle: if they do, none
+    is wrong, and if not, more samples bring them all below 4 pi.
+    """
+    total = bank.re.shape[1] * math.pi * (1 if real else 2)
+    for factor in (1, 2, 4, 8):
+        samples = _sample(bank, _first_frequencies(system, factor * POINTS, real))
+        distance = _distance(samples[_LEFT], samples[_RIGHT], bank)
+        complete = (distance.sum(-1) - total).abs() < 1
+        if bool((complete | (_phase_error(system) >= COARSEST)).all()):
+            break
+    return samples, distance, complete
 
 
 # --- preparation --------------------------------------------------------------------------------
@@ -131,8 +138,8 @@ def _bank(system: DiscreteDiagonal) -> _Bank:
     sizes = torch.linalg.vector_norm(B, dim=-1) * torch.linalg.vector_norm(C, dim=-2)
     radii = poles.abs()
     # A share r / d has the error of its pole distance d, at most 4 EPS |r / d^2|, and those of
-    # product, quotient and sum, at most (n + 12) EPS |r / d| with 1 / |d| <= 2 / |d|^2.
-    errors = (2 * sizes.shape[1] + 4 * max(B.shape[-1], C.shape[-2]) + 64) * EPS * sizes
+    # products, quotient and sum, at most 3 (n + 10) EPS |r / d| with 1 / |d| <= 2 / |d|^2.
+    errors = (8 * sizes.shape[1] + 8 * max(B.shape[-1], C.shape[-2]) + 64) * EPS * sizes
     weights = torch.stack([(1 - radii) * (1 + radii), errors], 1)
     re, im = poles.real.contiguous(), poles.imag.contiguous()
     return _Bank(re, im, B, C, D, weights, *_channels(B, C, D))
@@ -151,7 +158,7 @@ def _channels(B: Tensor, C: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:
 def _phase_error(system: DiscreteDiagonal) -> Tensor:
     """What rounding may add to a phase distance, (H,)."""
     distance = (1 - system.lam.abs()).amin(-1) - 4 * EPS
-    return 16 * EPS * system.order * (2 + 1 / distance.clamp_min(EPS))
+    return 16 * EPS * system.order * (4 + 1 / distance.clamp_min(EPS))
 
 
 def _triangle(system: DiscreteDiagonal) -> Tensor:
@@ -214,7 +221,8 @@ def _sample_piece(bank: _Bank, omega: Tensor) -> _Samples:
     slope, error = (bank.weights @ square).unbind(1)
     phase = _phase(re, im, square)
     gain = _gain(bank, re.mul_(square), im.mul_(square))
-    error = error + 8 * EPS * max(bank.D.shape[1:]) * (gain + bank.D.abs().sum((-2, -1))[:, None])
+    final = 8 * EPS * math.prod(bank.D.shape[1:])  # of adding D and of the singular value
+    error = error + final * (gain + bank.D.abs().sum((-2, -1))[:, None])
     return _Samples(omega, (gain - error).clamp_min(0), gain + error, phase, slope)
 
 
@@ -250,17 +258,22 @@ def _distance(left: _Samples, right: _Samples, bank: _Bank) -> Tensor:
 def _divide(
     bank: _Bank, samples: _Samples, distance: Tensor, blur: Tensor, tolerance: float
 ) -> Enclosure:
-    """Divide the intervals between samples (H, W) until none can hide a higher peak."""
+    """Divide the intervals between samples (H, W) until none can hide a higher peak.
+
+    Copies of infinite ``blur`` (H,), the rounding error of a phase, are left alone.
+    """
     first, index = samples.below.max(-1)
     found = _polished(bank, samples.omega.gather(1, index[:, None])[:, 0], first)
     best, omega, bound = found.best, found.omega, found.best.clone()
     rows = torch.arange(len(blur), device=blur.device)[:, None].expand_as(distance).flatten()
     left, right = (samples[ends].map(torch.flatten) for ends in (_LEFT, _RIGHT))
     distance = distance.flatten()
+    known = blur[rows].isfinite()
+    rows, left, right, distance = rows[known], left[known], right[known], distance[known]
     while len(rows):
-        distance = distance.clamp_min(0) + blur[rows]
-        ceiling = _ceiling(left.above, right.above, distance)
-        open_ = (ceiling > (1 + tolerance) * best[rows]) & (distance > FINEST)
+        distance, error = distance.clamp_min(0), blur[rows]
+        ceiling = _ceiling(left.above, right.above, distance + error)
+        open_ = (ceiling > (1 + tolerance) * best[rows]) & (distance > FINEST + 2 * error)
         bound = bound.scatter_reduce(0, rows[~open_], ceiling[~open_], "amax")
         rows, left, right = rows[open_], left[open_], right[open_]
         part = bank[rows]

@@ -223,6 +223,22 @@ def test_modes_that_act_together_as_a_delay_line():
     assert exact <= float(hinf_bound(bank)) <= 1.01 * exact
 
 
+@pytest.mark.parametrize(("exponent", "most"), [(-10, 1.01), (-12, 10.0), (-14, 10.0)])
+def test_poles_as_close_to_the_circle_as_rounding_allows(exponent, most):
+    """Beyond about 1e-11 the phases are lost, and the triangle inequality is what remains."""
+    rng = np.random.default_rng(8)
+    gaps = (exponent - 0.5, exponent + 0.5)
+    bank = random_bank(rng, 8, 4, discrete=True, conjugate=True, log_gaps=gaps)
+    check_bound(bank, most)
+
+
+def test_several_inputs_and_outputs_at_full_size():
+    rng = np.random.default_rng(9)
+    sizes = {"inputs": 32, "outputs": 32}
+    for gaps in ((-4.0, -0.1), (-8.0, -6.0)):
+        check_bound(random_bank(rng, 1, 32, discrete=True, conjugate=True, log_gaps=gaps, **sizes))
+
+
 # --- what has no norm ---------------------------------------------------------------------------
 
 
