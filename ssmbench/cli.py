@@ -415,14 +415,18 @@ def _print_report(folder: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
     from ssmbench.suite import report as reports
+    from ssmbench.suite.statistics import robustness_rows
     from ssmbench.suite.statistics import rows as rows_of
 
     files = reports.write_report(folder)
-    table = rows_of(reports.collect(folder))
+    records = reports.collect(folder)
+    table = rows_of(records)
     board = folder / "tensorboard"
     if as_json:
         paths: Mapping[str, str] = {kind: str(path) for kind, path in files.items()}
-        _print_json({"rows": [asdict(r) for r in table], "files": paths, "tensorboard": str(board)})
+        listed = {"rows": [asdict(row) for row in table]}
+        listed["robustness"] = [asdict(point) for point in robustness_rows(records)]
+        _print_json(listed | {"files": paths, "tensorboard": str(board)})
         return
     for task in dict.fromkeys(row.task for row in table):
         mine = [row for row in table if row.task == task]

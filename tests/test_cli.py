@@ -227,6 +227,7 @@ def test_report_writes_the_report_of_a_suite_again(ssmbench, workplace):
     (workplace / "suite.json").write_text(json.dumps(suite))
     said = the_json(ssmbench("report", ".", "--json").out)
     assert said["rows"][0]["outcome"] == "missing"
+    assert said["robustness"] == []
     assert (workplace / said["files"]["markdown"]).exists()
     assert "missing" in ssmbench("report", ".").out
 

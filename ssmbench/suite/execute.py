@@ -19,6 +19,7 @@ from ssmbench.errors import UsageError, one_line
 from ssmbench.suite.store import RunFolder
 from ssmbench.suite.trained import examine_task, save_worst_input
 from ssmbench.training.measure import poles
+from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, is_main_process, train
 
 RESULT_SCHEMA = 1
@@ -96,6 +97,7 @@ def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> d
         },
         "scores": trained.scores,
         "gain": found.gain,
+        "robustness": [] if diverged else robustness(model, task, run.analysis),
         "parameters": model.parameter_count(),
         "steps": trained.steps,
         "steps_per_second": trained.steps_per_second,

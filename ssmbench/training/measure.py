@@ -80,7 +80,7 @@ def examine(
     gain ``||f(u)|| / ||u||`` exists only where f(0) = 0; elsewhere it is None, with the reason,
     and what was found from silence is incremental.
     """
-    frozen = _frozen(model)
+    frozen = freeze(model)
     length = inputs.shape[1]
     pairs = zip(model.layers, frozen.layers, strict=True)
     layers = [_measure_layer(layer, still, length, config) for layer, still in pairs]
@@ -134,7 +134,7 @@ def _analyse(layer: SSMLayer) -> GainReport:
         return analyse(layer.system())
 
 
-def _frozen(model: SequenceModel) -> SequenceModel:
+def freeze(model: SequenceModel) -> SequenceModel:
     """A copy in evaluation mode whose layers keep their present systems, without gradients."""
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     for layer in filter(is_finite, frozen.layers):
@@ -158,7 +158,8 @@ def _exact(frozen: SequenceModel, inputs: Float[Tensor, "n L m"]) -> SequenceMod
     return exact if prediction.dtype == torch.float64 else None
 
 
-def _precision(model: SequenceModel) -> torch.dtype:
+def precision(model: SequenceModel) -> torch.dtype:
+    """The real type that the network's signals have."""
     return next(p.dtype for p in model.parameters() if p.is_floating_point())
 
 
@@ -192,7 +193,7 @@ def _measure_network(
         lost = {"attacked": math.inf, "attacked_from_silence": math.inf}
         lost |= {"bound": math.inf, "reason": bound.reason or _LOST}
         return lost | {"zero_state": None, "zero_state_reason": _LOST}, None
-    inputs = inputs.to(_precision(frozen))
+    inputs = inputs.to(precision(frozen))
     if bound.value > torch.finfo(inputs.dtype).max:  # nothing so large can be observed
         bound = Bound.none(bound.reason or "the bound overflows")
     exact = _exact(frozen, inputs)
@@ -241,5 +242,5 @@ def _log_spaced(low: float, high: float, number: int) -> Float[Tensor, " number"
 def _why_no_zero_state(model: SequenceModel, like: Float[Tensor, "1 L m"]) -> str:
     """Why there is no zero-state gain; nothing where f(0) = 0."""
     with torch.no_grad():
-        offset = model(torch.zeros_like(like, dtype=_precision(model))).double().norm().item()
+        offset = model(torch.zeros_like(like, dtype=precision(model))).double().norm().item()
     return f"||f(0)|| is {offset:.4g}, not 0: from silence it is incremental" if offset else ""
