@@ -17,6 +17,9 @@ import typer
 
 from ssmbench.errors import SsmbenchError, UsageError
 
+#: The disturbance, relative to a typical input, at which ``run`` prints the score.
+_SHOWN_ENERGY = 0.1
+
 app = typer.Typer(
     help="Benchmark state-space models: accuracy, stability and L2 gain, side by side.",
     no_args_is_help=True,
@@ -366,9 +369,19 @@ def _print_run(folder: Any, state: str, as_json: bool) -> None:
         rows += [(f"gain {key}" if key != keys[3] else key, _plain(gains[key])) for key in keys]
         rows += [("network bound", _plain(gains["network"]["bound"]))]
         rows += [("network attacked", _plain(gains["network"]["attacked"]))]
+        rows += _robustness_rows(result)
     else:
         rows.append(("reason", result.get("reason", "")))
     _table(("", ""), rows)
+
+
+def _robustness_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    score = result["task"]["score"]
+    return [
+        (f"test {score}, {p['kind']} disturbance of {p['energy']:g}", _plain(p["score"]))
+        for p in result.get("robustness", ())
+        if p["energy"] == _SHOWN_ENERGY
+    ]
 
 
 def _print_attack(found: Mapping[str, Any]) -> None:

@@ -91,7 +91,10 @@ def test_run_trains_measures_and_stores(ssmbench, write, tiny, workplace):
     assert json.loads((folder / "result.json").read_text())["scores"] == result["scores"]
     again = ssmbench("run", file, "seed=3", "--output", "out", "--json")
     assert the_json(again.out) == result, "a complete run is not run again"
-    assert "verified" in ssmbench("run", file, "seed=3", "--output", "out").out
+    shown = ssmbench("run", file, "seed=3", "--output", "out").out
+    assert "verified" in shown
+    for kind in ("random", "adversarial"):
+        assert f"test accuracy, {kind} disturbance of 0.1" in shown
 
 
 def test_run_shows_plain_lines_where_there_is_no_terminal(ssmbench, write, tiny):
