@@ -109,16 +109,21 @@ def attack_run(folder: Path, **budget: int | None) -> dict[str, Any]:
 
 def save_worst_input(folder: Path, worst: Attack | None) -> Path | None:
     """Write ``worst_input.npz``: base and disturbance (L, m), gain, and amplitude, the
-    disturbance's l2 norm; nothing where nothing was found."""
+    disturbance's l2 norm; nothing where nothing was found.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     if worst is None:
         return None
     base, disturbance = (x.cpu().numpy() for x in (worst.base, worst.disturbance))
     amplitude = np.linalg.norm(disturbance.astype(np.float64))
-    np.savez_compressed(
-        folder / WORST_INPUT,
-        base=base,
-        disturbance=disturbance,
-        gain=worst.gain,
-        amplitude=amplitude,
-    )
-    return folder / WORST_INPUT
+    content = {"base": base, "disturbance": disturbance, "gain": worst.gain, "amplitude": amplitude}
+    file, draft = folder / WORST_INPUT, folder / f".{WORST_INPUT}"
+    try:
+        with draft.open("wb") as stream:
+            np.savez_compressed(stream, **content)
+        draft.replace(file)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written: {error.strerror}") from None
+    return file

@@ -93,6 +93,13 @@ def test_weights_that_are_not_finite_leave_no_worst_input(folder):
     assert not (folder / WORST_INPUT).exists()
 
 
+def test_a_worst_input_that_cannot_be_written_is_one_line(folder):
+    (folder / WORST_INPUT).unlink()
+    (folder / WORST_INPUT).mkdir()
+    with pytest.raises(UsageError, match=r"worst_input\.npz: cannot be written: "):
+        attack_run(folder, **BUDGET)
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 
