@@ -13,8 +13,8 @@ from torch import Tensor
 Map = Callable[[Tensor], Tensor]
 
 _TINY = 1e-300
-# Tuned on trained S4D and L2RU networks, 20 and 40 steps: plain ascent (no memory) ends 2 to 5%
-# lower, and a step that does not adapt up to 10% lower, from the same starts.
+# Tuned on four trained S4D and L2RU networks: in 40 steps from the same starts, the gain found is
+# 1 to 4% lower without memory, and up to 9% lower with steps that never shrink.
 _MEMORY = 0.75
 _SHRINK, _GROW = 0.5, 1.5
 
