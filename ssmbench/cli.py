@@ -17,6 +17,9 @@ import typer
 
 from ssmbench.errors import SsmbenchError, UsageError
 
+#: The disturbance, relative to a typical input, at which ``run`` prints the score.
+_SHOWN_ENERGY = 0.1
+
 app = typer.Typer(
     help="Benchmark state-space models: accuracy, stability and L2 gain, side by side.",
     no_args_is_help=True,
@@ -191,16 +194,39 @@ def gain(
     horizon: Annotated[
         int | None, typer.Option(help="Also the gain over this many steps (discrete time).")
     ] = None,
+    attack: Annotated[
+        bool, typer.Option("--attack", help="Send the adversary at a run's trained network.")
+    ] = False,
+    attack_steps: Annotated[
+        int | None, typer.Option(help="Ascents from each start; default: the run's own.")
+    ] = None,
+    attack_restarts: Annotated[
+        int | None, typer.Option(help="Starts; default: the run's own.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The adversary's; default: the run's own.")
+    ] = None,
     as_json: AsJson = False,
+    plugins: Plugins = None,
 ) -> None:
     """Stability and L2 gain of your own matrices, or of a run.
 
     An .npz file holds A, B, C, D and, optionally, dt: without dt, or with 0, the system is
     continuous, x' = A x + B u; otherwise discrete, x[k+1] = A x[k] + B u[k].
+
+    With --attack the network is rebuilt from the run's config and checkpoint, and the worst input
+    that is found is written into its folder as worst_input.npz: base, disturbance, gain, amplitude.
     """
+    from ssmbench import registry
     from ssmbench.errors import require
 
+    registry.add_plugin_paths(plugins or [])
     require(horizon is None or horizon >= 1, f"--horizon must be at least 1, got {horizon}")
+    budget = {"attack_steps": attack_steps, "attack_restarts": attack_restarts, "attack_seed": seed}
+    _check_attack(path, attack, horizon, budget)
+    if attack:
+        _attack(path, budget, as_json)
+        return
     if path.is_dir():
         require(horizon is None, "--horizon: is for .npz files")
         figures = _gains_of_run(path)
@@ -267,6 +293,33 @@ def bench(
     _table(scans.COLUMNS, [scans.row(result) for result in results], title=results[0].device)
 
 
+def _check_attack(
+    path: Path, attack: bool, horizon: int | None, budget: Mapping[str, int | None]
+) -> None:
+    from ssmbench.errors import require
+
+    flags = {"attack_seed": "--seed"}
+    for name, value in budget.items():
+        flag = flags.get(name, "--" + name.replace("_", "-"))
+        require(attack or value is None, f"{flag}: is for --attack")
+        least, most = (0, 2**32 - 1) if flag == "--seed" else (1, 2**31)
+        fits = value is None or least <= value <= most
+        require(fits, f"{flag} must be from {least} to {most}, got {value}")
+    require(not attack or horizon is None, "--horizon: is for .npz files, not for --attack")
+    require(not attack or not path.is_file(), f"--attack: {path} is a file, not a run's folder")
+
+
+def _attack(path: Path, budget: Mapping[str, int | None], as_json: bool) -> None:
+    from ssmbench.suite.trained import attack_run
+
+    with _notices_on_stderr():
+        found = attack_run(path, **budget)
+    if as_json:
+        _print_json(found)
+    else:
+        _print_attack(found)
+
+
 # --- printing -----------------------------------------------------------------------------------
 
 
@@ -316,9 +369,42 @@ def _print_run(folder: Any, state: str, as_json: bool) -> None:
         rows += [(f"gain {key}" if key != keys[3] else key, _plain(gains[key])) for key in keys]
         rows += [("network bound", _plain(gains["network"]["bound"]))]
         rows += [("network attacked", _plain(gains["network"]["attacked"]))]
+        rows += _robustness_rows(result)
     else:
         rows.append(("reason", result.get("reason", "")))
     _table(("", ""), rows)
+
+
+def _robustness_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    score = result["task"]["score"]
+    return [
+        (f"test {score}, {p['kind']} disturbance of {p['energy']:g}", _plain(p["score"]))
+        for p in result.get("robustness", ())
+        if p["energy"] == _SHOWN_ENERGY
+    ]
+
+
+def _print_attack(found: Mapping[str, Any]) -> None:
+    gains = found["gain"]
+    network = gains["network"]
+    keys = ("declared", "verified", "attacked")
+    rows = [
+        (f"layer {index}", *(_plain(layer[key]) for key in keys))
+        for index, layer in enumerate(gains["layers"])
+    ]
+    rows.append(("network", "none", _plain(network["bound"]), _plain(network["attacked"])))
+    _table(("", "declared", "verified", "attacked"), rows)
+    print()
+    reason = network["reason"]
+    source = f"none is finite, because {reason}" if reason else "composed from the verified layers"
+    print(f"network bound:  {source}")
+    print(f"from silence:   attacked {_plain(network['attacked_from_silence'])}")
+    reason = network["zero_state_reason"]
+    print("zero-state:     " + (f"no such gain, because {reason}" if reason else "from silence"))
+    for violation in gains["violations"]:
+        print(f"broken promise: {violation}")
+    print(f"checkpoint:     {found['checkpoint']}")
+    print(f"worst input:    {found['worst_input'] or 'none: nothing finite to attack'}")
 
 
 def _print_grid(grid: Any, marks: list[str], root: Path, as_json: bool) -> None:
@@ -342,14 +428,18 @@ def _print_report(folder: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
     from ssmbench.suite import report as reports
+    from ssmbench.suite.statistics import robustness_rows
     from ssmbench.suite.statistics import rows as rows_of
 
     files = reports.write_report(folder)
-    table = rows_of(reports.collect(folder))
+    records = reports.collect(folder)
+    table = rows_of(records)
     board = folder / "tensorboard"
     if as_json:
         paths: Mapping[str, str] = {kind: str(path) for kind, path in files.items()}
-        _print_json({"rows": [asdict(r) for r in table], "files": paths, "tensorboard": str(board)})
+        listed = {"rows": [asdict(row) for row in table]}
+        listed["robustness"] = [asdict(point) for point in robustness_rows(records)]
+        _print_json(listed | {"files": paths, "tensorboard": str(board)})
         return
     for task in dict.fromkeys(row.task for row in table):
         mine = [row for row in table if row.task == task]

@@ -62,12 +62,19 @@ class OptimizerConfig:
 
 @dataclass
 class AnalysisConfig:
-    """Gains: how often layers are measured in training, and the adversary's budget at the end."""
+    """Gains: how often layers are measured in training, and the adversary's budget at the end.
+
+    ``robustness``: also the score under disturbances, of up to ``robustness_sequences`` test
+    sequences, for which the adversary has ``robustness_steps`` at each energy.
+    """
 
     every_n_epochs: int = 5
     attack_steps: int = 40
     attack_restarts: int = 8
     attack_seed: int = 0
+    robustness: bool = True
+    robustness_steps: int = 5
+    robustness_sequences: int = 256
 
 
 @dataclass
@@ -109,6 +116,8 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
             "model.n_layers",
             "analysis.attack_steps",
             "analysis.attack_restarts",
+            "analysis.robustness_steps",
+            "analysis.robustness_sequences",
         ),
     ),
     "finite and not negative": (

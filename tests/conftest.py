@@ -26,7 +26,7 @@ TINY = {
         "parametrization": {"name": "s4d", "d_state": 4},
         "discretizer": "zoh",
     },
-    "analysis": {"attack_steps": 2, "attack_restarts": 2},
+    "analysis": {"attack_steps": 2, "attack_restarts": 2, "robustness_sequences": 8},
     "trainer": {
         "accelerator": "cpu",
         "devices": 1,

@@ -91,7 +91,10 @@ def test_run_trains_measures_and_stores(ssmbench, write, tiny, workplace):
     assert json.loads((folder / "result.json").read_text())["scores"] == result["scores"]
     again = ssmbench("run", file, "seed=3", "--output", "out", "--json")
     assert the_json(again.out) == result, "a complete run is not run again"
-    assert "verified" in ssmbench("run", file, "seed=3", "--output", "out").out
+    shown = ssmbench("run", file, "seed=3", "--output", "out").out
+    assert "verified" in shown
+    for kind in ("random", "adversarial"):
+        assert f"test accuracy, {kind} disturbance of 0.1" in shown
 
 
 def test_run_shows_plain_lines_where_there_is_no_terminal(ssmbench, write, tiny):
@@ -144,6 +147,28 @@ def test_gain_of_a_run_is_what_its_result_says(ssmbench, write, tiny):
         assert gains[key] == run["gain"][key]
     assert gains["network_bound"] == run["gain"]["network"]["bound"]
     assert "verified" in ssmbench("gain", run["folder"]).out
+
+
+def test_gain_attacks_the_network_of_a_run(ssmbench, write, tiny, workplace):
+    run = the_json(ssmbench("run", write("mine.yaml", tiny), "-o", "out", "--json").out)
+    budget = ("--attack-steps", "3", "--attack-restarts", "4", "--seed", "2")
+    found = the_json(ssmbench("gain", run["folder"], "--attack", *budget, "--json").out)
+    assert (found["attack_steps"], found["attack_restarts"], found["attack_seed"]) == (3, 4, 2)
+    assert found["gain"]["verified"] == run["gain"]["verified"]
+    with np.load(workplace / found["worst_input"]) as saved:
+        assert saved["gain"] == found["gain"]["network"]["attacked"]
+    answer = ssmbench("gain", run["folder"], "--attack", *budget)
+    assert answer.code == 0
+    assert re.search(r"layer 0 +none +\S+ +\S+", answer.out)
+    assert re.search(r"network +none +\S+ +\S+", answer.out)
+    assert "zero-state:     no such gain, because ||f(0)|| is" in answer.out
+
+
+def test_an_attack_says_why_there_is_no_bound(ssmbench, write, tiny):
+    tiny["model"] |= {"norm": "layer"}
+    run = the_json(ssmbench("run", write("mine.yaml", tiny), "-o", "out", "--json").out)
+    out = ssmbench("gain", run["folder"], "--attack").out
+    assert "network bound:  none is finite, because LayerNorm divides by" in out
 
 
 def test_gain_of_a_discrete_system(ssmbench, matrices):
@@ -207,6 +232,7 @@ def test_report_writes_the_report_of_a_suite_again(ssmbench, workplace):
     (workplace / "suite.json").write_text(json.dumps(suite))
     said = the_json(ssmbench("report", ".", "--json").out)
     assert said["rows"][0]["outcome"] == "missing"
+    assert said["robustness"] == []
     assert (workplace / said["files"]["markdown"]).exists()
     assert "missing" in ssmbench("report", ".").out
 
@@ -299,6 +325,20 @@ BAD_CALLS = {
     "horizon of 0": (("gain", "system.npz", "--horizon", "0"), "--horizon must be at least 1"),
     "horizon below 0": (("gain", "system.npz", "--horizon", "-2"), "--horizon must be at least"),
     "horizon of a run": (("gain", ".", "--horizon", "2"), "--horizon"),
+    "attack on a file": (("gain", "system.npz", "--attack"), "--attack: system.npz is a file"),
+    "attack on nothing": (("gain", "nowhere", "--attack"), "nowhere: no such folder"),
+    "attack on a folder": (("gain", ".", "--attack"), "not the folder of a run (it has no conf"),
+    "budget without attack": (("gain", ".", "--seed", "1"), "--seed: is for --attack"),
+    "attack of no step": (
+        ("gain", ".", "--attack", "--attack-steps", "0"),
+        "--attack-steps must be from 1",
+    ),
+    "attack from nowhere": (
+        ("gain", ".", "--attack", "--attack-restarts", "-1"),
+        "--attack-restarts must be from 1",
+    ),
+    "attack with a bad seed": (("gain", ".", "--attack", "--seed", "-1"), "--seed must be from 0"),
+    "attack over a horizon": (("gain", ".", "--attack", "--horizon", "2"), "--horizon"),
     "report of nothing": (("report", "nowhere"), "nowhere: no suite was run there"),
     "report of a folder": (("report", "."), "no suite was run there"),
     "no job": (("suite", "suite.yaml", "--jobs", "0"), "--jobs must be at least 1, got 0"),

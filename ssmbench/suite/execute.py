@@ -17,12 +17,12 @@ import torch
 from ssmbench.config import typed
 from ssmbench.errors import UsageError, one_line
 from ssmbench.suite.store import RunFolder
-from ssmbench.training.measure import measure, poles
+from ssmbench.suite.trained import examine_task, save_worst_input
+from ssmbench.training.measure import poles
+from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, is_main_process, train
 
 RESULT_SCHEMA = 1
-#: Sequences of the validation split from which the adversary starts.
-_ATTACK_INPUTS = 8
 
 
 def execute(config: Mapping[str, Any], root: Path, label: str | None = None) -> str:
@@ -74,7 +74,8 @@ def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | N
 def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> dict[str, Any]:
     run, task, model = typed(config), trained.task, trained.module.model
     device = trained.module.device
-    gain = measure(model.cpu(), task.sample_inputs("val", _ATTACK_INPUTS).float(), run.analysis)
+    found = examine_task(model.cpu(), task, run.analysis)
+    save_worst_input(folder.path, found.worst)
     layers = {f"layer{i}": p.cpu().numpy() for i, p in enumerate(poles(model))}
     np.savez_compressed(folder.path / "poles.npz", **layers)
     diverged = trained.diverged_at is not None
@@ -95,7 +96,8 @@ def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> d
             "unit": task.unit,
         },
         "scores": trained.scores,
-        "gain": gain,
+        "gain": found.gain,
+        "robustness": [] if diverged else robustness(model, task, run.analysis),
         "parameters": model.parameter_count(),
         "steps": trained.steps,
         "steps_per_second": trained.steps_per_second,

@@ -1,4 +1,4 @@
-"""The two plots of a report, as PNG files."""
+"""The plots of a report, as PNG files."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from ssmbench.suite.statistics import Row, RunRecord
+from ssmbench.suite.statistics import RobustnessRow, Row, RunRecord
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 _MARKERS = "osD^vPX*<>"
+_LINES = {"adversarial": "-", "random": "--"}
+_TO_ZERO = 4.0  # energy 0 stands this factor left of the smallest one, on a logarithmic axis
 _UNSTABLE_BAND = 0.12  # share of the axis, at the right, for infinite gains
 
 
@@ -25,24 +28,35 @@ def score_against_gain(table: Iterable[Row], path: Path) -> Path:
     """One panel a task: score against verified layer gain; unstable variants in a band."""
     table = list(table)
     tasks = list(dict.fromkeys(row.task for row in table))
-    variants = list(dict.fromkeys(row.variant for row in table))
-    discretizers = list(dict.fromkeys(row.discretizer for row in table))
     figure, axes = plt.subplots(
         1, len(tasks), figsize=(5.2 * len(tasks) + 2.2, 4.4), squeeze=False, layout="constrained"
     )
-    styles = {d: _MARKERS[i % len(_MARKERS)] for i, d in enumerate(discretizers)}
-    colours = {v: f"C{i % 10}" for i, v in enumerate(variants)}
+    colours, styles = _colours(table), _markers(table)
     for axis, task in zip(axes[0], tasks, strict=True):
         _draw_task(axis, [row for row in table if row.task == task], styles, colours)
-    handles = [Line2D([], [], color=c, marker="s", ls="", label=v) for v, c in colours.items()]
-    handles += [
-        Line2D([], [], color="black", marker=m, ls="", mfc="none", label=d)
-        for d, m in styles.items()
-    ]
-    figure.legend(handles=handles, loc="outside right center", frameon=False)
+    figure.legend(handles=_keys(colours, styles), loc="outside right center", frameon=False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
     return path
+
+
+def _colours(table: Iterable[Row]) -> dict[str, str]:
+    """One for each variant, the same in every plot of a report."""
+    return {v: f"C{i % 10}" for i, v in enumerate(dict.fromkeys(row.variant for row in table))}
+
+
+def _markers(table: Iterable[Row]) -> dict[str, str]:
+    """One for each discretizer."""
+    names = dict.fromkeys(row.discretizer for row in table)
+    return {d: _MARKERS[i % len(_MARKERS)] for i, d in enumerate(names)}
+
+
+def _keys(colours: dict[str, str], markers: dict[str, str]) -> list[Line2D]:
+    keys = [Line2D([], [], color=c, marker="s", ls="", label=v) for v, c in colours.items()]
+    return keys + [
+        Line2D([], [], color="black", marker=m, ls="", mfc="none", label=d)
+        for d, m in markers.items()
+    ]
 
 
 def _draw_task(
@@ -59,9 +73,7 @@ def _draw_task(
     # room for the band: a share of the axis in log scale
     edge = high * (high / low) ** (_UNSTABLE_BAND / (1 - _UNSTABLE_BAND))
     axis.set_xlim(low, edge)
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
-    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    _label_plainly(axis.xaxis)
     if any(math.isinf(row.verified) for row in drawn):
         axis.axvspan(high, edge, color="red", alpha=0.08)
         axis.text(
@@ -91,6 +103,81 @@ def _draw_task(
     if missing:
         label = axis.get_xlabel() + "\nno score: " + "; ".join(missing)
         axis.set_xlabel(label, fontsize=8)
+
+
+def robustness(
+    points: Iterable[RobustnessRow], table: Iterable[Row], task: str, path: Path
+) -> Path:
+    """Score against disturbance energy, a line a variant and discretizer; bars are deviations.
+
+    ``table``, of the whole report, gives the colours and the score's name.
+    """
+    table, points = list(table), [point for point in points if point.task == task]
+    figure, axis = plt.subplots(figsize=(8.2, 4.6), layout="constrained")
+    keys = _draw_curves(axis, points, _colours(table), _markers(table))
+    row = next(row for row in table if row.task == task)
+    unit = f" [{row.unit}]" if row.unit else ""
+    axis.set(title=f"Robustness: {task}", ylabel=f"test {row.score}{unit}")
+    means = [point.score_mean for point in points if point.score_mean is not None]
+    if not row.higher_is_better and min(means, default=0) > 0:  # errors grow by factors
+        axis.set_yscale("log")
+        _label_plainly(axis.yaxis)
+    figure.legend(handles=keys, loc="outside right center", frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return path
+
+
+def _draw_curves(
+    axis: Axes, points: list[RobustnessRow], colours: dict[str, str], markers: dict[str, str]
+) -> list[Line2D]:
+    """All curves with their axis; the keys of what is drawn."""
+    curves: dict[tuple[str, str, str], list[RobustnessRow]] = {}
+    for point in points:
+        curves.setdefault((point.variant, point.discretizer, point.kind), []).append(point)
+    smallest = min((point.energy for point in points if point.energy > 0), default=1.0)
+    for (variant, discretizer, kind), curve in curves.items():
+        style = {"color": colours[variant], "marker": markers[discretizer], "ls": _LINES[kind]}
+        _draw_curve(axis, curve, smallest / _TO_ZERO, style)
+    _label_energies(axis, points, smallest)
+    variants, discretizers = ({key[i] for key in curves} for i in (0, 1))
+    keys = [Line2D([], [], color="black", ls=ls, label=kind) for kind, ls in _LINES.items()]
+    return keys + _keys(
+        {v: c for v, c in colours.items() if v in variants},
+        {d: m for d, m in markers.items() if d in discretizers},
+    )
+
+
+def _draw_curve(axis: Axes, line: list[RobustnessRow], zero: float, style: dict[str, str]) -> None:
+    known = [point for point in line if point.score_mean is not None]
+    axis.errorbar(
+        [point.energy or zero for point in known],
+        [point.score_mean for point in known],
+        yerr=[point.score_spread or 0 for point in known],
+        capsize=2,
+        ms=4,
+        lw=1.2,
+        alpha=0.85,
+        **style,
+    )
+
+
+def _label_energies(axis: Axes, points: Iterable[RobustnessRow], smallest: float) -> None:
+    """A logarithmic axis on which 0 stands apart, left of the smallest energy."""
+    energies = sorted({point.energy for point in points})
+    axis.set_xscale("log")
+    axis.set_xticks([e or smallest / _TO_ZERO for e in energies], [f"{e:g}" for e in energies])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.axvline(smallest / math.sqrt(_TO_ZERO), color="black", lw=0.8, ls=":", alpha=0.6)
+    axis.set_xlabel("norm of the disturbance / norm of a typical input")
+
+
+def _label_plainly(axis: Axis) -> None:
+    """Numbers, not powers of ten, on a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def poles(records: list[RunRecord], runs: Path, task: str, path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The report of a suite: one table a task, as Markdown, CSV and JSON, and two plots."""
+"""The report of a suite: tables for every task, as Markdown, CSV and JSON, and plots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from typing import Any
 
 from ssmbench.errors import UsageError
 from ssmbench.suite.grid import Suite
-from ssmbench.suite.statistics import Row, RunRecord, rows
+from ssmbench.suite.statistics import (
+    RobustnessRow,
+    Row,
+    RunRecord,
+    robustness_rows,
+    rows,
+)
 from ssmbench.suite.store import RunFolder, read_json, write_atomically
 
 SUITE_FILE = "suite.json"
@@ -29,6 +35,12 @@ the task's length. declared >= verified >= attacked must hold. *Network* gains a
 the input sequence to the prediction: an upper **bound** composed from the verified layers, and
 **attacked**. `inf` means unstable. Scores are on the test split, mean and standard deviation over
 finished seeds.
+"""
+
+ROBUSTNESS_LEGEND = """\
+Score on the first test sequences when every input sequence is disturbed; columns are the l2 norm of
+the disturbance, relative to that of a typical input. **random**: Gaussian directions.
+**adversarial**: gradient ascent of the task's loss. `none`: a prediction was not finite.
 """
 
 
@@ -107,6 +119,13 @@ def write_report(root: Path) -> dict[str, Path]:
     files = {"gain_plot": plots.score_against_gain(table, out / "score_vs_gain.png")}
     for task in dict.fromkeys(row.task for row in table):
         files[f"poles_{task}"] = plots.poles(records, root / RUNS, task, out / f"poles_{task}.png")
+    curves = robustness_rows(records)
+    for task in dict.fromkeys(point.task for point in curves):
+        file = out / f"robustness_{task}.png"
+        files[f"robustness_{task}"] = plots.robustness(curves, table, task, file)
+    if curves:
+        files["robustness_csv"] = out / "robustness.csv"
+        write_atomically(files["robustness_csv"], to_csv(curves, RobustnessRow))
     files["csv"], files["json"] = out / "report.csv", out / "report.json"
     files["markdown"] = out / "report.md"
     write_atomically(files["csv"], to_csv(table))
@@ -116,11 +135,11 @@ def write_report(root: Path) -> dict[str, Path]:
     return files
 
 
-def to_csv(table: Iterable[Row]) -> str:
+def to_csv(table: Iterable[Any], kind: type = Row) -> str:
     """All figures, unrounded; ``none`` where there is no such figure."""
     out = io.StringIO()
     writer = csv.writer(out)
-    names = [field.name for field in fields(Row)]
+    names = [field.name for field in fields(kind)]
     writer.writerow(names)
     for row in table:
         values = (getattr(row, name) for name in names)
@@ -135,12 +154,15 @@ def _flat(value: Any) -> Any:
 
 def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ()) -> str:
     """The report as a page."""
-    table = rows(records)
+    table, curves = rows(records), robustness_rows(records)
     parts = [f"# {name}\n", LEGEND]
     for task in dict.fromkeys(row.task for row in table):
         mine = [row for row in table if row.task == task]
         parts.append(f"## {task}\n\n{source_line(records, task)}\n")
         parts.append(markdown_table(mine))
+        points = [point for point in curves if point.task == task]
+        if points:
+            parts += [f"### Robustness: {task}\n", ROBUSTNESS_LEGEND, robustness_table(points)]
     found = [f"- {r.task}, {r.variant}, {r.discretizer}: {v}" for r in table for v in r.violations]
     if found:
         parts.append("## Broken promises\n\n" + "\n".join(found) + "\n")
@@ -181,20 +203,42 @@ COLUMNS = {
 
 def markdown_table(table: Iterable[Row]) -> str:
     """The rows as a Markdown table."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * 3 + " ---: |" * (len(COLUMNS) - 3)]
+    return _markdown(COLUMNS, [[cell(row) for cell in COLUMNS.values()] for row in table])
+
+
+def robustness_table(points: Iterable[RobustnessRow]) -> str:
+    """One line a variant, discretizer and kind of disturbance; a column an energy."""
+    lines: dict[tuple[str, str, str], dict[float, str]] = {}
+    for point in points:
+        line = lines.setdefault((point.variant, point.discretizer, point.kind), {})
+        line[point.energy] = _mean_and_spread(point) or "none"
+    energies = sorted({energy for line in lines.values() for energy in line})
+    header = ["variant", "discretizer", "disturbance", *(f"{energy:g}" for energy in energies)]
+    cells = [[*key, *(line.get(e, "none") for e in energies)] for key, line in lines.items()]
+    return _markdown(header, cells)
+
+
+def _markdown(header: Iterable[str], table: Iterable[Iterable[str]]) -> str:
+    """A table whose first three columns are words."""
+    header = list(header)
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * 3 + " ---: |" * (len(header) - 3)]
     for row in table:
-        cells = (cell(row).replace("|", r"\|") for cell in COLUMNS.values())
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |")
     return "\n".join(lines) + "\n"
 
 
 def score_text(row: Row) -> str:
     """``0.9654 ± 0.0042``, with what became of the runs that did not finish."""
-    if row.score_mean is None:
-        return row.outcome
-    spread = "" if row.score_spread is None else f" ± {row.score_spread:.4f}"
     note = "" if row.outcome == "finished" else f" ({row.outcome})"
-    return f"{row.score_mean:.4f}{spread}{note}"
+    score = _mean_and_spread(row)
+    return row.outcome if score is None else score + note
+
+
+def _mean_and_spread(row: Row | RobustnessRow) -> str | None:
+    if row.score_mean is None:
+        return None
+    spread = "" if row.score_spread is None else f" ± {row.score_spread:.4f}"
+    return f"{row.score_mean:.4f}{spread}"
 
 
 def number(value: float | None) -> str:

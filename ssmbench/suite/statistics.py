@@ -98,6 +98,46 @@ def _row(group: list[RunRecord]) -> Row:
     )
 
 
+@dataclass(frozen=True)
+class RobustnessRow:
+    """Score of one variant under disturbances of one kind and energy, over finished runs.
+
+    ``energy`` is the disturbance's l2 norm relative to a typical input's. No mean where the
+    prediction of a run was not finite, no spread for a single run.
+    """
+
+    task: str
+    variant: str
+    discretizer: str
+    kind: str
+    energy: float
+    runs: int
+    score_mean: float | None
+    score_spread: float | None
+
+
+def robustness_rows(records: Iterable[RunRecord]) -> list[RobustnessRow]:
+    """One row a (task, variant, discretizer, kind, energy), in the order of first appearance."""
+    groups: dict[tuple[Any, ...], list[float | None]] = {}
+    for record in records:
+        if record.result and record.result["status"] == "finished":
+            for point in record.result.get("robustness", ()):
+                key = (record.task, record.variant, record.discretizer)
+                key += (point["kind"], point["energy"])
+                groups.setdefault(key, []).append(point["score"])
+    return [_robustness_row(key, scores) for key, scores in groups.items()]
+
+
+def _robustness_row(key: tuple[Any, ...], scores: list[float | None]) -> RobustnessRow:
+    whole = None not in scores
+    return RobustnessRow(
+        *key,
+        runs=len(scores),
+        score_mean=statistics.fmean(scores) if whole else None,
+        score_spread=statistics.stdev(scores) if whole and len(scores) > 1 else None,
+    )
+
+
 def _outcome(group: list[RunRecord]) -> str:
     """``finished``, or what became of the runs that did not finish."""
     words = []

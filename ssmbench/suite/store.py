@@ -24,7 +24,7 @@ DONE = ("finished", "diverged")
 @dataclass(frozen=True)
 class RunFolder:
     """``config.yaml``, ``status.json``, ``metrics.jsonl``, ``checkpoints/``, ``tensorboard/``,
-    ``result.json``, ``poles.npz``, and ``error.txt`` of a run that failed."""
+    ``result.json``, ``poles.npz``, ``worst_input.npz``, and ``error.txt`` of a run that failed."""
 
     path: Path
 

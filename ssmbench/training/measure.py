@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,17 +11,20 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from ssmbench.analysis.attack import attack
+from ssmbench.analysis.attack import Attack, Attacks, attack, attacks
 from ssmbench.analysis.certificate import Bound
 from ssmbench.analysis.gain import GainReport, analyse, stability
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel, is_finite
+from ssmbench.systems import DiscreteSystem
 
 #: Rounding of float32 matrices and signals may move a gain this much, relatively.
 TOLERANCE = 1e-4
-_AMPLITUDES = (0.03, 3.0)
+#: Norms of disturbances, of silence and of data, and first moves of the data: in typical inputs.
+_AMPLITUDES = ((0.03, 3.0), (0.01, 0.3))
+_BASE_STEP = 0.075
 _LOST = "a parameter is not finite"
 
 
@@ -69,23 +73,40 @@ def declared_gain(layer: SSMLayer) -> float | None:
     return layer.declared_gain() if is_finite(layer) else math.inf
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """``gain``: a result's part of that name. ``worst``: the network's worst input, if any."""
+
+    gain: dict[str, Any]
+    worst: Attack | None
+
+
 def measure(
     model: SequenceModel, inputs: Float[Tensor, "n L m"], config: AnalysisConfig
 ) -> dict[str, Any]:
-    """The ``gain`` part of a result, for a model in evaluation mode.
+    """The ``gain`` part of :func:`examine`."""
+    return examine(model, inputs, config).gain
+
+
+def examine(
+    model: SequenceModel, inputs: Float[Tensor, "n L m"], config: AnalysisConfig
+) -> Measurement:
+    """The gains of a model in evaluation mode, with the worst input that was found.
 
     ``declared``, ``verified`` and ``attacked`` are the largest over the SSM layers, each from the
     layer's input to its output; ``network`` has the incremental gain from u to the prediction: an
-    upper bound composed from the verified layers, and what the adversary found.
+    upper bound composed from the verified layers, and what the adversary found. A *zero-state*
+    gain ``||f(u)|| / ||u||`` exists only where f(0) = 0; elsewhere it is None, with the reason,
+    and what was found from silence is incremental.
     """
-    was_training = model.training
-    model.eval()
+    frozen = freeze(model)
     length = inputs.shape[1]
-    layers = [_measure_layer(layer, length, config) for layer in model.layers]
-    network = _measure_network(model, [g.verified for g in layers], inputs, config)
-    model.train(was_training)
+    pairs = zip(model.layers, frozen.layers, strict=True)
+    layers = [_measure_layer(layer, still, length, config) for layer, still in pairs]
+    bound = model.bound([g.verified for g in layers], length)
+    network, worst = _measure_network(frozen, bound, inputs, config)
     declared = [g.declared for g in layers]
-    return {
+    gain = {
         "declared": None if None in declared else max(declared),
         "verified": max(g.verified for g in layers),
         "attacked": max(g.attacked for g in layers),
@@ -95,6 +116,7 @@ def measure(
         "layers": [asdict(g) for g in layers],
         "network": network,
     }
+    return Measurement(gain, worst)
 
 
 def violations(layers: list[LayerGains], network: dict[str, Any]) -> list[str]:
@@ -140,12 +162,43 @@ def _analyse(layer: SSMLayer) -> GainReport:
         return analyse(layer.system())
 
 
-def _measure_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> LayerGains:
+def freeze(model: SequenceModel) -> SequenceModel:
+    """A copy in evaluation mode whose layers keep their present systems, without gradients."""
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    for layer in filter(is_finite, frozen.layers):
+        _hold(layer, layer.system())
+    return frozen
+
+
+def _hold(layer: SSMLayer, system: DiscreteSystem) -> None:
+    layer.system = lambda: system
+
+
+def _exact(frozen: SequenceModel, inputs: Float[Tensor, "n L m"]) -> SequenceModel | None:
+    """The same map in float64, with the very systems of ``frozen``; None where there is none."""
+    exact = copy.deepcopy(frozen).double()
+    for layer, still in zip(exact.layers, frozen.layers, strict=True):
+        _hold(layer, still.system().double())
+    try:
+        prediction = exact(torch.zeros_like(inputs[:1], dtype=torch.float64))
+    except RuntimeError:  # a plugin's part that knows float32 only: there is nothing to compare
+        return None
+    return exact if prediction.dtype == torch.float64 else None
+
+
+def precision(model: SequenceModel) -> torch.dtype:
+    """The real type that the network's signals have."""
+    return next(p.dtype for p in model.parameters() if p.is_floating_point())
+
+
+def _measure_layer(
+    layer: SSMLayer, frozen: SSMLayer, length: int, config: AnalysisConfig
+) -> LayerGains:
     report = _analyse(layer)
     return LayerGains(
         declared=declared_gain(layer),
         verified=report.hinf,
-        attacked=_attack_layer(layer, length, config) if is_finite(layer) else math.inf,
+        attacked=_attack_layer(frozen, length, config) if is_finite(layer) else math.inf,
         peak_frequency=report.peak_frequency,
         spectral_radius=report.spectral_radius,
         margin=report.margin,
@@ -153,8 +206,7 @@ def _measure_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> Laye
 
 
 def _attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:
-    with torch.no_grad():
-        system = layer.system()
+    system = layer.system()
     width = system.copies * system.inputs
     silence = system.D.real.new_zeros(config.attack_restarts, length, width)
     amplitude = torch.ones(config.attack_restarts)
@@ -163,18 +215,60 @@ def _attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float
 
 
 def _measure_network(
-    model: SequenceModel, layer_gains: list[float], inputs: Tensor, config: AnalysisConfig
-) -> dict[str, Any]:
-    bound = model.bound(layer_gains, inputs.shape[1])
-    if not is_finite(model):
-        return {"bound": math.inf, "reason": bound.reason or _LOST, "attacked": math.inf}
-    inputs = inputs.to(model.encoder.weight.dtype)
+    frozen: SequenceModel, bound: Bound, inputs: Tensor, config: AnalysisConfig
+) -> tuple[dict[str, Any], Attack | None]:
+    if not is_finite(frozen):
+        lost = {"attacked": math.inf, "attacked_from_silence": math.inf}
+        lost |= {"bound": math.inf, "reason": bound.reason or _LOST}
+        return lost | {"zero_state": None, "zero_state_reason": _LOST}, None
+    inputs = inputs.to(precision(frozen))
     if bound.value > torch.finfo(inputs.dtype).max:  # nothing so large can be observed
         bound = Bound.none(bound.reason or "the bound overflows")
-    base = inputs[torch.arange(config.attack_restarts) % len(inputs)].clone()
-    base[::2] = 0  # half of the restarts disturb silence, half disturb data
+    exact = _exact(frozen, inputs)
+    found = _attack_network(frozen, exact, inputs, config)
+    from_silence = found.gains[::2].max().item()
+    reason = _why_no_zero_state(exact or frozen, inputs[:1])
+    figures = {
+        "bound": bound.value,
+        "reason": bound.reason,
+        "attacked": found.worst.gain,
+        "attacked_from_silence": from_silence,
+        "zero_state": None if reason else from_silence,
+        "zero_state_reason": reason,
+    }
+    return figures, found.worst
+
+
+def _attack_network(
+    frozen: SequenceModel,
+    exact: SequenceModel | None,
+    inputs: Float[Tensor, "n L m"],
+    config: AnalysisConfig,
+) -> Attacks:
+    """Every other start disturbs silence, which stays; the others disturb data, which move."""
+    starts = config.attack_restarts
+    data = torch.arange(starts) % 2 == 1
+    base = inputs[torch.arange(starts) % len(inputs)] * data[:, None, None]
     typical = torch.linalg.vector_norm(inputs.double()).item() / math.sqrt(len(inputs))
-    low, high = (math.log(max(typical, 1e-6) * a) for a in _AMPLITUDES)
-    amplitude = torch.linspace(low, high, config.attack_restarts).exp()
-    found = attack(model, base, amplitude, steps=config.attack_steps, seed=config.attack_seed)
-    return {"bound": bound.value, "reason": bound.reason, "attacked": found.gain}
+    typical = max(typical, 1e-6)
+    still, moving = (_log_spaced(*ends, starts) for ends in _AMPLITUDES)
+    return attacks(
+        frozen,
+        base,
+        torch.where(data, moving, still) * typical,
+        steps=config.attack_steps,
+        seed=config.attack_seed,
+        base_step=data * typical * _BASE_STEP,
+        exact=exact,
+    )
+
+
+def _log_spaced(low: float, high: float, number: int) -> Float[Tensor, " number"]:
+    return torch.linspace(math.log(low), math.log(high), number, dtype=torch.float64).exp()
+
+
+def _why_no_zero_state(model: SequenceModel, like: Float[Tensor, "1 L m"]) -> str:
+    """Why there is no zero-state gain; nothing where f(0) = 0."""
+    with torch.no_grad():
+        offset = model(torch.zeros_like(like, dtype=precision(model))).double().norm().item()
+    return f"||f(0)|| is {offset:.4g}, not 0: from silence it is incremental" if offset else ""

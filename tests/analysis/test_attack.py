@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmbench import registry
-from ssmbench.analysis.attack import attack
+from ssmbench.analysis.attack import attack, attacks
 from ssmbench.analysis.horizon import horizon_gain
 from tests.analysis.systems_for_tests import dense, random_bank, random_matrices
 
@@ -135,6 +135,84 @@ def test_steepest_base_is_found():
     found = attacked(torch.square, base, 1e-3)
     assert torch.equal(found.base, base[2])
     assert found.gain == pytest.approx(4.0, rel=1e-3)
+
+
+def test_a_curved_map_does_not_make_the_ascent_oscillate():
+    """On sin, plain steepest ascent jumps between two points and never ends at slope 1."""
+    found = attacked(lambda u: torch.sin(3 * u), silence(2), 1.2, steps=60)
+    spread = 1.2 / math.sqrt(2)
+    assert found.gain >= 3 * math.sin(3 * spread) / (3 * spread)
+
+
+# --- bases that move ------------------------------------------------------------------------------
+
+
+def bell(u):
+    """Steepest, with slope 1, at u = 2 in every step; slope below 0.02 around 0."""
+    return 0.5 * (1 + torch.tanh(2 * (u - 2)))
+
+
+def moving(function, *, steps, step=0.1, amplitude=0.01, **more):
+    amplitudes = torch.full((RESTARTS,), amplitude, dtype=torch.float64)
+    still = torch.arange(RESTARTS) % 2 == 0
+    steps_of = torch.where(still, 0.0, step)
+    base = silence(3) + 0.5 * ~still[:, None, None]
+    return attacks(function, base, amplitudes, steps=steps, seed=0, base_step=steps_of, **more)
+
+
+def test_a_base_that_moves_finds_the_steepest_place():
+    found = moving(bell, steps=60)
+    assert (found.gains[::2] < 0.02).all(), "around silence the map is flat"
+    assert 0.99 <= found.worst.gain <= 1 + 1e-6
+    assert (found.worst.base - 2).abs().min() < 0.1
+
+
+def test_a_base_without_a_step_stays_where_it_is():
+    found = moving(bell, steps=30)
+    assert torch.equal(found.base[::2], silence(3)[::2])
+    assert not torch.equal(found.base[1::2], silence(3)[1::2] + 0.5)
+
+
+def test_bases_that_move_never_find_less_with_more_steps():
+    gains = [moving(bell, steps=n).worst.gain for n in (1, 2, 5, 10, 20, 40)]
+    assert gains == sorted(gains)
+
+
+def test_every_start_returns_what_reproduces_its_gain():
+    found = moving(bell, steps=25)
+    change = (bell(found.base + found.disturbance) - bell(found.base)).flatten(1).norm(dim=1)
+    assert torch.allclose(change / found.disturbance.flatten(1).norm(dim=1), found.gains)
+
+
+# --- rounding -------------------------------------------------------------------------------------
+
+
+def coarse(u):
+    """The identity, with 12 bits."""
+    return torch.round(u * 4096) / 4096 + (u - u.detach())
+
+
+def test_rounding_is_not_taken_for_amplification():
+    amplitudes = torch.full((RESTARTS,), 3e-4, dtype=torch.float64)
+    base = torch.rand(RESTARTS, 5, 1, generator=torch.Generator().manual_seed(0)).double()
+    fooled = attacks(coarse, base, amplitudes, steps=20, seed=0)
+    judged = attacks(coarse, base, amplitudes, steps=20, seed=0, exact=lambda u: u)
+    assert fooled.worst.gain > 1.01, "precondition: rounding amplifies"
+    assert judged.worst.gain == pytest.approx(1.0, rel=1e-9)
+
+
+def test_the_exact_map_is_asked_in_double_precision():
+    seen = []
+    base = silence(4, dtype=torch.float32)
+    attacks(
+        torch.tanh,
+        base,
+        torch.ones(RESTARTS),
+        steps=2,
+        seed=0,
+        exact=lambda u: seen.append(u.dtype) or u.tanh(),
+    )
+    assert set(seen) == {torch.float64}
 
 
 # --- edges ----------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def _base() -> dict[str, Any]:
     return {
         "batch_size": 32,
         "model": {"d_model": 4, "n_layers": 1},
-        "analysis": {"attack_steps": 2, "attack_restarts": 2},
+        "analysis": {"attack_steps": 2, "attack_restarts": 2, "robustness_sequences": 8},
         "trainer": trainer | few,
     }
 

@@ -62,6 +62,7 @@ def test_a_run_that_diverges_ends_with_its_step_and_is_complete(troubled):
     assert folder.is_done
     assert (folder.result["diverged_at"], folder.result["scores"]) == (0, {})
     assert folder.result["gain"]["spectral_radius"] > 1
+    assert folder.result["robustness"] == []
     assert folder.result["gain"]["verified"] == float("inf")
 
 
@@ -92,6 +93,8 @@ def test_a_finished_run_has_everything_in_its_folder(troubled):
     folder = troubled.run("Good")
     result = folder.result
     assert {"schema", "fingerprint", "environment", "gain", "scores", "seconds"} <= set(result)
+    assert {point["kind"] for point in result["robustness"]} == {"random", "adversarial"}
+    assert (folder.path / "worst_input.npz").exists()
     assert result["fingerprint"] == folder.path.name
     assert set(result["scores"]) == {"val", "test"}
     assert {"torch", "python", "device", "ssmbench"} <= set(result["environment"])

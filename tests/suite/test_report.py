@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -24,16 +25,22 @@ from ssmbench.suite.report import (
     markdown_table,
     number,
     radius_text,
+    robustness_table,
     score_text,
     to_csv,
     to_markdown,
     write_report,
 )
-from ssmbench.suite.statistics import RunRecord, rows
+from ssmbench.suite.statistics import RobustnessRow, RunRecord, robustness_rows, rows
 from ssmbench.suite.store import RunFolder
 
 
-def result(score: float | None = 0.5, **gain: Any) -> dict[str, Any]:
+def curve(scores: dict[float, float | None], kind: str = "adversarial") -> list[dict[str, Any]]:
+    """The ``robustness`` of a result."""
+    return [{"energy": e, "kind": kind, "score": score} for e, score in scores.items()]
+
+
+def result(score: float | None = 0.5, robustness: Any = None, **gain: Any) -> dict[str, Any]:
     """A result as ``execute`` writes it; diverged where there is no score."""
     network = {"bound": 3.0, "reason": "", "attacked": 1.0}
     gains = {"declared": None, "verified": 2.0, "attacked": 1.0, "spectral_radius": 0.9}
@@ -49,6 +56,7 @@ def result(score: float | None = 0.5, **gain: Any) -> dict[str, Any]:
         },
         "scores": {} if score is None else {"val": score, "test": score},
         "gain": gains | {"violations": [], "network": network} | gain,
+        "robustness": robustness or [],
         "parameters": 10,
         "steps_per_second": 5.0,
         "environment": {"device": "cpu", "threads": 1},
@@ -146,6 +154,32 @@ def test_violations_of_all_seeds_are_listed():
     assert rows(both)[0].violations == ("seed 0 lies", "seed 1 lies")
 
 
+def test_robustness_is_a_row_for_every_kind_and_energy():
+    records = [
+        record("finished", seed, robustness=curve({0.0: 0.9, 0.1: score}))
+        for seed, score in enumerate([0.2, 0.4])
+    ]
+    first, second = robustness_rows(records)
+    assert (first.kind, first.energy, first.runs) == ("adversarial", 0.0, 2)
+    assert second.score_mean == pytest.approx(0.3)
+    assert second.score_spread == pytest.approx(statistics.stdev([0.2, 0.4]))
+
+
+def test_robustness_is_of_finished_runs_that_have_it():
+    old = result()
+    del old["robustness"]
+    without = RunRecord("digits", "S4D", "zoh", 0, "S4D0", "finished", old)
+    assert robustness_rows([without, record("diverged", 1), record("failed", 2)]) == []
+    (row,) = robustness_rows([without, record("finished", 3, robustness=curve({1.0: 0.5}))])
+    assert (row.runs, row.score_mean, row.score_spread) == (1, 0.5, None)
+
+
+def test_a_prediction_that_was_not_finite_leaves_no_mean():
+    both = [record("finished", s, robustness=curve({3.0: x})) for s, x in ((0, 0.5), (1, None))]
+    (row,) = robustness_rows(both)
+    assert (row.runs, row.score_mean, row.score_spread) == (2, None, None)
+
+
 # --- text ---------------------------------------------------------------------------------------
 
 
@@ -184,6 +218,17 @@ def test_a_bar_in_a_label_does_not_break_the_table():
     (line,) = cells_of(markdown_table(rows([record("finished", variant="gain |D|")])))[2:]
     assert line[0] == r"gain \|D\|"
     assert len(line) == len(COLUMNS)
+
+
+def test_the_robustness_table_has_a_line_for_each_kind_and_a_column_for_each_energy():
+    points = curve({0.0: 0.9, 0.1: 0.5}, "random") + curve({0.0: 0.9, 0.1: None, 3.0: 0.1})
+    text = robustness_table(robustness_rows([record("finished", robustness=points)]))
+    header, *lines = (line for line in cells_of(text) if "---" not in line)
+    assert header == ["variant", "discretizer", "disturbance", "0", "0.1", "3"]
+    assert lines == [
+        ["S4D", "zoh", "random", "0.9000", "0.5000", "none"],
+        ["S4D", "zoh", "adversarial", "0.9000", "none", "0.1000"],
+    ]
 
 
 def test_the_csv_has_an_answer_in_every_cell():
@@ -240,6 +285,21 @@ def test_a_report_of_all_kinds_of_runs_has_no_gap_in_any_file(mixed_suite):
     assert all(all(row) for row in cells_of(files["markdown"].read_text()))
 
 
+def test_robustness_stands_in_the_report_beside_the_gains(mixed_suite):
+    folder = RunFolder(mixed_suite / "runs" / "finished0")
+    points = curve({0.0: 0.9, 1.0: 0.1}) + curve({0.0: 0.9, 1.0: None}, "random")
+    folder.write_result(folder.result | {"robustness": points})
+    files = write_report(mixed_suite)
+    assert files["robustness_digits"].read_bytes().startswith(b"\x89PNG")
+    page = files["markdown"].read_text()
+    assert "(robustness_digits.png)" in page
+    section = page.partition("### Robustness: digits")[2]
+    assert "| finished | zoh | adversarial | 0.9000 | 0.1000 |" in section
+    lines = list(csv.DictReader(io.StringIO(files["robustness_csv"].read_text())))
+    assert [line["score_mean"] for line in lines] == ["0.9", "0.1", "0.9", "none"]
+    assert set(lines[0]) == {field.name for field in dataclasses.fields(RobustnessRow)}
+
+
 def test_a_suite_without_a_single_complete_run_has_a_report(mixed_suite):
     for folder in (mixed_suite / "runs").iterdir():
         (folder / "result.json").unlink(missing_ok=True)
@@ -261,6 +321,28 @@ def test_any_verified_gain_can_be_plotted(gain, tmp_path):
     assert plots.score_against_gain(table, tmp_path / "plot.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize(
+    "scores", [{0.0: 0.5}, {0.1: 0.5, 3.0: 0.1}, {0.0: None, 1.0: None}, {0.0: 0.5, 1e-9: 0.4}]
+)
+def test_any_curve_can_be_plotted(scores, tmp_path):
+    records = [record("finished", robustness=curve(scores))]
+    file = plots.robustness(robustness_rows(records), rows(records), "digits", tmp_path / "a.png")
+    assert file.stat().st_size > 1000
+
+
+def test_colours_and_markers_are_the_same_in_every_plot(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "_draw_curve", lambda axis, line, zero, style: drawn.append(style))
+    records = [
+        record("finished", variant=v, robustness=curve({0.0: 0.5}) + curve({0.0: 0.5}, "random"))
+        for v in ("absent here", "a", "b")
+    ]
+    table = rows(records)
+    plots.robustness(robustness_rows(records[1:]), table, "digits", tmp_path / "a.png")
+    assert [style["color"] for style in drawn] == ["C1", "C1", "C2", "C2"]
+    assert [style["ls"] for style in drawn] == ["-", "--", "-", "--"]
+
+
 # --- the report of a real suite -----------------------------------------------------------------
 
 
@@ -277,7 +359,8 @@ def test_the_report_of_a_troubled_suite_is_whole(troubled):
     files = json.loads(troubled.out)["files"]
     root = troubled.root.parent
     strict_json((root / files["json"]).read_text())
-    table = cells_of((root / files["markdown"]).read_text())
+    page = (root / files["markdown"]).read_text()
+    table = cells_of(page.partition("### Robustness")[0])
     assert len(table) == 1 + 1 + 5
     assert all(all(row) for row in table)
     scores = {row[0]: row[2] for row in table}

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ssmbench import registry
+from ssmbench.analysis.certificate import IDENTITY
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import Block, Pooling, SequenceModel
@@ -18,6 +19,7 @@ from ssmbench.systems import DiscreteDense
 from ssmbench.training.measure import (
     TOLERANCE,
     LayerGains,
+    examine,
     layer_figures,
     measure,
     poles,
@@ -193,6 +195,62 @@ def test_network_in_double_precision():
     single = measure(network(0, "s4d", "zoh"), signals(), CONFIG)
     assert found["verified"] == pytest.approx(single["verified"], rel=1e-4)
     assert found["violations"] == []
+
+
+def test_the_worst_input_reproduces_the_attacked_gain():
+    model = network(0, "s4d", "zoh").eval()
+    found = examine(model, signals(), CONFIG)
+    base, d = found.worst.base, found.worst.disturbance
+    change = (model((base + d)[None]) - model(base[None])).norm() / d.norm()
+    assert change.item() == pytest.approx(found.gain["network"]["attacked"], rel=1e-3)
+
+
+def test_moving_the_data_finds_more_than_silence_does():
+    """tanh is steepest at 0, away from which the encoder's large bias holds the network."""
+    torch.manual_seed(0)
+    model = network_of(modest(None), nonlinearity="tanh")
+    with torch.no_grad():
+        model.encoder.bias.fill_(1.5)
+        model.encoder.weight.fill_(-1.0)
+    model.blocks[0].residual = False
+    found = measure(model, signals(), AnalysisConfig())["network"]
+    assert found["attacked"] > 2 * found["attacked_from_silence"]
+    assert found["attacked"] <= found["bound"] * (1 + TOLERANCE)
+
+
+def test_a_zero_state_gain_exists_where_nothing_comes_of_silence():
+    model = network(0, "s4d", "zoh")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+    found = measure(model, signals(), CONFIG)["network"]
+    assert found["zero_state"] == found["attacked_from_silence"] > 0
+    assert found["zero_state_reason"] == ""
+
+
+def test_with_biases_there_is_no_zero_state_gain_and_the_reason_is_said():
+    found = measure(network(0, "s4d", "zoh"), signals(), CONFIG)["network"]
+    assert found["zero_state"] is None
+    assert "||f(0)|| is" in found["zero_state_reason"]
+    assert 0 < found["attacked_from_silence"] <= found["attacked"]
+
+
+class SingleOnly(torch.nn.Module):
+    """A plugin's part that cannot be run in double precision."""
+
+    def forward(self, x):
+        return x @ torch.eye(x.shape[-1], dtype=torch.float32)
+
+
+def test_a_network_that_knows_float32_only_is_measured_in_it():
+    model = network(0, "s4d", "zoh")
+    reference = measure(model, signals(), CONFIG)["network"]["attacked"]
+    for block in model.blocks:
+        block.mix = torch.nn.Sequential(block.mix, SingleOnly())
+        block.bound = lambda gain: IDENTITY
+    found = measure(model, signals(), CONFIG)["network"]["attacked"]
+    assert found == pytest.approx(reference, rel=1e-4)
 
 
 # --- planted lies ---------------------------------------------------------------------------------

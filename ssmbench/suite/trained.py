@@ -1,0 +1,129 @@
+"""A trained network back from its run's folder, and the adversary sent at it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssmbench.analysis.attack import Attack
+from ssmbench.config import AnalysisConfig, RunConfig, read_yaml, resolve, typed
+from ssmbench.errors import UsageError, one_line, require
+from ssmbench.nn.model import SequenceModel
+from ssmbench.tasks.base import Task
+from ssmbench.training.measure import Measurement, examine
+from ssmbench.training.trainer import build_model, build_task
+
+WORST_INPUT = "worst_input.npz"
+#: Sequences of the validation split from which the adversary starts.
+ATTACK_INPUTS = 8
+_PREFIX = "model."
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a run's folder holds: its config, its task (nothing read yet), its network on the CPU,
+    in evaluation mode, and the checkpoint that the weights are from."""
+
+    config: RunConfig
+    task: Task
+    model: SequenceModel
+    checkpoint: Path
+
+
+def load_trained(folder: Path) -> TrainedRun:
+    """The network of a run: the best weights by validation score, else the last ones.
+
+    Raises:
+        UsageError: not a run's folder, no checkpoint, or one that cannot be used.
+    """
+    require(folder.is_dir(), f"{folder}: no such folder")
+    file = folder / "config.yaml"
+    require(file.exists(), f"{folder}: not the folder of a run (it has no config.yaml)")
+    config = typed(resolve(read_yaml(file), str(file)))
+    checkpoint = _checkpoint(folder)
+    task = build_task(config)
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(config, task.sizes)
+    _load_weights(model, checkpoint)
+    return TrainedRun(config, task, model.eval(), checkpoint)
+
+
+def _checkpoint(folder: Path) -> Path:
+    for name in ("best", "last"):
+        file = folder / "checkpoints" / f"{name}.ckpt"
+        if file.exists():
+            return file
+    raise UsageError(f"{folder}: no checkpoint in it (checkpoints/best.ckpt or last.ckpt)")
+
+
+def _load_weights(model: SequenceModel, checkpoint: Path) -> None:
+    try:
+        model.load_state_dict(_weights(checkpoint))
+    except RuntimeError as error:
+        raise UsageError(
+            f"{checkpoint}: does not fit the network of config.yaml: {one_line(error)}"
+        ) from None
+
+
+def _weights(checkpoint: Path) -> Mapping[str, Tensor]:
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    except (OSError, EOFError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+        raise UsageError(f"{checkpoint}: not a checkpoint: {one_line(error)}") from None
+    return {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
+
+
+def examine_task(model: SequenceModel, task: Task, config: AnalysisConfig) -> Measurement:
+    """The gains of a task's network, the adversary starting from its validation split."""
+    return examine(model, task.sample_inputs("val", ATTACK_INPUTS).float(), config)
+
+
+def attack_run(folder: Path, **budget: int | None) -> dict[str, Any]:
+    """Attack a run's network again, and write the worst input that was found into its folder.
+
+    ``budget``: ``attack_steps``, ``attack_restarts``, ``attack_seed``; None is the run's own.
+
+    Raises:
+        UsageError: see :func:`load_trained`; or the task's data are missing.
+    """
+    run = load_trained(folder)
+    analysis = replace(run.config.analysis, **{k: v for k, v in budget.items() if v is not None})
+    found = examine_task(run.model, run.task, analysis)
+    file = save_worst_input(folder, found.worst)
+    chosen = {k: v for k, v in asdict(analysis).items() if k in budget}
+    return {
+        "folder": str(folder),
+        "checkpoint": str(run.checkpoint),
+        **chosen,
+        "gain": found.gain,
+        "worst_input": file and str(file),
+    }
+
+
+def save_worst_input(folder: Path, worst: Attack | None) -> Path | None:
+    """Write ``worst_input.npz``: base and disturbance (L, m), gain, and amplitude, the
+    disturbance's l2 norm; nothing where nothing was found.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    if worst is None:
+        return None
+    base, disturbance = (x.cpu().numpy() for x in (worst.base, worst.disturbance))
+    amplitude = np.linalg.norm(disturbance.astype(np.float64))
+    content = {"base": base, "disturbance": disturbance, "gain": worst.gain, "amplitude": amplitude}
+    file, draft = folder / WORST_INPUT, folder / f".{WORST_INPUT}"
+    try:
+        with draft.open("wb") as stream:
+            np.savez_compressed(stream, **content)
+        draft.replace(file)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written: {error.strerror}") from None
+    return file
