@@ -367,6 +367,7 @@ def _print_run(folder: Any, state: str, as_json: bool) -> None:
         rows += [(f"{split} {task['score']}", _plain(v)) for split, v in result["scores"].items()]
         keys = ("declared", "verified", "attacked", "spectral_radius")
         rows += [(f"gain {key}" if key != keys[3] else key, _plain(gains[key])) for key in keys]
+        rows += [("network declared", _plain(gains["network"].get("declared")))]
         rows += [("network bound", _plain(gains["network"]["bound"]))]
         rows += [("network attacked", _plain(gains["network"]["attacked"]))]
         rows += _robustness_rows(result)
@@ -392,7 +393,8 @@ def _print_attack(found: Mapping[str, Any]) -> None:
         (f"layer {index}", *(_plain(layer[key]) for key in keys))
         for index, layer in enumerate(gains["layers"])
     ]
-    rows.append(("network", "none", _plain(network["bound"]), _plain(network["attacked"])))
+    figures = (network.get("declared"), network["bound"], network["attacked"])
+    rows.append(("network", *map(_plain, figures)))
     _table(("", "declared", "verified", "attacked"), rows)
     print()
     reason = network["reason"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from ssmbench import registry
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import Entry
 from ssmbench.scans.base import ScanBackend
@@ -104,6 +106,49 @@ def _check_gradients(module: Parametrization) -> None:
 def _same(a: LinearSystem, b: LinearSystem) -> bool:
     pairs = zip(a.tensors().values(), b.tensors().values(), strict=True)
     return all(torch.equal(x, y) for x, y in pairs)
+
+
+# --- normalisers --------------------------------------------------------------------------------
+
+
+def conform_normaliser(entry: Entry[Normaliser]) -> None:
+    """The gain it promises, on systems of every structure, and its gradient."""
+    for system in example_systems():
+        if system.D.is_complex():
+            continue
+        for gamma in (0.1, 7.0):
+            normaliser = entry.build(_with_gamma(entry.config, gamma))
+            found = normaliser(system)
+            assert type(found) is type(system), f"{entry.name}: changes the type of a system"
+            assert found.D.dtype == system.D.dtype, f"{entry.name}: changes the precision"
+            _check_normalised(normaliser, found, entry.name)
+        _check_normaliser_gradient(entry.build(), system, entry.name)
+
+
+def _with_gamma(config: type, gamma: float) -> Any:
+    options = config()
+    options.gamma = gamma
+    return options
+
+
+def _check_normalised(normaliser: Normaliser, system: DiscreteSystem, name: str) -> None:
+    if not normaliser.over_all_time:
+        return
+    for norm in hinf_norm(system.double()).norm.tolist():
+        assert norm <= normaliser.gamma * (1 + TOLERANCE), (
+            f"{name}: promises a gain of {normaliser.gamma:g}, but it is {norm:g}"
+        )
+        assert norm >= normaliser.gamma / 2, f"{name}: wastes half of the gain: {norm:g}"
+
+
+def _check_normaliser_gradient(normaliser: Normaliser, system: DiscreteSystem, name: str) -> None:
+    """Scaling C and D together must change nothing, so the gradient along them is zero."""
+    system = system.double().map(lambda t: t.detach().requires_grad_())
+    energy = sum(t.abs().square().sum() for t in (normaliser(system).C, normaliser(system).D))
+    C, D = torch.autograd.grad(energy, (system.C, system.D))
+    along = (C.conj() * system.C).real.sum() + (D.conj() * system.D).real.sum()
+    size = energy.detach().item()
+    assert abs(along.item()) <= 1e-2 * size, f"{name}: its gradient is wrong: {along.item():g}"
 
 
 # --- discretizers -------------------------------------------------------------------------------
@@ -385,6 +430,7 @@ def conform_task(entry: Entry) -> None:
 _CHECKS: dict[str, Callable[[Entry], None]] = {
     "parametrization": conform_parametrization,
     "discretizer": conform_discretizer,
+    "normaliser": conform_normaliser,
     "scan": conform_scan,
     "nonlinearity": conform_nonlinearity,
     "task": conform_task,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ssmbench.registry import KINDS
 from ssmbench.tasks.data import DATA_VARIABLE
 
 
@@ -50,14 +51,14 @@ def matrices(workplace):
 def test_list_gives_every_kind(ssmbench):
     entries = the_json(ssmbench("list", "--json").out)["entries"]
     kinds = {entry["kind"] for entry in entries}
-    assert kinds == {"parametrization", "discretizer", "scan", "nonlinearity", "task"}
+    assert kinds == set(KINDS)
     assert {"name", "summary", "origin"} <= set(entries[0])
 
 
 def test_list_of_one_kind_and_as_a_table(ssmbench):
     names = [e["name"] for e in the_json(ssmbench("list", "tasks", "--json").out)["entries"]]
     table = ssmbench("list", "tasks").out
-    assert names == ["cascaded_tanks", "digits"]
+    assert names == ["cascaded_tanks", "digits", "mnist"]
     assert all(name in table for name in names)
 
 

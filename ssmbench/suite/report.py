@@ -32,9 +32,9 @@ over the layers and seeds: **declared** is what the parametrization promises (no
 nothing), **verified** is the H-infinity norm of the matrices as trained, in double precision,
 **attacked** is the largest that an adversary reached through the layer as it runs, on sequences of
 the task's length. declared >= verified >= attacked must hold. *Network* gains are incremental, from
-the input sequence to the prediction: an upper **bound** composed from the verified layers, and
-**attacked**. `inf` means unstable. Scores are on the test split, mean and standard deviation over
-finished seeds.
+the input sequence to the prediction: **declared** by `model.gamma`, an upper **bound** composed
+from the verified layers, and **attacked**. `inf` means unstable. Scores are on the test split, mean
+and standard deviation over finished seeds.
 """
 
 ROBUSTNESS_LEGEND = """\
@@ -194,6 +194,7 @@ COLUMNS = {
     "verified": lambda r: number(r.verified),
     "attacked": lambda r: number(r.attacked),
     "radius": lambda r: radius_text(r.spectral_radius),
+    "network declared": lambda r: number(r.network_declared),
     "network bound": lambda r: number(r.network_bound),
     "network attacked": lambda r: number(r.network_attacked),
     "parameters": lambda r: "none" if r.parameters is None else f"{r.parameters}",

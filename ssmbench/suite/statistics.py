@@ -47,6 +47,7 @@ class Row:
     verified: float | None
     attacked: float | None
     spectral_radius: float | None
+    network_declared: float | None
     network_bound: float | None
     network_reason: str
     network_attacked: float | None
@@ -89,6 +90,7 @@ def _row(group: list[RunRecord]) -> Row:
         verified=_worst(g["verified"] for g in gains),
         attacked=_worst(g["attacked"] for g in gains),
         spectral_radius=_worst(g["spectral_radius"] for g in gains),
+        network_declared=_worst(g["network"].get("declared") for g in gains),
         network_bound=_worst(g["network"]["bound"] for g in gains),
         network_reason=reasons[0] if reasons else "",
         network_attacked=_worst(g["network"]["attacked"] for g in gains),

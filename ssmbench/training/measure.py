@@ -94,8 +94,9 @@ def examine(
     """The gains of a model in evaluation mode, with the worst input that was found.
 
     ``declared``, ``verified`` and ``attacked`` are the largest over the SSM layers, each from the
-    layer's input to its output; ``network`` has the incremental gain from u to the prediction: an
-    upper bound composed from the verified layers, and what the adversary found. A *zero-state*
+    layer's input to its output; ``network`` has the incremental gain from u to the prediction: what
+    ``model.gamma`` declares, an upper bound composed from the verified layers, and what the
+    adversary found. A *zero-state*
     gain ``||f(u)|| / ||u||`` exists only where f(0) = 0; elsewhere it is None, with the reason,
     and what was found from silence is incremental.
     """
@@ -131,6 +132,9 @@ def violations(layers: list[LayerGains], network: dict[str, Any]) -> list[str]:
             found.append(
                 f"layer {index}: attacked {gains.attacked:g} > verified {gains.verified:g}"
             )
+    promised = network.get("declared")
+    if promised is not None and network["bound"] > promised * (1 + TOLERANCE):
+        found.append(f"network: bound {network['bound']:g} > declared {promised:g}")
     if network["attacked"] > network["bound"] * (1 + TOLERANCE):
         found.append(f"network: attacked {network['attacked']:g} > bound {network['bound']:g}")
     return found
@@ -218,7 +222,7 @@ def _measure_network(
     frozen: SequenceModel, bound: Bound, inputs: Tensor, config: AnalysisConfig
 ) -> tuple[dict[str, Any], Attack | None]:
     if not is_finite(frozen):
-        lost = {"attacked": math.inf, "attacked_from_silence": math.inf}
+        lost = {"declared": frozen.gamma, "attacked": math.inf, "attacked_from_silence": math.inf}
         lost |= {"bound": math.inf, "reason": bound.reason or _LOST}
         return lost | {"zero_state": None, "zero_state_reason": _LOST}, None
     inputs = inputs.to(precision(frozen))
@@ -229,6 +233,7 @@ def _measure_network(
     from_silence = found.gains[::2].max().item()
     reason = _why_no_zero_state(exact or frozen, inputs[:1])
     figures = {
+        "declared": frozen.gamma,
         "bound": bound.value,
         "reason": bound.reason,
         "attacked": found.worst.gain,

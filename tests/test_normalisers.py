@@ -1,0 +1,126 @@
+"""Normalisers: any variant gets a prescribed gain, and training sees the normalised system."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssmbench import registry
+from ssmbench.analysis.hinf import hinf_norm
+from ssmbench.analysis.horizon import horizon_gain
+from ssmbench.errors import UsageError
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.normalisers.base import NormaliserConfig
+from ssmbench.normalisers.gain import HinfNormaliser, HorizonConfig, HorizonNormaliser
+from ssmbench.systems import DiscreteDiagonal
+from ssmbench.testing import randomise
+
+STABLE = [e.name for e in registry.parametrizations if e.factory.stable_by_construction]
+
+
+def layer_of(name: str, normaliser, discretizer: str = "tustin") -> SSMLayer:
+    entry = registry.parametrizations.get(name)
+    continuous = entry.factory.time_domain == "continuous"
+    method = registry.discretizers.get(discretizer).build() if continuous else None
+    scan = registry.scans.get("auto").build()
+    return SSMLayer(entry.build(d_model=4), method, scan, normaliser)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(STABLE),
+    gamma=st.sampled_from([0.01, 1.0, 100.0]),
+    scale=st.sampled_from([0.1, 1.0, 3.0]),
+    seed=st.integers(0, 10_000),
+)
+def test_every_stable_variant_gets_the_gain(name, gamma, scale, seed):
+    torch.manual_seed(seed)
+    layer = layer_of(name, HinfNormaliser(NormaliserConfig(gamma=gamma)))
+    randomise(layer.parametrization, scale)
+    assert layer.declared_gain() == gamma
+    with torch.no_grad():
+        system = layer.system().double()
+    if system.is_stable():  # step sizes of e^30 round poles onto the circle in float32
+        assert hinf_norm(system).norm.max() <= gamma * (1 + 1e-4)
+
+
+def test_shrink_only_leaves_small_gains_alone():
+    torch.manual_seed(0)
+    plain = layer_of("s4d", None).system()
+    norms = hinf_norm(plain.double()).norm
+    gamma = norms.median().item()
+    shrunk = HinfNormaliser(NormaliserConfig(gamma=gamma, shrink_only=True))(plain)
+    after = hinf_norm(shrunk.double()).norm
+    small = norms < 0.9 * gamma
+    assert small.any()
+    assert torch.equal(shrunk.C[small], plain.C[small])
+    assert (after <= gamma * (1 + 1e-6)).all()
+
+
+def test_the_horizon_normaliser_bounds_the_horizon_and_declares_nothing():
+    torch.manual_seed(0)
+    normaliser = HorizonNormaliser(HorizonConfig(gamma=2.0, horizon=64))
+    layer = layer_of("s4d", normaliser)
+    with torch.no_grad():
+        gains = horizon_gain(layer.system().double(), 64)
+    assert (gains <= 2.0).all()
+    assert (gains > 1.0).all()
+    assert layer.declared_gain() is None
+
+
+def test_gradient_against_finite_differences():
+    torch.manual_seed(0)
+    normaliser = HinfNormaliser(NormaliserConfig(gamma=1.0))
+    lam = torch.tensor([[0.9 + 0.2j, 0.3 - 0.6j]], dtype=torch.complex128)
+    C = torch.randn(1, 1, 2, dtype=torch.complex128)
+    D = torch.randn(1, 1, 1, dtype=torch.float64)
+
+    def output(radius: torch.Tensor) -> torch.Tensor:
+        system = DiscreteDiagonal(
+            lam=lam * radius, B=torch.ones_like(C).mT, C=C, D=D, conjugate=True
+        )
+        # The exact norm in place of its bound, whose last percent is not smooth.
+        exact = hinf_norm(system).norm / normaliser.bound(system)
+        return (normaliser(system).C / exact).real.sum()
+
+    radius = torch.tensor(0.95, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(output(radius), radius)
+    step = 1e-5
+    with torch.no_grad():
+        found = (output(radius + step) - output(radius - step)) / (2 * step)
+    assert slope.item() == pytest.approx(found.item(), rel=1e-3)
+
+
+def test_a_layer_that_may_be_unstable_declares_nothing():
+    normaliser = HinfNormaliser(NormaliserConfig())
+    assert layer_of("unconstrained_diagonal", normaliser).declared_gain() is None
+    assert layer_of("s4d", normaliser, "forward_euler").declared_gain() is None
+    assert layer_of("s4d", normaliser).declared_gain() == 1.0
+
+
+def test_a_copy_that_is_unstable_or_silent_gives_no_nan():
+    lam = torch.tensor([[1.5], [0.5], [0.5]], dtype=torch.complex64)
+    C = torch.tensor([1.0, 0.0, 1.0])[:, None, None].to(torch.complex64)
+    system = DiscreteDiagonal(
+        lam=lam, B=torch.ones_like(C), C=C, D=torch.zeros(3, 1, 1), conjugate=True
+    )
+    found = HinfNormaliser(NormaliserConfig())(system)
+    assert found.is_finite()
+    assert found.C[:2].abs().max() == 0
+    assert hinf_norm(found.double()).norm[2].item() == pytest.approx(1.0, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("hinf", {"gamma": 0.0}, "gamma must be positive"),
+        ("horizon", {"horizon": 0}, "at least 1 step"),
+        ("horizon", {"oversampling": 1}, "oversampling must be at least 2"),
+    ],
+)
+def test_bad_options_are_refused(name, options, message):
+    entry = registry.normalisers.get(name)
+    with pytest.raises(UsageError, match=message):
+        entry.build(entry.config(**options))
