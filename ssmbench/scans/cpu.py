@@ -17,7 +17,8 @@ from ssmbench.scans.base import (
 from ssmbench.scans.chunked import ChunkedScan
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
 
-_MOST_DENSE_STATES = 128
+#: States and inputs (or outputs) of a dense layer that the C kernel takes.
+_WIDEST_DENSE = 256
 
 
 @scans.register("cpu")
@@ -60,9 +61,10 @@ def _is_native(system: DiscreteSystem, u: Tensor) -> bool:
 
 
 def _is_small(system: DiscreteDense) -> bool:
-    """One real system whose A stays in the cache; larger ones are for the chunks' products."""
+    """One real system whose matrices stay in the cache; larger ones are for products."""
     real = not any(t.is_complex() for t in system.tensors().values())
-    return real and system.copies == 1 and system.states <= _MOST_DENSE_STATES
+    width = system.states + max(system.inputs, system.outputs)
+    return real and system.copies == 1 and width <= _WIDEST_DENSE
 
 
 def _dense(system: DiscreteDense, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:

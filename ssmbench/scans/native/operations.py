@@ -16,8 +16,7 @@ _STEPS = 64
 _VECTOR_BYTES = 64
 #: Vectors of one item of the linear scan, as in linear_scan.h.
 _GROUP = 4
-#: Vectors of rows, and sequences, that the dense scan takes at once, as in dense.h.
-_DENSE_ROWS = 4
+#: Sequences that the dense layer takes at once, as in dense.h.
 _DENSE_SEQUENCES = 4
 
 
@@ -146,8 +145,8 @@ def dense_layer(
 ) -> tuple[Float[Tensor, "B L p"], Float[Tensor, "B N"]]:
     """``y[k] = C x[k] + D u[k]``, ``x[k+1] = A x[k] + B u[k]``, and the final state x[L].
 
-    All of one dtype, float32 or float64. The states before every step are written, over B u, and
-    kept for the backward: besides ten products of matrices nothing passes over the sequence.
+    All of one dtype, float32 or float64. One pass over time, and in the backward another, with the
+    transposed matrices; then four products of matrices for the gradients of A, B, C and D.
     """
     return _DenseLayer.apply(u.contiguous(), A, B, C, D, x0.contiguous())
 
@@ -156,39 +155,41 @@ class _DenseLayer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         u, A, B, C, D, x0 = inputs
-        rows = u.flatten(0, 1)  # (B L, m)
-        states, final = _run_dense(A, (rows @ B.T).view(*u.shape[:2], -1), x0, reverse=False)
-        y = (states.flatten(0, 1) @ C.T).addmm_(rows, D.T)
+        states = u.new_empty(*u.shape[:2], len(A)) if any(ctx.needs_input_grad) else None
+        y, final = _run_dense((A, B, C, D), u, x0, states, reverse=False)
         ctx.save_for_backward(u, A, B, C, D, states)
-        return y.view(*u.shape[:2], -1), final
+        return y, final
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor, dfinal: Tensor) -> tuple[Tensor, ...]:
         u, A, B, C, D, states = ctx.saved_tensors
-        dy, rows, x = dy.contiguous().flatten(0, 1), u.flatten(0, 1), states.flatten(0, 1)
-        # the adjoint is the same recurrence, backwards, with A': each state's, then, shifted by
-        # one step as the states are, each drive's
-        adjoint = (dy @ C).view_as(states)
-        drives, dx0 = _run_dense(A.T, adjoint, dfinal.contiguous(), reverse=True)
-        g = drives.flatten(0, 1)
-        du = (g @ B).addmm_(dy, D).view_as(u) if ctx.needs_input_grad[0] else None
-        return du, g.T @ x, g.T @ rows, dy.T @ x, dy.T @ rows, dx0
+        dy, drives = dy.contiguous(), torch.empty_like(states)
+        # the adjoint is the same layer, backwards: each of its steps starts from the gradient of
+        # the state that the step leads to, which is that of the step's drive
+        adjoint = (A.T, C.T, B.T, D.T)
+        du, dx0 = _run_dense(adjoint, dy, dfinal.contiguous(), drives, reverse=True)
+        g, x, dy, u = (t.flatten(0, 1) for t in (drives, states, dy, u))
+        return du, g.T @ x, g.T @ u, dy.T @ x, dy.T @ u, dx0
 
 
-def _run_dense(A: Tensor, v: Tensor, x0: Tensor, *, reverse: bool) -> tuple[Tensor, Tensor]:
-    """The states before every step, written over the drives v (B, L, N), and the one at the end."""
-    batch, length, states = v.shape
-    block = _DENSE_ROWS * lanes(v)
-    width = -(-states // block) * block
-    columns = torch.nn.functional.pad(A.T, (0, width - states)).contiguous()
-    end = torch.empty_like(x0)
-    items = -(-batch // _DENSE_SEQUENCES)
-    arguments = (batch, length, states, width, int(reverse), columns, v, x0, v, end)
-    scratch = 2 * _DENSE_SEQUENCES * width * v.element_size()
-    work = v.numel() * width
-    call(f"dense_scan_{_precision(v)}", items, work, arguments, scratch)
-    return v, end
+def _run_dense(
+    system: tuple[Tensor, ...], u: Tensor, x0: Tensor, states: Tensor | None, *, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """Outputs and last state of (A, B, C, D); ``states`` are filled where given."""
+    A, B, C, D = system
+    matrix = torch.cat([torch.cat([B, A], 1), torch.cat([D, C], 1)])  # (N + p, m + N)
+    batch, length, inputs = u.shape
+    rows, columns, size = *matrix.shape, len(A)
+    width = -(-rows // lanes(u)) * lanes(u)
+    padded = torch.nn.functional.pad(matrix.T, (0, width - rows)).contiguous()
+    y, end = u.new_empty(batch, length, rows - size), torch.empty_like(x0)
+    sizes = (batch, length, size, inputs, rows - size, width, int(reverse))
+    arguments = (*sizes, padded, u, x0, y, states, end)
+    scratch = _DENSE_SEQUENCES * (width + columns) * u.element_size()
+    work = batch * length * columns * width
+    call(f"dense_layer_{_precision(u)}", -(-batch // _DENSE_SEQUENCES), work, arguments, scratch)
+    return y, end
 
 
 def _precision(tensor: Tensor) -> str:
