@@ -12,13 +12,15 @@ from ssmbench.parametrizations.l2ru import L2RU, L2RUConfig
 from ssmbench.registry import Entry, NoOptions
 from ssmbench.scans.cpu import ChunkedScan
 from ssmbench.testing import conform
+from tests.tasks.idx import OPTIONS
 
 ENTRIES = [entry for kind in registry.KINDS.values() for entry in kind]
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: f"{e.kind}-{e.name}")
 def test_entry_keeps_its_contract(entry):
-    conform(entry)
+    options = OPTIONS.get(entry.name, dict)()
+    conform(entry, config=entry.config(**options) if options else None)
 
 
 def test_example_plugin_is_among_them():

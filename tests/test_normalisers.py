@@ -50,10 +50,10 @@ def test_shrink_only_leaves_small_gains_alone():
     torch.manual_seed(0)
     plain = layer_of("s4d", None).system()
     norms = hinf_norm(plain.double()).norm
-    gamma = norms.median().item()
+    gamma = norms.mean().item()
     shrunk = HinfNormaliser(NormaliserConfig(gamma=gamma, shrink_only=True))(plain)
     after = hinf_norm(shrunk.double()).norm
-    small = norms < 0.9 * gamma
+    small = norms < 0.98 * gamma
     assert small.any()
     assert torch.equal(shrunk.C[small], plain.C[small])
     assert (after <= gamma * (1 + 1e-6)).all()

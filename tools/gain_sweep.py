@@ -2,8 +2,11 @@
 
     python tools/gain_sweep.py                       # 10,000 draws each, some minutes
     python tools/gain_sweep.py --draws 500 --names l2ru --json
+    python tools/gain_sweep.py --push 200            # after ascending the gain for 200 steps
+    python tools/gain_sweep.py --peer                # the same for neural-ssm's cells
 
-Parameters are drawn in float32 from normal distributions whose scale, like gamma, is log-uniform.
+Parameters are drawn in float32 from normal distributions whose scale, like gamma, is log-uniform;
+states (n, conjugates counted) and channels from SIZES, non-square where a variant allows it.
 The verified gain is the exact H-infinity norm of the float32 matrices, in double precision.
 A continuous-time parametrization is measured as it is and need not keep its gain when sampled.
 """
@@ -11,10 +14,12 @@ A continuous-time parametrization is measured as it is and need not keep its gai
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import fields
 from statistics import median, quantiles
 
@@ -23,12 +28,16 @@ import torch
 from ssmbench import registry
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.parametrizations.base import Parametrization
+from ssmbench.systems import DiscreteDense
 from ssmbench.testing import randomise
 
-SIZES = (4, 16, 32, 64)
+SIZES = (1, 4, 16, 64)
 LOG_GAMMA = (-2.0, 2.0)
 LOG_SCALE = (-1.0, 1.0)
 ALLOWED = 1e-4
+
+#: verified / gamma for a name, n, outputs, gamma and scale.
+Ratio = Callable[[str, int, int, float, float], float]
 
 
 def declaring() -> list[str]:
@@ -41,7 +50,7 @@ def declaring() -> list[str]:
     return found
 
 
-def sweep(name: str, draws: int, seed: int) -> dict:
+def sweep(name: str, draws: int, seed: int, ratio_of: Ratio) -> dict:
     """Ratios verified / gamma over random draws, with exceptions and violations counted."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
@@ -50,7 +59,7 @@ def sweep(name: str, draws: int, seed: int) -> dict:
     for draw in range(draws):
         n, gamma, scale = _draw(generator, draw)
         try:
-            ratio = _ratio(name, n, gamma, scale)
+            ratio = ratio_of(name, n, SIZES[draw // len(SIZES) % len(SIZES)], gamma, scale)
         except Exception as error:
             exceptions.append(f"n={n} gamma={gamma:g} scale={scale:g}: {error!r}")
             continue
@@ -66,8 +75,8 @@ def sweep(name: str, draws: int, seed: int) -> dict:
         "first_exception": exceptions[0] if exceptions else None,
         "violations": violations,
         "worst": worst,
-        "median": median(ratios),
-        "percentile_5": quantiles(ratios, n=20)[0],
+        "median": median(ratios) if ratios else math.nan,
+        "percentile_5": quantiles(ratios, n=20)[0] if len(ratios) > 1 else math.nan,
         "seconds": round(time.perf_counter() - started, 1),
     }
 
@@ -79,15 +88,73 @@ def _draw(generator: torch.Generator, draw: int) -> tuple[int, float, float]:
     return SIZES[draw % len(SIZES)], gamma, scale
 
 
-def _ratio(name: str, n: int, gamma: float, scale: float) -> float:
+def built(name: str, n: int, outputs: int, gamma: float) -> Parametrization:
+    """A variant with n inputs and, where its options allow, n states and other outputs."""
     entry = registry.parametrizations.get(name)
-    module = entry.build(entry.config(gamma=gamma), d_model=n)
+    options = {field.name for field in fields(entry.config)}
+    states = {"d_state": max(2, n)} if "d_state" in options else {}
+    shape = {"outputs": outputs} if "outputs" in inspect.signature(entry.factory).parameters else {}
+    return entry.build(entry.config(gamma=gamma, **states), d_model=n, **shape)
+
+
+def drawn(name: str, n: int, outputs: int, gamma: float, scale: float) -> float:
+    """Verified / declared for random parameters."""
+    module = built(name, n, outputs, gamma)
     randomise(module, scale)
+    return _verified(module) / module.declared_gain()
+
+
+def pushed(steps: int) -> Ratio:
+    """Verified / declared after so many steps of Adam that ascend the gain itself."""
+
+    def ratio(name: str, n: int, outputs: int, gamma: float, scale: float) -> float:
+        module = built(name, n, outputs, gamma)
+        randomise(module, min(scale, 1.0))
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (-hinf_norm(module()).norm.max() / gamma).backward()
+            optimizer.step()
+        return _verified(module) / module.declared_gain()
+
+    return ratio
+
+
+def of_peer(name: str, n: int, outputs: int, gamma: float, scale: float) -> float:
+    """Verified / gamma of a cell of neural-ssm with random parameters."""
+    import neural_ssm
+
+    make = {
+        "neural-ssm l2ru": lambda: neural_ssm.L2RU(state_features=n, gamma=gamma, init="eye"),
+        "neural-ssm l2n": lambda: neural_ssm.Block2x2DenseL2SSM(
+            d_state=max(2, n), d_input=n, d_output=n, gamma=gamma
+        ),
+    }
+    cell = make[name]()
+    for parameter in cell.parameters():
+        parameter.data.normal_(0, scale)
+    matrices = [torch.as_tensor(m).detach().double()[None] for m in _matrices(cell)]
+    return hinf_norm(DiscreteDense(**dict(zip("ABCD", matrices, strict=True)))).norm.item() / gamma
+
+
+PEERS = ("neural-ssm l2ru", "neural-ssm l2n")
+
+
+def _matrices(cell: torch.nn.Module) -> tuple:
+    if hasattr(cell, "set_param"):
+        found = cell.set_param()
+        if found is not None:
+            return found
+        return cell.A, cell.B, cell.C, cell.D
+    return cell.compute_ssm_matrices()
+
+
+def _verified(module: Parametrization) -> float:
     with torch.no_grad():
         verified = hinf_norm(module()).norm.max().item()
     if math.isnan(verified):
         raise ArithmeticError("the verified gain is NaN")
-    return verified / module.declared_gain()
+    return verified
 
 
 def main() -> None:
@@ -95,10 +162,14 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10_000)
     parser.add_argument("--names", nargs="*", help="default: all that declare a gain")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--push", type=int, default=0, help="steps that ascend the gain first")
+    parser.add_argument("--peer", action="store_true", help="neural-ssm's cells instead of ours")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    results = [sweep(n, arguments.draws, arguments.seed) for n in arguments.names or declaring()]
+    ratio = of_peer if arguments.peer else pushed(arguments.push) if arguments.push else drawn
+    names = arguments.names or (PEERS if arguments.peer else declaring())
+    results = [sweep(name, arguments.draws, arguments.seed, ratio) for name in names]
     if arguments.json:
         print(json.dumps(results, indent=1))
     else:

@@ -7,6 +7,7 @@ not, with or without the folder ``mnist``.
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,6 @@ from ssmbench.tasks.data import DATA_VARIABLE, find_data
 
 CLASSES, SIDE = 10, 28
 PIXELS = SIDE * SIDE
-TRAINING, TESTING = 60_000, 10_000
 _UNSIGNED_BYTES = 0x08
 
 
@@ -38,7 +38,7 @@ class MNISTConfig:
     data_dir: str | None = None
     train_images: int = 55_000
     val_images: int = 5_000
-    test_images: int = TESTING
+    test_images: int = 10_000
     split_seed: int = 0
 
 
@@ -75,9 +75,10 @@ class MNIST(Task):
             UsageError: no data folder, a file that is not right, or splits larger than the data.
         """
         _check(self.config)
-        pixels, digits = self._read("train", TRAINING)
-        tested, answers = self._read("t10k", TESTING)
-        order = np.random.default_rng(self.config.split_seed).permutation(TRAINING)
+        pixels, digits = self._read("train")
+        tested, answers = self._read("t10k")
+        _check_room(self.config, len(pixels), len(tested))
+        order = np.random.default_rng(self.config.split_seed).permutation(len(pixels))
         val, rest = np.split(order, [self.config.val_images])
         train = rest[: self.config.train_images]
         mean, deviation = pixels[train].mean(), pixels[train].std()
@@ -103,9 +104,12 @@ class MNIST(Task):
         """The share of digits that the largest logit names."""
         return MetricCollection({"accuracy": MulticlassAccuracy(CLASSES, average="micro")})
 
-    def _read(self, part: str, images: int) -> tuple[np.ndarray, np.ndarray]:
-        pixels = read_idx(self._file(f"{part}-images-idx3-ubyte"), (images, SIDE, SIDE))
-        labels = read_idx(self._file(f"{part}-labels-idx1-ubyte"), (images,))
+    def _read(self, part: str) -> tuple[np.ndarray, np.ndarray]:
+        pixels = read_idx(self._file(f"{part}-images-idx3-ubyte"), (SIDE, SIDE))
+        file = self._file(f"{part}-labels-idx1-ubyte")
+        labels = read_idx(file, ())
+        if len(labels) != len(pixels) or labels.max() >= CLASSES:
+            raise UsageError(f"{file}: does not hold one digit for each of {len(pixels)} images")
         return pixels, labels
 
     def _file(self, name: str) -> Path:
@@ -118,8 +122,8 @@ class MNIST(Task):
         return found
 
 
-def read_idx(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, "*shape"]:
-    """An IDX file of unsigned bytes, gzipped or not (LeCun's layout: magic, sizes, values).
+def read_idx(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, n * shape]:
+    """Items of a shape from an IDX file of unsigned bytes (LeCun's layout: magic, sizes, values).
 
     Raises:
         UsageError: the file cannot be read or holds something else than bytes of this shape.
@@ -129,19 +133,22 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, "*shape"]:
         raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path}: cannot be read ({error})") from None
-    head = 4 + 4 * len(shape)
-    magic = bytes((0, 0, _UNSIGNED_BYTES, len(shape)))
-    found = tuple(np.frombuffer(raw[4:head], ">u4").tolist()) if len(raw) >= head else ()
-    if raw[:4] != magic or found != shape or len(raw) != head + int(np.prod(shape)):
-        raise UsageError(f"{path}: not the published IDX file of {shape} unsigned bytes")
-    return np.frombuffer(raw, np.uint8, offset=head).reshape(shape).copy()
+    head = 4 + 4 * (1 + len(shape))
+    magic = bytes((0, 0, _UNSIGNED_BYTES, 1 + len(shape)))
+    found = tuple(np.frombuffer(raw[4:head], ">u4").tolist()) if len(raw) > head else ()
+    if raw[:4] != magic or found[1:] != shape or len(raw) != head + math.prod(found):
+        raise UsageError(f"{path}: not an IDX file of unsigned bytes of shape (n, *{shape})")
+    return np.frombuffer(raw, np.uint8, offset=head).reshape(found).copy()
 
 
 def _check(config: MNISTConfig) -> None:
-    for name, most in (("train_images", TRAINING), ("val_images", TRAINING)):
+    for name in ("train_images", "val_images", "test_images"):
         size = getattr(config, name)
-        require(0 < size < most, f"mnist: {name} must be from 1 to {most - 1}, not {size}")
+        require(size > 0, f"mnist: {name} must be positive, not {size}")
+
+
+def _check_room(config: MNISTConfig, training: int, testing: int) -> None:
     both = config.train_images + config.val_images
-    require(both <= TRAINING, f"mnist: {both} images for training and validation, of {TRAINING}")
+    require(both <= training, f"mnist: train_images + val_images are {both} of {training} images")
     tested = config.test_images
-    require(0 < tested <= TESTING, f"mnist: test_images must be from 1 to {TESTING}, not {tested}")
+    require(tested <= testing, f"mnist: test_images: {tested} of {testing} images")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import math
 import os
@@ -205,7 +204,6 @@ def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> 
     """
     run = typed(config)
     _check_settings(run)
-    atexit.register(_leave_process_group)
     pl.seed_everything(run.seed, verbose=False)
     task = build_task(run)
     module = SequenceModule(build_model(run, task.sizes), task, run.optimizer)
@@ -223,13 +221,16 @@ def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> 
         scores = _evaluate_best(trainer, module, task, checkpoints[0])
     except DivergedError as error:
         diverged_at = error.step
+    finally:
+        _leave_process_group()
     return Trained(module, task, scores, diverged_at, trainer.global_step, speed.steps_per_second)
 
 
 def _leave_process_group() -> None:
-    """Stop gloo's threads: one that frees a tensor while Python shuts down aborts the process.
+    """What follows is one process's business, and no metric may wait for the others.
 
-    Lightning destroys the groups of NCCL only.
+    Nor may gloo's threads outlive Python: one that frees a tensor while it shuts down aborts the
+    process. Lightning destroys the groups of NCCL only.
     """
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

@@ -55,7 +55,7 @@ def test_memory_reaches_as_far_as_asked(name):
 def test_a_new_contraction_is_tight():
     torch.manual_seed(0)
     norms = [hinf_norm(module_of("contraction", 16)().double()).norm.item() for _ in range(5)]
-    assert min(norms) > 0.95
+    assert min(norms) > 0.9
 
 
 def test_tustin_gives_the_contraction_back():

@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 from ssmbench.errors import UsageError
 from ssmbench.registry import tasks
 from ssmbench.tasks.base import _evaluation_batches
+from tests.tasks.idx import OPTIONS
 
 BATCH = 8
 EVERY_TASK = pytest.mark.parametrize("name", [entry.name for entry in tasks])
@@ -21,7 +22,9 @@ EVERY_SPLIT = pytest.mark.parametrize("split", LOADERS)
 
 
 def make(name, *, batch_size=BATCH, seed=0, ranks=1, rank=0):
-    task = tasks.get(name).build(batch_size=batch_size, seed=seed)
+    entry = tasks.get(name)
+    config = entry.config(**OPTIONS.get(name, dict)())
+    task = entry.build(config, batch_size=batch_size, seed=seed)
     task.trainer = SimpleNamespace(world_size=ranks, global_rank=rank)
     return task
 

@@ -99,6 +99,7 @@ def test_only_rank_zero_writes(runs):
         "lock",
         "metrics.jsonl",
         "poles.npz",
+        "worst_input.npz",
         "result.json",
         "status.json",
         "tensorboard/hparams.yaml",

@@ -12,7 +12,7 @@ from ssmbench import registry
 from ssmbench.analysis.certificate import IDENTITY
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import Block, Pooling, SequenceModel
+from ssmbench.nn.model import Block, Pooling, Residual, SequenceModel
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import DiscreteDense
@@ -212,7 +212,7 @@ def test_moving_the_data_finds_more_than_silence_does():
     with torch.no_grad():
         model.encoder.bias.fill_(1.5)
         model.encoder.weight.fill_(-1.0)
-    model.blocks[0].residual = False
+    model.blocks[0].residual = Residual.none
     found = measure(model, signals(), AnalysisConfig())["network"]
     assert found["attacked"] > 2 * found["attacked_from_silence"]
     assert found["attacked"] <= found["bound"] * (1 + TOLERANCE)

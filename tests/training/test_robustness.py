@@ -13,7 +13,7 @@ from torchmetrics import MeanSquaredError, MetricCollection
 from ssmbench import registry
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import Block, SequenceModel
+from ssmbench.nn.model import Block, Residual, SequenceModel
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.systems import DiscreteDense
 from ssmbench.tasks.base import Sequences, Splits, Task, TaskSizes
@@ -72,7 +72,7 @@ def linear(first: float, second: float) -> SequenceModel:
         registry.scans.get("auto").build(),
     )
     same = registry.nonlinearities.get("identity").build(d_model=2)
-    block = Block(layer, same, d_model=2, mix=False, residual=False)
+    block = Block(layer, same, d_model=2, mix=False, residual=Residual.none)
     model = SequenceModel([block], inputs=2, d_model=2, outputs=2)
     with torch.no_grad():
         for part in (model.encoder, model.decoder):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ssmbench.errors import UsageError
+from ssmbench.nn.model import Residual
 from ssmbench.suite.execute import execute
 from ssmbench.suite.store import RunFolder
 from ssmbench.training.trainer import build_model, build_task, check, is_main_process, train
@@ -260,7 +261,7 @@ def test_model_options_that_do_not_fit(tiny, model, sentence):
 
 
 def test_model_is_built_as_the_config_says(tiny):
-    model = {"n_layers": 3, "d_model": 4, "norm": "layer", "mix": False, "residual": False}
+    model = {"n_layers": 3, "d_model": 4, "norm": "layer", "mix": False, "residual": "none"}
     config = tiny(model=model | {"nonlinearity": "tanh", "dropout": 0.5, "pooling": "last"})
     from ssmbench.config import typed
 
@@ -270,7 +271,7 @@ def test_model_is_built_as_the_config_says(tiny):
     block = network.blocks[0]
     assert isinstance(block.norm, torch.nn.LayerNorm)
     assert isinstance(block.mix, torch.nn.Identity)
-    assert (block.residual, block.dropout.p) == (False, 0.5)
+    assert (block.residual, block.dropout.p) == (Residual.none, 0.5)
     assert type(block.nonlinearity).__name__ == "Tanh"
     assert network.pooling.name == "last"
 
