@@ -296,6 +296,29 @@ def test_too_small_a_declaration_is_caught(declared):
     assert sentence == f"layer 0: verified 3 > declared {declared:g}"
 
 
+def prescribed(declared: float) -> SequenceModel:
+    """A network of gain 5, if its layer's declaration is true."""
+    kind = registry.nonlinearities.get("identity").build(d_model=D_MODEL)
+    options = {"mix": False, "residual": Residual.none, "bounded": True}
+    part = Block(modest(declared), kind, d_model=D_MODEL, **options)
+    sizes = {"inputs": 1, "d_model": D_MODEL, "outputs": 2, "pooling": Pooling.unit}
+    return SequenceModel([part], gamma=5.0, **sizes)
+
+
+def test_a_network_built_on_a_false_declaration_is_caught_too():
+    found = measure(prescribed(1.5), signals(), CONFIG)
+    assert found["network"]["declared"] == 5.0
+    assert found["network"]["bound"] == pytest.approx(10.0)
+    assert "network: bound 10 > declared 5" in found["violations"]
+
+
+def test_a_network_built_on_a_true_declaration_keeps_its_gamma():
+    found = measure(prescribed(3.0), signals(), CONFIG)
+    assert found["network"]["bound"] == pytest.approx(5.0)
+    assert found["network"]["attacked"] <= 5.0 * (1 + 1e-9)
+    assert found["violations"] == []
+
+
 @pytest.mark.parametrize("declared", [3.0, 100.0, math.inf, None])
 def test_a_true_declaration_is_not_a_violation(declared):
     found = measure(network_of(modest(declared)), signals(), CONFIG)
