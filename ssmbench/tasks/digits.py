@@ -9,15 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from ssmbench.errors import UsageError
 from ssmbench.registry import tasks
-from ssmbench.tasks.base import Sequences, Splits, Task, TaskSizes
+from ssmbench.tasks.base import Sequences, Splits, TaskSizes
+from ssmbench.tasks.classification import Classification
 
 IMAGES = 1797
 CLASSES = 10
@@ -46,11 +42,8 @@ class DigitsConfig:
     ),
     summary="8x8 handwritten digits as 64-step sequences, 10 classes; bundled with scikit-learn",
 )
-class Digits(Task):
+class Digits(Classification):
     """u (B, 64, 1): the pixels row by row, standardised; target (B,) int64: the digit."""
-
-    score = "accuracy"
-    higher_is_better = True
 
     config: DigitsConfig
 
@@ -80,16 +73,6 @@ class Digits(Task):
         u = torch.from_numpy((pixels - mean) / deviation).float().unsqueeze(-1)
         target = torch.from_numpy(digits).long()
         return Splits(*(Sequences(u[part], target[part]) for part in (train, val, test)))
-
-    def loss(
-        self, prediction: Float[Tensor, "B 10"], target: Int64[Tensor, " B"]
-    ) -> Float[Tensor, ""]:
-        """Cross-entropy in nats, from logits."""
-        return cross_entropy(prediction, target)
-
-    def metrics(self) -> MetricCollection:
-        """The share of digits that the largest logit names."""
-        return MetricCollection({"accuracy": MulticlassAccuracy(CLASSES, average="micro")})
 
 
 def _check(config: DigitsConfig) -> None:

@@ -14,15 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from jaxtyping import UInt8
 
 from ssmbench.errors import UsageError, require
 from ssmbench.registry import tasks
-from ssmbench.tasks.base import Sequences, Splits, Task, TaskSizes
+from ssmbench.tasks.base import Sequences, Splits, TaskSizes
+from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.data import DATA_VARIABLE, find_data
 
 CLASSES, SIDE = 10, 28
@@ -50,11 +47,8 @@ class MNISTConfig:
     "arXiv 1504.00941",
     summary="28x28 handwritten digits as 784-step sequences, 10 classes; needs the data folder",
 )
-class MNIST(Task):
+class MNIST(Classification):
     """u (B, 784, 1): the pixels row by row, standardised; target (B,) int64: the digit."""
-
-    score = "accuracy"
-    higher_is_better = True
 
     config: MNISTConfig
 
@@ -93,16 +87,6 @@ class MNIST(Task):
             sequences(pixels[val], digits[val]),
             sequences(tested[kept], answers[kept]),
         )
-
-    def loss(
-        self, prediction: Float[Tensor, "B 10"], target: Int64[Tensor, " B"]
-    ) -> Float[Tensor, ""]:
-        """Cross-entropy in nats, from logits."""
-        return cross_entropy(prediction, target)
-
-    def metrics(self) -> MetricCollection:
-        """The share of digits that the largest logit names."""
-        return MetricCollection({"accuracy": MulticlassAccuracy(CLASSES, average="micro")})
 
     def _read(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         pixels = read_idx(self._file(f"{part}-images-idx3-ubyte"), (SIDE, SIDE))
