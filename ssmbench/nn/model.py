@@ -83,6 +83,8 @@ class Block(nn.Module):
         branch = branch.then(self.nonlinearity.bound()).then(linear_bound(self.mix))
         if self.residual is Residual.convex:
             share = torch.sigmoid(self.share.detach().double()).item()
+            if math.isnan(share):
+                return Bound.none("a weight is not finite")
             return Bound(1 - share).plus(Bound(share).then(branch))
         return IDENTITY.plus(branch) if self.residual is Residual.add else branch
 
@@ -221,10 +223,10 @@ def linear_bound(module: nn.Module) -> Bound:
     """Spectral norm of a linear map's weight, in double precision."""
     if isinstance(module, nn.Identity):
         return IDENTITY
+    if not torch.isfinite(module.weight).all():  # no singular values to be had
+        return Bound.none("a weight is not finite")
     bounded = isinstance(module, BoundedLinear)
     weight = (module.effective_weight() if bounded else module.weight).detach().double()
-    if not torch.isfinite(weight).all():
-        return Bound.none("a weight is not finite")
     return Bound(torch.linalg.matrix_norm(weight, 2).item())
 
 

@@ -13,6 +13,12 @@ from torch import Tensor, nn
 from ssmbench.errors import require
 from ssmbench.systems import LinearSystem
 
+#: Why those that bound the gain of the discrete matrices themselves take no discretizer.
+GAIN_IS_DISCRETE = (
+    "its gain bound is a statement about the discrete matrices themselves, so it returns a "
+    "discrete system and there is nothing left to discretize"
+)
+
 
 class Parametrization(nn.Module, ABC):
     """Maps unconstrained parameters to a linear system for a layer of width ``d_model``.

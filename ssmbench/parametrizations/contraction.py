@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ssmbench.errors import require
 from ssmbench.orthogonal import cayley
-from ssmbench.parametrizations.base import Parametrization
+from ssmbench.parametrizations.base import GAIN_IS_DISCRETE, Parametrization
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDiagonal, DiagonalSystem, DiscreteDiagonal
 
@@ -28,10 +28,6 @@ Diagonal = TypeVar("Diagonal", bound=DiagonalSystem)
 
 #: Smallest -log|lam|: float32 rounds |lam| by 6e-8, and no rounding may reach the unit circle.
 _SMALLEST_DECAY = 2.5e-7
-WHY_DISCRETE = (
-    "its gain bound is a statement about the discrete matrices themselves, so it returns a "
-    "discrete system and there is nothing left to discretize"
-)
 
 
 @dataclass
@@ -89,7 +85,7 @@ class Contraction(Parametrization):
 
     time_domain = "discrete"
     stable_by_construction = True
-    why_discrete = WHY_DISCRETE
+    why_discrete = GAIN_IS_DISCRETE
 
     def __init__(self, config: ContractionConfig, *, d_model: int, outputs: int | None = None):
         super().__init__()

@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
-from ssmbench.parametrizations.base import Parametrization
+from ssmbench.parametrizations.base import GAIN_IS_DISCRETE, Parametrization
 from ssmbench.parametrizations.contraction import (
-    WHY_DISCRETE,
     ContractionConfig,
     Rotations,
     check_config,
@@ -31,7 +30,7 @@ class _FreeBlocks(Parametrization):
 
     time_domain = "discrete"
     stable_by_construction = True
-    why_discrete = WHY_DISCRETE
+    why_discrete = GAIN_IS_DISCRETE
     owner: str
 
     def __init__(self, config: ContractionConfig, *, d_model: int, outputs: int | None = None):

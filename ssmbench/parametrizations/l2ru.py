@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ssmbench.errors import require
 from ssmbench.orthogonal import cayley
-from ssmbench.parametrizations.base import Parametrization
+from ssmbench.parametrizations.base import GAIN_IS_DISCRETE, Parametrization
 from ssmbench.registry import parametrizations
 from ssmbench.systems import DiscreteDense
 
@@ -66,10 +66,7 @@ class L2RU(Parametrization):
 
     time_domain = "discrete"
     stable_by_construction = True
-    why_discrete = (
-        "its gain bound is a statement about the discrete matrices themselves, so it returns a "
-        "discrete system and there is nothing left to discretize"
-    )
+    why_discrete = GAIN_IS_DISCRETE
 
     def __init__(self, config: L2RUConfig, *, d_model: int):
         super().__init__()

@@ -319,6 +319,19 @@ def test_a_network_built_on_a_true_declaration_keeps_its_gamma():
     assert found["violations"] == []
 
 
+@pytest.mark.parametrize("lost", ["encoder.weight", "decoder.weight", "blocks.0.share"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_prescribed_network_that_diverged_is_measured_and_not_a_crash(lost, value):
+    kind = registry.nonlinearities.get("identity").build(d_model=D_MODEL)
+    part = Block(modest(3.0), kind, d_model=D_MODEL, residual=Residual.convex, bounded=True)
+    model = SequenceModel([part], inputs=1, d_model=D_MODEL, outputs=2, gamma=5.0)
+    with torch.no_grad():
+        dict(model.named_parameters())[lost].fill_(value)
+    network = measure(model, signals(), CONFIG)["network"]
+    assert network["bound"] == network["attacked"] == math.inf
+    assert "not finite" in network["reason"]
+
+
 @pytest.mark.parametrize("declared", [3.0, 100.0, math.inf, None])
 def test_a_true_declaration_is_not_a_violation(declared):
     found = measure(network_of(modest(declared)), signals(), CONFIG)
