@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+#: Rounding of float32 matrices and signals may move a gain this much, relatively.
+TOLERANCE = 1e-4
+
 
 @dataclass(frozen=True)
 class Bound:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -26,6 +27,32 @@ _UNSTABLE_BAND = 0.12  # share of the axis, at the right, for infinite gains
 
 def score_against_gain(table: Iterable[Row], path: Path) -> Path:
     """One panel a task: score against verified layer gain; unstable variants in a band."""
+    label = "verified gain of the SSM layers (H-infinity norm)"
+    return _score_against(table, path, _Gains(label, lambda row: row.verified))
+
+
+def score_against_network_gain(table: Iterable[Row], path: Path) -> Path:
+    """One panel a task: score against attacked network gain, a line up to the bound if finite."""
+    label = "incremental gain of the network: attacked, and its bound ( | )"
+    gains = _Gains(label, lambda row: row.network_attacked, lambda row: row.network_bound)
+    return _score_against(table, path, gains)
+
+
+@dataclass(frozen=True)
+class _Gains:
+    """What stands on the horizontal axis: a gain and, where there is one, an upper bound on it."""
+
+    label: str
+    of: Callable[[Row], float | None]
+    bound: Callable[[Row], float | None] = lambda row: None
+
+    def finite(self, table: Iterable[Row]) -> list[float]:
+        """All numbers that the axis must show."""
+        values = [value for row in table for value in (self.of(row), self.bound(row))]
+        return [v for v in values if v is not None and 0 < v < math.inf] or [1.0]
+
+
+def _score_against(table: Iterable[Row], path: Path, gains: _Gains) -> Path:
     table = list(table)
     tasks = list(dict.fromkeys(row.task for row in table))
     figure, axes = plt.subplots(
@@ -33,7 +60,7 @@ def score_against_gain(table: Iterable[Row], path: Path) -> Path:
     )
     colours, styles = _colours(table), _markers(table)
     for axis, task in zip(axes[0], tasks, strict=True):
-        _draw_task(axis, [row for row in table if row.task == task], styles, colours)
+        _draw_task(axis, [row for row in table if row.task == task], styles, colours, gains)
     figure.legend(handles=_keys(colours, styles), loc="outside right center", frameon=False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -60,21 +87,25 @@ def _keys(colours: dict[str, str], markers: dict[str, str]) -> list[Line2D]:
 
 
 def _draw_task(
-    axis: Axes, table: list[Row], styles: dict[str, str], colours: dict[str, str]
+    axis: Axes,
+    table: list[Row],
+    styles: dict[str, str],
+    colours: dict[str, str],
+    gains: _Gains,
 ) -> None:
     axis.set_xscale("log")
-    axis.set(title=table[0].task, xlabel="verified gain of the SSM layers (H-infinity norm)")
+    axis.set(title=table[0].task, xlabel=gains.label)
     unit = f" [{table[0].unit}]" if table[0].unit else ""
     axis.set_ylabel(f"test {table[0].score}{unit}")
     axis.grid(alpha=0.3)
-    drawn = [row for row in table if row.score_mean is not None and row.verified is not None]
-    finite = [row.verified for row in drawn if 0 < row.verified < math.inf] or [1.0]
+    drawn = [row for row in table if row.score_mean is not None and gains.of(row) is not None]
+    finite = gains.finite(drawn)
     low, high = min(finite) / 1.5, max(finite) * 1.5
     # room for the band: a share of the axis in log scale
     edge = high * (high / low) ** (_UNSTABLE_BAND / (1 - _UNSTABLE_BAND))
     axis.set_xlim(low, edge)
     _label_plainly(axis.xaxis)
-    if any(math.isinf(row.verified) for row in drawn):
+    if any(math.isinf(gains.of(row)) for row in drawn):
         axis.axvspan(high, edge, color="red", alpha=0.08)
         axis.text(
             high * 1.02,
@@ -88,7 +119,11 @@ def _draw_task(
             fontsize=8,
         )
     for row in drawn:
-        x = row.verified if math.isfinite(row.verified) else math.sqrt(high * edge)
+        gain, bound = gains.of(row), gains.bound(row)
+        x = gain if math.isfinite(gain) else math.sqrt(high * edge)
+        if bound is not None and math.isfinite(bound):
+            ends = {"marker": "|", "ms": 9, "markevery": [1], "lw": 1, "alpha": 0.7}
+            axis.plot([x, bound], [row.score_mean] * 2, color=colours[row.variant], **ends)
         axis.errorbar(
             x,
             row.score_mean,

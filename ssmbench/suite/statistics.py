@@ -43,6 +43,7 @@ class Row:
     higher_is_better: bool
     score_mean: float | None
     score_spread: float | None
+    promised: float | None
     declared: float | None
     verified: float | None
     attacked: float | None
@@ -86,6 +87,7 @@ def _row(group: list[RunRecord]) -> Row:
         higher_is_better=task.get("higher_is_better", True),
         score_mean=statistics.fmean(scores) if scores else None,
         score_spread=statistics.stdev(scores) if len(scores) > 1 else None,
+        promised=_worst(g.get("promised") for g in gains),
         declared=_worst(g["declared"] for g in gains),
         verified=_worst(g["verified"] for g in gains),
         attacked=_worst(g["attacked"] for g in gains),

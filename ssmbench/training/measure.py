@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from ssmbench.analysis.attack import Attack, Attacks, attack, attacks
-from ssmbench.analysis.certificate import Bound
+from ssmbench.analysis.certificate import TOLERANCE, Bound
 from ssmbench.analysis.gain import GainReport, analyse, stability
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.config import AnalysisConfig
@@ -20,8 +21,6 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel, is_finite
 from ssmbench.systems import DiscreteSystem
 
-#: Rounding of float32 matrices and signals may move a gain this much, relatively.
-TOLERANCE = 1e-4
 #: Norms of disturbances, of silence and of data, and first moves of the data: in typical inputs.
 _AMPLITUDES = ((0.03, 3.0), (0.01, 0.3))
 _BASE_STEP = 0.075
@@ -30,7 +29,10 @@ _LOST = "a parameter is not finite"
 
 @dataclass(frozen=True)
 class LayerGains:
-    """One SSM layer: gains from its input to its output, and its poles."""
+    """One SSM layer: gains from its input to its output, and its poles.
+
+    ``promised`` is what its parametrization declares of the continuous system, before sampling.
+    """
 
     declared: float | None
     verified: float
@@ -38,6 +40,7 @@ class LayerGains:
     peak_frequency: float
     spectral_radius: float
     margin: float
+    promised: float | None = None
 
 
 def layer_figures(layer: SSMLayer) -> dict[str, float]:
@@ -94,8 +97,9 @@ def examine(
     """The gains of a model in evaluation mode, with the worst input that was found.
 
     ``declared``, ``verified`` and ``attacked`` are the largest over the SSM layers, each from the
-    layer's input to its output; ``network`` has the incremental gain from u to the prediction: what
-    ``model.gamma`` declares, an upper bound composed from the verified layers, and what the
+    layer's input to its output; ``promised`` is declared of the continuous systems, before a
+    discretizer that may break it; ``network`` has the incremental gain from u to the prediction:
+    what ``model.gamma`` declares, an upper bound composed from the verified layers, and what the
     adversary found. A *zero-state*
     gain ``||f(u)|| / ||u||`` exists only where f(0) = 0; elsewhere it is None, with the reason,
     and what was found from silence is incremental.
@@ -106,9 +110,9 @@ def examine(
     layers = [_measure_layer(layer, still, length, config) for layer, still in pairs]
     bound = model.bound([g.verified for g in layers], length)
     network, worst = _measure_network(frozen, bound, inputs, config)
-    declared = [g.declared for g in layers]
     gain = {
-        "declared": None if None in declared else max(declared),
+        "promised": _largest(g.promised for g in layers),
+        "declared": _largest(g.declared for g in layers),
         "verified": max(g.verified for g in layers),
         "attacked": max(g.attacked for g in layers),
         "spectral_radius": max(g.spectral_radius for g in layers),
@@ -118,6 +122,12 @@ def examine(
         "network": network,
     }
     return Measurement(gain, worst)
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    """None unless every layer has the figure."""
+    listed = list(values)
+    return None if None in listed else max(listed)
 
 
 def violations(layers: list[LayerGains], network: dict[str, Any]) -> list[str]:
@@ -206,7 +216,15 @@ def _measure_layer(
         peak_frequency=report.peak_frequency,
         spectral_radius=report.spectral_radius,
         margin=report.margin,
+        promised=_promised(layer),
     )
+
+
+def _promised(layer: SSMLayer) -> float | None:
+    """What the discretizer alone may keep or break; None where there is nothing of the kind."""
+    if layer.discretizer is None or layer.normaliser is not None:
+        return None
+    return layer.parametrization.declared_gain() if is_finite(layer) else math.inf
 
 
 def _attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:

@@ -274,10 +274,11 @@ def test_collecting_a_suite_gives_its_runs_in_order(mixed_suite):
 
 def test_a_report_of_all_kinds_of_runs_has_no_gap_in_any_file(mixed_suite):
     files = write_report(mixed_suite)
-    assert set(files) == {"markdown", "csv", "json", "gain_plot", "poles_digits"}
+    plotted = {"gain_plot", "network_gain_plot", "poles_digits"}
+    assert set(files) == {"markdown", "csv", "json"} | plotted
     written = strict_json(files["json"].read_text())
     assert len(written) == 6
-    for kind in ("gain_plot", "poles_digits"):
+    for kind in plotted:
         assert files[kind].read_bytes().startswith(b"\x89PNG")
         assert f"({files[kind].name})" in files["markdown"].read_text()
     for line in csv.DictReader(io.StringIO(files["csv"].read_text())):
@@ -298,6 +299,21 @@ def test_robustness_stands_in_the_report_beside_the_gains(mixed_suite):
     lines = list(csv.DictReader(io.StringIO(files["robustness_csv"].read_text())))
     assert [line["score_mean"] for line in lines] == ["0.9", "0.1", "0.9", "none"]
     assert set(lines[0]) == {field.name for field in dataclasses.fields(RobustnessRow)}
+
+
+def test_the_report_says_which_discretizer_kept_a_promised_gain(mixed_suite):
+    folder = RunFolder(mixed_suite / "runs" / "finished0")
+    saved = folder.result
+    for verified, verdict in ((2.00001, "kept"), (3.0, "broken")):
+        gain = saved["gain"] | {"promised": 2.0, "verified": verified}
+        folder.write_result(saved | {"gain": gain})
+        page = write_report(mixed_suite)["markdown"].read_text()
+        section = page.partition("### Gain before and after sampling: digits")[2]
+        line = next(line for line in section.splitlines() if line.startswith("| finished"))
+        assert line.split(" | ")[2:4] == [verdict, "2"]
+        assert section.count("| zoh |") == 1  # the others promised nothing
+    folder.write_result(saved)
+    assert "before and after sampling" not in write_report(mixed_suite)["markdown"].read_text()
 
 
 def test_a_suite_without_a_single_complete_run_has_a_report(mixed_suite):

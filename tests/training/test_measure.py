@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ssmbench import registry
-from ssmbench.analysis.certificate import IDENTITY
+from ssmbench.analysis.certificate import IDENTITY, TOLERANCE
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import Block, Pooling, Residual, SequenceModel
@@ -17,7 +17,6 @@ from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import DiscreteDense
 from ssmbench.training.measure import (
-    TOLERANCE,
     LayerGains,
     examine,
     layer_figures,
@@ -412,3 +411,20 @@ def numbers_in(value) -> list[float]:
     if isinstance(value, list):
         return [n for v in value for n in numbers_in(v)]
     return [value] if isinstance(value, float) else []
+
+
+@pytest.mark.parametrize(("method", "kept"), [("tustin", True), ("bilinear", False)])
+def test_what_the_continuous_system_promised_is_held_against_the_discretizer(method, kept):
+    model = network(3, "contraction_continuous", method, spread=1.0)
+    gain = measure(model, torch.randn(2, LENGTH, 1), CONFIG)
+    promised = model.layers[0].parametrization.declared_gain()
+    assert gain["promised"] == promised
+    assert gain["declared"] == (promised if kept else None)
+    assert (gain["verified"] <= promised * (1 + TOLERANCE)) == kept
+    assert not gain["violations"]  # it was not the layer that promised
+
+
+def test_only_a_bare_continuous_system_promises_before_sampling():
+    for name, method in (("l2ru", None), ("s4d", "zoh")):
+        gain = measure(network(3, name, method), torch.randn(2, LENGTH, 1), CONFIG)
+        assert gain["promised"] is None
