@@ -107,3 +107,33 @@ def test_integrators_of_dense_systems_are_exact():
         discrete = entry.build()(system)
         torch.testing.assert_close(discrete.A[0], torch.eye(2, dtype=torch.float64))
         torch.testing.assert_close(discrete.B, 0.5 * one)
+
+
+@pytest.mark.parametrize("method", ["tustin", "zoh", "bilinear"])
+@pytest.mark.parametrize("gap", [1e-3, 1e-5, 1e-7, 1e-10])
+def test_single_precision_keeps_the_gain_of_slow_modes(method, gap):
+    one = torch.ones(1, 1, 1)
+    for lam in (torch.tensor([[-gap]]), torch.tensor([[complex(-gap, 0.7)]])):
+        system = ContinuousDiagonal(
+            lam=lam, B=gap * one, C=one, D=0 * one, dt=torch.ones(1), conjugate=lam.is_complex()
+        )
+        sampled = registry.discretizers.get(method).build()(system)
+        assert sampled.lam.dtype == lam.dtype
+        assert sampled.is_stable()
+        exact = registry.discretizers.get(method).build()(system.double())
+        gain, wanted = (hinf_norm(s).norm.item() for s in (sampled, exact))
+        assert gain == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_rounding_of_poles_is_not_seen_by_gradients():
+    lam = torch.tensor([[-0.1 + 0.7j]], requires_grad=True)
+    ones = torch.ones(1, 1, 1)
+    gradients = []
+    for wide in (False, True):
+        system = ContinuousDiagonal(
+            lam=lam, B=ones, C=ones, D=0 * ones, dt=torch.ones(1), conjugate=True
+        )
+        sampled = registry.discretizers.get("zoh").build()(system.double() if wide else system)
+        energy = sampled.lam.abs().square().sum() + sampled.B.abs().square().sum()
+        gradients.append(torch.autograd.grad(energy, lam)[0])
+    assert torch.allclose(*gradients, rtol=1e-6)
