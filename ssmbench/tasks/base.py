@@ -160,6 +160,13 @@ class Task(pl.LightningDataModule, ABC):
     ) -> Float[Tensor, ""]:
         """Mean over the batch, so that the mean over ranks is the loss of their joint batch."""
 
+    def augment(self, u: Float[Tensor, "B L inputs"]) -> Float[Tensor, "B L inputs"]:
+        """What a training step sees in place of the inputs u; drawn anew in every step.
+
+        Its randomness comes from torch's global generator, which is set for every batch.
+        """
+        return u
+
     @abstractmethod
     def metrics(self) -> MetricCollection:
         """Metrics with no state yet, for one split; :attr:`score` is among their names."""

@@ -58,13 +58,16 @@ class SequenceModule(pl.LightningModule):
         return self.model(u)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Make dropout a function of seed, epoch, batch and rank: a resumed run goes on alike."""
+        """Make all that is random a function of seed, epoch, batch and rank.
+
+        A resumed run then has the dropout and the augmentation of one that was not interrupted.
+        """
         place = (self.task.seed, self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         u, target = batch
-        loss = self.task.loss(self._predict(u), target)
+        loss = self.task.loss(self._predict(self.task.augment(u)), target)
         # The mean over ranks is the loss of their joint batch, and not finite where one is not.
         joint = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
         if not bool(torch.isfinite(joint)):

@@ -15,6 +15,7 @@ from ssmbench.tasks.cascaded_tanks import (
     SAMPLES,
     CascadedTanks,
     CascadedTanksConfig,
+    Records,
     Tanks,
     simulate,
     simulated_records,
@@ -183,12 +184,32 @@ def test_test_target_in_volts_is_the_record():
         {"validation": 0},
         {"validation": 1024},
         {"simulation_seed": -1},
+        {"input_noise": -0.1},
+        {"input_noise": float("nan")},
     ],
 )
 def test_lengths_that_do_not_fit_are_refused_in_one_line(settings):
     with pytest.raises(UsageError, match=next(iter(settings))) as caught:
         tanks_task(**settings).setup()
     assert "\n" not in str(caught.value)
+
+
+def test_refitting_trains_on_the_held_out_end_too():
+    whole, cut = (tanks_task(window=768, stride=128, refit=refit) for refit in (True, False))
+    u = torch.cat([whole.split("train").u[0], whole.split("train").u[2][-256:]])
+    assert torch.equal(u, whole.split("val").u[0])  # the last window ends where the record does
+    assert len(whole.split("train").u) == 3
+    assert len(cut.split("train").u) == 1
+    assert whole.split("val").target.shape == cut.split("val").target.shape == (1, 256, 1)
+
+
+def test_training_inputs_are_augmented_and_no_others():
+    task = tanks_task(records=Records.simulation, input_noise=0.3)
+    u = task.split("train").u
+    noise = task.augment(u) - u
+    assert noise.std().item() == pytest.approx(0.3, rel=0.02)
+    assert not torch.equal(noise, task.augment(u) - u)
+    assert torch.equal(tanks_task(records=Records.simulation).augment(u), u)
 
 
 def write_record(path, rows=SAMPLES, u="sin"):
