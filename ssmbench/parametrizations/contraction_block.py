@@ -109,7 +109,7 @@ class Conservative(_FreeBlocks):
     def _contraction(
         self, lam: Tensor, B: Tensor, C: Tensor, D: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        D = D * torch.sigmoid(self.share.double()) / _norm(D)
+        D = D * (1 - _MARGIN) * torch.sigmoid(self.share.double()) / _norm(D)
         top = torch.cat([(B.mH @ B).real, -(B.mH @ (lam[:, None] * C.mH)).real], 1)
         low = torch.cat([-(C @ (lam.conj()[:, None] * B)).real, (C @ C.mH).real], 1)
         inner = 2 * torch.cat([top, low], 0)

@@ -92,7 +92,7 @@ class L2RU(Parametrization):
         loss = math.exp(self.epsilon) * eye
         gamma, alpha = self.log_gamma.double().exp(), self.alpha.double()
         Z = X21 @ X21.T + X22 @ X22.T + Dt.T @ Dt + loss
-        share = torch.sigmoid(alpha) / _norm_bound(Z, self.norm)
+        share = torch.sigmoid(alpha) * _BELOW_ONE / _norm_bound(Z, self.norm)
         beta = gamma**2 * share
         H11 = X11 @ X11.T + C.T @ C + beta * loss
         H12 = torch.sqrt(beta) * (X11 @ X21.T + C.T @ Dt)
@@ -107,7 +107,26 @@ class L2RU(Parametrization):
             C=(scale * _right_divide(C, L))[None],
             D=(torch.sqrt(beta) * Dt)[None],
         )
-        return system.map(lambda matrix: matrix.to(self.C.dtype))
+        return _rounded(system, self.C.dtype)
+
+
+#: Keeps V well conditioned where sigmoid(alpha) is next to 1.
+_BELOW_ONE = 1 - 1e-9
+
+
+def _rounded(system: DiscreteDense, dtype: torch.dtype) -> DiscreteDense:
+    """The system in the precision of its parameters, still a contraction.
+
+    In these coordinates K = [A, B / sqrt(gamma); C / sqrt(gamma), D / gamma] has ||K||_2 <= 1, and
+    rounding adds at most u ||K||_F <= u sqrt(2 N), u the unit roundoff: K is shrunk by as much.
+    """
+    shrink = 1 - _rounding(system.states, dtype)
+    return system.map(lambda matrix: (shrink * matrix).to(dtype))
+
+
+def _rounding(states: int, dtype: torch.dtype) -> float:
+    """Bound on what rounding to ``dtype`` adds to a contraction of 2 N rows, in spectral norm."""
+    return torch.finfo(dtype).eps / 2 * math.sqrt(2 * states)
 
 
 def _right_divide(matrix: Tensor, L: Tensor) -> Tensor:
@@ -158,8 +177,9 @@ def _initial_parameters(config: L2RUConfig, n: int) -> dict[str, Tensor]:
     z = _norm_bound(torch.diag(d**2 + rest), config.norm)
     headroom = 1 + rest + ratio.min() - z
     _check_reach(config, n, headroom.item(), ratio.min().item())
-    alpha = torch.log(z / headroom)
-    beta = config.gamma**2 * torch.sigmoid(alpha) / z
+    share = z / (z + headroom)
+    alpha = torch.logit(share / _BELOW_ONE)
+    beta = config.gamma**2 * share / z
     k = torch.sqrt(beta * eps / (_SPLIT - 1 - _X11_SHARE**2))
     mixing, _ = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64))
     eye = torch.eye(n, dtype=torch.float64)
@@ -175,11 +195,15 @@ def _initial_parameters(config: L2RUConfig, n: int) -> dict[str, Tensor]:
 
 
 def _spread_radii(config: L2RUConfig, n: int) -> Tensor:
-    """Moduli (N,), equal within each pair so that rotations keep them; the first is the largest."""
+    """Moduli (N,), equal within each pair so that rotations keep them; the first is the largest.
+
+    Before the shrinking that makes room for rounding to float32.
+    """
     pairs = (n + 1) // 2
     low, high = math.log(1 - config.radius), math.log(1 - config.radius_min)
     gaps = torch.linspace(low, high, pairs, dtype=torch.float64).exp()
-    return (1 - gaps).repeat_interleave(2)[:n]
+    moduli = (1 - gaps) / (1 - _rounding(n, torch.float32))
+    return moduli.clamp_max(1 - 1e-9).repeat_interleave(2)[:n]
 
 
 def _rotations(max_phase: float, n: int) -> Tensor:
