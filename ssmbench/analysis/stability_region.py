@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float, Inexact
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from ssmbench.analysis.hinf import hinf_norm
@@ -174,6 +175,47 @@ def largest_stable_step(method: Method, system: ContinuousSystem) -> Float[Tenso
         return torch.where((poles.real < 0).all(-1), low, 0.0)
 
 
+@dataclass(frozen=True)
+class Instability:
+    """The copy of a bank that a method's step size makes most unstable."""
+
+    copies: int
+    of: int
+    dt: float
+    largest_stable_step: float
+    spectral_radius: float
+
+    @property
+    def sentence(self) -> str:
+        bank = f"{self.copies} of {self.of} stable systems" if self.of > 1 else "the stable system"
+        return (
+            f"step size {self.dt:.4g} makes {bank} unstable (spectral radius "
+            f"{self.spectral_radius:.6g}); largest stable step {self.largest_stable_step:.4g}"
+        )
+
+
+def instability(method: Method, system: ContinuousSystem) -> Instability | None:
+    """What the method makes unstable at the system's own step sizes; None where nothing is.
+
+    Copies that are unstable in continuous time are no fault of the method.
+    """
+    with torch.no_grad():
+        system = system.detach().double()
+        radius = method(system).spectral_radius()
+        lost = (radius >= 1 + _POLE_ROUNDING) & (system.spectral_abscissa() < 0)
+        if not bool(lost.any()):
+            return None
+        limit = largest_stable_step(method, system)
+        worst = int(torch.where(lost, limit / system.dt, math.inf).argmin())
+        return Instability(
+            copies=int(lost.sum()),
+            of=system.copies,
+            dt=float(system.dt[worst]),
+            largest_stable_step=float(limit[worst]),
+            spectral_radius=float(radius[worst]),
+        )
+
+
 def _modes(system: ContinuousSystem) -> ContinuousSystem:
     """A dense system's poles as a diagonal one: the same stability, without its eigenvalues anew.
 
@@ -186,6 +228,6 @@ def _modes(system: ContinuousSystem) -> ContinuousSystem:
     return ContinuousDiagonal(lam=lam, B=ones, C=ones.mT, D=ones[:, :1].real * 0, dt=system.dt)
 
 
-def _is_stable_at(method: Method, system: ContinuousSystem, dt: Tensor) -> Inexact[Tensor, " H"]:
+def _is_stable_at(method: Method, system: ContinuousSystem, dt: Tensor) -> Bool[Tensor, " H"]:
     radius = method(dataclasses.replace(system, dt=dt)).spectral_radius()
     return radius <= 1 + _POLE_ROUNDING

@@ -67,7 +67,7 @@ class GbtConfig(RungeKuttaConfig):
     "transformation, Int. J. Control 82:741",
 )
 class GeneralisedBilinear(RungeKutta):
-    """A_bar = (I - alpha hA)^-1 (I + (1 - alpha) hA): order 1, A-stable for alpha >= 1/2.
+    """A_bar = (I - alpha hA)^-1 (I + (1 - alpha) hA): A-stable for alpha >= 1/2.
 
     The transform s = (z - 1) / (h (alpha z + 1 - alpha)) of the transfer function, as SciPy's
     ``gbt``: the one-stage rule at c = alpha with a first-order hold.

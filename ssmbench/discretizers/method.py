@@ -73,12 +73,6 @@ class RungeKutta(Discretizer):
         return sum((1 - c) * w for c, w in pairs), sum(c * w for c, w in pairs)
 
 
-def of_tableau(tableau: Tableau, summary: str) -> type[RungeKutta]:
-    """The discretizer class of one tableau; ``summary`` is its docstring."""
-    name = "".join(word.capitalize() for word in tableau.name.split("_"))
-    return type(name, (RungeKutta,), {"data": tableau, "__doc__": summary})
-
-
 def stage_weights(
     tableau: Tableau, z: Inexact[Tensor, "*shape"]
 ) -> list[Inexact[Tensor, "*shape"]]:
