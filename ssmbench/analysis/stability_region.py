@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Float, Inexact
 from torch import Tensor
 
 from ssmbench.analysis.hinf import hinf_norm
@@ -102,7 +102,7 @@ def is_l_stable(R: StabilityFunction) -> bool:
     return is_a_stable(R) and _at(R, -1e9) < 1e-6
 
 
-def _modulus(R: StabilityFunction, z: Complex[Tensor, " Z"]) -> Float[Tensor, " Z"]:
+def _modulus(R: StabilityFunction, z: Inexact[Tensor, " Z"]) -> Float[Tensor, " Z"]:
     """|R|, infinite where it is no number (a pole, or an overflow of a polynomial)."""
     return torch.nan_to_num(R(z.to(torch.complex128)).abs(), nan=math.inf)
 

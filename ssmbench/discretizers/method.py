@@ -99,9 +99,9 @@ def stage_matrices(
         )
     T = torch.as_tensor(tableau.T.copy(), dtype=hA.dtype, device=hA.device)
     b = torch.as_tensor(tableau.b.copy(), dtype=hA.dtype, device=hA.device)
-    joint = torch.eye(len(b) * len(eye), dtype=hA.dtype, device=hA.device) - torch.stack(
-        [torch.kron(T.T.contiguous(), copy) for copy in hA]
-    )
+    size = len(b) * len(eye)
+    blocks = torch.einsum("ij,hkl->hjkil", T, hA).reshape(-1, size, size)  # block j, i: T_ij hA
+    joint = torch.eye(size, dtype=hA.dtype, device=hA.device) - blocks
     weights = torch.linalg.solve(joint, torch.kron(b[:, None], eye))
     return list(weights.unflatten(1, (len(b), len(eye))).unbind(1))
 

@@ -121,8 +121,7 @@ def _frozen_array(name: str, field: str, value: object) -> np.ndarray:
 
 # --- order conditions ---------------------------------------------------------------------------
 
-#: A rooted tree: the sorted subtrees at its root.
-Tree = tuple["Tree", ...]
+Tree = tuple  # a rooted tree: the sorted subtrees at its root, trees themselves
 
 
 @cache
