@@ -16,6 +16,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ssmbench.errors import SsmbenchError, UsageError
+from ssmbench.verbs import plot
+from ssmbench.verbs.common import AsJson, Plugins
+from ssmbench.verbs.common import plain as _plain
+from ssmbench.verbs.common import print_json as _print_json
+from ssmbench.verbs.common import table as _table
+from ssmbench.verbs.discretize import discretize
 
 #: The disturbance, relative to a typical input, at which ``run`` prints the score.
 _SHOWN_ENERGY = 0.1
@@ -27,12 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command()(discretize)
+app.add_typer(plot.app, name="plot")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option("--plugins", help="A plugin file or a folder of them; may be repeated."),
-]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, for example model.d_model=64.")
 ]
@@ -328,39 +331,13 @@ def _notices_on_stderr() -> contextlib.AbstractContextManager:
     return contextlib.redirect_stdout(sys.stderr)
 
 
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, default=str))
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return "none"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]], title: str | None = None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*header, title=title, title_justify="left", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(str(cell).replace("[", r"\[") for cell in row))
-    console = Console()
-    # A cell cut short says nothing: let the terminal wrap lines that are too long for it.
-    console.width = max(console.width, _natural_width(console, table))
-    console.print(table)
-
-
-def _natural_width(console: Any, table: Any) -> int:
-    return console.measure(table, options=console.options.update(max_width=10_000)).maximum
-
-
 def _print_run(folder: Any, state: str, as_json: bool) -> None:
     result = folder.result or {"status": state, **folder.status}
     if as_json:
         _print_json({"folder": str(folder.path), **result})
         return
     rows = [("folder", folder.path), ("status", state)]
+    rows += [("warning", warning) for warning in result.get("warnings", ())]
     if folder.result:
         gains = result["gain"]
         task = result["task"]

@@ -186,7 +186,7 @@ def _check_normaliser_gradient(normaliser: Normaliser, system: DiscreteSystem, n
 
 
 def conform_discretizer(entry: Entry[Discretizer]) -> None:
-    """Declared order, stability and gain preservation against measurement; A = 0; dense."""
+    """Its facts against measurement by other means; zero poles; dense against diagonal."""
     method = entry.build()
     facts = method.facts
     order = measured_order(method)
@@ -195,10 +195,11 @@ def conform_discretizer(entry: Entry[Discretizer]) -> None:
     assert measured == facts.a_stable, f"{entry.name}: A-stability measured {measured}"
     damped = abs(_r(method, -1e9)) < 1e-6
     assert (damped and measured) == facts.l_stable, f"{entry.name}: L-stability measured {damped}"
-    interval = measured_real_interval(method)
-    assert math.isclose(interval, facts.real_interval, rel_tol=1e-6), (
-        f"{entry.name}: declares the real interval {facts.real_interval}, measured {interval}"
-    )
+    for axis, direction in (("real", -1), ("imaginary", 1j)):
+        found, declared = measured_interval(method, direction), getattr(facts, f"{axis}_interval")
+        assert declared is None or math.isclose(found, declared, rel_tol=1e-6), (
+            f"{entry.name}: declares the {axis} interval {declared}, measured {found}"
+        )
     kept = gain_distortion(method) < 1e-8
     assert kept == facts.preserves_gain, f"{entry.name}: gain preservation measured {kept}"
     _check_zero_poles(method, entry.name)
@@ -207,13 +208,13 @@ def conform_discretizer(entry: Entry[Discretizer]) -> None:
 
 def measured_order(method: Discretizer) -> float:
     """p of ``R(z) = e^z + O(z^(p+1))`` from a fitted slope; infinite where R is e^z."""
-    h = 2.0 ** -torch.arange(3, 8, dtype=torch.float64)
+    h = 2.0 ** -torch.arange(1, 9, dtype=torch.float64)
     z = h * torch.exp(torch.tensor(2.0j, dtype=torch.complex128))
     error = (method.stability_function(z) - torch.exp(z)).abs()
-    if error.max() < 1e-14:
+    clear = int((error > 1e-12).sum())  # below that, the slope is one of rounding
+    if clear < 2:
         return math.inf
-    slope = (error[:-1] / error[1:]).log2()
-    return float(torch.round(slope[-1]) - 1)
+    return float(torch.round((error[clear - 2] / error[clear - 1]).log2()) - 1)
 
 
 def measured_a_stability(method: Discretizer) -> bool:
@@ -222,20 +223,23 @@ def measured_a_stability(method: Discretizer) -> bool:
     angle = torch.linspace(math.pi / 2, math.pi, 41, dtype=torch.float64)
     z = (size[:, None] * torch.exp(1j * angle)).flatten()
     z = torch.complex(z.real.clamp_max(0), z.imag)
-    return bool(method.stability_function(z).abs().max() <= 1 + 1e-12)
+    return bool(method.stability_function(z).abs().max() <= 1 + 1e-11)
 
 
-def measured_real_interval(method: Discretizer) -> float:
-    """Largest r with |R(-x)| <= 1 for x up to r, to 1e-9; infinite beyond 1e6."""
-    x = torch.logspace(-3, 6, 20_000, dtype=torch.float64)
-    outside = (method.stability_function(-x).abs() > 1 + 1e-12).nonzero()
+def measured_interval(method: Discretizer, direction: complex) -> float:
+    """Largest r with |R| <= 1 from 0 to r times ``direction``; infinite beyond 1e5.
+
+    In steps of 1% from 0.05 on: a method that is unstable from the start is so there already.
+    """
+    t = 0.05 * 1.01 ** torch.arange(1460, dtype=torch.float64)
+    outside = (method.stability_function(t * direction).abs() > 1 + 1e-11).nonzero()
     if len(outside) == 0:
         return math.inf
-    first = int(outside[0])
-    low, high = x[max(first - 1, 0)].item(), x[first].item()
-    while high - low > 1e-9 * high:
+    low, high = (0.0 if i < 0 else t[i].item() for i in (int(outside[0]) - 1, int(outside[0])))
+    while low > 0 and high - low > 1e-9 * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if abs(_r(method, -middle)) <= 1 else (low, middle)
+        inside = abs(_r(method, middle * direction)) <= 1 + 1e-12
+        low, high = (middle, high) if inside else (low, middle)
     return low
 
 
@@ -257,7 +261,7 @@ def gain_distortion(method: Discretizer) -> float:
     return change.max().item()
 
 
-def _r(method: Discretizer, z: float) -> complex:
+def _r(method: Discretizer, z: complex) -> complex:
     return complex(method.stability_function(torch.tensor([z], dtype=torch.complex128)).item())
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ssmbench import registry
-from ssmbench.discretizers.base import Facts
-from ssmbench.discretizers.bilinear import ImplicitMidpoint, Tustin
+from ssmbench.discretizers.bilinear import Tustin
+from ssmbench.discretizers.exact import ZeroOrderHold
 from ssmbench.parametrizations.l2ru import L2RU, L2RUConfig
 from ssmbench.registry import Entry, NoOptions
 from ssmbench.scans.cpu import ChunkedScan
@@ -69,29 +69,22 @@ def test_a_false_stability_is_caught():
         conform(entry_of("parametrization", Unstable, L2RUConfig))
 
 
-class WrongOrder(Tustin):
-    facts = dataclasses.replace(Tustin.facts, order=3)
-
-
-class WrongGain(ImplicitMidpoint):
-    facts = dataclasses.replace(ImplicitMidpoint.facts, preserves_gain=True)
-
-
-class WrongInterval(Tustin):
-    facts: Facts = dataclasses.replace(Tustin.facts, real_interval=2.0)
-
-
-class NotLStable(Tustin):
-    facts = dataclasses.replace(Tustin.facts, l_stable=True)
+def claiming(method, **lies):
+    """The method with facts of its own in place of the computed ones."""
+    facts = dataclasses.replace(method(NoOptions()).facts, **lies)
+    return type(method.__name__, (method,), {"facts": facts})
 
 
 @pytest.mark.parametrize(
     ("method", "says"),
     [
-        (WrongOrder, "declares order 3, measured 2"),
-        (WrongGain, "gain preservation measured False"),
-        (WrongInterval, "declares the real interval"),
-        (NotLStable, "L-stability measured False"),
+        (claiming(Tustin, order=3), "declares order 3, measured 2"),
+        (claiming(ZeroOrderHold, preserves_gain=True), "gain preservation measured False"),
+        (claiming(Tustin, preserves_gain=False), "gain preservation measured True"),
+        (claiming(Tustin, real_interval=2.0), "declares the real interval"),
+        (claiming(Tustin, imaginary_interval=2.0), "declares the imaginary interval"),
+        (claiming(ZeroOrderHold, a_stable=False), "A-stability measured True"),
+        (claiming(Tustin, l_stable=True), "L-stability measured False"),
     ],
 )
 def test_false_facts_of_a_discretizer_are_caught(method, says):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Inexact
 from torch import Tensor
 
-from ssmbench.registry import NoOptions
+from ssmbench.discretizers.facts import Facts, computed_facts
+from ssmbench.registry import discretizers
 from ssmbench.systems import (
     ContinuousDense,
     ContinuousDiagonal,
@@ -20,21 +22,9 @@ from ssmbench.systems import (
     DiscreteSystem,
 )
 
+__all__ = ["Discretizer", "Facts", "scaled_matrices", "scaled_modes", "with_ramp"]
 
-@dataclass(frozen=True)
-class Facts:
-    """What a discretizer promises; every one is tested against measurement.
-
-    ``order`` is that of the stability function: ``R(z) = e^z + O(z^(order+1))``; infinite where the
-    poles are exact. ``real_interval`` is the largest r for which R is stable on [-r, 0].
-    """
-
-    order: int | float
-    a_stable: bool
-    l_stable: bool
-    preserves_gain: bool
-    real_interval: int | float
-    note: str = ""
+Discrete = TypeVar("Discrete", DiscreteDiagonal, DiscreteDense)
 
 
 class Discretizer(ABC):
@@ -43,9 +33,10 @@ class Discretizer(ABC):
     No method divides by A, so integrators (zero poles) are safe. Diagonal systems stay diagonal.
     """
 
-    facts: ClassVar[Facts]
+    #: What figures do not say.
+    note: ClassVar[str] = ""
 
-    def __init__(self, config: NoOptions):
+    def __init__(self, config: Any):
         self.config = config
 
     def __call__(self, system: ContinuousSystem) -> DiscreteSystem:
@@ -67,10 +58,15 @@ class Discretizer(ABC):
     def dense(self, system: ContinuousDense) -> DiscreteDense:
         """By matrices A (H, N, N)."""
 
+    @cached_property
+    def facts(self) -> Facts:
+        """Computed, for these options, when first asked for."""
+        return computed_facts(self, self.stability_function, self.note)
+
     @classmethod
     def describe(cls) -> dict[str, Any]:
-        """The facts as plain values."""
-        return asdict(cls.facts)
+        """The facts under default options as plain values."""
+        return asdict(next(e for e in discretizers if e.factory is cls).build().facts)
 
     def stability_function(self, z: Inexact[Tensor, " Z"]) -> Inexact[Tensor, " Z"]:
         """R(z): what one step multiplies a mode with h lam = z by."""
@@ -119,3 +115,19 @@ def _inside(lam: Tensor, single: torch.dtype) -> Tensor:
     """lam rounded to single precision, in double."""
     near, safe = (x.to(single).to(lam.dtype) for x in (lam, lam * _INSIDE))
     return torch.where((lam.abs() < 1) & (near.abs() >= 1), safe, near)
+
+
+def with_ramp(held: Discrete, B1: Inexact[Tensor, "H N m"]) -> Discrete:
+    """The causal form of ``x[k+1] = A x[k] + B u[k] + B1 u[k+1]`` with the same outputs.
+
+    With x~ = x - B1 u: ``B~ = B + A B1``, ``D~ = D + C B1`` (Franklin, Powell, Workman 1998,
+    section 6.3.2).
+    """
+    dtype = torch.promote_types(held.C.dtype, B1.dtype)
+    direct = held.C.to(dtype) @ B1.to(dtype)
+    if isinstance(held, DiscreteDiagonal):
+        shift = held.lam[..., None] * B1
+        direct = 2 * direct.real if held.conjugate else direct
+    else:
+        shift = held.A @ B1
+    return replace(held, B=held.B + shift, D=held.D + direct)

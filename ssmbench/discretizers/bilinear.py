@@ -1,18 +1,21 @@
-"""Two methods that the literature both calls "bilinear"; only one is Tustin's.
+"""Tustin's transform, and the generalised bilinear rule between the two Euler methods.
 
-Both have A_bar = (I - hA/2)^-1 (I + hA/2). S4 (Gu, Goel, Re 2022, equation 3) keeps C and D: that
-is the implicit midpoint rule for a held input, and inflates the gain by 1 / cos(theta/2) at the
-frequency theta (radians per sample). Tustin's transform also changes C and D, so that
-G_bar(z) = G((2/h) (z - 1) / (z + 1)): the H-infinity norm is the same number.
+Two methods are called "bilinear" in the literature. S4's (Gu, Goel, Re 2022, equation 3) keeps C
+and D: it is the implicit midpoint rule, in ``runge_kutta``, and inflates the gain by
+1 / cos(theta/2) at the frequency theta (radians per sample). Tustin's transform also changes C and
+D, so that G_bar(z) = G((2/h) (z - 1) / (z + 1)): the H-infinity norm is the same number.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 import torch
 
-from ssmbench.discretizers.base import Discretizer, Facts, scaled_matrices, scaled_modes
+from ssmbench.discretizers.base import Discretizer, scaled_matrices, scaled_modes
+from ssmbench.discretizers.method import Hold, RungeKutta, RungeKuttaConfig
+from ssmbench.discretizers.tableau import Tableau
+from ssmbench.errors import require
 from ssmbench.registry import discretizers
 from ssmbench.systems import ContinuousDense, ContinuousDiagonal, DiscreteDense, DiscreteDiagonal
 
@@ -23,10 +26,6 @@ from ssmbench.systems import ContinuousDense, ContinuousDiagonal, DiscreteDense,
 )
 class Tustin(Discretizer):
     """Tustin's transform s = (2/h) (z - 1) / (z + 1): preserves the H-infinity norm exactly."""
-
-    facts = Facts(
-        order=2, a_stable=True, l_stable=False, preserves_gain=True, real_interval=math.inf
-    )
 
     def diagonal(self, system: ContinuousDiagonal) -> DiscreteDiagonal:
         z, hB = scaled_modes(system)
@@ -52,40 +51,28 @@ class Tustin(Discretizer):
         )
 
 
+@dataclass
+class GbtConfig(RungeKuttaConfig):
+    """``alpha``: 0 forward Euler, 1/2 Tustin, 1 backward Euler; with ``hold: zero``, C and D are
+    kept, and 1/2 is the implicit midpoint rule."""
+
+    hold: Hold = Hold.first
+    alpha: float = 0.6
+
+
 @discretizers.register(
-    "bilinear",
-    citation="Gu, Goel, Re 2022, Efficiently Modeling Long Sequences with Structured State "
-    "Spaces, equation 3; as a rule: Hairer, Lubich, Wanner 2006, section II.1.1",
+    "gbt",
+    config=GbtConfig,
+    citation="Zhang, Chen, Chen 2009, Digital redesign via the generalised bilinear "
+    "transformation, Int. J. Control 82:741",
 )
-class ImplicitMidpoint(Discretizer):
-    """S4's bilinear: the implicit midpoint rule with held input; C and D are kept."""
+class GeneralisedBilinear(RungeKutta):
+    """A_bar = (I - alpha hA)^-1 (I + (1 - alpha) hA): A-stable for alpha >= 1/2.
 
-    facts = Facts(
-        order=2,
-        a_stable=True,
-        l_stable=False,
-        preserves_gain=False,
-        real_interval=math.inf,
-        note="gain is inflated by 1 / cos(theta/2) at theta radians per sample; not Tustin",
-    )
+    The transform s = (z - 1) / (h (alpha z + 1 - alpha)) of the transfer function, as SciPy's
+    ``gbt``: the one-stage rule at c = alpha with a first-order hold.
+    """
 
-    def diagonal(self, system: ContinuousDiagonal) -> DiscreteDiagonal:
-        z, hB = scaled_modes(system)
-        M = 1 / (1 - z / 2)
-        return DiscreteDiagonal(
-            lam=M * (1 + z / 2),
-            B=M[..., None] * hB,
-            C=system.C,
-            D=system.D,
-            conjugate=system.conjugate,
-        )
-
-    def dense(self, system: ContinuousDense) -> DiscreteDense:
-        hA, hB, eye = scaled_matrices(system)
-        lhs = eye - hA / 2
-        return DiscreteDense(
-            A=torch.linalg.solve(lhs, eye + hA / 2),
-            B=torch.linalg.solve(lhs, hB.to(lhs.dtype)),
-            C=system.C,
-            D=system.D,
-        )
+    def make_tableau(self, config: GbtConfig) -> Tableau:
+        require(0 <= config.alpha <= 1, f"gbt: alpha must be in [0, 1], got {config.alpha}")
+        return Tableau("gbt", T=[[config.alpha]], b=[1], c=[config.alpha])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Inexact
 from torch import Tensor
 
-from ssmbench.discretizers.base import Discretizer, Facts, scaled_matrices, scaled_modes
+from ssmbench.discretizers.base import Discretizer, scaled_matrices, scaled_modes, with_ramp
 from ssmbench.registry import discretizers
 from ssmbench.systems import ContinuousDense, ContinuousDiagonal, DiscreteDense, DiscreteDiagonal
 
@@ -23,14 +24,7 @@ _SERIES_TERMS = 16  # 0.5^16 / 17! is far below float64's rounding
 class ZeroOrderHold(Discretizer):
     """Exact for an input held over each step: A_bar = e^(hA), B_bar = h phi_1(hA) B."""
 
-    facts = Facts(
-        order=math.inf,
-        a_stable=True,
-        l_stable=True,
-        preserves_gain=False,
-        real_interval=math.inf,
-        note="poles exact; the hold attenuates resonances near the Nyquist frequency",
-    )
+    note = "poles exact; the hold attenuates resonances near the Nyquist frequency"
 
     def diagonal(self, system: ContinuousDiagonal) -> DiscreteDiagonal:
         z, hB = scaled_modes(system)
@@ -43,23 +37,75 @@ class ZeroOrderHold(Discretizer):
         )
 
     def dense(self, system: ContinuousDense) -> DiscreteDense:
-        hA, hB, _ = scaled_matrices(system)
-        # exp of [[hA, hB], [0, 0]] is [[e^(hA), h phi_1(hA) B], [0, I]]: no division by A
-        # (Van Loan 1978, IEEE Trans. Autom. Control 23:395).
-        dtype = torch.promote_types(hA.dtype, hB.dtype)
-        top = torch.cat([hA.to(dtype), hB.to(dtype)], -1)
-        joint = torch.nn.functional.pad(top, (0, 0, 0, system.inputs))
-        exponential = torch.linalg.matrix_exp(joint)[:, : system.states]
-        A_bar, B_bar = exponential.split([system.states, system.inputs], -1)
+        A_bar, B_bar = _held(system, 1)
         return DiscreteDense(A=A_bar, B=B_bar, C=system.C, D=system.D)
+
+
+@discretizers.register(
+    "foh",
+    citation="Franklin, Powell, Workman 1998, Digital Control of Dynamic Systems, section 6.3.2",
+)
+class FirstOrderHold(Discretizer):
+    """Exact for an input that is a straight line between samples (the triangle hold).
+
+    ``x[k+1] = A_bar x[k] + B0 u[k] + B1 u[k+1]`` with B1 = h phi_2(hA) B and
+    B0 = h (phi_1 - phi_2)(hA) B, in causal form.
+    """
+
+    note = "poles exact; the hold attenuates resonances near the Nyquist frequency"
+
+    def diagonal(self, system: ContinuousDiagonal) -> DiscreteDiagonal:
+        z, hB = scaled_modes(system)
+        B1 = phi_2(z)[..., None] * hB
+        held = DiscreteDiagonal(
+            lam=torch.exp(z),
+            B=phi_1(z)[..., None] * hB - B1,
+            C=system.C,
+            D=system.D,
+            conjugate=system.conjugate,
+        )
+        return with_ramp(held, B1)
+
+    def dense(self, system: ContinuousDense) -> DiscreteDense:
+        A_bar, B, B1 = _held(system, 2)
+        return with_ramp(DiscreteDense(A=A_bar, B=B - B1, C=system.C, D=system.D), B1)
+
+
+def _held(system: ContinuousDense, order: int) -> tuple[Tensor, ...]:
+    """e^(hA) (H, N, N), then h phi_k(hA) B (H, N, m) for k up to ``order``.
+
+    The exponential of ``[[hA, hB, 0], [0, 0, I], [0, 0, 0]]`` has them in its first rows: no
+    division by A (Van Loan 1978, IEEE Trans. Autom. Control 23:395).
+    """
+    hA, hB, _ = scaled_matrices(system)
+    dtype = torch.promote_types(hA.dtype, hB.dtype)
+    top = torch.cat([hA.to(dtype), hB.to(dtype)], -1)
+    n, m = system.states, system.inputs
+    joint = torch.nn.functional.pad(top, (0, (order - 1) * m, 0, order * m))
+    if order > 1:
+        joint[:, n : n + (order - 1) * m, n + m :] = torch.eye(
+            (order - 1) * m, dtype=dtype, device=hA.device
+        )
+    exponential = torch.linalg.matrix_exp(joint)[:, :n]
+    return exponential.split([n] + [m] * order, -1)
 
 
 def phi_1(z: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:
     """(e^z - 1) / z elementwise, by its series near zero, where the quotient loses all digits."""
+    return _phi(1, z, lambda away: (torch.exp(away) - 1) / away)
+
+
+def phi_2(z: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:
+    """(e^z - 1 - z) / z^2 elementwise, by its series near zero."""
+    return _phi(2, z, lambda away: ((torch.exp(away) - 1) / away - 1) / away)
+
+
+def _phi(k: int, z: Tensor, quotient: Callable[[Tensor], Tensor]) -> Tensor:
+    """``sum_n z^n / (n + k)!`` where z is small, elsewhere the quotient."""
     near = z.abs() < _SERIES_RADIUS
     small = torch.where(near, z, 0)
     series = torch.ones_like(z)
-    for k in range(_SERIES_TERMS, 0, -1):  # Horner: 1 + z/2 (1 + z/3 (1 + ...))
-        series = 1 + small / (k + 1) * series
+    for n in range(_SERIES_TERMS, 0, -1):  # Horner: 1 + z/(k+1) (1 + z/(k+2) (1 + ...))
+        series = 1 + small / (k + n) * series
     away = torch.where(near, 1, z)  # keeps the unused branch's gradient finite
-    return torch.where(near, series, (torch.exp(away) - 1) / away)
+    return torch.where(near, series / math.factorial(k), quotient(away))

@@ -84,6 +84,7 @@ def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> d
         "fingerprint": folder.path.name,
         "status": "diverged" if diverged else "finished",
         "diverged_at": trained.diverged_at,
+        "warnings": list(trained.warnings),
         "variant": run.variant or run.model.parametrization["name"],
         "parametrization": run.model.parametrization["name"],
         "discretizer": run.model.discretizer and run.model.discretizer["name"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from ssmbench.tasks.base import Task, TaskSizes
 from ssmbench.training.callbacks import EpochProgress, GainMonitor, Speed
 from ssmbench.training.loggers import JsonLinesLogger
 from ssmbench.training.module import SequenceModule
+from ssmbench.training.step_sizes import step_size_warning
 
 #: Trainer arguments that ssmbench sets itself.
 RESERVED = {
@@ -50,7 +52,10 @@ _MOST_RANKS = 16  # with fewer cores than that
 
 @dataclass
 class Trained:
-    """A network after training; ``diverged_at`` is the step of the first loss not finite."""
+    """A network after training; ``diverged_at`` is the step of the first loss not finite.
+
+    ``warnings`` are those given before training began.
+    """
 
     module: SequenceModule
     task: Task
@@ -58,6 +63,7 @@ class Trained:
     diverged_at: int | None
     steps: int
     steps_per_second: float | None
+    warnings: tuple[str, ...] = ()
 
 
 def build_task(config: RunConfig) -> Task:
@@ -207,6 +213,7 @@ def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> 
     pl.seed_everything(run.seed, verbose=False)
     task = build_task(run)
     module = SequenceModule(build_model(run, task.sizes), task, run.optimizer)
+    warned = _warn_of_step_sizes(run, module.model)
     speed = Speed()
     checkpoints = _checkpoints(folder, task)
     callbacks = [GainMonitor(run.analysis.every_n_epochs), speed]
@@ -223,7 +230,16 @@ def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> 
         diverged_at = error.step
     finally:
         _leave_process_group()
-    return Trained(module, task, scores, diverged_at, trainer.global_step, speed.steps_per_second)
+    rate = speed.steps_per_second
+    return Trained(module, task, scores, diverged_at, trainer.global_step, rate, warned)
+
+
+def _warn_of_step_sizes(run: RunConfig, model: SequenceModel) -> tuple[str, ...]:
+    discretizer = run.model.discretizer
+    warning = discretizer and step_size_warning(model, discretizer["name"])
+    if warning and is_main_process():
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+    return (warning,) if warning else ()
 
 
 def _leave_process_group() -> None:

@@ -35,13 +35,17 @@ def built_in(kind: registry.Registry) -> list[registry.Entry]:
     return [e for e in kind.entries() if e.factory.__module__.startswith("ssmbench.")]
 
 
+#: Every parametrization is paired with these; every other discretizer with one parametrization.
+ALWAYS = ("zoh", "tustin", "forward_euler")
+
+
 def pairings() -> list[tuple[str, str | None]]:
-    pairs = []
+    pairs = [("s4d", d.name) for d in built_in(registry.discretizers) if d.name not in ALWAYS]
     for entry in built_in(registry.parametrizations):
         if entry.factory.time_domain == "discrete":
             pairs.append((entry.name, None))
         else:
-            pairs += [(entry.name, d.name) for d in built_in(registry.discretizers)]
+            pairs += [(entry.name, name) for name in ALWAYS]
     return pairs
 
 

@@ -1,0 +1,97 @@
+"""The stability regions of discretizers as a PNG file, with a system's poles in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+
+from ssmbench.discretizers.base import Discretizer
+from ssmbench.errors import UsageError
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+_COLUMNS = 4
+_PIXELS = 301
+_DEFAULT_REACH = 6.0  # of a panel to the left, where the stability interval is infinite
+_MOST_ZOOM = 4.0  # poles farther out than this many panels are counted, not shown
+_ROUNDING = 1e-12
+
+
+def stability_regions(
+    methods: Mapping[str, Discretizer], points: np.ndarray | None, path: Path
+) -> dict[str, int]:
+    """One panel a method: ``|R(z)| <= 1`` shaded, and the points z = h lambda (P,) on top.
+
+    Returns:
+        For each method, how many of the points it makes stable, ``|R| < 1`` (0 without points).
+
+    Raises:
+        UsageError: the picture cannot be written.
+    """
+    columns = min(_COLUMNS, len(methods))
+    lines = math.ceil(len(methods) / columns)
+    figure, axes = plt.subplots(
+        lines,
+        columns,
+        figsize=(3.6 * columns, 3.7 * lines),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis in axes.flat[len(methods) :]:
+        axis.set_axis_off()
+    counts = {}
+    for axis, (name, method) in zip(axes.flat, methods.items(), strict=False):
+        counts[name] = _draw(axis, name, method, points)
+    try:
+        figure.savefig(path, dpi=130, format="png")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        plt.close(figure)
+    return counts
+
+
+def _draw(axis: Axes, name: str, method: Discretizer, points: np.ndarray | None) -> int:
+    reach = _reach(method, points)
+    x, y = np.linspace(-reach, 0.45 * reach, _PIXELS), np.linspace(-0.725, 0.725, _PIXELS) * reach
+    size = _modulus(method, x[None, :] + 1j * y[:, None])
+    axis.contourf(x, y, size, levels=[0, 1 + _ROUNDING], colors=["C0"], alpha=0.25)
+    axis.contour(x, y, size, levels=[1], colors=["C0"], linewidths=1)
+    axis.axhline(0, color="black", lw=0.5)
+    axis.axvline(0, color="black", lw=0.5)
+    axis.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), aspect="equal")
+    axis.set_title(name)
+    axis.set_xlabel(r"Re $h\lambda$")
+    axis.set_ylabel(r"Im $h\lambda$")
+    if points is None:
+        return 0
+    stable = _modulus(method, points) < 1
+    for mask, colour in ((stable, "black"), (~stable, "red")):
+        axis.scatter(points[mask].real, points[mask].imag, s=9, lw=0, color=colour, zorder=3)
+    shown = (x[0] <= points.real) & (points.real <= x[-1]) & (np.abs(points.imag) <= y[-1])
+    hidden = "" if shown.all() else f", {int((~shown).sum())} beyond the picture"
+    axis.set_title(f"{name}\n{int(stable.sum())} of {len(points)} stable{hidden}", fontsize=9)
+    return int(stable.sum())
+
+
+def _reach(method: Discretizer, points: np.ndarray | None) -> float:
+    """How far the panel goes to the left: past the region, and past the points if they are near."""
+    real = method.facts.real_interval
+    own = 1.25 * real if math.isfinite(real) and real > 0 else _DEFAULT_REACH
+    if points is None or len(points) == 0:
+        return own
+    wanted = max(1.1 * np.abs(points.real).max(), 1.1 / 0.725 * np.abs(points.imag).max())
+    return float(max(own, min(wanted, _MOST_ZOOM * own)))
+
+
+def _modulus(method: Discretizer, z: np.ndarray) -> np.ndarray:
+    flat = torch.from_numpy(z.astype(np.complex128).ravel())
+    size = method.stability_function(flat).abs().reshape(z.shape).numpy()
+    return np.nan_to_num(size, nan=np.inf, posinf=1e300)

@@ -1,0 +1,44 @@
+"""What the verbs share: options that they all have, and how they print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugins", help="A plugin file or a folder of them; may be repeated."),
+]
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, default=str))
+
+
+def plain(value: Any) -> str:
+    """A value as a cell of a table."""
+    if value is None:
+        return "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]], title: str | None = None) -> None:
+    """Print a table, as wide as its cells need."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(*header, title=title, title_justify="left", box=None, pad_edge=False)
+    for row in rows:
+        shown.add_row(*(str(cell).replace("[", r"\[") for cell in row))
+    console = Console()
+    # A cell cut short says nothing: let the terminal wrap lines that are too long for it.
+    console.width = max(console.width, _natural_width(console, shown))
+    console.print(shown)
+
+
+def _natural_width(console: Any, shown: Any) -> int:
+    return console.measure(shown, options=console.options.update(max_width=10_000)).maximum

@@ -1,0 +1,117 @@
+"""``ssmbench discretize``: a user's continuous matrices, sampled by a method of their choice."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ssmbench.errors import UsageError, require
+from ssmbench.verbs.common import AsJson, Plugins, plain, print_json, table
+
+if TYPE_CHECKING:
+    from ssmbench.systems import ContinuousDense, DiscreteDense
+
+
+def discretize(
+    path: Annotated[Path, typer.Argument(help="An .npz with A, B, C, D of x' = A x + B u.")],
+    method: Annotated[str, typer.Option(help="As in `ssmbench list discretizers`.")],
+    dt: Annotated[float, typer.Option(help="The step size, in the time unit of A.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz to write: A, B, C, D, dt.")],
+    options: Annotated[
+        list[str] | None, typer.Option(help="key=value, for example alpha=0.75; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+    plugins: Plugins = None,
+) -> None:
+    """Discretize your own matrices and say what that did to their poles and gain.
+
+    x' = A x + B u becomes x[k+1] = A x[k] + B u[k]; in both, y = C x + D u.
+    """
+    from ssmbench import registry
+
+    registry.add_plugin_paths(plugins or [])
+    require(0 < dt < float("inf"), f"--dt must be positive and finite, got {dt}")
+    component = _component(method, options or [])
+    system = _continuous(path, dt)
+    figures, discrete, warning = _sampled(component, system)
+    _write(out, discrete, dt)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
+    about = {"method": component, "dt": dt, "out": str(out), **figures}
+    if as_json:
+        print_json(about)
+    else:
+        table(("figure", "value"), [(key, plain(value)) for key, value in about.items()])
+
+
+def _component(method: str, options: list[str]) -> dict[str, Any]:
+    from ssmbench import registry
+    from ssmbench.config import parse_overrides, resolve_component
+
+    chosen = {"name": method, **parse_overrides(options)}
+    require(chosen["name"] == method, "--options: the method is named by --method")
+    return resolve_component(registry.discretizers, chosen, "--options")
+
+
+def _continuous(path: Path, dt: float) -> ContinuousDense:
+    import dataclasses
+
+    import torch
+
+    from ssmbench.analysis.gain import load_system
+    from ssmbench.systems import ContinuousDense
+
+    system = load_system(path)
+    require(
+        isinstance(system, ContinuousDense),
+        f"{path}: is discrete already (it has a positive dt); leave dt out for continuous time",
+    )
+    return dataclasses.replace(system, dt=torch.full_like(system.dt, dt))
+
+
+def _sampled(
+    component: dict[str, Any], system: ContinuousDense
+) -> tuple[dict[str, Any], DiscreteDense, str | None]:
+    """Figures of the discrete system beside the continuous one's, the system, and a warning."""
+    import torch
+
+    from ssmbench import registry
+    from ssmbench.analysis.hinf import hinf_norm
+    from ssmbench.analysis.stability_region import instability, largest_stable_step
+    from ssmbench.config import build
+
+    method = build(registry.discretizers, component)
+    try:
+        discrete = method(system)
+    except torch.linalg.LinAlgError:
+        raise UsageError(
+            f"{component['name']}: a pole of the system times dt is a pole of this method; "
+            "choose another step size"
+        ) from None
+    require(discrete.is_finite(), f"{component['name']}: the result overflows at this step size")
+    figures = {
+        "stable": discrete.is_stable(),
+        "spectral_abscissa": float(system.spectral_abscissa().max()),
+        "spectral_radius": float(discrete.spectral_radius().max()),
+        "hinf_continuous": float(hinf_norm(system).norm.max()),
+        "hinf": float(hinf_norm(discrete).norm.max()),
+        "largest_stable_step": float(largest_stable_step(method, system).min()),
+    }
+    found = instability(method, system)
+    return figures, discrete, found and f"{component['name']}: {found.sentence}"
+
+
+def _write(out: Path, system: DiscreteDense, dt: float) -> None:
+    import numpy as np
+
+    arrays = {key: getattr(system, key).numpy() for key in "ABCD"}
+    if system.copies == 1:
+        arrays = {key: array[0] for key, array in arrays.items()}
+    try:
+        with out.open("wb") as stream:  # a path would be given the suffix .npz
+            np.savez(stream, **arrays, dt=dt)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written: {error.strerror}") from None

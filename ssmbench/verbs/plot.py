@@ -1,0 +1,95 @@
+"""``ssmbench plot``: pictures of methods, with the user's own poles in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssmbench.errors import require
+from ssmbench.verbs.common import AsJson, Plugins, print_json, table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+app = typer.Typer(help="Draw what can be drawn.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Draw what can be drawn."""
+
+
+@app.command()
+def stability(
+    names: Annotated[list[str], typer.Argument(help="Discretizers, for example zoh rk4.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The picture to write, PNG.")
+    ] = Path("stability.png"),
+    run: Annotated[
+        Path | None, typer.Option(help="Also h lambda of a run's trained layers.")
+    ] = None,
+    system: Annotated[
+        Path | None, typer.Option(help="Also h lambda of an .npz with A, B, C, D; needs --dt.")
+    ] = None,
+    dt: Annotated[float | None, typer.Option(help="The step size for --system.")] = None,
+    as_json: AsJson = False,
+    plugins: Plugins = None,
+) -> None:
+    """Draw where each discretizer is stable, |R(z)| <= 1, with a system's z = h lambda on top."""
+    from ssmbench import registry
+
+    registry.add_plugin_paths(plugins or [])
+    require(run is None or system is None, "--run and --system: give one of them")
+    require((dt is None) == (system is None), "--system and --dt: give both or neither")
+    require(dt is None or 0 < dt < float("inf"), f"--dt must be positive and finite, got {dt}")
+    methods = {name: registry.discretizers.get(name).build() for name in names}
+    points = _points(run, system, dt)
+    from ssmbench.suite.stability_plot import stability_regions
+
+    counts = stability_regions(methods, points, output)
+    total = None if points is None else len(points)
+    if as_json:
+        print_json({"output": str(output), "points": total, "stable_points": counts})
+        return
+    if total is not None:
+        table(
+            ("method", "stable poles", "of"), [(n, str(c), str(total)) for n, c in counts.items()]
+        )
+    print(f"picture: {output}")
+
+
+def _points(run: Path | None, system: Path | None, dt: float | None) -> np.ndarray | None:
+    """h lambda of all poles, or None where no system was named."""
+    if run is not None:
+        return _points_of_run(run)
+    if system is None:
+        return None
+    from ssmbench.analysis.gain import load_system
+    from ssmbench.systems import ContinuousSystem
+
+    loaded = load_system(system)
+    require(
+        isinstance(loaded, ContinuousSystem),
+        f"{system}: is discrete (it has a positive dt); h lambda belongs to continuous time",
+    )
+    return dt * loaded.poles().flatten().numpy()
+
+
+def _points_of_run(folder: Path) -> np.ndarray:
+    import numpy as np
+    import torch
+
+    from ssmbench.suite.trained import load_trained
+    from ssmbench.systems import ContinuousSystem
+
+    found = []
+    with torch.no_grad():
+        for layer in load_trained(folder).model.layers:
+            if layer.discretizer is not None:
+                system = layer.parametrization()
+                if isinstance(system, ContinuousSystem):
+                    found.append((system.dt[:, None] * system.poles()).flatten().numpy())
+    require(bool(found), f"{folder}: its layers are discrete by nature: there is no h lambda")
+    return np.concatenate(found)
