@@ -14,6 +14,7 @@ from ssmbench.registry import NoOptions
 from ssmbench.systems import (
     ContinuousDense,
     ContinuousDiagonal,
+    ContinuousOscillator,
     ContinuousSystem,
     DiscreteDense,
     DiscreteDiagonal,
@@ -44,16 +45,24 @@ class Discretizer(ABC):
     """
 
     facts: ClassVar[Facts]
+    #: Whether the method integrates second-order systems, and nothing else.
+    needs_oscillator: ClassVar[bool] = False
 
     def __init__(self, config: NoOptions):
         self.config = config
 
     def __call__(self, system: ContinuousSystem) -> DiscreteSystem:
-        """The discrete system of the same structure, copies, inputs and outputs."""
+        """The discrete system of the same structure, copies, inputs and outputs.
+
+        Raises:
+            UsageError: a system without oscillators, for a method that needs them.
+        """
         if isinstance(system, ContinuousDiagonal):
             return self.diagonal(system)
         if isinstance(system, ContinuousDense):
             return self.dense(system)
+        if isinstance(system, ContinuousOscillator):
+            return self.oscillator(system)
         raise TypeError(f"no discretization for {type(system).__name__}")
 
     @abstractmethod
@@ -63,6 +72,10 @@ class Discretizer(ABC):
     @abstractmethod
     def dense(self, system: ContinuousDense) -> DiscreteDense:
         """By matrices A (H, N, N)."""
+
+    def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:
+        """By the first-order form, unless the method has its own for second order."""
+        return self(system.first_order())
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
