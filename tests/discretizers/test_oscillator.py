@@ -118,10 +118,10 @@ def test_multipliers_lie_on_the_unit_circle_at_the_right_angle(name):
 def test_an_undamped_oscillator_has_no_finite_gain_at_any_step(name, dtype, form):
     """Rounding must not put the poles inside the circle, whatever the step and the precision."""
     torch.manual_seed(0)
-    s = 3.9 * torch.rand(300, dtype=torch.float64) + 0.01
+    s = 3.9 * torch.rand(60, dtype=torch.float64) + 0.01
     if form is DiscreteDense:
-        edges = (torch.zeros(1), torch.logspace(-30, -2, 60), 4 - torch.logspace(-16, -2, 60))
-        s = torch.cat([*edges, 4 + torch.logspace(-16, 1, 60), s])
+        edges = (torch.zeros(1), torch.logspace(-30, -2, 20), 4 - torch.logspace(-16, -2, 20))
+        s = torch.cat([*edges, 4 + torch.logspace(-16, 1, 20), s])
     discrete = method(name)(bank(s, torch.ones_like(s), dtype))
     assert type(discrete) is form
     peak = hinf_norm(discrete)
