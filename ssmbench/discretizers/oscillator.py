@@ -158,8 +158,9 @@ def _pairs(
     mu = torch.complex((p + t) / 2, sigma)
     force = ((mu - t) * F[..., 0] + q * F[..., 1]) / (2j * q * sigma)
     lam = torch.view_as_real(mu)
-    outside = lam.sign().detach() * _rounded_up(lam.detach().abs(), D.dtype)
-    lam = _with_value(lam, torch.where(undamped[..., None], outside, lam.detach().to(D.dtype)))
+    nearest = lam.detach().to(D.dtype)
+    outside = nearest.sign() * _rounded_up(lam.detach().abs(), D.dtype)
+    lam = _with_value(lam, torch.where(undamped[..., None], outside, nearest))
     return DiscreteDiagonal(
         lam=torch.view_as_complex(lam),
         B=(force[..., None] * B).to(lam.dtype.to_complex()),

@@ -271,6 +271,14 @@ def test_a_stiffness_that_is_not_a_number_is_a_system_that_is_not_finite(name):
     assert analyse(discrete).hinf == math.inf
 
 
+@both
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("a", [[1.0, 0.5], [1.0, 0.0]], ids=["pairs", "dense"])
+def test_precision_is_kept(name, dtype, a):
+    discrete = method(name)(oscillators(a, dtype=dtype))
+    assert {t.real.dtype for t in discrete.tensors().values()} == {dtype}
+
+
 # --- refusals ------------------------------------------------------------------------------------
 
 

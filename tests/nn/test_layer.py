@@ -120,7 +120,9 @@ def test_every_pair_of_a_parametrization_and_a_discretizer_trains_or_is_refused(
         assert refused(kind, discretizer.factory) == (not fits)
         if fits:
             layer = layer_of(entry.name, discretizer.name)
-            layer(torch.randn(1, 8, 4)).square().sum().backward()
+            y = layer(torch.randn(1, 8, 4))
+            assert y.dtype == torch.float32
+            y.square().sum().backward()
             assert all(torch.isfinite(p.grad).all() for p in layer.parameters())
 
 
