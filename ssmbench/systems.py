@@ -7,6 +7,7 @@
 Every system is a *bank* of H independent copies with N states, m inputs and p outputs each, and is
 either diagonal or dense. Time domain and structure are types, not flags. A diagonal system with
 ``conjugate=True`` stores one of each pair of complex conjugate modes: ``y = 2 Re(C x) + D u``.
+A third structure, in continuous time only, is a bank of second-order oscillators.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from ssmbench.errors import ShapeError
 
 S = TypeVar("S", bound="LinearSystem")
 
+#: Modes of a pair are kept apart only where h abs(Im lam) / max(1, h abs(lam)) exceeds this: the
+#: residues of closer ones are large, of opposite sign, and cancel.
+PAIR_MARGIN = 1e-3
+
 
 @dataclass(frozen=True, kw_only=True)
 class LinearSystem(ABC):
@@ -40,7 +45,7 @@ class LinearSystem(ABC):
 
     def __post_init__(self) -> None:
         for name, tensor in self.tensors().items():
-            expected = {"lam": 2, "dt": 1}.get(name, 3)
+            expected = {"lam": 2, "a": 2, "g": 2, "dt": 1}.get(name, 3)
             if tensor.ndim != expected:
                 raise ShapeError(
                     f"{type(self).__name__}.{name} needs {expected} dimensions, the first of them "
@@ -57,6 +62,8 @@ class LinearSystem(ABC):
             "D": (copies, outputs, inputs),
             "dt": (copies,),
             "A": (copies, states, states),
+            **dict.fromkeys(("a", "g"), (copies, states)),
+            "C_v": (copies, outputs, states),
         }
         for name, tensor in self.tensors().items():
             if name in wanted and tuple(tensor.shape) != wanted[name]:
@@ -71,7 +78,7 @@ class LinearSystem(ABC):
     @property
     @abstractmethod
     def dynamics(self) -> Tensor:
-        """lam (H, N) or A (H, N, N)."""
+        """lam (H, N), A (H, N, N), or a (H, N) of oscillators."""
 
     @property
     @abstractmethod
@@ -292,3 +299,83 @@ class DiscreteDiagonal(DiagonalSystem, DiscreteSystem):
 
     def to_dense(self) -> DiscreteDense:
         return DiscreteDense(**self._dense_matrices())
+
+
+# --- oscillators --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuousOscillator(ContinuousSystem):
+    """``q'' = -a q - g q' + B u``, ``y = C q + C_v q' + D u``: N oscillators a copy, order 2 N.
+
+    All real: stiffness a (H, N) in 1 / time^2, damping g (H, N) in 1 / time, force B (H, N, m),
+    C (H, p, N) reads positions and C_v (H, p, N) velocities, D (H, p, m), dt (H,).
+    """
+
+    a: Float[Tensor, "H N"]
+    g: Float[Tensor, "H N"]
+    C_v: Float[Tensor, "H p N"]
+
+    @property
+    def dynamics(self) -> Tensor:
+        return self.a
+
+    @property
+    def order(self) -> int:
+        return 2 * self.states
+
+    def poles(self) -> Complex[Tensor, "H order"]:
+        a, g = self.a.double(), self.g.double()
+        root = (g.square() / 4 - a).to(torch.complex128).sqrt()
+        far = -g / 2 - root
+        # Overdamped: the near root as the quotient a / far, whose sign no rounding turns.
+        overdamped = (root.real > 0) & (g > 0)
+        quotient = a / torch.where(overdamped, far, 1)
+        return torch.cat([torch.where(overdamped, quotient, -g / 2 + root), far], -1)
+
+    def response(self, points: Inexact[Tensor, "H W"]) -> Complex[Tensor, "H W p m"]:
+        s = points[:, :, None]
+        force = 1 / (s.square() + self.g[:, None] * s + self.a[:, None])
+        read = self.C[:, None] + s[..., None] * self.C_v[:, None]
+        G = torch.einsum("hwpn,hwn,hnm->hwpm", read.to(force), force, self.B.to(force))
+        return G + self.D[:, None].to(G)
+
+    def to_dense(self) -> ContinuousDense:
+        """States (q_1, q_1', q_2, q_2', ...), so that A is block diagonal."""
+        zero, one = torch.zeros_like(self.a), torch.ones_like(self.a)
+        blocks = torch.stack([zero, one, -self.a, -self.g], -1).unflatten(-1, (2, 2))
+        return ContinuousDense(
+            A=block_diagonal(blocks),
+            B=torch.stack([torch.zeros_like(self.B), self.B], 2).flatten(1, 2),
+            C=torch.stack([self.C, self.C_v], -1).flatten(-2),
+            D=self.D,
+            dt=self.dt,
+        )
+
+    def first_order(self) -> ContinuousDiagonal | ContinuousDense:
+        """The same system as conjugate pairs (H, N) where every oscillator is clearly underdamped
+        (see :data:`PAIR_MARGIN`); else dense, which also holds double and real poles."""
+        stiffness = (self.dt[:, None].square() * self.a).detach()
+        damping = (self.dt[:, None] * self.g).detach()
+        frequency = stiffness - damping.square() / 4
+        underdamped = frequency > PAIR_MARGIN**2 * stiffness.clamp_min(1)
+        return self._pairs() if bool(underdamped.all()) else self.to_dense()
+
+    def _pairs(self) -> ContinuousDiagonal:
+        """Residues (C + lam C_v) B / (lam - conj lam), with B kept as it is."""
+        omega = (self.a - self.g.square() / 4).sqrt()
+        lam = torch.complex(-self.g / 2, omega)
+        return ContinuousDiagonal(
+            lam=lam,
+            B=self.B.to(lam.dtype),
+            C=(self.C + lam[:, None] * self.C_v) / (2j * omega[:, None]),
+            D=self.D,
+            dt=self.dt,
+            conjugate=True,
+        )
+
+
+def block_diagonal(blocks: Inexact[Tensor, "H N k k"]) -> Inexact[Tensor, "H Nk Nk"]:
+    """The matrices (H, N k, N k) with N blocks on their diagonals."""
+    spread = torch.diag_embed(blocks.movedim(1, -1))  # (H, k, k, N, N)
+    return spread.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)

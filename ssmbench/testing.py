@@ -24,11 +24,17 @@ from ssmbench.registry import Entry
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import (
     ContinuousDiagonal,
+    ContinuousOscillator,
     ContinuousSystem,
     DiscreteDense,
     DiscreteDiagonal,
     DiscreteSystem,
     LinearSystem,
+)
+from ssmbench.testing_oscillators import (
+    as_oscillator,
+    check_free_motion,
+    check_oscillators_agree,
 )
 from ssmbench.training.measure import TOLERANCE
 
@@ -119,6 +125,8 @@ def _check_system(module: Parametrization, d_model: int) -> None:
     system, name = module(), type(module).__name__
     domain = "continuous" if isinstance(system, ContinuousSystem) else "discrete"
     assert domain == module.time_domain, f"{name}: declares {module.time_domain}, gives {domain}"
+    oscillates = isinstance(system, ContinuousOscillator)
+    assert oscillates == module.gives_oscillator, f"{name}: gives_oscillator is not {oscillates}"
     assert system.copies * system.inputs == d_model, f"{name}: inputs are not d_model={d_model}"
     assert system.copies * system.outputs == d_model, f"{name}: outputs are not d_model={d_model}"
     assert system.is_finite(), f"{name}: a system that is not finite right after construction"
@@ -202,6 +210,10 @@ def conform_discretizer(entry: Entry[Discretizer]) -> None:
         )
     kept = gain_distortion(method) < 1e-8
     assert kept == facts.preserves_gain, f"{entry.name}: gain preservation measured {kept}"
+    if method.needs_oscillator:
+        check_free_motion(method, entry.name)
+        check_oscillators_agree(method, entry.name)
+        return
     _check_zero_poles(method, entry.name)
     _check_dense_agrees(method, entry.name)
 
@@ -256,6 +268,7 @@ def gain_distortion(method: Discretizer) -> float:
         dt=torch.ones(4, dtype=torch.float64),
         conjugate=True,
     )
+    system = as_oscillator(system) if method.needs_oscillator else system
     discrete = hinf_norm(method(system)).norm
     change = (discrete / hinf_norm(system).norm - 1).abs()
     return change.max().item()

@@ -30,6 +30,7 @@ from ssmbench.analysis.level_set import (
     spectral_norm,
 )
 from ssmbench.systems import (
+    ContinuousOscillator,
     ContinuousSystem,
     DenseSystem,
     DiagonalSystem,
@@ -101,7 +102,11 @@ def is_real(system: LinearSystem) -> bool:
 
 
 def balanced(system: LinearSystem) -> LinearSystem:
-    """State coordinates scaled by powers of two, exactly, so that A, B and C are of like size."""
+    """State coordinates scaled by powers of two, exactly, so that A, B and C are of like size.
+
+    Oscillators become first-order systems, the form in which they are analysed.
+    """
+    system = system.to_dense() if isinstance(system, ContinuousOscillator) else system
     if not isinstance(system, DenseSystem):
         return system
     matrices = (t.detach().cpu().numpy() for t in (system.A, system.B, system.C))

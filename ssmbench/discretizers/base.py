@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from jaxtyping import Inexact
+from jaxtyping import Float, Float64, Inexact
 from torch import Tensor
 
 from ssmbench.discretizers.facts import Facts, computed_facts
@@ -16,13 +16,22 @@ from ssmbench.registry import discretizers
 from ssmbench.systems import (
     ContinuousDense,
     ContinuousDiagonal,
+    ContinuousOscillator,
     ContinuousSystem,
     DiscreteDense,
     DiscreteDiagonal,
     DiscreteSystem,
 )
 
-__all__ = ["Discretizer", "Facts", "scaled_matrices", "scaled_modes", "with_ramp"]
+__all__ = [
+    "Discretizer",
+    "Facts",
+    "rounded",
+    "rounded_up",
+    "scaled_matrices",
+    "scaled_modes",
+    "with_ramp",
+]
 
 Discrete = TypeVar("Discrete", DiscreteDiagonal, DiscreteDense)
 
@@ -35,6 +44,8 @@ class Discretizer(ABC):
 
     #: What figures do not say.
     note: ClassVar[str] = ""
+    #: Whether the method integrates second-order systems, and nothing else.
+    needs_oscillator: ClassVar[bool] = False
 
     def __init__(self, config: Any):
         self.config = config
@@ -43,11 +54,16 @@ class Discretizer(ABC):
         """The discrete system of the same structure, copies, inputs, outputs and precision.
 
         Diagonal systems are discretized in double precision and rounded by :func:`rounded`.
+
+        Raises:
+            UsageError: a system without oscillators, for a method that needs them.
         """
         if isinstance(system, ContinuousDiagonal):
             return rounded(self.diagonal(system.double()), system.D.dtype)
         if isinstance(system, ContinuousDense):
             return self.dense(system)
+        if isinstance(system, ContinuousOscillator):
+            return self.oscillator(system)
         raise TypeError(f"no discretization for {type(system).__name__}")
 
     @abstractmethod
@@ -57,6 +73,10 @@ class Discretizer(ABC):
     @abstractmethod
     def dense(self, system: ContinuousDense) -> DiscreteDense:
         """By matrices A (H, N, N)."""
+
+    def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:
+        """By the first-order form, unless the method has its own for second order."""
+        return self(system.first_order())
 
     @cached_property
     def facts(self) -> Facts:
@@ -90,6 +110,10 @@ def scaled_matrices(system: ContinuousDense) -> tuple[Tensor, Tensor, Tensor]:
 
 #: Shrinks a stable pole that rounding to float32 would put onto the unit circle.
 _INSIDE = 1 - 1.5e-7
+#: Poles this close to the circle are on it, but for float64's rounding.
+_UNDAMPED = 1e-13
+#: Several roundings of float64.
+_SLACK = 2.0**-48
 
 
 def rounded(system: DiscreteDiagonal, precision: torch.dtype) -> DiscreteDiagonal:
@@ -97,24 +121,43 @@ def rounded(system: DiscreteDiagonal, precision: torch.dtype) -> DiscreteDiagona
 
     Near the unit circle, rounding lam moves its distance to it, and with it the mode's gain: by 6%
     at 1 - |lam| = 1e-6. So B is scaled by (1 - |rounded|^2) / (1 - |lam|^2), a number near 1 that
-    counts as constant in gradients. No stable pole is rounded onto the circle.
+    counts as constant in gradients. No stable pole is rounded onto the circle, and no undamped one
+    into it, where its infinite gain would come out as 1e7.
     """
     if precision == torch.float64:
         return system
     real, complex_ = torch.float32, torch.complex64
-    lam = _inside(system.lam.detach(), complex_ if system.lam.is_complex() else real)
-    loss, kept = (1 - x.abs().double().square() for x in (system.lam.detach(), lam))
-    scale = torch.where(loss > 0, kept / loss, 1.0)
+    exact = system.lam.detach()
+    lam = _on_its_side(exact, complex_ if exact.is_complex() else real)
+    loss, kept = (1 - x.abs().double().square() for x in (exact, lam))
+    scale = torch.where(loss > _UNDAMPED, kept / loss, 1.0)
     scaled = replace(
         system, lam=system.lam + (lam - system.lam).detach(), B=system.B * scale[..., None]
     )
     return scaled.map(lambda t: t.to(complex_ if t.is_complex() else real))
 
 
-def _inside(lam: Tensor, single: torch.dtype) -> Tensor:
-    """lam rounded to single precision, in double."""
-    near, safe = (x.to(single).to(lam.dtype) for x in (lam, lam * _INSIDE))
-    return torch.where((lam.abs() < 1) & (near.abs() >= 1), safe, near)
+def _on_its_side(lam: Tensor, single: torch.dtype) -> Tensor:
+    """lam rounded to single precision, on its side of the unit circle; in double."""
+    nearest, inner = (x.to(single).to(lam.dtype) for x in (lam, lam * _INSIDE))
+    loss = 1 - lam.abs().square()
+    stable = torch.where((loss > 0) & (nearest.abs() >= 1), inner, nearest)
+    return torch.where(loss.abs() <= _UNDAMPED, _outward(lam), stable)
+
+
+def _outward(lam: Tensor) -> Tensor:
+    """lam with magnitudes of its parts rounded up to float32; in double."""
+    parts = torch.view_as_real(lam) if lam.is_complex() else lam
+    parts = parts.sign() * rounded_up(parts.abs(), torch.float32).double()
+    return torch.view_as_complex(parts) if lam.is_complex() else parts
+
+
+def rounded_up(x: Float64[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+    """x >= 0, and a few of its roundings more, as the next number of the dtype above."""
+    x = x + _SLACK
+    nearest = x.to(dtype)
+    above = torch.nextafter(nearest, torch.full_like(nearest, torch.inf))
+    return torch.where(nearest.double() < x, above, nearest)
 
 
 def with_ramp(held: Discrete, B1: Inexact[Tensor, "H N m"]) -> Discrete:

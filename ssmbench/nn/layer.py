@@ -18,7 +18,8 @@ class SSMLayer(nn.Module):
     """u (B, L, d_model) to y (B, L, d_model) through a linear state-space system.
 
     Raises:
-        UsageError: a discretizer for a discrete parametrization, or none for a continuous one.
+        UsageError: a discretizer for a discrete parametrization, none for a continuous one, or one
+            that integrates oscillators for a parametrization that has none.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class SSMLayer(nn.Module):
         normaliser: Normaliser | None = None,
     ):
         super().__init__()
-        check_pairing(type(parametrization), discretizer is not None)
+        check_pairing(type(parametrization), discretizer and type(discretizer))
         self.parametrization = parametrization
         self.discretizer = discretizer
         self.normaliser = normaliser
@@ -58,16 +59,24 @@ class SSMLayer(nn.Module):
             return y.flatten(-2)
 
 
-def check_pairing(parametrization: type[Parametrization], discretized: bool) -> None:
-    """Raise a UsageError unless the parametrization's time domain fits the choice."""
+def check_pairing(
+    parametrization: type[Parametrization], discretizer: type[Discretizer] | None
+) -> None:
+    """Raise a UsageError unless the parametrization's kind of system fits the choice."""
     name = parametrization.__name__
-    if discretized and parametrization.time_domain == "discrete":
+    if discretizer and parametrization.time_domain == "discrete":
         raise UsageError(
             f"{name} takes no discretizer: {parametrization.why_discrete} "
             "(set model.discretizer=null)"
         )
-    if not discretized and parametrization.time_domain == "continuous":
+    if not discretizer and parametrization.time_domain == "continuous":
         raise UsageError(
             f"{name} is a continuous-time system and needs a discretizer: "
             "set model.discretizer, for example to zoh"
+        )
+    if discretizer and discretizer.needs_oscillator and not parametrization.gives_oscillator:
+        raise UsageError(
+            f"{discretizer.__name__} integrates oscillators, q'' = -a q - g q' + B u, and {name} "
+            "has none: set model.discretizer to another, for example to zoh, or "
+            "model.parametrization to linoss"
         )

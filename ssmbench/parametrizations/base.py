@@ -31,6 +31,8 @@ class Parametrization(nn.Module, ABC):
     time_domain: ClassVar[Literal["continuous", "discrete"]]
     #: Whether every parameter value gives a stable system (of its own time domain).
     stable_by_construction: ClassVar[bool]
+    #: Whether the system is a ContinuousOscillator, which oscillator discretizers need.
+    gives_oscillator: ClassVar[bool] = False
     #: For discrete ones: the sentence that refuses a discretizer.
     why_discrete: ClassVar[str] = ""
 

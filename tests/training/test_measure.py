@@ -40,7 +40,8 @@ ALWAYS = ("zoh", "tustin", "forward_euler")
 
 
 def pairings() -> list[tuple[str, str | None]]:
-    pairs = [("s4d", d.name) for d in built_in(registry.discretizers) if d.name not in ALWAYS]
+    others = [d for d in built_in(registry.discretizers) if d.name not in ALWAYS]
+    pairs = [("linoss" if d.factory.needs_oscillator else "s4d", d.name) for d in others]
     for entry in built_in(registry.parametrizations):
         if entry.factory.time_domain == "discrete":
             pairs.append((entry.name, None))

@@ -1,0 +1,198 @@
+"""Integrators of oscillators q'' = -a q - g q' + B u that keep what first-order rules lose.
+
+Without damping one step is symplectic: its determinant is 1, an energy close to the true one is
+conserved, and both multipliers of an oscillator have modulus 1 as long as h sqrt(a) < 2. On the
+unit circle no gain is finite, and beyond that step size the oscillator grows: both are results.
+
+One step works on (q, w), w = h q', in which everything is a number: s = h^2 a, c = h g, and the
+force h^2 B u, held over the step.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Complex, Float, Inexact
+from torch import Tensor
+
+from ssmbench.discretizers.base import Discretizer, Facts, rounded_up
+from ssmbench.errors import UsageError
+from ssmbench.registry import discretizers
+from ssmbench.systems import (
+    PAIR_MARGIN,
+    ContinuousDense,
+    ContinuousDiagonal,
+    ContinuousOscillator,
+    DiscreteDense,
+    DiscreteDiagonal,
+    DiscreteSystem,
+    block_diagonal,
+)
+
+# Several roundings of float64.
+_SLACK = 2.0**-48
+
+Blocks = Float[Tensor, "H N 2 2"]
+Forces = Float[Tensor, "H N 2"]
+
+
+class OscillatorDiscretizer(Discretizer):
+    """One step of every oscillator is a real 2 x 2 matrix; see :meth:`oscillator`."""
+
+    needs_oscillator = True
+
+    @staticmethod
+    @abstractmethod
+    def step(s: Float[Tensor, "H N"], c: Float[Tensor, "H N"]) -> tuple[Blocks, Forces]:
+        """What one step does to (q, w), and what a held force adds to it."""
+
+    def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:
+        """Conjugate pairs (H, N) where every pair of multipliers is clearly complex, else dense.
+
+        The dense form, (H, 2N, 2N) in the order (q_1, w_1, q_2, ...), also holds multipliers that
+        are equal (h sqrt(a) = 0 or 2: no eigenvectors to go by) or real (an oscillator that grows).
+        """
+        h = system.dt.double()[:, None]
+        a, g, B = system.a.double(), system.g.double(), system.B.double()
+        M, F = self.step(h.square() * a, h * g)
+        C, C_w = system.C.double(), system.C_v.double() / h[:, None]
+        parts = (M, F, h[..., None].square() * B, C, C_w, system.g == 0)
+        complex_ = _turning(M.detach()) > PAIR_MARGIN**2
+        return (_pairs if bool(complex_.all()) else _dense)(system.D, *parts)
+
+    def diagonal(self, system: ContinuousDiagonal) -> DiscreteDiagonal:
+        """Refused."""
+        raise self._refusal()
+
+    def dense(self, system: ContinuousDense) -> DiscreteDense:
+        """Refused."""
+        raise self._refusal()
+
+    def _refusal(self) -> UsageError:
+        return UsageError(
+            f"{type(self).__name__} integrates oscillators, q'' = -a q - g q' + B u: it has no "
+            "form for first-order systems"
+        )
+
+    def stability_function(self, z: Inexact[Tensor, " Z"]) -> Complex[Tensor, " Z"]:
+        """The multiplier, for a step of size 1, of the oscillator with the poles z and conj z.
+
+        Of a complex pair the one on z's side of the real axis, of a real pair the larger one.
+        """
+        M, _ = self.step(z.abs().square()[None], -2 * z.real[None])
+        middle = M.diagonal(dim1=-2, dim2=-1).mean(-1)[0]
+        root = (-_turning(M)[0]).to(torch.complex128).sqrt()
+        lower = torch.where(root.real > 0, middle < 0, z.to(torch.complex128).imag < 0)
+        return middle + torch.where(lower, -root, root)
+
+
+@discretizers.register(
+    "symplectic_euler",
+    citation="Hairer, Lubich, Wanner 2006, Geometric Numerical Integration, section I.1.2; as "
+    "LinOSS-IMEX: Rusch and Rus 2024, Oscillatory State-Space Models, arXiv 2410.03943; damping "
+    "implicit as in Boyer, Rusch, Rus 2025, arXiv 2505.12171",
+)
+class SymplecticEuler(OscillatorDiscretizer):
+    """LinOSS-IMEX: v += h (-a q - g v_new + B u), then q += h v_new; oscillators only."""
+
+    facts = Facts(
+        order=1,
+        a_stable=False,
+        l_stable=False,
+        preserves_gain=False,
+        real_interval=2 + 2 * 2**0.5,
+        note="oscillators only; stable for h^2 a <= 4 + 2 h g, and with g = 0 on the unit circle",
+    )
+
+    @staticmethod
+    def step(s: Float[Tensor, "H N"], c: Float[Tensor, "H N"]) -> tuple[Blocks, Forces]:
+        r = 1 / (1 + c)
+        M = torch.stack([1 - s * r, r, -s * r, r], -1).unflatten(-1, (2, 2))
+        return M, torch.stack([r, r], -1)
+
+
+@discretizers.register(
+    "stormer_verlet",
+    citation="Hairer, Lubich, Wanner 2006, Geometric Numerical Integration, section I.1.4",
+)
+class StormerVerlet(OscillatorDiscretizer):
+    """Half a kick, a drift, half a kick (damping implicit, then explicit); oscillators only."""
+
+    facts = Facts(
+        order=2,
+        a_stable=False,
+        l_stable=False,
+        preserves_gain=False,
+        real_interval=2,
+        note="oscillators only; stable for h^2 a <= 4, and with g = 0 on the unit circle",
+    )
+
+    @staticmethod
+    def step(s: Float[Tensor, "H N"], c: Float[Tensor, "H N"]) -> tuple[Blocks, Forces]:
+        r = 1 / (1 + c / 2)
+        keep = (1 - c / 2) * r
+        drift = 1 - s * r / 2  # dq_new / dq
+        rows = [drift, r, -s * keep / 2 - s * drift / 2, keep - s * r / 2]
+        M = torch.stack(rows, -1).unflatten(-1, (2, 2))
+        return M, torch.stack([r, 1 + keep - s * r / 2], -1) / 2
+
+
+# --- from steps to systems ----------------------------------------------------------------------
+
+
+def _turning(M: Blocks) -> Float[Tensor, "H N"]:
+    """sin^2 of the angle times the determinant, negative for real multipliers: -((p - t)/2)^2 - qr
+    of [[p, q], [r, t]]."""
+    half = (M[..., 0, 0] - M[..., 1, 1]) / 2
+    return -(half.square() + M[..., 0, 1] * M[..., 1, 0])
+
+
+def _pairs(
+    D: Tensor, M: Blocks, F: Forces, B: Tensor, C: Tensor, C_w: Tensor, undamped: Tensor
+) -> DiscreteDiagonal:
+    """With mu = tau + i sigma: right eigenvector (q, mu - p), left one (mu - t, q), whose product
+    is 2 i q sigma."""
+    p, q, t = M[..., 0, 0], M[..., 0, 1], M[..., 1, 1]
+    sigma = _turning(M).sqrt()
+    mu = torch.complex((p + t) / 2, sigma)
+    force = ((mu - t) * F[..., 0] + q * F[..., 1]) / (2j * q * sigma)
+    lam = torch.view_as_real(mu)
+    # Rounded to nearest, an undamped multiplier falls inside the unit circle half of the time.
+    nearest = lam.detach().to(D.dtype)
+    outside = nearest.sign() * rounded_up(lam.detach().abs(), D.dtype)
+    lam = _with_value(lam, torch.where(undamped[..., None], outside, nearest))
+    return DiscreteDiagonal(
+        lam=torch.view_as_complex(lam),
+        B=(force[..., None] * B).to(lam.dtype.to_complex()),
+        C=(C * q[:, None] + C_w * (mu - p)[:, None]).to(lam.dtype.to_complex()),
+        D=D,
+        conjugate=True,
+    )
+
+
+def _dense(
+    D: Tensor, M: Blocks, F: Forces, B: Tensor, C: Tensor, C_w: Tensor, undamped: Tensor
+) -> DiscreteDense:
+    return DiscreteDense(
+        A=block_diagonal(_with_value(M, _volume_kept(M.detach(), undamped, D.dtype))),
+        B=(F[..., None] * B[:, :, None]).flatten(1, 2).to(D.dtype),
+        C=torch.stack([C, C_w], -1).flatten(-2).to(D.dtype),
+        D=D,
+    )
+
+
+def _with_value(exact: Tensor, rounded: Tensor) -> Tensor:
+    """``rounded``, with the gradient of ``exact``."""
+    nearest = exact.to(rounded.dtype)
+    return nearest + (rounded - nearest.detach())
+
+
+def _volume_kept(M: Blocks, undamped: Tensor, dtype: torch.dtype) -> Blocks:
+    """M in the dtype; where undamped, the determinant is no smaller than 1 after rounding."""
+    rounded = M.to(dtype)
+    p, q, r, t = rounded.double().flatten(-2).unbind(-1)
+    lowered = -rounded_up((1 - p * t) / q, dtype)
+    moved = undamped & (r != 0) & (p * t - q * r < 1 + _SLACK)
+    rounded[..., 1, 0] = torch.where(moved, lowered, rounded[..., 1, 0])
+    return rounded
