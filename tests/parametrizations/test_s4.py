@@ -122,7 +122,7 @@ def test_it_starts_at_the_hippo_matrix(measure):
     module = build(measure, d_state=16, d_model=1)
     A, B = matrices(measure, 15 if measure is Measure.fout else 16)
     with torch.no_grad():
-        module.C.copy_(torch.view_as_real(torch.view_as_complex(module.B).conj()))
+        module.C.copy_(module.B * torch.tensor([1, -1]))  # the conjugate of B
         module.D.zero_()
     omega = np.array([0.0, 0.3, 2.0, 9.0, 40.0])
     found = module().detach().double().frequency_response(torch.from_numpy(omega))[0, :, 0, 0]
@@ -138,9 +138,10 @@ def test_the_dense_matrix_has_the_poles_of_the_structured_one():
     bank = module.bank().to(torch.complex128)
     lam = torch.cat([bank.lam, bank.lam.conj()], 1)
     P = torch.cat([bank.P, bank.P.conj()], 1)
-    expected = torch.linalg.eigvals(torch.diag_embed(lam) - P @ P.mH).detach().numpy()
-    found = bank.to_dense().poles().detach().numpy()
-    np.testing.assert_allclose(np.sort_complex(found), np.sort_complex(expected), rtol=1e-8)
+    expected = torch.linalg.eigvals(torch.diag_embed(lam) - P @ P.mH)
+    apart = (bank.to_dense().poles()[:, :, None] - expected[:, None]).abs()
+    assert apart.amin(1).max() < 1e-9
+    assert apart.amin(2).max() < 1e-9
 
 
 @given(
@@ -164,7 +165,7 @@ def test_no_parameter_value_is_unstable(measure, d_state, log_scale, seed):
 
 def test_the_least_decay_leaves_ordinary_ones_alone():
     module = build(d_state=64)
-    torch.testing.assert_close(module.bank().lam.real, -module.log_decay.exp(), rtol=2e-6, atol=0)
+    torch.testing.assert_close(module.bank().lam.real, -module.log_decay.exp(), rtol=1e-5, atol=0)
 
 
 def test_sizes_are_as_asked():
@@ -220,4 +221,4 @@ def test_timescales_are_log_uniform_per_copy():
     dt = S4(S4Config(d_state=2, dt_min=0.01, dt_max=0.02), d_model=64)().dt
     assert dt.min() >= 0.01 * (1 - 1e-5)
     assert dt.max() <= 0.02 * (1 + 1e-5)
-    assert math.log(dt.max() / dt.min()) > 0.5
+    assert math.log(dt.max().item() / dt.min().item()) > 0.5
