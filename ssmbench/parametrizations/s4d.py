@@ -11,13 +11,13 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-import numpy as np
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
 from ssmbench.parametrizations.base import Parametrization, check_step_sizes, log_uniform_steps
+from ssmbench.parametrizations.hippo import Measure, normal_plus_low_rank
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDiagonal
 
@@ -98,14 +98,5 @@ def initial_poles(init: S4DInit, d_state: int) -> Complex[Tensor, " N"] | Float[
         return torch.complex(
             torch.full_like(n, -0.5), d_state / math.pi * (d_state / (2 * n + 1) - 1)
         )
-    return _legs_poles(d_state)
-
-
-def _legs_poles(d_state: int) -> Complex[Tensor, " N"]:
-    """Eigenvalues of the normal part of HiPPO-LegS, A + P P' (equation 7): -1/2 + i omega."""
-    n = np.arange(d_state)
-    half = np.sqrt(n[:, None] + 0.5) * np.sqrt(n[None, :] + 0.5)
-    skew = np.triu(half, 1) - np.tril(half, -1)
-    omega = np.sort(np.linalg.eigvalsh(-1j * skew))[d_state // 2 :]
-    frequency = torch.from_numpy(omega.copy())
-    return torch.complex(torch.full_like(frequency, -0.5), frequency)
+    poles = normal_plus_low_rank(Measure.legs, d_state).lam[d_state // 2 :]  # equation 7
+    return torch.from_numpy(poles.copy())

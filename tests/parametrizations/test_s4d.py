@@ -5,26 +5,15 @@ import pytest
 import torch
 
 from ssmbench.errors import UsageError
+from ssmbench.parametrizations.hippo import Measure, matrices
 from ssmbench.parametrizations.s4d import S4D, S4DConfig, S4DInit, initial_poles
 from ssmbench.parametrizations.unconstrained import UnconstrainedConfig, UnconstrainedDense
-
-
-def hippo_legs(n):
-    """A of HiPPO-LegS (Gu et al. 2020, equation 2)."""
-    A = np.zeros((n, n))
-    for i in range(n):
-        for j in range(n):
-            if i > j:
-                A[i, j] = -np.sqrt((2 * i + 1) * (2 * j + 1))
-            elif i == j:
-                A[i, j] = -(i + 1)
-    return A
 
 
 @pytest.mark.parametrize("n", [2, 8, 64])
 def test_legs_poles_are_those_of_the_normal_part(n):
     P = np.sqrt(np.arange(n) + 0.5)
-    normal = hippo_legs(n) + np.outer(P, P)
+    normal = matrices(Measure.legs, n)[0] + np.outer(P, P)
     expected = np.linalg.eigvals(normal)
     expected = np.sort_complex(expected[expected.imag > 0].imag + 0j).real
     found = initial_poles(S4DInit.legs, n)
