@@ -1,4 +1,4 @@
-"""Chebyshev descent: the gradient flow x' = -grad f(x), by a stabilised explicit Runge-Kutta method.
+"""Chebyshev descent: the gradient flow x' = -grad f(x), by stabilised explicit Runge-Kutta steps.
 
 Gradient descent is Euler's method on this flow, and stable for steps below 2/L, L the largest
 curvature. A Runge-Kutta-Chebyshev method of s stages costs s gradients and is stable for steps up

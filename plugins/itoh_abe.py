@@ -34,8 +34,8 @@ _GROWTH = 8.0
 
 @dataclass
 class ItohAbeConfig(OptimizerConfig):
-    """``lr`` is the step h of the flow. A coordinate's equation is solved to ``tolerance``, relative
-    to its derivative, in at most ``evaluations`` of the loss.
+    """``lr`` is the step h of the flow. A coordinate's equation is solved to ``tolerance``,
+    relative to its derivative, in at most ``evaluations`` of the loss.
 
     Weight decay adds ``weight_decay / 2 ||x||^2`` to the loss.
     """
