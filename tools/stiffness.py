@@ -114,7 +114,7 @@ def draw(path: Path) -> None:
         axis.set(xlabel="t", xlim=(-0.3, DURATION))
         axis.set_title(f"{example.name}, h = {STEP:g}", fontsize=10)
     steps = np.geomspace(2e-4, 2e-2, 41)
-    for name, method in METHODS.items():
+    for method in METHODS.values():
         worst = [errors(EXAMPLES[1], method, h, 1.0).max() for h in steps]
         axes[2].loglog(steps, np.minimum(worst, _LOST), ".-")
     threshold = RK4_INTERVAL / 2000
