@@ -3,10 +3,12 @@
 A moving matrix A(t) is followed by Y = U S V', U (m, r) and V (n, r) with orthonormal columns,
 whose velocity is that of A projected on the tangent space of the matrices of rank r (Koch and
 Lubich 2007). Where the best approximation of A jumps, as where a singular value that was kept
-crosses one that was cut off, Y does not: no integrator mends that, only a larger rank. Written for the factors the equations hold S^-1, and with it fails whatever integrates them
-naively when a singular value of Y comes near zero. The projector-splitting integrator (Lubich and
-Oseledets 2014) and the "unconventional" basis-update & Galerkin one (BUG; Ceruti and Lubich 2022)
-never invert S.
+crosses one that was cut off, Y does not: no integrator mends that, only a larger rank.
+
+Written for the factors the equations hold S^-1, and with it fails whatever integrates them naively
+when a singular value of Y comes near zero. The projector-splitting integrator (Lubich and Oseledets
+2014) and the "unconventional" basis-update & Galerkin one (BUG; Ceruti and Lubich 2022) never
+invert S.
 
 The second half uses BUG for training: an SSM whose state matrix is diagonal plus low rank, and an
 optimizer that moves such factors along the gradient flow of their product.
