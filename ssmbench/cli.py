@@ -74,7 +74,7 @@ def list_(
     as_json: AsJson = False,
     plugins: Plugins = None,
 ) -> None:
-    """List what is registered: parametrizations, discretizers, tasks, scans, nonlinearities."""
+    """List what is registered: parametrizations, discretizers, tasks, scans, optimizers..."""
     from ssmbench import registry
 
     registry.add_plugin_paths(plugins or [])

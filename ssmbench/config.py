@@ -51,7 +51,11 @@ class ModelConfig:
 
 @dataclass
 class OptimizerConfig:
-    """AdamW; SSM parameters have a learning rate of their own and no weight decay."""
+    """What every optimizer has: SSM parameters have a learning rate of their own and no weight
+    decay; both rates rise over ``warmup_fraction`` of the steps, then fall to ``final_fraction``.
+
+    An optimizer with options of its own derives its config from this one.
+    """
 
     lr: float = 4e-3
     ssm_lr: float = 1e-3
@@ -84,7 +88,7 @@ class RunConfig:
     variant: str = ""
     task: Any = "digits"
     model: ModelConfig = field(default_factory=ModelConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: Any = "adamw"
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 20, "devices": 1})
     batch_size: int = 64
@@ -101,7 +105,11 @@ COMPONENTS = {
     "model.normaliser": registry.normalisers,
     "model.scan": registry.scans,
     "model.nonlinearity": registry.nonlinearities,
+    "optimizer": registry.optimizers,
 }
+
+#: The name that a mapping without one has: ``optimizer: {lr: 0.01}`` means AdamW.
+_IMPLIED_NAMES = {"optimizer": "adamw"}
 
 #: Those that a model can do without.
 _OPTIONAL = ("model.discretizer", "model.normaliser")
@@ -189,7 +197,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(old, str) and isinstance(new, dict) and "name" not in new:
             old = {"name": old}
         keep = isinstance(old, dict) and isinstance(new, dict)
-        if keep and "name" in new and new["name"] != old.get("name"):
+        if keep and "name" in new and new["name"] != old.get("name", _IMPLIED_NAMES.get(key)):
             keep = False
         merged[key] = merge(old, new) if keep else new
     return merged
@@ -223,7 +231,10 @@ def resolve_component(kind: registry.Registry, component: Any, where: str) -> di
     if isinstance(component, str):
         component = {"name": component}
     valid = isinstance(component, Mapping) and isinstance(component.get("name"), str)
-    require(valid, f"{where}: must be a {kind.kind}'s name, or a mapping with the key 'name'")
+    article = "an" if kind.kind[0] in "aeiou" else "a"
+    require(
+        valid, f"{where}: must be {article} {kind.kind}'s name, or a mapping with the key 'name'"
+    )
     options = {key: value for key, value in component.items() if key != "name"}
     entry = kind.get(component["name"])
     return {"name": entry.name, **_validated(entry.config, options, f"{where} ({entry.name})")}
@@ -232,9 +243,14 @@ def resolve_component(kind: registry.Registry, component: Any, where: str) -> di
 def build(kind: registry.Registry, component: Mapping[str, Any], **context: Any) -> Any:
     """The object that a resolved component describes."""
     entry = kind.get(component["name"])
+    return entry.build(options_of(kind, component), **context)
+
+
+def options_of(kind: registry.Registry, component: Mapping[str, Any]) -> Any:
+    """The options of a resolved component, as an instance of its entry's config class."""
     options = {key: value for key, value in component.items() if key != "name"}
-    typed = OmegaConf.merge(OmegaConf.structured(entry.config), options)
-    return entry.build(OmegaConf.to_object(typed), **context)
+    schema = OmegaConf.structured(kind.get(component["name"]).config)
+    return OmegaConf.to_object(OmegaConf.merge(schema, options))
 
 
 def typed(config: Mapping[str, Any]) -> RunConfig:

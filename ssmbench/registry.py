@@ -170,11 +170,20 @@ discretizers: Registry = Registry("discretizer", "ssmbench.discretizers")
 normalisers: Registry = Registry("normaliser", "ssmbench.normalisers")
 scans: Registry = Registry("scan", "ssmbench.scans")
 nonlinearities: Registry = Registry("nonlinearity", "ssmbench.nn.nonlinearities")
+optimizers: Registry = Registry("optimizer", "ssmbench.optimizers")
 tasks: Registry = Registry("task", "ssmbench.tasks")
 
 KINDS: Mapping[str, Registry] = {
     registry.kind: registry
-    for registry in (parametrizations, discretizers, normalisers, scans, nonlinearities, tasks)
+    for registry in (
+        parametrizations,
+        discretizers,
+        normalisers,
+        scans,
+        nonlinearities,
+        optimizers,
+        tasks,
+    )
 }
 
 

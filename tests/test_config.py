@@ -109,8 +109,14 @@ REFUSED = {
     ),
     "text for a number": ({"batch_size": "many"}, "batch_size.*many"),
     "fraction for a whole number": ({"model": {"d_model": 1.5}}, r"model.d_model.*1\.5"),
-    "number for a section": ({"optimizer": 3}, "OptimizerConfig"),
+    "number for a section": ({"model": 3}, "ModelConfig"),
     "list for a component": ({"task": [1]}, "task: must be a task's name"),
+    "number for a component": ({"optimizer": 3}, "optimizer: must be an optimizer's name"),
+    "unknown optimizer": ({"optimizer": "adam"}, "unknown optimizer 'adam'.*'adamw'"),
+    "option of another optimizer": (
+        {"optimizer": {"lr": 0.1, "nesterov": True}},
+        r"optimizer \(adamw\).*nesterov",
+    ),
     "component without a name": (
         {"model": {"discretizer": {"alpha": 1}}},
         "model.discretizer: must be a discretizer's name",
@@ -157,6 +163,17 @@ def test_the_refusal_names_the_file(write):
 
 def test_a_rate_of_zero_is_allowed():
     assert resolve({"optimizer": {"ssm_lr": 0}})["optimizer"]["ssm_lr"] == 0.0
+
+
+def test_an_optimizer_without_a_name_is_adamw():
+    """As in configs from before there were others."""
+    given = {"lr": 0.1, "weight_decay": 0.0}
+    assert resolve({"optimizer": given}) == resolve({"optimizer": {"name": "adamw", **given}})
+    assert resolve({"optimizer": given})["optimizer"]["name"] == "adamw"
+    named = merge({"optimizer": given}, {"optimizer": {"name": "adamw"}})
+    assert resolve(named) == resolve({"optimizer": given}), "the name alone changes nothing"
+    other = resolve(merge({"optimizer": given}, {"optimizer": {"name": "sgd"}}))
+    assert other == resolve({"optimizer": "sgd"}), "another optimizer has options of its own"
 
 
 # --- files --------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from ssmbench.nn.model import SequenceModel
 from ssmbench.suite.grid import Cell, load_suite
 from ssmbench.tasks.base import Task
 from ssmbench.training.measure import gain_figures
-from ssmbench.training.module import parameter_groups
+from ssmbench.training.module import build_optimizer
 from ssmbench.training.trainer import build_model, build_task
 
 SUITE = Path(__file__).parents[1] / "configs" / "suites" / "quickstart.yaml"
@@ -55,7 +55,7 @@ def _timed_in_turn(
     run: RunConfig, task: Task, model: SequenceModel, rounds: int
 ) -> tuple[float, float]:
     """Median seconds of a training step and of a monitoring pass."""
-    optimizer = torch.optim.AdamW(parameter_groups(model, run.optimizer))
+    optimizer = build_optimizer(model, run.optimizer)
     steps, passes = [], []
     batches = list(task.train_dataloader())
     for index in range(rounds):

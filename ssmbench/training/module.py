@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,22 +14,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from ssmbench.config import OptimizerConfig
+from ssmbench import registry
+from ssmbench.config import OptimizerConfig, build, options_of
 from ssmbench.errors import DivergedError, require
 from ssmbench.nn.model import SequenceModel, is_finite
+from ssmbench.optimizers.base import ClosureOptimizer
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import Task
 
 
 class SequenceModule(pl.LightningModule):
-    """Trains a model on a task.
+    """Trains a model on a task; ``optimizer`` is a resolved component of the run config.
 
     Raises:
         DivergedError: a loss or prediction is not finite on any rank; all ranks raise together.
     """
 
-    def __init__(self, model: SequenceModel, task: Task, optimizer: OptimizerConfig):
+    def __init__(self, model: SequenceModel, task: Task, optimizer: Mapping[str, Any]):
         super().__init__()
         self.model = model
         self.task = task
@@ -40,6 +42,7 @@ class SequenceModule(pl.LightningModule):
             {s: MeanMetric(nan_strategy="disable") for s in ("val", "test")}
         )
         self._finite = True
+        self._evaluated: tuple[int, int] | None = None
         self._groups: Segments | None = None
 
     @contextmanager
@@ -57,22 +60,27 @@ class SequenceModule(pl.LightningModule):
     def forward(self, u: Float[Tensor, "B L inputs"]) -> Tensor:
         return self.model(u)
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+    def seed_batch(self, batch_idx: int) -> None:
         """Make all that is random a function of seed, epoch, batch and rank.
 
-        A resumed run then has the dropout and the augmentation of one that was not interrupted.
+        A resumed run then has the dropout and the augmentation of one that was not interrupted, and
+        an optimizer that evaluates a batch several times a step sees one function.
         """
         place = (self.task.seed, self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        self.seed_batch(batch_idx)
         u, target = batch
         loss = self.task.loss(self._predict(self.task.augment(u)), target)
         # The mean over ranks is the loss of their joint batch, and not finite where one is not.
         joint = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
         if not bool(torch.isfinite(joint)):
             raise DivergedError(self.global_step)
-        self.log("train/loss", joint, on_step=True, on_epoch=False)
+        place = (self.current_epoch, batch_idx)
+        if place != self._evaluated:  # before the step, not where the optimizer tries
+            self._evaluated = place
+            self.log("train/loss", joint, on_step=True, on_epoch=False)
         return loss
 
     def _predict(self, u: Float[Tensor, "B L inputs"]) -> Tensor:
@@ -113,9 +121,16 @@ class SequenceModule(pl.LightningModule):
             raise DivergedError(self.global_step)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW in three groups, with linear warm-up and cosine decay per step."""
-        optimizer = torch.optim.AdamW(parameter_groups(self.model, self.optimizer))
-        schedule = Schedule(self.optimizer, self.total_steps())
+        """The optimizer of the run, with linear warm-up and cosine decay per step.
+
+        Raises:
+            UsageError: the optimizer cannot do what the trainer is asked for.
+        """
+        optimizer = build_optimizer(self.model, self.optimizer)
+        if isinstance(optimizer, ClosureOptimizer):
+            optimizer.check_trainer(self.trainer.world_size, self.trainer.accumulate_grad_batches)
+        config = options_of(registry.optimizers, self.optimizer)
+        schedule = Schedule(config, self.total_steps())
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         return {
             "optimizer": optimizer,
@@ -161,8 +176,15 @@ class Schedule:
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
 
 
+def build_optimizer(model: nn.Module, component: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """The optimizer that a resolved component describes, over all parameters of ``model``."""
+    kind = registry.optimizers
+    groups = parameter_groups(model, options_of(kind, component))
+    return build(kind, component, groups=groups)
+
+
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Groups for AdamW: SSM parameters (own rate, no decay), matrices (decay), the rest (none).
+    """Groups: SSM parameters (own rate, no decay), matrices (decay), the rest (no decay).
 
     Decaying an SSM parameter would move poles and step sizes towards arbitrary values
     (Gu et al. 2022, S4, appendix D).

@@ -29,7 +29,7 @@ from ssmbench.nn.model import Block, Norm, Pooling, Residual, SequenceModel
 from ssmbench.tasks.base import Task, TaskSizes
 from ssmbench.training.callbacks import EpochProgress, GainMonitor, Speed
 from ssmbench.training.loggers import JsonLinesLogger
-from ssmbench.training.module import SequenceModule
+from ssmbench.training.module import SequenceModule, build_optimizer
 from ssmbench.training.step_sizes import step_size_warning
 
 #: Trainer arguments that ssmbench sets itself.
@@ -184,7 +184,8 @@ def check(config: Mapping[str, Any]) -> None:
     _build_trainer(run, Path(), [])
     try:
         with torch.random.fork_rng(devices=[]):
-            build_model(run, build_task(run).sizes)
+            model = build_model(run, build_task(run).sizes)
+            build_optimizer(model, run.optimizer)
     except UsageError:
         raise
     except Exception as error:  # a plugin's: its author wants the place, its user a sentence

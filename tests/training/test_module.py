@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ssmbench import registry
-from ssmbench.config import OptimizerConfig, typed
+from ssmbench.config import OptimizerConfig, options_of, typed
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.training.module import Schedule, SequenceModule, parameter_groups
 from ssmbench.training.trainer import build_model, build_task, train
@@ -132,7 +132,7 @@ def test_learning_rates_follow_the_schedule(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.optim.AdamW, "step", spy)
     config = tiny(optimizer={"lr": 0.02, "ssm_lr": 0.01, "warmup_fraction": 0.25})
     train(config, tmp_path)
-    schedule = Schedule(typed(config).optimizer, 16)
+    schedule = Schedule(options_of(registry.optimizers, config["optimizer"]), 16)
     assert [r[0] for r in rates] == pytest.approx([0.01 * schedule(k) for k in range(16)])
     assert [r[1] for r in rates] == pytest.approx([0.02 * schedule(k) for k in range(16)])
     assert rates[3][0] == pytest.approx(0.01), "warmed up after a quarter of 16 steps"
@@ -150,7 +150,7 @@ def test_dropout_depends_on_seed_epoch_batch_and_rank(tiny):
             current_epoch, global_rank = epoch, rank
 
         module.__class__, module.task.seed = Place, seed
-        module.on_train_batch_start(None, batch)
+        module.seed_batch(batch)
         return torch.rand(()).item()
 
     places = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0, 1)]

@@ -1,0 +1,68 @@
+"""What an optimizer is: a ``torch.optim.Optimizer`` built as ``factory(config, groups=...)``.
+
+``groups`` are torch's parameter groups, each with ``lr`` and ``weight_decay``; the schedule changes
+``lr`` from step to step, so a step must read it from its group. What a step needs to remember
+stands in ``state`` and ``param_groups``, so that a resumed run goes on as if it had not stopped.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ssmbench.errors import require
+
+#: Evaluates the loss at the present parameters and leaves its gradient in them.
+Closure = Callable[[], Tensor]
+
+
+class ClosureOptimizer(torch.optim.Optimizer):
+    """An optimizer that evaluates the loss and its gradient several times in one step.
+
+    Every evaluation of a step is of the same batch, with the same dropout.
+
+    Raises:
+        UsageError: :meth:`step` is called without a closure, as under ``precision: 16-mixed``.
+    """
+
+    #: Whether what it does depends on the loss itself, which differs from rank to rank.
+    one_process: ClassVar[bool] = False
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> float:
+        """One step; the loss from before it."""
+        require(
+            closure is not None,
+            f"optimizer: {type(self).__name__} evaluates the loss several times a step, which "
+            "trainer.precision=16-mixed cannot do; take 32-true or bf16-mixed",
+        )
+        return self.advance(closure)
+
+    def evaluate(self, closure: Closure) -> float:
+        """The loss at the parameters' present values, whose gradient then stands in them."""
+        with torch.enable_grad():
+            return closure().detach().item()
+
+    @abstractmethod
+    def advance(self, closure: Closure) -> float:
+        """Move the parameters by one step (without autograd); the loss from before it."""
+
+    def check_trainer(self, processes: int, accumulated: int) -> None:
+        """Raise a UsageError where the trainer's settings would make the closure mean less.
+
+        ``accumulated`` batches a step: the closure knows only the last one of them.
+        """
+        name = type(self).__name__
+        require(
+            accumulated == 1,
+            f"trainer.accumulate_grad_batches: {name} evaluates a whole batch several times a "
+            "step; raise batch_size instead",
+        )
+        require(
+            processes == 1 or not self.one_process,
+            f"trainer.devices: {name} compares losses, which differ from rank to rank; give it 1",
+        )
