@@ -32,6 +32,8 @@ class ModelConfig:
 
     ``norm`` is none or layer; ``pooling`` (for pooled tasks) mean, last or unit (sum / sqrt(L));
     ``residual`` add, convex or none. ``gamma`` prescribes the incremental gain of the whole.
+    ``bidirectional`` adds to each SSM layer's output that of a second one in reversed time;
+    ``initial_state`` is zero or learned.
     """
 
     d_model: int = 32
@@ -47,6 +49,8 @@ class ModelConfig:
     residual: str = "add"
     dropout: float = 0.0
     gamma: float | None = None
+    bidirectional: bool = False
+    initial_state: str = "zero"
 
 
 @dataclass
