@@ -61,7 +61,7 @@ class SSMLayer(nn.Module):
             return self._held
         system = self.parametrization()
         if isinstance(system, ContinuousSystem):
-            system = self.discretizer(replace(system, dt=self.rate * system.dt))
+            system = self.discretizer(_resampled(system, self.rate))
         return system if self.normaliser is None else self.normaliser(system)
 
     def hold(self, system: DiscreteSystem) -> None:
@@ -84,9 +84,10 @@ class SSMLayer(nn.Module):
         return self.run(u)[0]
 
     def run(
-        self, u: Float[Tensor, "B L d"], x0: Inexact[Tensor, "B H N"] | None = None
+        self, u: Float[Tensor, "B L d"], x0: Inexact[Tensor, ...] | None = None
     ) -> tuple[Float[Tensor, "B L d"], Inexact[Tensor, "B H N"]]:
-        """Outputs and the state after them, from the state x0; from the layer's own where None.
+        """Outputs and the state after them, from the state x0 (B, H, N); from the layer's own
+        where None.
 
         Raises:
             UsageError: a state of another shape than the system's.
@@ -116,6 +117,13 @@ class SSMLayer(nn.Module):
             return None
         state = torch.view_as_complex(self.x0) if self.x0.ndim == 3 else self.x0
         return state.expand(batch, -1, -1)
+
+
+def _resampled(system: ContinuousSystem, rate: float) -> ContinuousSystem:
+    """The system with its step sizes times ``rate``, in the precision of its matrices."""
+    if rate == 1:
+        return system
+    return replace(system, dt=rate * system.dt.to(system.D.real.dtype))
 
 
 def _check_state(state: Tensor | None, shape: tuple[int, ...]) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from enum import Enum
 
 import torch
-from jaxtyping import Float, Inexact, Int
+from jaxtyping import Float, Inexact, Int, Shaped
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
@@ -103,9 +103,9 @@ class Block(nn.Module):
         return self._join(x, y)
 
     def stream(
-        self, x: Float[Tensor, "B L d"], x0: Inexact[Tensor, "B H N"] | None
+        self, x: Float[Tensor, "B L d"], x0: Inexact[Tensor, ...] | None
     ) -> tuple[Float[Tensor, "B L d"], Inexact[Tensor, "B H N"]]:
-        """Output, and the SSM layer's state after x, from its state x0 before."""
+        """Output, and the SSM layer's state after x, from its state x0 (B, H, N) before."""
         y, final = self.layer.run(self.norm(x), x0)
         return self._join(x, y), final
 
@@ -169,7 +169,7 @@ class SequenceModel(nn.Module):
         return any(block.reverse_layer is not None for block in self.blocks)
 
     def forward(
-        self, u: Float[Tensor, "B L inputs"], lengths: Int[Tensor, " B"] | None = None
+        self, u: Float[Tensor, "B L inputs"], lengths: Shaped[Tensor, ...] | None = None
     ) -> Float[Tensor, B * out]:
         """The prediction; ``lengths`` (B,) are the valid steps of sequences padded at the end.
 

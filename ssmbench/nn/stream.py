@@ -16,7 +16,7 @@ class StreamState:
     layer starts from. ``total`` (B, d_model): the sum of what is pooled, where it is a sum.
     """
 
-    layers: tuple[Inexact[Tensor, "B H N"] | None, ...]
+    layers: tuple[Inexact[Tensor, ...] | None, ...]
     total: Float[Tensor, "B d"] | None = None
     steps: int = 0
 
