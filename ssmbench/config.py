@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -273,7 +274,15 @@ def _validated(schema: type, config: Mapping[str, Any], source: str) -> dict[str
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         key = getattr(error, "full_key", None)
         where = f"{source}: {key}" if key else source
-        raise UsageError(f"{where}: {_first_line(error)}") from None
+        raise UsageError(f"{where}: {_naming_choices(_first_line(error), schema, key)}") from None
+
+
+def _naming_choices(message: str, schema: type, key: str | None) -> str:
+    """OmegaConf names an option's choices only where it got a string or a whole number."""
+    default = getattr(schema, key or "", None)
+    if not isinstance(default, Enum) or "expected one of" in message:
+        return message
+    return f"{message}; expected one of [{', '.join(m.name for m in type(default))}]"
 
 
 def _check_numbers(config: Mapping[str, Any], source: str) -> None:
