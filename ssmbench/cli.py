@@ -209,6 +209,9 @@ def gain(
     seed: Annotated[
         int | None, typer.Option(help="The adversary's; default: the run's own.")
     ] = None,
+    rate: Annotated[
+        float, typer.Option(help="For --attack: multiply step sizes; 0.5: sampled twice as fast.")
+    ] = 1.0,
     as_json: AsJson = False,
     plugins: Plugins = None,
 ) -> None:
@@ -227,8 +230,9 @@ def gain(
     require(horizon is None or horizon >= 1, f"--horizon must be at least 1, got {horizon}")
     budget = {"attack_steps": attack_steps, "attack_restarts": attack_restarts, "attack_seed": seed}
     _check_attack(path, attack, horizon, budget)
+    require(attack or rate == 1, "--rate: is for --attack")
     if attack:
-        _attack(path, budget, as_json)
+        _attack(path, rate, budget, as_json)
         return
     if path.is_dir():
         require(horizon is None, "--horizon: is for .npz files")
@@ -312,11 +316,11 @@ def _check_attack(
     require(not attack or not path.is_file(), f"--attack: {path} is a file, not a run's folder")
 
 
-def _attack(path: Path, budget: Mapping[str, int | None], as_json: bool) -> None:
+def _attack(path: Path, rate: float, budget: Mapping[str, int | None], as_json: bool) -> None:
     from ssmbench.suite.trained import attack_run
 
     with _notices_on_stderr():
-        found = attack_run(path, **budget)
+        found = attack_run(path, rate, **budget)
     if as_json:
         _print_json(found)
     else:

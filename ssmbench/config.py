@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ class ModelConfig:
 
     ``norm`` is none or layer; ``pooling`` (for pooled tasks) mean, last or unit (sum / sqrt(L));
     ``residual`` add, convex or none. ``gamma`` prescribes the incremental gain of the whole.
+    ``bidirectional`` adds to each SSM layer's output that of a second one in reversed time;
+    ``initial_state`` is zero or learned.
     """
 
     d_model: int = 32
@@ -47,6 +50,8 @@ class ModelConfig:
     residual: str = "add"
     dropout: float = 0.0
     gamma: float | None = None
+    bidirectional: bool = False
+    initial_state: str = "zero"
 
 
 @dataclass
@@ -285,7 +290,15 @@ def _validated(schema: type, config: Mapping[str, Any], source: str) -> dict[str
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         key = getattr(error, "full_key", None)
         where = f"{source}: {key}" if key else source
-        raise UsageError(f"{where}: {_first_line(error)}") from None
+        raise UsageError(f"{where}: {_naming_choices(_first_line(error), schema, key)}") from None
+
+
+def _naming_choices(message: str, schema: type, key: str | None) -> str:
+    """OmegaConf names an option's choices only where it got a string or a whole number."""
+    default = getattr(schema, key or "", None)
+    if not isinstance(default, Enum) or "expected one of" in message:
+        return message
+    return f"{message}; expected one of [{', '.join(m.name for m in type(default))}]"
 
 
 def _check_numbers(config: Mapping[str, Any], source: str) -> None:

@@ -52,8 +52,24 @@ class Entry(Generic[T]):
     origin: str
 
     def build(self, config: Any = None, **context: Any) -> T:
-        """The object, from an instance of :attr:`config` (its defaults where None)."""
-        return self.factory(self.config() if config is None else config, **context)
+        """The object, from an instance of :attr:`config` (its defaults where None).
+
+        Raises:
+            UsageError: a choice, among the options, that is not one of its enum's members.
+        """
+        options = self.config() if config is None else config
+        self._check_choices(options)
+        return self.factory(options, **context)
+
+    def _check_choices(self, options: Any) -> None:
+        """A string would pass for a member, and every comparison with one would fail in silence."""
+        for option in dataclasses.fields(self.config):
+            kind, value = type(option.default), getattr(options, option.name, option.default)
+            if isinstance(option.default, Enum) and not isinstance(value, kind):
+                names = ", ".join(f"{kind.__name__}.{member.name}" for member in kind)
+                raise UsageError(
+                    f"{self.kind} {self.name}: {option.name}: {value!r} is none of {names}"
+                )
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ def conform_parametrization(entry: Entry[Parametrization]) -> None:
         module = entry.build(d_model=d_model)
         _check_system(module, d_model)
         _check_gradients(module)
+        _check_options(module)
         assert _same(module(), module()), f"{entry.name}: two calls give different systems"
     for scale in (0.1, 1.0, 10.0):
         randomise(module, scale)
@@ -142,6 +143,11 @@ def _check_gradients(module: Parametrization) -> None:
         gradient = parameter.grad
         assert gradient is not None, f"{name}: the system does not depend on this parameter"
         assert torch.isfinite(gradient).all(), f"{name}: its gradient is not finite"
+
+
+def _check_options(module: Parametrization) -> None:
+    unknown = set(module.optimizer_options()) - {name for name, _ in module.named_parameters()}
+    assert not unknown, f"{type(module).__name__}: optimizer options for what it has not: {unknown}"
 
 
 def _same(a: LinearSystem, b: LinearSystem) -> bool:

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import Enum
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Inexact
 from torch import Tensor, nn
 
 from ssmbench.discretizers.base import Discretizer
-from ssmbench.errors import UsageError
+from ssmbench.errors import UsageError, require
 from ssmbench.normalisers.base import Normaliser
-from ssmbench.parametrizations.base import Parametrization
+from ssmbench.parametrizations.base import ParameterOptions, Parametrization
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import ContinuousSystem, DiscreteSystem
 
 
+class InitialState(Enum):
+    """The state before the first step: zero, or a parameter that starts at zero."""
+
+    zero = "zero"
+    learned = "learned"
+
+
 class SSMLayer(nn.Module):
     """u (B, L, d_model) to y (B, L, d_model) through a linear state-space system.
+
+    ``rate`` multiplies a continuous system's step size: 0.5 for signals that are sampled twice as
+    fast as those of the training. Set it by :meth:`SequenceModel.at_rate`, which checks it.
 
     Raises:
         UsageError: a discretizer for a discrete parametrization, none for a continuous one, or one
@@ -28,6 +43,7 @@ class SSMLayer(nn.Module):
         discretizer: Discretizer | None,
         scan: ScanBackend,
         normaliser: Normaliser | None = None,
+        initial_state: InitialState = InitialState.zero,
     ):
         super().__init__()
         check_pairing(type(parametrization), discretizer and type(discretizer))
@@ -35,12 +51,23 @@ class SSMLayer(nn.Module):
         self.discretizer = discretizer
         self.normaliser = normaliser
         self.scan = scan
+        self.rate = 1.0
+        self._held: DiscreteSystem | None = None
+        learned = initial_state is InitialState.learned
+        self.register_parameter("x0", self._resting() if learned else None)
 
     def system(self) -> DiscreteSystem:
         """The discrete system for the present parameters: what is scanned and what is verified."""
+        if self._held is not None:
+            return self._held
         system = self.parametrization()
-        system = self.discretizer(system) if isinstance(system, ContinuousSystem) else system
+        if isinstance(system, ContinuousSystem):
+            system = self.discretizer(_resampled(system, self.rate))
         return system if self.normaliser is None else self.normaliser(system)
+
+    def hold(self, system: DiscreteSystem) -> None:
+        """Be ``system`` from now on, whatever the parameters."""
+        self._held = system
 
     def declared_gain(self) -> float | None:
         """The L2 gain that this layer promises; None where none, or the discretizer loses it."""
@@ -50,13 +77,73 @@ class SSMLayer(nn.Module):
             return self.normaliser.gamma if stable and self.normaliser.over_all_time else None
         return None if facts and not facts.preserves_gain else self.parametrization.declared_gain()
 
+    def optimizer_options(self) -> Mapping[str, ParameterOptions]:
+        """An initial state is trained as a bias is."""
+        return {} if self.x0 is None else {"x0": ParameterOptions("main")}
+
     def forward(self, u: Float[Tensor, "B L d"]) -> Float[Tensor, "B L d"]:
+        return self.run(u)[0]
+
+    def run(
+        self, u: Float[Tensor, "B L d"], x0: Inexact[Tensor, ...] | None = None
+    ) -> tuple[Float[Tensor, "B L d"], Inexact[Tensor, "B H N"]]:
+        """Outputs and the state after them, from the state x0 (B, H, N); from the layer's own
+        where None.
+
+        Raises:
+            UsageError: a state of another shape than the system's.
+        """
         # Half precision would move the poles: under autocast, the layer keeps its own precision.
         with torch.autocast(u.device.type, enabled=False):
             system = self.system()
             u = u.to(torch.promote_types(u.dtype, system.D.real.dtype))
-            y, _ = self.scan(system, u.unflatten(-1, (system.copies, system.inputs)), None)
-            return y.flatten(-2)
+            start = self._start(len(u)) if x0 is None else x0
+            _check_state(start, (len(u), system.copies, system.states))
+            y, final = self.scan(system, u.unflatten(-1, (system.copies, system.inputs)), start)
+            return y.flatten(-2), final
+
+    @torch.no_grad()
+    def _resting(self) -> nn.Parameter:
+        """A state of zeros: (H, N), or (H, N, 2) where states are complex.
+
+        Kept as real numbers because ``Module.double`` passes complex parameters by.
+        """
+        system = self.system()
+        complex_ = system.dynamics.is_complex() or system.B.is_complex()
+        shape = (system.copies, system.states, *([2] if complex_ else []))
+        return nn.Parameter(system.D.real.new_zeros(shape))
+
+    def _start(self, batch: int) -> Inexact[Tensor, "B H N"] | None:
+        if self.x0 is None:
+            return None
+        state = torch.view_as_complex(self.x0) if self.x0.ndim == 3 else self.x0
+        return state.expand(batch, -1, -1)
+
+
+def _resampled(system: ContinuousSystem, rate: float) -> ContinuousSystem:
+    """The system with its step sizes times ``rate``, in the precision of its matrices."""
+    if rate == 1:
+        return system
+    return replace(system, dt=rate * system.dt.to(system.D.real.dtype))
+
+
+def _check_state(state: Tensor | None, shape: tuple[int, ...]) -> None:
+    require(
+        state is None or tuple(state.shape) == shape,
+        f"an SSM layer's state must have the shape (batch, copies, states) = {shape}"
+        + ("" if state is None else f", got {tuple(state.shape)}"),
+    )
+
+
+def check_rate(layer: SSMLayer, rate: float) -> None:
+    """Raise a UsageError unless the layer's system can be had at another sampling rate."""
+    require(0 < rate < math.inf, f"rate: must be positive and finite, got {rate}")
+    kind = type(layer.parametrization)
+    require(
+        kind.time_domain == "continuous",
+        f"{kind.__name__} has no other sampling rate: {kind.why_discrete}",
+    )
+    require(layer._held is None, "rate: this network is frozen; set the rate before freezing it")
 
 
 def check_pairing(

@@ -8,15 +8,23 @@ from contextlib import contextmanager
 from enum import Enum
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Inexact, Int, Shaped
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.errors import require
-from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.layer import SSMLayer, check_rate
+from ssmbench.nn.lengths import check_lengths, last_steps, only, reversed_time, valid_steps
 from ssmbench.nn.linear import BoundedLinear
 from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.nn.stream import StreamState
 from ssmbench.scans.sequence_parallel import Segments, SequenceParallelScan
+
+#: Why the segments of a sequence on several ranks do not fit a bidirectional network.
+NO_SHARING = (
+    "a bidirectional network cannot share a sequence among ranks: its reversed scan would need the "
+    "segments in reversed order"
+)
 
 
 class Norm(Enum):
@@ -45,7 +53,8 @@ class Residual(Enum):
 class Block(nn.Module):
     """x + mix(nonlinearity(layer(norm(x)))), all (B, L, d_model).
 
-    A ``bounded`` block's mixing has spectral norm 1.
+    A ``bounded`` block's mixing has spectral norm 1. With a ``reverse_layer``, layer(x) stands for
+    layer(x) plus what the reverse layer makes of x in reversed time, turned back.
     """
 
     def __init__(
@@ -59,10 +68,12 @@ class Block(nn.Module):
         residual: Residual = Residual.add,
         dropout: float = 0.0,
         bounded: bool = False,
+        reverse_layer: SSMLayer | None = None,
     ):
         super().__init__()
         self.norm = nn.LayerNorm(d_model) if norm is Norm.layer else nn.Identity()
         self.layer = layer
+        self.reverse_layer = reverse_layer
         self.nonlinearity = nonlinearity
         linear = BoundedLinear if bounded else nn.Linear
         self.mix = linear(d_model, d_model) if mix else nn.Identity()
@@ -71,14 +82,41 @@ class Block(nn.Module):
         if residual is Residual.convex:
             self.share = nn.Parameter(torch.zeros(()))  # a = sigmoid(share)
 
-    def forward(self, x: Float[Tensor, "B L d"]) -> Float[Tensor, "B L d"]:
-        branch = self.dropout(self.mix(self.nonlinearity(self.layer(self.norm(x)))))
+    @property
+    def layers(self) -> list[SSMLayer]:
+        """The SSM layer, and the reverse one where there is one."""
+        return [self.layer] if self.reverse_layer is None else [self.layer, self.reverse_layer]
+
+    def declared_gain(self) -> float | None:
+        """What the SSM layers together promise: gains of maps that are added add up."""
+        gains = [layer.declared_gain() for layer in self.layers]
+        return None if None in gains else sum(gains)
+
+    def forward(
+        self, x: Float[Tensor, "B L d"], lengths: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B L d"]:
+        """``lengths``: steps from which time is reversed; beyond them nothing reaches back."""
+        v = self.norm(x)
+        y = self.layer(v)
+        if self.reverse_layer is not None:
+            y = y + reversed_time(self.reverse_layer(reversed_time(v, lengths)), lengths)
+        return self._join(x, y)
+
+    def stream(
+        self, x: Float[Tensor, "B L d"], x0: Inexact[Tensor, ...] | None
+    ) -> tuple[Float[Tensor, "B L d"], Inexact[Tensor, "B H N"]]:
+        """Output, and the SSM layer's state after x, from its state x0 (B, H, N) before."""
+        y, final = self.layer.run(self.norm(x), x0)
+        return self._join(x, y), final
+
+    def _join(self, x: Tensor, y: Tensor) -> Tensor:
+        branch = self.dropout(self.mix(self.nonlinearity(y)))
         if self.residual is Residual.convex:
             return torch.lerp(x, branch, torch.sigmoid(self.share))
         return x + branch if self.residual is Residual.add else branch
 
     def bound(self, layer_gain: float) -> Bound:
-        """Bound of the block in evaluation, given a bound on its SSM layer's gain."""
+        """Bound of the block in evaluation, given one on the gain of its SSM layers together."""
         branch = _norm_bound(self.norm).then(_layer_bound(layer_gain))
         branch = branch.then(self.nonlinearity.bound()).then(linear_bound(self.mix))
         if self.residual is Residual.convex:
@@ -122,18 +160,111 @@ class SequenceModel(nn.Module):
 
     @property
     def layers(self) -> list[SSMLayer]:
-        """The SSM layers, first to last."""
-        return [block.layer for block in self.blocks]
+        """The SSM layers, first to last; a bidirectional block has two, the reverse one second."""
+        return [layer for block in self.blocks for layer in block.layers]
 
-    def forward(self, u: Float[Tensor, "B L inputs"]) -> Float[Tensor, B * out]:
+    @property
+    def bidirectional(self) -> bool:
+        """Whether an output depends on inputs to come."""
+        return any(block.reverse_layer is not None for block in self.blocks)
+
+    def forward(
+        self, u: Float[Tensor, "B L inputs"], lengths: Shaped[Tensor, ...] | None = None
+    ) -> Float[Tensor, B * out]:
+        """The prediction; ``lengths`` (B,) are the valid steps of sequences padded at the end.
+
+        What stands in the padding, NaN included, changes no output and no gradient, and has the
+        gradient zero. Pooling is over valid steps; outputs per step are zero beyond them.
+
+        Raises:
+            UsageError: lengths of another shape, or outside 1..L.
+        """
+        if lengths is not None:
+            check_lengths(lengths, *u.shape[:2])
+            u = only(u, valid_steps(lengths, u.shape[1]))
         if self.segments is not None:
-            return self._forward_segment(u, self.segments)
-        x = self._features(u)
+            return self._forward_segment(u, lengths, self.segments)
+        x = self._features(u, lengths)
+        if lengths is not None:
+            return self._read_valid(x, lengths)
         if self.pooling is Pooling.last:
             x = x[:, -1]
         elif self.pooling is not None:
             x = x.sum(1) / _divisor(self.pooling, u.shape[1])
         return self._decode(x)
+
+    def _read_valid(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """The prediction from features (B, L, d_model) of padded sequences."""
+        if self.pooling is None:
+            return only(self._decode(x), valid_steps(lengths, x.shape[1]))
+        pooled = only(x, _pooled_steps(self.pooling, lengths, x.shape[1])).sum(1)
+        return self._decode(pooled / _divisors(self.pooling, lengths.to(x.dtype)))
+
+    def stream(
+        self, u: Float[Tensor, "B L inputs"], state: StreamState | None = None
+    ) -> tuple[Float[Tensor, B * out], StreamState]:
+        """The next chunk of a signal, of any length, and the state to go on from.
+
+        Chunk by chunk the outputs per step are those of the whole signal at once; a pooled network
+        gives the prediction for everything up to here. Gradients flow through the state
+        (:meth:`StreamState.detach` cuts them). Each call makes the layers' systems anew from the
+        parameters; for many short chunks :func:`ssmbench.training.measure.freeze` the network.
+
+        Raises:
+            UsageError: a bidirectional network, a sequence shared among ranks, an empty chunk, or
+                a state that does not fit the network.
+        """
+        self._check_stream(u, state)
+        before = StreamState((None,) * len(self.blocks)) if state is None else state
+        x, finals = self.encoder(u), []
+        for block, x0 in zip(self.blocks, before.layers, strict=True):
+            x, final = block.stream(x, x0)
+            finals.append(final)
+        steps, total = before.steps + u.shape[1], None
+        if self.pooling is Pooling.last:
+            x = x[:, -1]
+        elif self.pooling is not None:
+            total = x.sum(1) if before.total is None else before.total + x.sum(1)
+            x = total / _divisor(self.pooling, steps)
+        return self._decode(x), StreamState(tuple(finals), total, steps)
+
+    def _check_stream(self, u: Tensor, state: StreamState | None) -> None:
+        require(
+            not self.bidirectional,
+            "a bidirectional network cannot be streamed: its first output depends on the last "
+            "input",
+        )
+        require(self.segments is None, "a sequence shared among ranks cannot be streamed")
+        require(u.shape[1] > 0, "a chunk of a stream needs at least one step")
+        found = len(self.blocks if state is None else state.layers)
+        require(
+            found == len(self.blocks),
+            f"a stream's state needs one entry a layer: {len(self.blocks)}, got {found}",
+        )
+
+    def set_rate(self, rate: float) -> None:
+        """Multiply every layer's step size by ``rate``, relative to that of the parameters.
+
+        0.5 for signals that are sampled twice as fast as those of the training.
+
+        Raises:
+            UsageError: a discrete parametrization, a frozen network, a rate that is not positive.
+        """
+        for layer in self.layers:
+            check_rate(layer, rate)
+        for layer in self.layers:
+            layer.rate = rate
+
+    @contextmanager
+    def at_rate(self, rate: float) -> Iterator[None]:
+        """Within: as :meth:`set_rate` says; afterwards as before. Raises what it raises."""
+        before = [layer.rate for layer in self.layers]
+        self.set_rate(rate)
+        try:
+            yield
+        finally:
+            for layer, old in zip(self.layers, before, strict=True):
+                layer.rate = old
 
     def _decode(self, x: Tensor) -> Tensor:
         if self.gamma is None:
@@ -147,30 +278,40 @@ class SequenceModel(nn.Module):
         """Bound of all blocks in a row, from what their SSM layers declare."""
         total = IDENTITY
         for index, block in enumerate(self.blocks):
-            gain = block.layer.declared_gain()
+            gain = block.declared_gain()
             bound = _undeclared(index) if gain is None else block.bound(gain)
             total = total.then(bound)
         return total
 
-    def _features(self, u: Tensor) -> Tensor:
+    def _features(self, u: Tensor, lengths: Tensor | None) -> Tensor:
         x = self.encoder(u)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, lengths)
         return x
 
-    def _forward_segment(self, u: Tensor, segments: Segments) -> Tensor:
+    def _forward_segment(self, u: Tensor, lengths: Tensor | None, segments: Segments) -> Tensor:
         """The same output on every rank, each having kept only its segment's features."""
         length = u.shape[1]
-        x = self._features(segments.take(u))
+        x = self._features(segments.take(u), None)
         if self.pooling is None:
-            return segments.join(self._decode(x), length)
+            y = segments.join(self._decode(x), length)
+            return y if lengths is None else only(y, valid_steps(lengths, length))
+        if lengths is not None:
+            steps = segments.take(_pooled_steps(self.pooling, lengths, length))
+            pooled = segments.sum(only(x, steps).sum(1))
+            return self._decode(pooled / _divisors(self.pooling, lengths.to(x.dtype)))
         if self.pooling is Pooling.last:
             return self._decode(segments.gather(x[:, -1].contiguous())[-1])
         return self._decode(segments.sum(x.sum(1)) / _divisor(self.pooling, length))
 
     @contextmanager
     def sharing(self, segments: Segments) -> Iterator[None]:
-        """Within: inputs are whole sequences on every rank, features only this rank's segment."""
+        """Within: inputs are whole sequences on every rank, features only this rank's segment.
+
+        Raises:
+            UsageError: a bidirectional network.
+        """
+        require(not self.bidirectional, NO_SHARING)
         scans = [layer.scan for layer in self.layers]
         self.segments = segments
         for layer, scan in zip(self.layers, scans, strict=True):
@@ -185,12 +326,13 @@ class SequenceModel(nn.Module):
     def bound(self, layer_gains: Sequence[float], length: int) -> Bound:
         """Incremental gain from u to the output in l2, for sequences of ``length`` steps.
 
-        ``layer_gains`` bounds the gain of each SSM layer. Biases are allowed: they cancel in
-        differences.
+        ``layer_gains`` bounds the gain of each of :attr:`layers`. Biases and initial states are
+        allowed: they cancel in differences. Of padded sequences, ``length`` is the shortest's.
         """
+        gains = dict(zip(self.layers, layer_gains, strict=True))
         total = linear_bound(self.encoder)
-        for block, gain in zip(self.blocks, layer_gains, strict=True):
-            total = total.then(block.bound(gain))
+        for block in self.blocks:
+            total = total.then(block.bound(sum(gains[layer] for layer in block.layers)))
         if self.pooling in (Pooling.mean, Pooling.unit):  # |sum_t x_t| <= sqrt(L) ||x||
             total = total.then(Bound(math.sqrt(length) / _divisor(self.pooling, length)))
         scale = 1.0 if self.gamma is None else self._decoder_gain()
@@ -203,6 +345,19 @@ class SequenceModel(nn.Module):
 
 def _divisor(pooling: Pooling, length: int) -> float:
     return float(length) if pooling is Pooling.mean else math.sqrt(length)
+
+
+def _divisors(pooling: Pooling, lengths: Tensor) -> Tensor:
+    """What a sum over :func:`_pooled_steps` is divided by, (B, 1)."""
+    if pooling is Pooling.last:
+        return torch.ones_like(lengths)[:, None]
+    return lengths[:, None] if pooling is Pooling.mean else lengths[:, None].sqrt()
+
+
+def _pooled_steps(pooling: Pooling, lengths: Tensor, total: int) -> Tensor:
+    """Which steps (B, L) of padded sequences are pooled."""
+    chosen = last_steps if pooling is Pooling.last else valid_steps
+    return chosen(lengths, total)
 
 
 def _undeclared(index: int) -> Bound:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -18,6 +20,25 @@ GAIN_IS_DISCRETE = (
     "its gain bound is a statement about the discrete matrices themselves, so it returns a "
     "discrete system and there is nothing left to discretize"
 )
+
+
+@dataclass(frozen=True)
+class ParameterOptions:
+    """How the optimizer treats a parameter.
+
+    ``rate``: which of the run's learning rates it has, ``optimizer.ssm_lr`` or ``optimizer.lr``,
+    times ``factor``. ``decay``: whether ``optimizer.weight_decay`` acts on it.
+
+    Raises:
+        UsageError: a factor that is negative or not finite.
+    """
+
+    rate: Literal["ssm", "main"] = "ssm"
+    factor: float = 1.0
+    decay: bool = False
+
+    def __post_init__(self) -> None:
+        require(0 <= self.factor < math.inf, f"a learning rate's factor cannot be {self.factor}")
 
 
 class Parametrization(nn.Module, ABC):
@@ -43,6 +64,12 @@ class Parametrization(nn.Module, ABC):
     def declared_gain(self) -> float | None:
         """The L2 gain that the system promises never to exceed, or None when it promises none."""
         return None
+
+    def optimizer_options(self) -> Mapping[str, ParameterOptions]:
+        """Options by parameter name, for those that are not trained as SSM parameters are by
+        default: at ``ssm_lr``, without decay, which would move poles and step sizes towards
+        arbitrary values (Gu et al. 2022, S4, appendix D)."""
+        return {}
 
     @classmethod
     def describe(cls) -> dict[str, Any]:

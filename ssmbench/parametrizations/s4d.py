@@ -8,6 +8,7 @@ input k, control's convention, where the published kernel starts at C B.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -16,7 +17,12 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.parametrizations.base import Parametrization, check_step_sizes, log_uniform_steps
+from ssmbench.parametrizations.base import (
+    ParameterOptions,
+    Parametrization,
+    check_step_sizes,
+    log_uniform_steps,
+)
 from ssmbench.parametrizations.hippo import Measure, normal_plus_low_rank
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDiagonal
@@ -33,12 +39,17 @@ class S4DInit(Enum):
 
 @dataclass
 class S4DConfig:
-    """``d_state`` counts conjugates, so ``d_state / 2`` modes are stored (all, for ``real``)."""
+    """``d_state`` counts conjugates, so ``d_state / 2`` modes are stored (all, for ``real``).
+
+    ``published_groups``: C and D are trained as in the published code, at the main learning rate
+    and with weight decay, not as SSM parameters.
+    """
 
     init: S4DInit = S4DInit.lin
     d_state: int = 64
     dt_min: float = 0.001
     dt_max: float = 0.1
+    published_groups: bool = False
 
 
 @parametrizations.register(
@@ -64,6 +75,7 @@ class S4D(Parametrization):
         lam = initial_poles(config.init, config.d_state)
         modes = len(lam)
         self.conjugate = lam.is_complex()
+        self.published_groups = config.published_groups
         self.log_decay = nn.Parameter(torch.log(-lam.real).float().expand(d_model, -1).clone())
         if self.conjugate:
             self.frequency = nn.Parameter(lam.imag.float().expand(d_model, -1).clone())
@@ -71,6 +83,11 @@ class S4D(Parametrization):
         self.C = nn.Parameter(torch.randn(d_model, 1, modes, parts) * math.sqrt(1 / parts))
         self.D = nn.Parameter(torch.randn(d_model))
         self.log_dt = nn.Parameter(log_uniform_steps(d_model, config.dt_min, config.dt_max))
+
+    def optimizer_options(self) -> Mapping[str, ParameterOptions]:
+        """C and D, where they are not trained as SSM parameters."""
+        as_weight = ParameterOptions("main", decay=True)
+        return {"C": as_weight, "D": as_weight} if self.published_groups else {}
 
     def forward(self) -> ContinuousDiagonal:
         """lam (H, N), B = 1 (H, N, 1), C (H, 1, N), D (H, 1, 1), dt (H,)."""

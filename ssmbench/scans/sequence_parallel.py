@@ -119,7 +119,8 @@ class SequenceParallelScan(ScanBackend):
         self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         first = self.segments.index == 0
-        y, final = self.inner(system, u, x0 if first else None)
+        # The later segments' graphs hold x0 too, with weight zero: each rank has its gradient.
+        y, final = self.inner(system, u, x0 if first or x0 is None else 0 * x0)
         finals = self.segments.gather(final)
         lengths = self._lengths(u)
         incoming = _incoming(finals, lengths, self.segments.index, system)

@@ -37,11 +37,15 @@ class TrainedRun:
     checkpoint: Path
 
 
-def load_trained(folder: Path) -> TrainedRun:
+def load_trained(folder: Path, rate: float = 1.0) -> TrainedRun:
     """The network of a run: the best weights by validation score, else the last ones.
 
+    ``rate`` multiplies its layers' step sizes: 0.5 for signals that are sampled twice as fast as
+    those of its training (:meth:`SequenceModel.set_rate`).
+
     Raises:
-        UsageError: not a run's folder, no checkpoint, or one that cannot be used.
+        UsageError: not a run's folder, no checkpoint, one that cannot be used, or a ``rate`` other
+            than 1 for a parametrization that has no sampling rate.
     """
     require(folder.is_dir(), f"{folder}: no such folder")
     file = folder / "config.yaml"
@@ -52,6 +56,8 @@ def load_trained(folder: Path) -> TrainedRun:
     with torch.random.fork_rng(devices=[]):
         model = build_model(config, task.sizes)
     _load_weights(model, checkpoint)
+    if rate != 1:
+        model.set_rate(rate)
     return TrainedRun(config, task, model.eval(), checkpoint)
 
 
@@ -85,30 +91,33 @@ def examine_task(model: SequenceModel, task: Task, config: AnalysisConfig) -> Me
     return examine(model, task.sample_inputs("val", ATTACK_INPUTS).float(), config)
 
 
-def attack_run(folder: Path, **budget: int | None) -> dict[str, Any]:
+def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> dict[str, Any]:
     """Attack a run's network again, and write the worst input that was found into its folder.
 
-    ``budget``: ``attack_steps``, ``attack_restarts``, ``attack_seed``; None is the run's own.
+    ``budget``: ``attack_steps``, ``attack_restarts``, ``attack_seed``; None is the run's own. At
+    another ``rate`` (see :func:`load_trained`) the file's name has it: ``worst_input_rate0.5.npz``.
 
     Raises:
         UsageError: see :func:`load_trained`; or the task's data are missing.
     """
-    run = load_trained(folder)
+    run = load_trained(folder, rate)
     analysis = replace(run.config.analysis, **{k: v for k, v in budget.items() if v is not None})
     found = examine_task(run.model, run.task, analysis)
-    file = save_worst_input(folder, found.worst)
+    name = WORST_INPUT if rate == 1 else f"worst_input_rate{rate:g}.npz"
+    file = save_worst_input(folder, found.worst, name)
     chosen = {k: v for k, v in asdict(analysis).items() if k in budget}
     return {
         "folder": str(folder),
         "checkpoint": str(run.checkpoint),
+        "rate": rate,
         **chosen,
         "gain": found.gain,
         "worst_input": file and str(file),
     }
 
 
-def save_worst_input(folder: Path, worst: Attack | None) -> Path | None:
-    """Write ``worst_input.npz``: base and disturbance (L, m), gain, and amplitude, the
+def save_worst_input(folder: Path, worst: Attack | None, name: str = WORST_INPUT) -> Path | None:
+    """Write the file ``name``: base and disturbance (L, m), gain, and amplitude, the
     disturbance's l2 norm; nothing where nothing was found.
 
     Raises:
@@ -119,7 +128,7 @@ def save_worst_input(folder: Path, worst: Attack | None) -> Path | None:
     base, disturbance = (x.cpu().numpy() for x in (worst.base, worst.disturbance))
     amplitude = np.linalg.norm(disturbance.astype(np.float64))
     content = {"base": base, "disturbance": disturbance, "gain": worst.gain, "amplitude": amplitude}
-    file, draft = folder / WORST_INPUT, folder / f".{WORST_INPUT}"
+    file, draft = folder / name, folder / f".{name}"
     try:
         with draft.open("wb") as stream:
             np.savez_compressed(stream, **content)

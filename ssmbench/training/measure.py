@@ -19,7 +19,6 @@ from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel, is_finite
-from ssmbench.systems import DiscreteSystem
 
 #: Norms of disturbances, of silence and of data, and first moves of the data: in typical inputs.
 _AMPLITUDES = ((0.03, 3.0), (0.01, 0.3))
@@ -180,19 +179,15 @@ def freeze(model: SequenceModel) -> SequenceModel:
     """A copy in evaluation mode whose layers keep their present systems, without gradients."""
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     for layer in filter(is_finite, frozen.layers):
-        _hold(layer, layer.system())
+        layer.hold(layer.system())
     return frozen
-
-
-def _hold(layer: SSMLayer, system: DiscreteSystem) -> None:
-    layer.system = lambda: system
 
 
 def _exact(frozen: SequenceModel, inputs: Float[Tensor, "n L m"]) -> SequenceModel | None:
     """The same map in float64, with the very systems of ``frozen``; None where there is none."""
     exact = copy.deepcopy(frozen).double()
     for layer, still in zip(exact.layers, frozen.layers, strict=True):
-        _hold(layer, still.system().double())
+        layer.hold(still.system().double())
     try:
         prediction = exact(torch.zeros_like(inputs[:1], dtype=torch.float64))
     except RuntimeError:  # a plugin's part that knows float32 only: there is nothing to compare
@@ -294,4 +289,7 @@ def _why_no_zero_state(model: SequenceModel, like: Float[Tensor, "1 L m"]) -> st
     """Why there is no zero-state gain; nothing where f(0) = 0."""
     with torch.no_grad():
         offset = model(torch.zeros_like(like, dtype=precision(model))).double().norm().item()
-    return f"||f(0)|| is {offset:.4g}, not 0: from silence it is incremental" if offset else ""
+    learned = any(layer.x0 is not None for layer in model.layers)
+    source = " (it starts from a learned state)" if learned else ""
+    reason = f"||f(0)|| is {offset:.4g}, not 0{source}: from silence it is incremental"
+    return reason if offset else ""

@@ -19,7 +19,7 @@ from ssmbench.config import OptimizerConfig, build, options_of
 from ssmbench.errors import DivergedError, require
 from ssmbench.nn.model import SequenceModel, is_finite
 from ssmbench.optimizers.base import ClosureOptimizer
-from ssmbench.parametrizations.base import Parametrization
+from ssmbench.parametrizations.base import ParameterOptions, Parametrization
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import Task
 
@@ -176,6 +176,11 @@ class Schedule:
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
 
 
+_SSM = ParameterOptions()
+_MATRIX = ParameterOptions("main", decay=True)
+_REST = ParameterOptions("main")
+
+
 def build_optimizer(model: nn.Module, component: Mapping[str, Any]) -> torch.optim.Optimizer:
     """The optimizer that a resolved component describes, over all parameters of ``model``."""
     kind = registry.optimizers
@@ -186,27 +191,41 @@ def build_optimizer(model: nn.Module, component: Mapping[str, Any]) -> torch.opt
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
     """Groups: SSM parameters (own rate, no decay), matrices (decay), the rest (no decay).
 
-    Decaying an SSM parameter would move poles and step sizes towards arbitrary values
-    (Gu et al. 2022, S4, appendix D).
+    What a module's ``optimizer_options`` names is grouped as it says; groups of options other than
+    these three come last.
+
+    Raises:
+        UsageError: options for a parameter that the module does not have.
     """
-    ssm = {
-        id(p)
-        for module in model.modules()
-        if isinstance(module, Parametrization)
-        for p in module.parameters()
-    }
-    others = [p for p in model.parameters() if id(p) not in ssm]
-    groups = [
-        {
-            "params": [p for p in model.parameters() if id(p) in ssm],
-            "lr": config.ssm_lr,
-            "weight_decay": 0.0,
-        },
-        {
-            "params": [p for p in others if p.ndim >= 2],
-            "lr": config.lr,
-            "weight_decay": config.weight_decay,
-        },
-        {"params": [p for p in others if p.ndim < 2], "lr": config.lr, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+    chosen = _chosen_options(model)
+    groups: dict[ParameterOptions, list[nn.Parameter]] = {_SSM: [], _MATRIX: [], _REST: []}
+    for parameter in model.parameters():
+        options = chosen.get(id(parameter), _MATRIX if parameter.ndim >= 2 else _REST)
+        groups.setdefault(options, []).append(parameter)
+    return [_group(params, options, config) for options, params in groups.items() if params]
+
+
+def _chosen_options(model: nn.Module) -> dict[int, ParameterOptions]:
+    """By id; a parametrization inside another has the last word on its own parameters."""
+    chosen: dict[int, ParameterOptions] = {}
+    for module in model.modules():
+        if isinstance(module, Parametrization):
+            chosen |= {id(p): _SSM for p in module.parameters() if id(p) not in chosen}
+        if hasattr(module, "optimizer_options"):
+            own = dict(module.named_parameters())
+            for name, options in module.optimizer_options().items():
+                require(
+                    name in own,
+                    f"{type(module).__name__}: optimizer options for {name!r}, which is none of "
+                    "its parameters",
+                )
+                chosen[id(own[name])] = options
+    return chosen
+
+
+def _group(
+    params: list[nn.Parameter], options: ParameterOptions, config: OptimizerConfig
+) -> dict[str, Any]:
+    rate = config.ssm_lr if options.rate == "ssm" else config.lr
+    decay = config.weight_decay if options.decay else 0.0
+    return {"params": params, "lr": rate * options.factor, "weight_decay": decay}

@@ -24,8 +24,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from ssmbench import registry
 from ssmbench.config import RunConfig, build, typed
 from ssmbench.errors import DivergedError, UsageError, one_line, require, suggest
-from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import Block, Norm, Pooling, Residual, SequenceModel
+from ssmbench.nn.layer import InitialState, SSMLayer
+from ssmbench.nn.model import NO_SHARING, Block, Norm, Pooling, Residual, SequenceModel
 from ssmbench.tasks.base import Task, TaskSizes
 from ssmbench.training.callbacks import EpochProgress, GainMonitor, Speed
 from ssmbench.training.loggers import JsonLinesLogger
@@ -96,15 +96,8 @@ def build_model(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
 
 def _build_block(config: RunConfig, norm: Norm) -> Block:
     model = config.model
-    discretizer = model.discretizer and build(registry.discretizers, model.discretizer)
-    layer = SSMLayer(
-        build(registry.parametrizations, model.parametrization, d_model=model.d_model),
-        discretizer,
-        build(registry.scans, model.scan),
-        model.normaliser and build(registry.normalisers, model.normaliser),
-    )
     return Block(
-        layer,
+        _build_layer(config),
         build(registry.nonlinearities, model.nonlinearity, d_model=model.d_model),
         d_model=model.d_model,
         norm=norm,
@@ -112,6 +105,19 @@ def _build_block(config: RunConfig, norm: Norm) -> Block:
         residual=_choice(Residual, model.residual, "model.residual"),
         dropout=model.dropout,
         bounded=model.gamma is not None,
+        reverse_layer=_build_layer(config) if model.bidirectional else None,
+    )
+
+
+def _build_layer(config: RunConfig) -> SSMLayer:
+    model = config.model
+    discretizer = model.discretizer and build(registry.discretizers, model.discretizer)
+    return SSMLayer(
+        build(registry.parametrizations, model.parametrization, d_model=model.d_model),
+        discretizer,
+        build(registry.scans, model.scan),
+        model.normaliser and build(registry.normalisers, model.normaliser),
+        _choice(InitialState, model.initial_state, "model.initial_state"),
     )
 
 
@@ -171,6 +177,7 @@ def _check_sharing(run: RunConfig) -> None:
         f"sequence_parallel: {shared} ranks a sequence do not divide trainer.devices={devices}; "
         f"set trainer.devices to a multiple of {shared}",
     )
+    require(shared == 1 or not run.model.bidirectional, f"sequence_parallel: {NO_SHARING}")
 
 
 def check(config: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -98,6 +99,46 @@ def test_a_worst_input_that_cannot_be_written_is_one_line(folder):
     (folder / WORST_INPUT).mkdir()
     with pytest.raises(UsageError, match=r"worst_input\.npz: cannot be written: "):
         attack_run(folder, **BUDGET)
+
+
+def test_the_network_comes_back_at_another_sampling_rate(folder):
+    usual, faster = load_trained(folder).model, load_trained(folder, rate=0.5).model
+    steps = [model.layers[0].system().poles() for model in (usual, faster)]
+    assert torch.allclose(steps[0], steps[1] ** 2, rtol=1e-4)
+    u = torch.randn(2, 64, 1)
+    with usual.at_rate(0.5):
+        assert torch.equal(usual(u), faster(u))
+
+
+def test_an_attack_at_another_rate_has_a_file_of_its_own(folder):
+    before = (folder / WORST_INPUT).read_bytes()
+    found = attack_run(folder, rate=0.5, **BUDGET)
+    assert found["rate"] == 0.5
+    assert found["worst_input"] == str(folder / "worst_input_rate0.5.npz")
+    assert (folder / WORST_INPUT).read_bytes() == before
+    assert found["gain"]["verified"] != attack_run(folder, **BUDGET)["gain"]["verified"]
+    assert found["gain"]["violations"] == []
+
+
+def test_the_command_line_attacks_at_another_rate(folder, ssmbench):
+    budget = ("--attack-steps", 3, "--attack-restarts", 4, "--seed", 5)
+    answer = ssmbench("gain", folder, "--attack", "--rate", 0.5, *budget, "--json")
+    assert answer.code == 0
+    assert json.loads(answer.out)["gain"] == attack_run(folder, rate=0.5, **BUDGET)["gain"]
+    answer = ssmbench("gain", folder, "--rate", 0.5)
+    assert (answer.code, answer.err) == (2, "error: --rate: is for --attack\n")
+    answer = ssmbench("gain", folder, "--attack", "--rate", 0)
+    assert (answer.code, answer.out) == (2, "")
+    assert "rate: must be positive" in answer.err
+
+
+def test_a_discrete_network_has_no_other_rate(tiny, workplace):
+    tiny["model"] |= {"parametrization": "l2ru", "discretizer": None}
+    config = resolve(tiny)
+    execute(config, workplace)
+    folder = RunFolder.create(workplace, config).path
+    with pytest.raises(UsageError, match="L2RU has no other sampling rate"):
+        load_trained(folder, rate=2.0)
 
 
 # --- refusals -----------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from ssmbench import registry
 from ssmbench.config import OptimizerConfig, options_of, typed
-from ssmbench.parametrizations.base import Parametrization
+from ssmbench.errors import UsageError
+from ssmbench.parametrizations.base import ParameterOptions, Parametrization
+from ssmbench.parametrizations.s4d import S4D, S4DConfig
 from ssmbench.training.module import Schedule, SequenceModule, parameter_groups
 from ssmbench.training.trainer import build_model, build_task, train
 from tests.training.runs import rows
@@ -68,6 +70,88 @@ def test_ssm_parameters_are_found_inside_wrappers(tiny):
     wrapped = torch.nn.Sequential(torch.nn.ModuleList([model]))
     first = parameter_groups(wrapped, CONFIG)[0]
     assert {id(p) for p in first["params"]} == {id(p) for m in ssm for p in m.parameters()}
+
+
+class Choosy(S4D):
+    """An own rate for the step sizes, and C trained as a weight is."""
+
+    def optimizer_options(self):
+        return {
+            "log_dt": ParameterOptions(factor=0.1),
+            "C": ParameterOptions("main", decay=True),
+        }
+
+
+def rules(model):
+    groups = parameter_groups(model, CONFIG)
+    return {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+
+
+def test_a_parametrization_chooses_rate_and_decay_of_its_parameters():
+    model = torch.nn.Sequential(Choosy(S4DConfig(d_state=4), d_model=2), torch.nn.Linear(2, 2))
+    found = rules(model)
+    expected = {"log_dt": (pytest.approx(0.001), 0.0), "C": (0.1, 0.5)}
+    for name, parameter in model[0].named_parameters():
+        assert found[id(parameter)] == expected.get(name, (0.01, 0.0)), name
+    assert found[id(model[1].weight)] == (0.1, 0.5)
+    assert len(found) == len(list(model.parameters()))
+
+
+def test_a_parametrization_inside_another_has_the_last_word():
+    class Outer(S4D):
+        def __init__(self):
+            super().__init__(S4DConfig(d_state=4), d_model=2)
+            self.inner = Choosy(S4DConfig(d_state=4), d_model=2)
+
+        def optimizer_options(self):
+            return {"inner.C": ParameterOptions(factor=7.0), "D": ParameterOptions(factor=2.0)}
+
+    model = Outer()
+    found = rules(model)
+    assert found[id(model.inner.C)] == (0.1, 0.5)
+    assert found[id(model.inner.D)] == (0.01, 0.0)
+    assert found[id(model.D)] == (0.02, 0.0)
+    assert len(found) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_s4d_as_published_trains_c_and_d_as_weights(tiny, published):
+    """And no other parameter is touched: one step without gradients is decay alone."""
+    options = {"name": "s4d", "d_state": 4, "published_groups": published}
+    model = network(tiny, parametrization=options)
+    found = rules(model)
+    for name, parameter in model.layers[0].parametrization.named_parameters():
+        as_weight = published and name in ("C", "D")
+        assert found[id(parameter)] == ((0.1, 0.5) if as_weight else (0.01, 0.0)), name
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    sum(0 * p.sum() for p in model.parameters()).backward()
+    torch.optim.AdamW(parameter_groups(model, CONFIG)).step()
+    for name, parameter in model.named_parameters():
+        rate, decay = found[id(parameter)]
+        assert torch.allclose(parameter, before[name] * (1 - rate * decay)), name
+
+
+@pytest.mark.parametrize("discretized", [True, False])
+def test_a_learned_initial_state_is_trained_as_a_bias_is(tiny, discretized):
+    options = {"discretizer": None, "parametrization": "l2ru"} if not discretized else {}
+    model = network(tiny, initial_state="learned", **options)
+    assert rules(model)[id(model.layers[0].x0)] == (0.1, 0.0)
+
+
+def test_options_for_what_is_no_parameter_are_refused():
+    class Mistaken(S4D):
+        def optimizer_options(self):
+            return {"log_step": ParameterOptions()}
+
+    module = Mistaken(S4DConfig(d_state=4), d_model=2)
+    with pytest.raises(UsageError, match="Mistaken: optimizer options for 'log_step', which is"):
+        parameter_groups(module, CONFIG)
+
+
+@pytest.mark.parametrize("factor", [-1.0, math.inf, math.nan])
+def test_a_factor_must_be_a_rate(factor):
+    with pytest.raises(UsageError, match="a learning rate's factor cannot be"):
+        ParameterOptions(factor=factor)
 
 
 def test_empty_groups_are_left_out():

@@ -1,0 +1,48 @@
+"""Sequences of different lengths in one batch, padded at the end."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Inexact, Int
+from torch import Tensor
+
+from ssmbench.errors import require
+
+
+def check_lengths(lengths: Tensor, batch: int, total: int) -> None:
+    """Raise a UsageError unless ``lengths`` are ``batch`` whole numbers in 1..total."""
+    whole = not (lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool)
+    require(
+        whole and tuple(lengths.shape) == (batch,),
+        f"lengths: must be {batch} whole numbers, one a sequence, got shape "
+        f"{tuple(lengths.shape)} of {lengths.dtype}",
+    )
+    inside = bool(((lengths >= 1) & (lengths <= total)).all())
+    require(inside, f"lengths: must be in 1..{total}, the steps of the padded batch")
+
+
+def valid_steps(lengths: Int[Tensor, " B"], total: int) -> Bool[Tensor, "B L"]:
+    """Which of ``total`` steps belong to each sequence."""
+    return torch.arange(total, device=lengths.device) < lengths[:, None]
+
+
+def last_steps(lengths: Int[Tensor, " B"], total: int) -> Bool[Tensor, "B L"]:
+    """Which of ``total`` steps is the last of each sequence."""
+    return torch.arange(total, device=lengths.device) == lengths[:, None] - 1
+
+
+def only(x: Inexact[Tensor, "B L d"], steps: Bool[Tensor, "B L"]) -> Inexact[Tensor, "B L d"]:
+    """x at ``steps``, zero elsewhere whatever stands there, its gradient zero there too."""
+    return x.masked_fill(~steps[..., None], 0)
+
+
+def reversed_time(
+    x: Inexact[Tensor, "B L d"], lengths: Int[Tensor, " B"] | None
+) -> Inexact[Tensor, "B L d"]:
+    """Each sequence backwards, its padding left where it is; its own inverse."""
+    if lengths is None:
+        return x.flip(1)
+    steps = torch.arange(x.shape[1], device=x.device)
+    backwards = lengths[:, None] - 1 - steps
+    index = torch.where(backwards >= 0, backwards, steps)
+    return x.gather(1, index[..., None].expand_as(x))

@@ -1,0 +1,29 @@
+"""What a network carries from one chunk of a stream to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from jaxtyping import Float, Inexact
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """The state after ``steps`` steps: what they leave behind for those to come.
+
+    ``layers``: each SSM layer's state (B, H, N), in its own coordinates; None for the one that the
+    layer starts from. ``total`` (B, d_model): the sum of what is pooled, where it is a sum.
+    """
+
+    layers: tuple[Inexact[Tensor, ...] | None, ...]
+    total: Float[Tensor, "B d"] | None = None
+    steps: int = 0
+
+    def detach(self) -> StreamState:
+        """Without the graph, for truncated backpropagation through time."""
+        return replace(
+            self,
+            layers=tuple(None if x is None else x.detach() for x in self.layers),
+            total=None if self.total is None else self.total.detach(),
+        )

@@ -1,0 +1,81 @@
+"""Small networks of every registered parametrization."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from ssmbench import registry
+from ssmbench.nn.layer import InitialState, SSMLayer
+from ssmbench.nn.model import Block, Pooling, SequenceModel
+
+NAMES = registry.parametrizations.names()
+CONTINUOUS = [e.name for e in registry.parametrizations if e.factory.time_domain == "continuous"]
+DISCRETE = [n for n in NAMES if n not in CONTINUOUS]
+D_MODEL, INPUTS, OUTPUTS = 4, 2, 3
+#: Fast dynamics, so that what a state holds shows within some ten steps.
+SMALL = {"d_state": 6, "dt_min": 0.05, "dt_max": 0.5, "radius": 0.95}
+
+
+def layer_of(
+    name: str,
+    discretizer: str = "zoh",
+    initial_state: InitialState = InitialState.zero,
+) -> SSMLayer:
+    """A layer with fresh parameters; discrete parametrizations ignore the discretizer."""
+    entry = registry.parametrizations.get(name)
+    known = {f.name for f in dataclasses.fields(entry.config)}
+    config = entry.config(**{k: v for k, v in SMALL.items() if k in known})
+    method = registry.discretizers.get(discretizer).build() if name in CONTINUOUS else None
+    scan = registry.scans.get("auto").build()
+    module = entry.build(config, d_model=D_MODEL)
+    return SSMLayer(module, method, scan, initial_state=initial_state)
+
+
+def network(
+    name: str,
+    *,
+    bidirectional: bool = False,
+    learned: bool = False,
+    pooling: Pooling | None = None,
+    nonlinearity: str = "gelu",
+    layers: int = 2,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    gamma: float | None = None,
+    **options,
+) -> SequenceModel:
+    """In evaluation mode; learned initial states are drawn at random."""
+    torch.manual_seed(seed)
+    start = InitialState.learned if learned else InitialState.zero
+    sigma = registry.nonlinearities.get(nonlinearity)
+    blocks = [
+        Block(
+            layer_of(name, initial_state=start),
+            sigma.build(d_model=D_MODEL),
+            d_model=D_MODEL,
+            reverse_layer=layer_of(name, initial_state=start) if bidirectional else None,
+            bounded=gamma is not None,
+            **options,
+        )
+        for _ in range(layers)
+    ]
+    sizes = {"inputs": INPUTS, "d_model": D_MODEL, "outputs": OUTPUTS}
+    model = SequenceModel(blocks, pooling=pooling, gamma=gamma, **sizes).to(dtype).eval()
+    with torch.no_grad():
+        for layer in model.layers:
+            if layer.x0 is not None:
+                layer.x0.normal_()
+    return model
+
+
+def signal(batch: int, length: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """White noise (batch, length, INPUTS), the same at every call."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(batch, length, INPUTS, dtype=dtype, generator=generator)
+
+
+def error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest difference, relative to the largest expected value."""
+    return ((found - expected).abs().max() / expected.abs().max()).item()

@@ -1,0 +1,87 @@
+"""A learned initial state: it is learned, and gains from zero state are not claimed for it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ssmbench.config import AnalysisConfig
+from ssmbench.nn.layer import InitialState
+from ssmbench.training.measure import examine
+from tests.nn.networks import NAMES, error, layer_of, network, signal
+
+CONFIG = AnalysisConfig(attack_steps=15, attack_restarts=4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_starts_at_zero_and_is_the_same_for_every_sequence(name):
+    torch.manual_seed(0)
+    resting = layer_of(name)
+    torch.manual_seed(0)
+    layer = layer_of(name, initial_state=InitialState.learned)
+    u = torch.randn(2, 20, 4)
+    assert torch.equal(layer(u), resting(u))
+    with torch.no_grad():
+        layer.x0.normal_()
+    moved = layer(u) - resting(u)
+    assert moved.abs().max() > 1e-3
+    assert error(moved[0], moved[1]) < 1e-3  # it adds to a linear layer's output
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_the_state_of_the_system_it_shows(name):
+    """The response to silence is C A^k x0, from the matrices."""
+    layer = layer_of(name, initial_state=InitialState.learned).double()
+    with torch.no_grad():
+        layer.x0.normal_()
+        system = layer.system().to_dense()
+        state = layer.x0[..., :, None] if layer.x0.ndim == 2 else _stacked(layer)
+        found = layer(torch.zeros(1, 6, 4, dtype=torch.float64))
+        for step in range(6):
+            expected = (system.C @ state).flatten()
+            assert torch.allclose(found[0, step], expected, atol=1e-9)
+            state = system.A @ state
+
+
+def _stacked(layer):
+    """x0 in the coordinates of ``to_dense``: (Re, Im) of conjugate pairs."""
+    assert layer.system().conjugate
+    return layer.x0.transpose(1, 2).flatten(1)[..., None]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_gradient_is_right_and_double_precision_is_kept(name):
+    layer = layer_of(name, initial_state=InitialState.learned).double()
+    assert layer.x0.dtype == torch.float64
+    u = torch.randn(2, 7, 4, dtype=torch.float64)
+
+    def energy(x0):
+        return torch.func.functional_call(layer, {"x0": x0}, (u,)).square().sum()
+
+    x0 = torch.randn_like(layer.x0).requires_grad_()
+    assert torch.autograd.gradcheck(energy, x0)
+
+
+@pytest.mark.parametrize("name", ["s4d", "l2ru"])
+def test_gains_are_incremental_and_the_report_says_why(name):
+    """A huge state changes no gain; from zero state there is none to be reported."""
+    inputs = signal(3, 30, torch.float32)
+    resting = network(name, learned=True, nonlinearity="identity", dtype=torch.float32)
+    with torch.no_grad():
+        for parameter_name, parameter in resting.named_parameters():
+            if parameter_name.endswith(("bias", "x0")):
+                parameter.zero_()
+    before = examine(resting, inputs, CONFIG).gain
+    assert before["network"]["zero_state"] is not None
+    with torch.no_grad():
+        for layer in resting.layers:
+            layer.x0.normal_(0, 3.0)
+    after = examine(resting, inputs, CONFIG).gain
+    assert after["violations"] == []
+    assert after["network"]["zero_state"] is None
+    assert "it starts from a learned state" in after["network"]["zero_state_reason"]
+    assert after["network"]["bound"] == before["network"]["bound"]
+    assert after["verified"] == before["verified"]
+    assert after["attacked"] == pytest.approx(before["attacked"], rel=1e-2)
+    attacked = (x["network"]["attacked"] for x in (after, before))
+    assert next(attacked) == pytest.approx(next(attacked), rel=1e-2)
