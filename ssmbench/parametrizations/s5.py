@@ -20,13 +20,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Complex
 from torch import Tensor, nn
 
 from ssmbench.errors import require
 from ssmbench.parametrizations.base import Parametrization, check_step_sizes, log_uniform_steps
+from ssmbench.parametrizations.hippo import Measure, normal_plus_low_rank
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDiagonal
 
@@ -97,14 +97,11 @@ def block_hippo(
 def hippo_normal(
     n: int,
 ) -> tuple[Complex[Tensor, " modes"], Complex[Tensor, "n modes"]]:
-    """Half of the eigenvalues, -1/2 + i omega with omega > 0 ascending, and unit eigenvectors of
-    HiPPO-LegS's normal part A + P P', P_n = sqrt(n + 1/2) (equation 7); n even, complex128."""
-    root = np.sqrt(np.arange(n) + 0.5)
-    half = np.outer(root, root)
-    omega, V = np.linalg.eigh(-1j * (np.triu(half, 1) - np.tril(half, -1)))
-    frequency = torch.from_numpy(omega[n // 2 :].copy())
-    lam = torch.complex(torch.full_like(frequency, -0.5), frequency)
-    return lam, torch.from_numpy(V[:, n // 2 :].copy())
+    """Half of the eigenvalues of HiPPO-LegS's normal part, -1/2 + i omega with omega > 0 ascending,
+    and their unit eigenvectors (equation 7); n even, complex128."""
+    parts = normal_plus_low_rank(Measure.legs, n)
+    lam, V = torch.from_numpy(parts.lam), torch.from_numpy(parts.V)
+    return lam[n // 2 :], V[:, n // 2 :].clone()
 
 
 def _check(config: S5Config) -> None:

@@ -125,7 +125,7 @@ def test_every_pair_of_a_parametrization_and_a_discretizer_trains_or_is_refused(
             y.square().sum().backward()
             finite = all(torch.isfinite(p.grad).all() for p in layer.parameters())
             # An explicit method far outside its region overflows: a result, and reported as one.
-            assert finite or layer.system().spectral_radius().max() > 100
+            assert finite or not layer.system().is_stable()
 
 
 def test_a_method_for_oscillators_is_refused_with_the_reason():
