@@ -63,8 +63,8 @@ def matrices(measure: Measure, n: int, window: float = 1.0) -> Pair:
     require(window > 0, f"HiPPO: the window must be positive, got {window}")
     require(
         measure is not Measure.fout or n % 2 == 1,
-        f"HiPPO: fout is a constant and pairs of cosine and sine, so it needs an odd number of "
-        f"states, got {n}",
+        "HiPPO: init=fout is a constant and pairs of cosine and sine, so it needs an odd number "
+        f"of states, got {n}",
     )
     A, B = _FAMILIES[measure].matrices(n)
     return A / window, B / window

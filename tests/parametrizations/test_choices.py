@@ -24,7 +24,11 @@ CHOICES = {
 }
 WITH_CHOICES = [name for name, choices in CHOICES.items() if choices]
 #: Options under which a choice conforms that the default ones refuse.
-GENTLER = {("l2ru", "norm", "frobenius"): {"radius": 0.5, "radius_min": 0.3}}
+GENTLER = {
+    ("l2ru", "norm", "frobenius"): {"radius": 0.5, "radius_min": 0.3},
+    ("lssl", "init", "fout"): {"d_state": 17},
+    ("s4", "init", "legt"): {"rank": 2},
+}
 OPTIONS = [(name, option) for name, choices in CHOICES.items() for option in choices]
 
 
