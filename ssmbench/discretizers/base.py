@@ -15,9 +15,11 @@ from ssmbench.systems import (
     ContinuousDense,
     ContinuousDiagonal,
     ContinuousSystem,
+    ContinuousTimeVaryingDiagonal,
     DiscreteDense,
     DiscreteDiagonal,
     DiscreteSystem,
+    TimeVaryingDiagonal,
 )
 
 
@@ -48,8 +50,12 @@ class Discretizer(ABC):
     def __init__(self, config: NoOptions):
         self.config = config
 
-    def __call__(self, system: ContinuousSystem) -> DiscreteSystem:
+    def __call__(
+        self, system: ContinuousSystem | ContinuousTimeVaryingDiagonal
+    ) -> DiscreteSystem | TimeVaryingDiagonal:
         """The discrete system of the same structure, copies, inputs and outputs."""
+        if isinstance(system, ContinuousTimeVaryingDiagonal):
+            return self.time_varying(system)
         if isinstance(system, ContinuousDiagonal):
             return self.diagonal(system)
         if isinstance(system, ContinuousDense):
@@ -63,6 +69,23 @@ class Discretizer(ABC):
     @abstractmethod
     def dense(self, system: ContinuousDense) -> DiscreteDense:
         """By matrices A (H, N, N)."""
+
+    def time_varying(self, system: ContinuousTimeVaryingDiagonal) -> TimeVaryingDiagonal:
+        """Step by step: each step's matrices and dt as a copy of a bank of B L H.
+
+        A method that changes C or D (Tustin's) keeps the state in coordinates that depend on dt:
+        where dt varies it is of order 1 only, whatever its order is for a constant dt.
+        """
+        place = (system.batch, system.length, system.copies)
+        bank = system.bank()
+        found = self.diagonal(bank)
+        # what the method leaves as it is, the bank's copies of it need not outlive
+        kept = {name: getattr(found, name) is getattr(bank, name) for name in ("C", "D")}
+        parts = {
+            name: getattr(system, name) if kept.get(name) else tensor.unflatten(0, place)
+            for name, tensor in found.tensors().items()
+        }
+        return TimeVaryingDiagonal(conjugate=found.conjugate, **parts)
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
