@@ -26,6 +26,9 @@ from torch import Tensor
 
 from ssmbench.errors import ShapeError
 
+#: What analysis, normalisers and certificates say of a time-varying system.
+FROZEN_ONLY = "time-varying: gain only frozen in time"
+
 S = TypeVar("S", bound="LinearSystem")
 V = TypeVar("V", bound="Value")
 
@@ -393,6 +396,12 @@ class TimeVaryingSystem(Value, ABC):
         """The system at these steps only, of every sequence."""
         own = {k: t for k, t in self.tensors().items() if k != "D" or t.ndim == 5}
         return dataclasses.replace(self, **{k: t[:, steps] for k, t in own.items()})
+
+    def split(self: T, steps: int) -> list[T]:
+        """The system during each ``steps`` in turn; the last piece may be shorter."""
+        own = {k: t for k, t in self.tensors().items() if k != "D" or t.ndim == 5}
+        pieces = zip(*(t.split(steps, 1) for t in own.values()), strict=True)
+        return [dataclasses.replace(self, **dict(zip(own, p, strict=True))) for p in pieces]
 
     def bank(self) -> DiagonalSystem:
         """Frozen in time: each step of each sequence as H copies of a bank of B L H."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Inexact
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from ssmbench.registry import NoOptions
 from ssmbench.systems import (
@@ -21,6 +22,9 @@ from ssmbench.systems import (
     DiscreteSystem,
     TimeVaryingDiagonal,
 )
+
+#: Numbers lam of a time-varying system that are discretized at a time: 4 MB in float32.
+_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -71,21 +75,30 @@ class Discretizer(ABC):
         """By matrices A (H, N, N)."""
 
     def time_varying(self, system: ContinuousTimeVaryingDiagonal) -> TimeVaryingDiagonal:
-        """Step by step: each step's matrices and dt as a copy of a bank of B L H.
+        """Step by step: each step's matrices and dt as a copy of a bank.
 
         A method that changes C or D (Tustin's) keeps the state in coordinates that depend on dt:
         where dt varies it is of order 1 only, whatever its order is for a constant dt.
+
+        In pieces, made again in the backward pass: what a method computes on the
+        way, kept for every step, would be many times the size of its result.
         """
-        place = (system.batch, system.length, system.copies)
+        size = max(1, system.batch * system.copies * system.states)
+        pieces = [
+            checkpoint(self._discretized, piece, use_reentrant=False, preserve_rng_state=False)
+            for piece in system.split(max(1, _PIECE // size))
+        ]
+        changed = {name: torch.cat([piece[name] for piece in pieces], 1) for name in pieces[0]}
+        own = {"C": system.C, "D": system.D} | changed
+        return TimeVaryingDiagonal(conjugate=system.conjugate, **own)
+
+    def _discretized(self, system: ContinuousTimeVaryingDiagonal) -> dict[str, Tensor]:
+        """The tensors (B, L, H, ...) that the method does not leave as they are."""
         bank = system.bank()
-        found = self.diagonal(bank)
-        # what the method leaves as it is, the bank's copies of it need not outlive
-        kept = {name: getattr(found, name) is getattr(bank, name) for name in ("C", "D")}
-        parts = {
-            name: getattr(system, name) if kept.get(name) else tensor.unflatten(0, place)
-            for name, tensor in found.tensors().items()
-        }
-        return TimeVaryingDiagonal(conjugate=found.conjugate, **parts)
+        found = self.diagonal(bank).tensors()
+        changed = {name: t for name, t in found.items() if t is not getattr(bank, name)}
+        place = (system.batch, -1, system.copies)
+        return {name: tensor.unflatten(0, place) for name, tensor in changed.items()}
 
     @classmethod
     def describe(cls) -> dict[str, Any]:

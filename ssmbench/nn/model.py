@@ -18,6 +18,9 @@ from ssmbench.nn.linear import BoundedLinear
 from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.scans.sequence_parallel import Segments, SequenceParallelScan
 
+#: Why a time-varying SSM layer has no incremental gain.
+NO_CONSTANT = "an SSM layer is time-varying, and its selectivity has no global Lipschitz constant"
+
 
 class Norm(Enum):
     """Normalisation at a block's entry."""
@@ -71,15 +74,20 @@ class Block(nn.Module):
         if residual is Residual.convex:
             self.share = nn.Parameter(torch.zeros(()))  # a = sigmoid(share)
 
-    def forward(self, x: Float[Tensor, "B L d"]) -> Float[Tensor, "B L d"]:
-        branch = self.dropout(self.mix(self.nonlinearity(self.layer(self.norm(x)))))
+    def forward(
+        self, x: Float[Tensor, "B L d"], dt: Float[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B L d"]:
+        branch = self.dropout(self.mix(self.nonlinearity(self.layer(self.norm(x), dt))))
         if self.residual is Residual.convex:
             return torch.lerp(x, branch, torch.sigmoid(self.share))
         return x + branch if self.residual is Residual.add else branch
 
-    def bound(self, layer_gain: float) -> Bound:
-        """Bound of the block in evaluation, given a bound on its SSM layer's gain."""
-        branch = _norm_bound(self.norm).then(_layer_bound(layer_gain))
+    def bound(self, layer_gain: float | None) -> Bound:
+        """Bound of the block in evaluation, given a bound on its SSM layer's gain; None where that
+        is time-varying."""
+        varies = self.layer.time_varying
+        layer = Bound.none(NO_CONSTANT) if varies else _layer_bound(layer_gain)
+        branch = _norm_bound(self.norm).then(layer)
         branch = branch.then(self.nonlinearity.bound()).then(linear_bound(self.mix))
         if self.residual is Residual.convex:
             share = torch.sigmoid(self.share.detach().double()).item()
@@ -125,10 +133,19 @@ class SequenceModel(nn.Module):
         """The SSM layers, first to last."""
         return [block.layer for block in self.blocks]
 
-    def forward(self, u: Float[Tensor, "B L inputs"]) -> Float[Tensor, B * out]:
+    def forward(
+        self, u: Float[Tensor, "B L inputs"], dt: Float[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, B * out]:
+        """The prediction; ``dt`` are time steps for all SSM layers (:meth:`SSMLayer.forward`).
+
+        Raises:
+            UsageError: a dt that a layer cannot take, or one for a network with a ``gamma``.
+        """
+        even = dt is None or self.gamma is None
+        require(even, "dt: model.gamma is a certificate for even steps only")
         if self.segments is not None:
-            return self._forward_segment(u, self.segments)
-        x = self._features(u)
+            return self._forward_segment(u, dt, self.segments)
+        x = self._features(u, dt)
         if self.pooling is Pooling.last:
             x = x[:, -1]
         elif self.pooling is not None:
@@ -148,20 +165,21 @@ class SequenceModel(nn.Module):
         total = IDENTITY
         for index, block in enumerate(self.blocks):
             gain = block.layer.declared_gain()
-            bound = _undeclared(index) if gain is None else block.bound(gain)
+            known = gain is not None or block.layer.time_varying
+            bound = block.bound(gain) if known else _undeclared(index)
             total = total.then(bound)
         return total
 
-    def _features(self, u: Tensor) -> Tensor:
+    def _features(self, u: Tensor, dt: Tensor | None) -> Tensor:
         x = self.encoder(u)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, dt)
         return x
 
-    def _forward_segment(self, u: Tensor, segments: Segments) -> Tensor:
+    def _forward_segment(self, u: Tensor, dt: Tensor | None, segments: Segments) -> Tensor:
         """The same output on every rank, each having kept only its segment's features."""
         length = u.shape[1]
-        x = self._features(segments.take(u))
+        x = self._features(segments.take(u), None if dt is None else segments.take(dt))
         if self.pooling is None:
             return segments.join(self._decode(x), length)
         if self.pooling is Pooling.last:
@@ -182,11 +200,11 @@ class SequenceModel(nn.Module):
             for layer, scan in zip(self.layers, scans, strict=True):
                 layer.scan = scan
 
-    def bound(self, layer_gains: Sequence[float], length: int) -> Bound:
+    def bound(self, layer_gains: Sequence[float | None], length: int) -> Bound:
         """Incremental gain from u to the output in l2, for sequences of ``length`` steps.
 
-        ``layer_gains`` bounds the gain of each SSM layer. Biases are allowed: they cancel in
-        differences.
+        ``layer_gains`` bounds the gain of each SSM layer; None for a time-varying one. Biases are
+        allowed: they cancel in differences.
         """
         total = linear_bound(self.encoder)
         for block, gain in zip(self.blocks, layer_gains, strict=True):

@@ -164,6 +164,9 @@ def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ())
         if points:
             parts += [f"### Robustness: {task}\n", ROBUSTNESS_LEGEND, robustness_table(points)]
     found = [f"- {r.task}, {r.variant}, {r.discretizer}: {v}" for r in table for v in r.violations]
+    notes = [f"- {r.task}, {r.variant}, {r.discretizer}: {note_text(r)}" for r in table if r.note]
+    if notes:
+        parts.append("## Notes\n\n" + "\n".join(notes) + "\n")
     if found:
         parts.append("## Broken promises\n\n" + "\n".join(found) + "\n")
     parts += [f"![{image}]({image})\n" for image in images]
@@ -226,6 +229,11 @@ def _markdown(header: Iterable[str], table: Iterable[Iterable[str]]) -> str:
     for row in table:
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |")
     return "\n".join(lines) + "\n"
+
+
+def note_text(row: Row) -> str:
+    """What there is to know of a time-varying layer's gain."""
+    return f"{row.note}; largest at sampled times: {number(row.frozen)} (no certificate)"
 
 
 def score_text(row: Row) -> str:
