@@ -65,11 +65,11 @@ class GainReport:
         return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
 
 
-def analyse(system: LinearSystem, horizon: int | None = None) -> GainReport:
+def analyse(system: LinearSystem | TimeVaryingSystem, horizon: int | None = None) -> GainReport:
     """Gain and stability of a system, computed in float64.
 
     Args:
-        system: dense or diagonal, continuous or discrete.
+        system: dense or diagonal, continuous or discrete; a time-varying one is refused.
         horizon: also the gain over this many steps (discrete systems only).
 
     Raises:
