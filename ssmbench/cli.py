@@ -348,6 +348,7 @@ def _print_run(folder: Any, state: str, as_json: bool) -> None:
         rows += [(f"{split} {task['score']}", _plain(v)) for split, v in result["scores"].items()]
         keys = ("declared", "verified", "attacked", "spectral_radius")
         rows += [(f"gain {key}" if key != keys[3] else key, _plain(gains[key])) for key in keys]
+        rows += [(f"gain {key}", _plain(gains[key])) for key in ("note", "frozen") if key in gains]
         rows += [("network declared", _plain(gains["network"].get("declared")))]
         rows += [("network bound", _plain(gains["network"]["bound"]))]
         rows += [("network attacked", _plain(gains["network"]["attacked"]))]
@@ -378,6 +379,8 @@ def _print_attack(found: Mapping[str, Any]) -> None:
     rows.append(("network", *map(_plain, figures)))
     _table(("", "declared", "verified", "attacked"), rows)
     print()
+    if "note" in gains:
+        print(f"SSM layers:     {gains['note']}; largest {_plain(gains['frozen'])}, no certificate")
     reason = network["reason"]
     source = f"none is finite, because {reason}" if reason else "composed from the verified layers"
     print(f"network bound:  {source}")
@@ -431,6 +434,8 @@ def _print_report(folder: Path, as_json: bool) -> None:
             header, [tuple(c(row) for c in reports.COLUMNS.values()) for row in mine], title=task
         )
         print()
+    for row in filter(lambda row: row.note, table):
+        print(f"note: {row.task}, {row.variant}, {row.discretizer}: {reports.note_text(row)}")
     for row in table:
         for violation in row.violations:
             print(f"broken promise: {row.task}, {row.variant}, {row.discretizer}: {violation}")

@@ -8,6 +8,9 @@ Every system is a *bank* of H independent copies with N states, m inputs and p o
 either diagonal or dense. Time domain and structure are types, not flags. A diagonal system with
 ``conjugate=True`` stores one of each pair of complex conjugate modes: ``y = 2 Re(C x) + D u``.
 A third structure, in continuous time only, is a bank of second-order oscillators.
+
+A *time-varying* system has other matrices at each step of each sequence. It is no
+:class:`LinearSystem`: it has poles and a gain only frozen in time (:meth:`TimeVaryingSystem.at`).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Complex, Float, Inexact
@@ -24,7 +27,39 @@ from torch import Tensor
 
 from ssmbench.errors import ShapeError
 
+#: What analysis, normalisers and certificates say of a time-varying system.
+FROZEN_ONLY = "time-varying: gain only frozen in time"
+
 S = TypeVar("S", bound="LinearSystem")
+V = TypeVar("V", bound="Value")
+
+
+class Value:
+    """What a system is as one value: its tensors by name, and maps of them all."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors by field name."""
+        fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return {name: value for name, value in fields if isinstance(value, Tensor)}
+
+    def map(self: V, function) -> V:
+        """The system with ``function`` applied to every tensor."""
+        return dataclasses.replace(self, **{k: function(v) for k, v in self.tensors().items()})
+
+    def double(self: V) -> V:
+        """The system in float64 and complex128."""
+        return self.map(lambda t: t.to(torch.complex128 if t.is_complex() else torch.float64))
+
+    def detach(self: V) -> V:
+        return self.map(Tensor.detach)
+
+    def to(self: V, device: torch.device | str) -> V:
+        return self.map(lambda t: t.to(device))
+
+    def is_finite(self) -> bool:
+        """Whether every entry is a finite number."""
+        return all(bool(torch.isfinite(t).all()) for t in self.tensors().values())
+
 
 #: Modes of a pair are kept apart only where h abs(Im lam) / max(1, h abs(lam)) exceeds this: the
 #: residues of closer ones are large, of opposite sign, and cancel.
@@ -32,7 +67,7 @@ PAIR_MARGIN = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearSystem(ABC):
+class LinearSystem(Value, ABC):
     """What all systems share: B (H, N, m), C (H, p, N), D (H, p, m) real or complex.
 
     Raises:
@@ -104,34 +139,9 @@ class LinearSystem(ABC):
         """p, outputs of one copy."""
         return self.C.shape[-2]
 
-    # --- the value as a whole ------------------------------------------------------------------
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The tensors by field name."""
-        fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
-        return {name: value for name, value in fields if isinstance(value, Tensor)}
-
-    def map(self: S, function) -> S:
-        """The system with ``function`` applied to every tensor."""
-        return dataclasses.replace(self, **{k: function(v) for k, v in self.tensors().items()})
-
-    def double(self: S) -> S:
-        """The system in float64 and complex128."""
-        return self.map(lambda t: t.to(torch.complex128 if t.is_complex() else torch.float64))
-
-    def detach(self: S) -> S:
-        return self.map(Tensor.detach)
-
-    def to(self: S, device: torch.device | str) -> S:
-        return self.map(lambda t: t.to(device))
-
     def copy(self: S, index: int) -> S:
         """One copy of the bank, as a bank of one."""
         return self.map(lambda t: t[index : index + 1])
-
-    def is_finite(self) -> bool:
-        """Whether every entry is a finite number."""
-        return all(bool(torch.isfinite(t).all()) for t in self.tensors().values())
 
     # --- analysis that every system answers ----------------------------------------------------
 
@@ -292,6 +302,20 @@ class ContinuousDiagonal(DiagonalSystem, ContinuousSystem):
     def to_dense(self) -> ContinuousDense:
         return ContinuousDense(dt=self.dt, **self._dense_matrices())
 
+    def at_steps(self, factors: Float[Tensor, "B L"]) -> ContinuousTimeVaryingDiagonal:
+        """This system sampled unevenly: dt factors[:, k] from sample k of a sequence to the next.
+
+        Only dt takes memory for each step; the matrices are views.
+        """
+        place = factors.shape
+        fixed = {
+            name: tensor.expand(*place, *tensor.shape)
+            for name, tensor in self.tensors().items()
+            if name in ("lam", "B", "C")
+        }
+        dt = self.dt * factors[..., None].to(self.dt.dtype)
+        return ContinuousTimeVaryingDiagonal(D=self.D, dt=dt, conjugate=self.conjugate, **fixed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteDiagonal(DiagonalSystem, DiscreteSystem):
@@ -379,3 +403,125 @@ def block_diagonal(blocks: Inexact[Tensor, "H N k k"]) -> Inexact[Tensor, "H Nk 
     """The matrices (H, N k, N k) with N blocks on their diagonals."""
     spread = torch.diag_embed(blocks.movedim(1, -1))  # (H, k, k, N, N)
     return spread.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)
+
+
+# --- time-varying systems -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeVaryingSystem(Value, ABC):
+    """Diagonal matrices for every step of B sequences of L steps.
+
+    lam (B, L, H, N), B (B, L, H, N, m), C (B, L, H, p, N), and D (H, p, m), or (B, L, H, p, m)
+    where it varies too. What is one for all steps, sequences or copies may be an expanded view.
+
+    Raises:
+        ShapeError: the matrices do not fit together, or pairs of conjugates that are real.
+    """
+
+    lam: Inexact[Tensor, "B L H N"]
+    B: Inexact[Tensor, "B L H N m"]
+    C: Inexact[Tensor, "B L H p N"]
+    D: Inexact[Tensor, "*time H p m"]
+    conjugate: bool = False
+
+    #: The system that it is at one time.
+    frozen_type: ClassVar[type[DiagonalSystem]]
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if (self.lam.ndim, self.B.ndim, self.C.ndim) != (4, 5, 5) or self.D.ndim not in (3, 5):
+            raise ShapeError(f"{name} needs lam (B, L, H, N), B and C of 5 dimensions, D of 3 or 5")
+        places, (states, inputs) = self.lam.shape[:3], self.B.shape[3:]
+        wanted = {
+            "lam": (*places, states),
+            "B": (*places, states, inputs),
+            "C": (*places, self.outputs, states),
+            "D": (*(places if self.D.ndim == 5 else places[2:]), self.outputs, inputs),
+            "dt": tuple(places),
+        }
+        for key, tensor in self.tensors().items():
+            if tuple(tensor.shape) != wanted[key]:
+                raise ShapeError(
+                    f"{name}.{key} has shape {tuple(tensor.shape)}; with lam (B, L, H, N) = "
+                    f"{tuple(self.lam.shape)}, m={inputs} and p={self.outputs} it must be "
+                    f"{wanted[key]}"
+                )
+        if self.conjugate and not self.lam.is_complex():
+            raise ShapeError(f"{name}: conjugate=True needs complex lam; it is {self.lam.dtype}")
+
+    @property
+    def dynamics(self) -> Tensor:
+        """lam (B, L, H, N)."""
+        return self.lam
+
+    @property
+    def batch(self) -> int:
+        return self.lam.shape[0]
+
+    @property
+    def length(self) -> int:
+        return self.lam.shape[1]
+
+    @property
+    def copies(self) -> int:
+        return self.lam.shape[2]
+
+    @property
+    def states(self) -> int:
+        """Stored states N of one copy."""
+        return self.lam.shape[3]
+
+    @property
+    def inputs(self) -> int:
+        return self.B.shape[-1]
+
+    @property
+    def outputs(self) -> int:
+        return self.C.shape[-2]
+
+    def during(self: T, steps: slice | list[int]) -> T:
+        """The system at these steps only, of every sequence."""
+        own = {k: t for k, t in self.tensors().items() if k != "D" or t.ndim == 5}
+        return dataclasses.replace(self, **{k: t[:, steps] for k, t in own.items()})
+
+    def split(self: T, steps: int) -> list[T]:
+        """The system during each ``steps`` in turn; the last piece may be shorter."""
+        own = {k: t for k, t in self.tensors().items() if k != "D" or t.ndim == 5}
+        pieces = zip(*(t.split(steps, 1) for t in own.values()), strict=True)
+        return [dataclasses.replace(self, **dict(zip(own, p, strict=True))) for p in pieces]
+
+    def bank(self) -> DiagonalSystem:
+        """Frozen in time: each step of each sequence as H copies of a bank of B L H."""
+        D = self.D if self.D.ndim == 5 else self.D.expand(self.batch, self.length, -1, -1, -1)
+        whole = {**self.tensors(), "D": D}
+        parts = {name: tensor.flatten(0, 2) for name, tensor in whole.items()}
+        return self.frozen_type(conjugate=self.conjugate, **parts)
+
+    def at(self, b: int, k: int) -> DiagonalSystem:
+        """Frozen in time: the time-invariant system with the matrices of sequence b at step k."""
+        own = {n: t[b : b + 1] for n, t in self.tensors().items() if n != "D" or t.ndim == 5}
+        return dataclasses.replace(self, **own).during([k]).bank()
+
+
+T = TypeVar("T", bound=TimeVaryingSystem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeVaryingDiagonal(TimeVaryingSystem):
+    """``x[k+1] = lam[k] x[k] + B[k] u[k]``, ``y[k] = C[k] x[k] + D u[k]``."""
+
+    frozen_type = DiscreteDiagonal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuousTimeVaryingDiagonal(TimeVaryingSystem):
+    """``x' = lam[k] x + B[k] u`` from sample k on, for the time dt[k] (B, L, H) to the next."""
+
+    dt: Float[Tensor, "B L H"]
+
+    frozen_type = ContinuousDiagonal
+
+    def at_steps(self, factors: Float[Tensor, "B L"]) -> ContinuousTimeVaryingDiagonal:
+        """The same system, the time from sample k to the next multiplied by factors[:, k]."""
+        return dataclasses.replace(self, dt=self.dt * factors[..., None].to(self.dt.dtype))

@@ -23,7 +23,7 @@ from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import Entry
-from ssmbench.scans.base import ScanBackend
+from ssmbench.scans.base import ScanBackend, Scannable
 from ssmbench.systems import (
     ContinuousDiagonal,
     ContinuousOscillator,
@@ -37,6 +37,11 @@ from ssmbench.testing_oscillators import (
     as_oscillator,
     check_free_motion,
     check_oscillators_agree,
+)
+from ssmbench.testing_time_varying import (
+    conform_time_varying,
+    example_time_varying_systems,
+    gradient_of_views,
 )
 from ssmbench.training.measure import TOLERANCE
 
@@ -68,6 +73,9 @@ def conform(entry: Entry, seed: int = 0, config: Any = None) -> None:
 
 def conform_parametrization(entry: Entry[Parametrization]) -> None:
     """System type, channels, gradients, stability and declared gain over random parameters."""
+    if entry.build(d_model=1).needs_input:
+        conform_time_varying(entry)
+        return
     for d_model in (1, 4):
         module = entry.build(d_model=d_model)
         _check_system(module, d_model)
@@ -330,6 +338,10 @@ def conform_scan(entry: Entry[ScanBackend]) -> None:
         if backend.unable_linear_scan(torch.zeros(1, dtype=dtype)) is None:
             for varies, reverse in ((False, False), (False, True), (True, False), (True, True)):
                 check_linear_scan(backend, reference, dtype, varies, reverse, entry.name)
+    for length, dtype in ((1, torch.float32), (37, torch.float32), (37, torch.bfloat16)):
+        for system in example_time_varying_systems(2, length):
+            if backend.unable(system, torch.device("cpu")) is None:
+                check_scan(backend, reference, system, length, entry.name, dtype)
 
 
 def check_linear_scan(
@@ -373,7 +385,7 @@ def example_systems() -> list[DiscreteSystem]:
 def check_scan(
     backend: ScanBackend,
     reference: ScanBackend,
-    system: DiscreteSystem,
+    system: Scannable,
     length: int,
     name: str,
     dtype: torch.dtype = torch.float32,
@@ -401,9 +413,10 @@ def _agree(found: Tensor, expected: Tensor, what: str) -> None:
 
 
 def _run(
-    backend: ScanBackend, system: DiscreteSystem, u: Tensor, x0: Tensor | None
+    backend: ScanBackend, system: Scannable, u: Tensor, x0: Tensor | None
 ) -> dict[str, Tensor]:
-    system = system.map(lambda t: t.detach().clone().requires_grad_())
+    # no clones: views that are one for all steps or copies stay such
+    system = system.map(lambda t: t.detach().requires_grad_())
     leaves = {**system.tensors(), "u": u.detach().clone().requires_grad_()}
     if x0 is not None:
         leaves["x0"] = x0.detach().clone().requires_grad_()
@@ -412,7 +425,7 @@ def _run(
     total = (y * weights).abs().square().mean() + (final * (1 + 0.5j)).real.sum()
     gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
     named = zip(leaves, gradients, strict=True)
-    given = {f"gradient of {k}": g for k, g in named if g is not None}
+    given = {f"gradient of {k}": gradient_of_views(g, leaves[k]) for k, g in named if g is not None}
     return {"y": y, "x_final": final, **given}
 
 

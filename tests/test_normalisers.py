@@ -17,7 +17,11 @@ from ssmbench.normalisers.gain import HinfNormaliser, HorizonConfig, HorizonNorm
 from ssmbench.systems import DiscreteDiagonal
 from ssmbench.testing import randomise
 
-STABLE = [e.name for e in registry.parametrizations if e.factory.stable_by_construction]
+STABLE = [
+    e.name
+    for e in registry.parametrizations
+    if e.factory.stable_by_construction and not e.factory.needs_input
+]
 
 
 def layer_of(name: str, normaliser, discretizer: str = "tustin") -> SSMLayer:

@@ -12,13 +12,23 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Complex
+from torch import Tensor
 
 from ssmbench.analysis.h2 import h2_norm
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.analysis.horizon import horizon_gain
 from ssmbench.analysis.upper_bound import hinf_bound
-from ssmbench.errors import UsageError, suggest
-from ssmbench.systems import ContinuousDense, DiscreteDense, DiscreteSystem, LinearSystem
+from ssmbench.errors import UsageError, require, suggest
+from ssmbench.systems import (
+    FROZEN_ONLY,
+    ContinuousDense,
+    DiscreteDense,
+    DiscreteSystem,
+    LinearSystem,
+    TimeVaryingDiagonal,
+    TimeVaryingSystem,
+)
 
 MATRICES = ("A", "B", "C", "D")
 KEYS = (*MATRICES, "dt")
@@ -55,16 +65,17 @@ class GainReport:
         return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
 
 
-def analyse(system: LinearSystem, horizon: int | None = None) -> GainReport:
+def analyse(system: LinearSystem | TimeVaryingSystem, horizon: int | None = None) -> GainReport:
     """Gain and stability of a system, computed in float64.
 
     Args:
-        system: dense or diagonal, continuous or discrete.
+        system: dense or diagonal, continuous or discrete; a time-varying one is refused.
         horizon: also the gain over this many steps (discrete systems only).
 
     Raises:
-        UsageError: a horizon for a continuous system, or one below 1.
+        UsageError: a horizon for a continuous system, or one below 1; a time-varying system.
     """
+    require(not isinstance(system, TimeVaryingSystem), FROZEN_ONLY)
     system = system.detach().double()
     finite_gain = None if horizon is None else float(horizon_gain(system, horizon).max())
     peak = hinf_norm(system)
@@ -95,6 +106,43 @@ def stability(system: LinearSystem) -> dict[str, Any]:
         "margin": margin,
         "spectral_radius" if discrete else "spectral_abscissa": extent,
     }
+
+
+@dataclass(frozen=True)
+class FrozenReport:
+    """A time-varying system held still at some of its steps: information, never a certificate.
+
+    gain: the largest H-infinity norm of the time-invariant systems that it is at ``steps``;
+    gains: the largest at each of them. The system that moves from one to the other may amplify
+    more. poles (H order steps B,); the other fields are as in :class:`GainReport`.
+    """
+
+    steps: tuple[int, ...]
+    gains: tuple[float, ...]
+    gain: float
+    peak_frequency: float
+    margin: float
+    spectral_radius: float
+    poles: Complex[Tensor, " modes"]
+
+
+def analyse_frozen(system: TimeVaryingDiagonal, most: int = 8) -> FrozenReport:
+    """A discrete time-varying system frozen at up to ``most`` of its steps, evenly spread."""
+    steps = torch.linspace(0, system.length - 1, min(most, system.length)).round().int().tolist()
+    bank = system.detach().during(steps).double().bank()
+    peak = hinf_norm(bank)
+    worst = int(peak.norm.argmax())
+    poles = stability(bank)
+    places = (system.batch, len(steps), system.copies)
+    return FrozenReport(
+        steps=tuple(steps),
+        gains=tuple(peak.norm.unflatten(0, places).amax((0, 2)).tolist()),
+        gain=float(peak.norm[worst]),
+        peak_frequency=float(peak.omega[worst]),
+        margin=poles["margin"],
+        spectral_radius=poles["spectral_radius"],
+        poles=bank.poles().flatten(),
+    )
 
 
 # --- reading a user's file ----------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from jaxtyping import Float, Float64, Inexact
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from ssmbench.discretizers.facts import Facts, computed_facts
 from ssmbench.registry import discretizers
@@ -18,9 +19,11 @@ from ssmbench.systems import (
     ContinuousDiagonal,
     ContinuousOscillator,
     ContinuousSystem,
+    ContinuousTimeVaryingDiagonal,
     DiscreteDense,
     DiscreteDiagonal,
     DiscreteSystem,
+    TimeVaryingDiagonal,
 )
 
 __all__ = [
@@ -32,6 +35,10 @@ __all__ = [
     "scaled_modes",
     "with_ramp",
 ]
+
+#: Numbers lam of a time-varying system that are discretized at a time: 4 MB in float32.
+_PIECE = 2**20
+
 
 Discrete = TypeVar("Discrete", DiscreteDiagonal, DiscreteDense)
 
@@ -50,14 +57,19 @@ class Discretizer(ABC):
     def __init__(self, config: Any):
         self.config = config
 
-    def __call__(self, system: ContinuousSystem) -> DiscreteSystem:
+    def __call__(
+        self, system: ContinuousSystem | ContinuousTimeVaryingDiagonal
+    ) -> DiscreteSystem | TimeVaryingDiagonal:
         """The discrete system of the same structure, copies, inputs, outputs and precision.
 
-        Diagonal systems are discretized in double precision and rounded by :func:`rounded`.
+        Diagonal systems are discretized in double precision and rounded by :func:`rounded`, but for
+        time-varying ones, whose steps are too many.
 
         Raises:
             UsageError: a system without oscillators, for a method that needs them.
         """
+        if isinstance(system, ContinuousTimeVaryingDiagonal):
+            return self.time_varying(system)
         if isinstance(system, ContinuousDiagonal):
             return rounded(self.diagonal(system.double()), system.D.dtype)
         if isinstance(system, ContinuousDense):
@@ -73,6 +85,32 @@ class Discretizer(ABC):
     @abstractmethod
     def dense(self, system: ContinuousDense) -> DiscreteDense:
         """By matrices A (H, N, N)."""
+
+    def time_varying(self, system: ContinuousTimeVaryingDiagonal) -> TimeVaryingDiagonal:
+        """Step by step: each step's matrices and dt as a copy of a bank.
+
+        A method that changes C or D (Tustin's) keeps the state in coordinates that depend on dt:
+        where dt varies it is of order 1 only, whatever its order is for a constant dt.
+
+        In pieces, made again in the backward pass: what a method computes on the
+        way, kept for every step, would be many times the size of its result.
+        """
+        size = max(1, system.batch * system.copies * system.states)
+        pieces = [
+            checkpoint(self._discretized, piece, use_reentrant=False, preserve_rng_state=False)
+            for piece in system.split(max(1, _PIECE // size))
+        ]
+        changed = {name: torch.cat([piece[name] for piece in pieces], 1) for name in pieces[0]}
+        own = {"C": system.C, "D": system.D} | changed
+        return TimeVaryingDiagonal(conjugate=system.conjugate, **own)
+
+    def _discretized(self, system: ContinuousTimeVaryingDiagonal) -> dict[str, Tensor]:
+        """The tensors (B, L, H, ...) that the method does not leave as they are."""
+        bank = system.bank()
+        found = self.diagonal(bank).tensors()
+        changed = {name: t for name, t in found.items() if t is not getattr(bank, name)}
+        place = (system.batch, -1, system.copies)
+        return {name: tensor.unflatten(0, place) for name, tensor in changed.items()}
 
     def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:
         """By the first-order form, unless the method has its own for second order."""

@@ -15,8 +15,14 @@ from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, require
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import ParameterOptions, Parametrization
-from ssmbench.scans.base import ScanBackend
-from ssmbench.systems import ContinuousSystem, DiscreteSystem
+from ssmbench.scans.base import ScanBackend, Scannable
+from ssmbench.systems import (
+    FROZEN_ONLY,
+    ContinuousDiagonal,
+    ContinuousSystem,
+    ContinuousTimeVaryingDiagonal,
+    DiscreteSystem,
+)
 
 
 class InitialState(Enum):
@@ -34,7 +40,8 @@ class SSMLayer(nn.Module):
 
     Raises:
         UsageError: a discretizer for a discrete parametrization, none for a continuous one, or one
-            that integrates oscillators for a parametrization that has none.
+            that integrates oscillators for a parametrization that has none; a normaliser for a
+            time-varying one.
     """
 
     def __init__(
@@ -47,6 +54,11 @@ class SSMLayer(nn.Module):
     ):
         super().__init__()
         check_pairing(type(parametrization), discretizer and type(discretizer))
+        require(
+            normaliser is None or not parametrization.needs_input,
+            f"{type(parametrization).__name__} takes no normaliser: {FROZEN_ONLY}, and that "
+            "bounds nothing (set model.normaliser=null)",
+        )
         self.parametrization = parametrization
         self.discretizer = discretizer
         self.normaliser = normaliser
@@ -56,10 +68,21 @@ class SSMLayer(nn.Module):
         learned = initial_state is InitialState.learned
         self.register_parameter("x0", self._resting() if learned else None)
 
+    @property
+    def time_varying(self) -> bool:
+        """Whether the system follows from the input, so that there is none without one."""
+        return self.parametrization.needs_input
+
     def system(self) -> DiscreteSystem:
-        """The discrete system for the present parameters: what is scanned and what is verified."""
+        """The discrete system for the present parameters: what is scanned and what is verified.
+
+        Raises:
+            UsageError: it is time-varying.
+        """
         if self._held is not None:
             return self._held
+        name = type(self.parametrization).__name__
+        require(not self.time_varying, f"{name} has no system without an input: {FROZEN_ONLY}")
         system = self.parametrization()
         if isinstance(system, ContinuousSystem):
             system = self.discretizer(_resampled(system, self.rate))
@@ -68,6 +91,40 @@ class SSMLayer(nn.Module):
     def hold(self, system: DiscreteSystem) -> None:
         """Be ``system`` from now on, whatever the parameters."""
         self._held = system
+
+    def system_for(
+        self, u: Float[Tensor, "B L d"], dt: Float[Tensor, "B L"] | None = None
+    ) -> Scannable:
+        """The system that the input u is scanned with, sampled at :meth:`forward`'s ``dt``.
+
+        Raises:
+            UsageError: see :meth:`forward`.
+        """
+        if not self.time_varying and dt is None:
+            return self.system()
+        system = self.parametrization(u) if self.time_varying else self.parametrization()
+        if dt is not None:
+            system = self._at_steps(system, u, dt)
+        if isinstance(system, ContinuousSystem | ContinuousTimeVaryingDiagonal):
+            system = _resampled(system, self.rate)
+        return system if self.discretizer is None else self.discretizer(system)
+
+    def _at_steps(
+        self, system: ContinuousSystem | ContinuousTimeVaryingDiagonal, u: Tensor, dt: Tensor
+    ) -> ContinuousTimeVaryingDiagonal:
+        parametrization = self.parametrization
+        owner = f"dt: {type(parametrization).__name__}"
+        discrete = parametrization.time_domain == "discrete"
+        require(not discrete, f"{owner} has no step size: {parametrization.why_discrete}")
+        diagonal = isinstance(system, ContinuousDiagonal | ContinuousTimeVaryingDiagonal)
+        require(diagonal, f"{owner} gives a dense system; steps of their own need a diagonal one")
+        regular = self.normaliser is None
+        require(regular, f"{owner} has a normaliser, which bounds the gain at even steps only")
+        shape = tuple(u.shape[:2])
+        require(tuple(dt.shape) == shape, f"dt must be (B, L) = {shape}, got {tuple(dt.shape)}")
+        positive = bool(((dt > 0) & torch.isfinite(dt)).all())
+        require(positive, "dt must be positive and finite everywhere")
+        return system.at_steps(dt)
 
     def declared_gain(self) -> float | None:
         """The L2 gain that this layer promises; None where none, or the discretizer loses it."""
@@ -81,21 +138,33 @@ class SSMLayer(nn.Module):
         """An initial state is trained as a bias is."""
         return {} if self.x0 is None else {"x0": ParameterOptions("main")}
 
-    def forward(self, u: Float[Tensor, "B L d"]) -> Float[Tensor, "B L d"]:
-        return self.run(u)[0]
+    def forward(
+        self, u: Float[Tensor, "B L d"], dt: Float[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B L d"]:
+        """``dt`` (B, L), for signals that are not sampled evenly: the time from each sample to the
+        next, in units of the system's own step size; 1 everywhere where None.
+
+        Raises:
+            UsageError: a dt for a discrete or a dense system or one with a normaliser, of another
+                shape, or not positive.
+        """
+        return self.run(u, dt=dt)[0]
 
     def run(
-        self, u: Float[Tensor, "B L d"], x0: Inexact[Tensor, ...] | None = None
+        self,
+        u: Float[Tensor, "B L d"],
+        x0: Inexact[Tensor, ...] | None = None,
+        dt: Float[Tensor, "B L"] | None = None,
     ) -> tuple[Float[Tensor, "B L d"], Inexact[Tensor, "B H N"]]:
         """Outputs and the state after them, from the state x0 (B, H, N); from the layer's own
         where None.
 
         Raises:
-            UsageError: a state of another shape than the system's.
+            UsageError: a state of another shape than the system's; see also :meth:`forward`.
         """
         # Half precision would move the poles: under autocast, the layer keeps its own precision.
         with torch.autocast(u.device.type, enabled=False):
-            system = self.system()
+            system = self.system_for(u, dt)
             u = u.to(torch.promote_types(u.dtype, system.D.real.dtype))
             start = self._start(len(u)) if x0 is None else x0
             _check_state(start, (len(u), system.copies, system.states))

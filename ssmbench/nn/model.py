@@ -25,6 +25,8 @@ NO_SHARING = (
     "a bidirectional network cannot share a sequence among ranks: its reversed scan would need the "
     "segments in reversed order"
 )
+#: Why a time-varying SSM layer has no incremental gain.
+NO_CONSTANT = "an SSM layer is time-varying, and its selectivity has no global Lipschitz constant"
 
 
 class Norm(Enum):
@@ -93,11 +95,17 @@ class Block(nn.Module):
         return None if None in gains else sum(gains)
 
     def forward(
-        self, x: Float[Tensor, "B L d"], lengths: Int[Tensor, " B"] | None = None
+        self,
+        x: Float[Tensor, "B L d"],
+        lengths: Int[Tensor, " B"] | None = None,
+        dt: Float[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "B L d"]:
-        """``lengths``: steps from which time is reversed; beyond them nothing reaches back."""
+        """``lengths``: steps from which time is reversed; beyond them nothing reaches back.
+
+        ``dt``: see :meth:`SSMLayer.forward`; for layers in one direction only.
+        """
         v = self.norm(x)
-        y = self.layer(v)
+        y = self.layer(v, dt)
         if self.reverse_layer is not None:
             y = y + reversed_time(self.reverse_layer(reversed_time(v, lengths)), lengths)
         return self._join(x, y)
@@ -115,9 +123,12 @@ class Block(nn.Module):
             return torch.lerp(x, branch, torch.sigmoid(self.share))
         return x + branch if self.residual is Residual.add else branch
 
-    def bound(self, layer_gain: float) -> Bound:
-        """Bound of the block in evaluation, given one on the gain of its SSM layers together."""
-        branch = _norm_bound(self.norm).then(_layer_bound(layer_gain))
+    def bound(self, layer_gain: float | None) -> Bound:
+        """Bound of the block in evaluation, given one on the gain of its SSM layers together; None
+        where that is time-varying."""
+        varies = any(layer.time_varying for layer in self.layers)
+        layer = Bound.none(NO_CONSTANT) if varies else _layer_bound(layer_gain)
+        branch = _norm_bound(self.norm).then(layer)
         branch = branch.then(self.nonlinearity.bound()).then(linear_bound(self.mix))
         if self.residual is Residual.convex:
             share = torch.sigmoid(self.share.detach().double()).item()
@@ -169,22 +180,28 @@ class SequenceModel(nn.Module):
         return any(block.reverse_layer is not None for block in self.blocks)
 
     def forward(
-        self, u: Float[Tensor, "B L inputs"], lengths: Shaped[Tensor, ...] | None = None
+        self,
+        u: Float[Tensor, "B L inputs"],
+        lengths: Shaped[Tensor, ...] | None = None,
+        dt: Float[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, B * out]:
-        """The prediction; ``lengths`` (B,) are the valid steps of sequences padded at the end.
+        """The prediction; ``lengths`` (B,) are the valid steps of sequences padded at the end, and
+        ``dt`` time steps for all SSM layers (:meth:`SSMLayer.forward`).
 
         What stands in the padding, NaN included, changes no output and no gradient, and has the
         gradient zero. Pooling is over valid steps; outputs per step are zero beyond them.
 
         Raises:
-            UsageError: lengths of another shape, or outside 1..L.
+            UsageError: lengths of another shape, or outside 1..L; a dt that a layer cannot take, or
+                one for a network that is bidirectional or has a ``gamma``.
         """
+        self._check_steps(dt)
         if lengths is not None:
             check_lengths(lengths, *u.shape[:2])
             u = only(u, valid_steps(lengths, u.shape[1]))
         if self.segments is not None:
-            return self._forward_segment(u, lengths, self.segments)
-        x = self._features(u, lengths)
+            return self._forward_segment(u, lengths, dt, self.segments)
+        x = self._features(u, lengths, dt)
         if lengths is not None:
             return self._read_valid(x, lengths)
         if self.pooling is Pooling.last:
@@ -279,20 +296,31 @@ class SequenceModel(nn.Module):
         total = IDENTITY
         for index, block in enumerate(self.blocks):
             gain = block.declared_gain()
-            bound = _undeclared(index) if gain is None else block.bound(gain)
+            known = gain is not None or any(layer.time_varying for layer in block.layers)
+            bound = block.bound(gain) if known else _undeclared(index)
             total = total.then(bound)
         return total
 
-    def _features(self, u: Tensor, lengths: Tensor | None) -> Tensor:
+    def _check_steps(self, dt: Tensor | None) -> None:
+        require(
+            dt is None or not self.bidirectional,
+            "dt: a bidirectional network has no steps of their own: those of reversed time differ",
+        )
+        even = dt is None or self.gamma is None
+        require(even, "dt: model.gamma is a certificate for even steps only")
+
+    def _features(self, u: Tensor, lengths: Tensor | None, dt: Tensor | None) -> Tensor:
         x = self.encoder(u)
         for block in self.blocks:
-            x = block(x, lengths)
+            x = block(x, lengths, dt)
         return x
 
-    def _forward_segment(self, u: Tensor, lengths: Tensor | None, segments: Segments) -> Tensor:
+    def _forward_segment(
+        self, u: Tensor, lengths: Tensor | None, dt: Tensor | None, segments: Segments
+    ) -> Tensor:
         """The same output on every rank, each having kept only its segment's features."""
         length = u.shape[1]
-        x = self._features(segments.take(u), None)
+        x = self._features(segments.take(u), None, None if dt is None else segments.take(dt))
         if self.pooling is None:
             y = segments.join(self._decode(x), length)
             return y if lengths is None else only(y, valid_steps(lengths, length))
@@ -323,16 +351,18 @@ class SequenceModel(nn.Module):
             for layer, scan in zip(self.layers, scans, strict=True):
                 layer.scan = scan
 
-    def bound(self, layer_gains: Sequence[float], length: int) -> Bound:
+    def bound(self, layer_gains: Sequence[float | None], length: int) -> Bound:
         """Incremental gain from u to the output in l2, for sequences of ``length`` steps.
 
-        ``layer_gains`` bounds the gain of each of :attr:`layers`. Biases and initial states are
-        allowed: they cancel in differences. Of padded sequences, ``length`` is the shortest's.
+        ``layer_gains`` bounds the gain of each of :attr:`layers`, None for a time-varying one.
+        Biases and initial states are allowed: they cancel in differences. Of padded sequences,
+        ``length`` is the shortest's.
         """
         gains = dict(zip(self.layers, layer_gains, strict=True))
         total = linear_bound(self.encoder)
         for block in self.blocks:
-            total = total.then(block.bound(sum(gains[layer] for layer in block.layers)))
+            together = [gains[layer] for layer in block.layers]
+            total = total.then(block.bound(None if None in together else sum(together)))
         if self.pooling in (Pooling.mean, Pooling.unit):  # |sum_t x_t| <= sqrt(L) ||x||
             total = total.then(Bound(math.sqrt(length) / _divisor(self.pooling, length)))
         scale = 1.0 if self.gamma is None else self._decoder_gain()

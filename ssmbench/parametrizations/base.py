@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.systems import LinearSystem
+from ssmbench.systems import LinearSystem, TimeVaryingSystem
 
 #: Why those that bound the gain of the discrete matrices themselves take no discretizer.
 GAIN_IS_DISCRETE = (
@@ -54,12 +54,16 @@ class Parametrization(nn.Module, ABC):
     stable_by_construction: ClassVar[bool]
     #: Whether the system is a ContinuousOscillator, which oscillator discretizers need.
     gives_oscillator: ClassVar[bool] = False
+    #: Whether :meth:`forward` takes the layer's input u (B, L, d_model) and gives a time-varying
+    #: system, whose matrices at step k follow from u[:, k] alone: any memory belongs into states.
+    needs_input: ClassVar[bool] = False
     #: For discrete ones: the sentence that refuses a discretizer.
     why_discrete: ClassVar[str] = ""
 
     @abstractmethod
-    def forward(self) -> LinearSystem:
-        """The system for the parameters' present values."""
+    def forward(self, *u: Float[Tensor, "B L d"]) -> LinearSystem | TimeVaryingSystem:
+        """The system for the parameters' present values; only with :attr:`needs_input` is there a
+        u."""
 
     def declared_gain(self) -> float | None:
         """The L2 gain that the system promises never to exceed, or None when it promises none."""
@@ -78,6 +82,7 @@ class Parametrization(nn.Module, ABC):
             "time_domain": cls.time_domain,
             "stable_by_construction": cls.stable_by_construction,
             "declares_gain": cls.declared_gain is not Parametrization.declared_gain,
+            **({"needs_input": True} if cls.needs_input else {}),
             **({"why_discrete": cls.why_discrete} if cls.why_discrete else {}),
         }
 

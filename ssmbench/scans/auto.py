@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from ssmbench.registry import NoOptions, scans
-from ssmbench.scans.base import ScanBackend
-from ssmbench.systems import DiscreteSystem
+from ssmbench.scans.base import ScanBackend, Scannable
 
 #: Fastest first; the last one runs everything.
 PREFERENCE = ("triton", "cpu", "chunked")
@@ -21,13 +20,13 @@ class AutoScan(ScanBackend):
         super().__init__(config)
         self._backends = [scans.get(name).build() for name in PREFERENCE]
 
-    def choose(self, system: DiscreteSystem, device: torch.device) -> ScanBackend:
+    def choose(self, system: Scannable, device: torch.device) -> ScanBackend:
         """The first backend of :data:`PREFERENCE` that is able."""
         able = (b for b in self._backends if b.unable(system, device) is None)
         return next(able, self._backends[-1])
 
     def __call__(
-        self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
+        self, system: Scannable, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         return self.choose(system, u.device)(system, u, x0)
 

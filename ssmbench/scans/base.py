@@ -12,7 +12,15 @@ from jaxtyping import Inexact
 from torch import Tensor
 
 from ssmbench.registry import NoOptions
-from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
+from ssmbench.systems import (
+    DiscreteDiagonal,
+    DiscreteSystem,
+    TimeVaryingDiagonal,
+    TimeVaryingSystem,
+)
+
+#: What a backend runs.
+Scannable = DiscreteSystem | TimeVaryingDiagonal
 
 #: ``linear_scan(a, b (B, L, N), x0 (B, N)) -> s (B, L, N)``, ``s[k] = a s[k-1] + b[k]``; a is (N,),
 #: or (B, L, N) where it varies with time.
@@ -34,7 +42,7 @@ def widening(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _widen(value: Any) -> Any:
     """Tensors and systems in half precision as float32; anything else as it is."""
-    if isinstance(value, DiscreteSystem):
+    if isinstance(value, DiscreteSystem | TimeVaryingSystem):
         return value.map(_widen)
     if isinstance(value, Tensor):
         return value.to(torch.promote_types(value.dtype, torch.float32))
@@ -54,7 +62,7 @@ class ScanBackend(ABC):
     def __init__(self, config: NoOptions):
         self.config = config
 
-    def unable(self, system: DiscreteSystem, device: torch.device) -> str | None:
+    def unable(self, system: Scannable, device: torch.device) -> str | None:
         """Why this backend cannot run ``system`` on ``device``, or None when it can."""
         return None
 
@@ -65,7 +73,7 @@ class ScanBackend(ABC):
     @abstractmethod
     def __call__(
         self,
-        system: DiscreteSystem,
+        system: Scannable,
         u: Inexact[Tensor, "B L H m"],
         x0: Inexact[Tensor, "B H N"] | None = None,
     ) -> tuple[Inexact[Tensor, "B L H p"], Inexact[Tensor, "B H N"]]:
@@ -73,6 +81,7 @@ class ScanBackend(ABC):
 
         ``x[k+1] = A x[k] + B u[k]``, ``y[k] = C x[k] + D u[k]``, ``x[0] = x0`` (zero where None);
         the final state is x[L]. Real for conjugate pairs and real systems, complex otherwise.
+        Time-varying systems go through :func:`time_varying_scan` in every backend.
         """
 
     @widening
@@ -93,12 +102,12 @@ class ScanBackend(ABC):
         return sequential_linear_scan(a, b, x0, reverse=reverse)
 
 
-def state_dtype(system: DiscreteSystem, u: Tensor) -> torch.dtype:
+def state_dtype(system: Scannable, u: Tensor) -> torch.dtype:
     """The dtype of the states that ``system`` driven by ``u`` goes through."""
     return torch.promote_types(torch.promote_types(system.dynamics.dtype, system.B.dtype), u.dtype)
 
 
-def initial_state(system: DiscreteSystem, u: Tensor, x0: Tensor | None) -> Tensor:
+def initial_state(system: Scannable, u: Tensor, x0: Tensor | None) -> Tensor:
     """x0 (B, H, N) in the dtype of the states; zero where None."""
     dtype = state_dtype(system, u)
     if x0 is None:
@@ -152,6 +161,62 @@ def sequential_scan(system: DiscreteSystem, u: Tensor, x0: Tensor | None) -> tup
         states.append(state)
         state = advance(system, state) + b
     return read_out(system, torch.stack(states, 1), u), state
+
+
+def time_varying_scan(
+    system: TimeVaryingDiagonal,
+    u: Inexact[Tensor, "B L H m"],
+    x0: Inexact[Tensor, "B H N"] | None,
+    linear_scan: LinearScan,
+) -> tuple[Inexact[Tensor, "B L H p"], Inexact[Tensor, "B H N"]]:
+    """The backend's contract for a time-varying system, by a scan that writes every state.
+
+    Memory is that of some (B, L, H, N). States are real where lam, B, u and x0 are.
+    """
+    start = initial_state(system, u, x0)
+    drive = _times(system.B, u).to(start.dtype)
+    flat = (t.flatten(2) for t in (system.lam.to(start.dtype), drive))
+    after = linear_scan(*flat, start.flatten(1)).unflatten(-1, start.shape[1:])
+    before = torch.cat([start[:, None], after[:, :-1]], dim=1)
+    return read_out_varying(system, before, u), after[:, -1]
+
+
+def read_out_varying(system: TimeVaryingDiagonal, states: Tensor, u: Tensor) -> Tensor:
+    """y (B, L, H, p) from the states x[0..L-1] (B, L, H, N) and the inputs (B, L, H, m)."""
+    C = system.C[:, :, :1] if system.C.stride(2) == 0 else system.C  # one for all copies
+    C = C.to(states.dtype)
+    if system.conjugate:  # 2 Re(C x) as a real product of (re, im) pairs
+        C = torch.view_as_real(2 * C.conj().resolve_conj()).flatten(-2)
+        states = torch.view_as_real(states).flatten(-2)
+    through_states = states @ C[:, :, 0].mT if C.shape[2] == 1 else _times(C, states)
+    if system.D.ndim == 3:
+        return through_states + torch.einsum("hpm,blhm->blhp", system.D, u.to(system.D.dtype))
+    return through_states + _times(system.D, u)
+
+
+def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Matrices (B, L, H, i, j) times vectors (B, L, H, j); one row or column without a product."""
+    if matrix.shape[-1] == 1:
+        return matrix[..., 0] * vector
+    if matrix.shape[-2] == 1:
+        return (matrix[..., 0, :] * vector).sum(-1, keepdim=True)
+    dtype = torch.promote_types(matrix.dtype, vector.dtype)
+    return (matrix.to(dtype) @ vector.to(dtype)[..., None])[..., 0]
+
+
+def sequential_time_varying_scan(
+    system: TimeVaryingDiagonal, u: Tensor, x0: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The contract for a time-varying system by its definition, in the dtype it is given."""
+    state, outputs = initial_state(system, u, x0), []
+    D = system.D if system.D.ndim == 5 else system.D.expand(*u.shape[:2], -1, -1, -1)
+    matrices = (t.unbind(1) for t in (system.lam, system.B, system.C, D, u))
+    for lam, B, C, direct, drive in zip(*matrices, strict=True):
+        y = torch.einsum("bhpn,bhn->bhp", C.to(state.dtype), state)
+        y = 2 * y.real if system.conjugate else y
+        outputs.append(y + torch.einsum("bhpm,bhm->bhp", direct, drive.to(direct.dtype)))
+        state = lam * state + torch.einsum("bhnm,bhm->bhn", B.to(state.dtype), drive.to(state))
+    return torch.stack(outputs, 1), state
 
 
 def sequential_linear_scan(a: Tensor, b: Tensor, x0: Tensor | None, *, reverse: bool) -> Tensor:

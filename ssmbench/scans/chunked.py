@@ -22,14 +22,16 @@ from torch import Tensor
 from ssmbench.registry import scans
 from ssmbench.scans.base import (
     ScanBackend,
+    Scannable,
     initial_state,
     read_out,
     scan_through_states,
     sequential_scan,
     state_dtype,
+    time_varying_scan,
     widening,
 )
-from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem, TimeVaryingDiagonal
 
 #: Above this many entries of the p x m Markov parameters, Toeplitz blocks cost more than states.
 _MAX_TOEPLITZ_CHANNELS = 4
@@ -42,8 +44,10 @@ class ChunkedScan(ScanBackend):
 
     @widening
     def __call__(
-        self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
+        self, system: Scannable, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        if isinstance(system, TimeVaryingDiagonal):
+            return time_varying_scan(system, u, x0, self.linear_scan)
         if u.shape[0] == 0:  # nothing to chunk
             return sequential_scan(system, u, x0)
         if isinstance(system, DiscreteDense):

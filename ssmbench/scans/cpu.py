@@ -9,13 +9,15 @@ from ssmbench.registry import NoOptions, scans
 from ssmbench.scans import native
 from ssmbench.scans.base import (
     ScanBackend,
+    Scannable,
     initial_state,
     scan_through_states,
     state_dtype,
+    time_varying_scan,
     widening,
 )
 from ssmbench.scans.chunked import ChunkedScan
-from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem, TimeVaryingDiagonal
 
 #: States and inputs (or outputs) of a dense layer that the C kernel takes.
 _WIDEST_DENSE = 256
@@ -32,8 +34,10 @@ class CPUScan(ScanBackend):
 
     @widening
     def __call__(
-        self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
+        self, system: Scannable, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        if isinstance(system, TimeVaryingDiagonal):
+            return time_varying_scan(system, u, x0, self.linear_scan)
         if not (self._compiled and _is_native(system, u)):
             return self._chunked(system, u, x0)
         if isinstance(system, DiscreteDense):

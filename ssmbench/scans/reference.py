@@ -6,8 +6,15 @@ import torch
 from torch import Tensor
 
 from ssmbench.registry import scans
-from ssmbench.scans.base import ScanBackend, sequential_linear_scan, sequential_scan, widening
-from ssmbench.systems import DiscreteSystem
+from ssmbench.scans.base import (
+    ScanBackend,
+    Scannable,
+    sequential_linear_scan,
+    sequential_scan,
+    sequential_time_varying_scan,
+    widening,
+)
+from ssmbench.systems import TimeVaryingDiagonal
 
 
 @scans.register("reference")
@@ -16,9 +23,11 @@ class ReferenceScan(ScanBackend):
 
     @widening
     def __call__(
-        self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
+        self, system: Scannable, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        y, final = sequential_scan(system.double(), _widen(u), None if x0 is None else _widen(x0))
+        varies = isinstance(system, TimeVaryingDiagonal)
+        scan = sequential_time_varying_scan if varies else sequential_scan
+        y, final = scan(system.double(), _widen(u), None if x0 is None else _widen(x0))
         return _narrow(y, u.dtype), _narrow(final, u.dtype)
 
     @widening

@@ -22,9 +22,9 @@ from jaxtyping import Inexact
 from torch import Tensor
 
 from ssmbench.registry import NoOptions
-from ssmbench.scans.base import LinearScan, ScanBackend, widening
+from ssmbench.scans.base import LinearScan, ScanBackend, Scannable, initial_state, widening
 from ssmbench.scans.chunked import zero_input_response
-from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
+from ssmbench.systems import DiscreteDiagonal, DiscreteSystem, TimeVaryingDiagonal
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class SequenceParallelScan(ScanBackend):
     """Another backend's scan, over segments; u and y are this rank's, x0 is the first segment's.
 
     The final state returned is that at the end of this rank's segment. Every rank must call it, and
-    run its backward, alike.
+    run its backward, alike. A time-varying system has the matrices of this rank's segment.
     """
 
     def __init__(self, inner: ScanBackend, segments: Segments):
@@ -111,14 +111,16 @@ class SequenceParallelScan(ScanBackend):
         self.inner = inner
         self.segments = segments
 
-    def unable(self, system: DiscreteSystem, device: torch.device) -> str | None:
+    def unable(self, system: Scannable, device: torch.device) -> str | None:
         return self.inner.unable(system, device)
 
     @widening
     def __call__(
-        self, system: DiscreteSystem, u: Tensor, x0: Tensor | None = None
+        self, system: Scannable, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         first = self.segments.index == 0
+        if isinstance(system, TimeVaryingDiagonal):
+            return self._time_varying(system, u, x0)
         # The later segments' graphs hold x0 too, with weight zero: each rank has its gradient.
         y, final = self.inner(system, u, x0 if first or x0 is None else 0 * x0)
         finals = self.segments.gather(final)
@@ -127,6 +129,16 @@ class SequenceParallelScan(ScanBackend):
         # The first segment takes part with weight zero, so that every rank's graph is the same.
         response, carried = zero_input_response(system, incoming, u.shape[1])
         return y + response.to(y.dtype), final + carried.to(final.dtype)
+
+    def _time_varying(
+        self, system: TimeVaryingDiagonal, u: Tensor, x0: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The segment is scanned twice, as in :func:`linear_scan`."""
+        start = initial_state(system, u, x0)
+        start = start if self.segments.index == 0 else 0 * start
+        end = self.inner(system, u, start)[1].to(start.dtype)
+        product = system.lam.prod(1).to(start.dtype)
+        return self.inner(system, u, _merge(start, end, product, self.segments))
 
     def _lengths(self, u: Tensor) -> list[int]:
         own = torch.tensor([u.shape[1]], device=u.device)
@@ -182,10 +194,16 @@ def linear_scan(
     start = x0 if segments.index == 0 else 0 * x0
     end = scan(a, b, start)[:, -1]
     product = a.prod(1) if a.ndim == 3 else _power(a, b.shape[1]).expand_as(end)
+    return scan(a, b, _merge(start, end, product, segments))
+
+
+def _merge(start: Tensor, end: Tensor, product: Tensor, segments: Segments) -> Tensor:
+    """The state before this segment, from each segment's end, scanned from its ``start`` (zero but
+    in the first), and the product of its factors."""
     # One exchange, not two: the order of two in the backward could differ between ranks.
     summaries = segments.gather(torch.stack([end, product]))
     state = start + 0 * summaries[0].sum(0)
     for k in range(segments.index):
         end, product = summaries[k]
         state = end if k == 0 else end + product * state
-    return scan(a, b, state)
+    return state

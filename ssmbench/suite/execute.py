@@ -18,7 +18,6 @@ from ssmbench.config import typed
 from ssmbench.errors import UsageError, one_line
 from ssmbench.suite.store import RunFolder
 from ssmbench.suite.trained import examine_task, save_worst_input
-from ssmbench.training.measure import poles
 from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, is_main_process, train
 
@@ -76,7 +75,7 @@ def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> d
     device = trained.module.device
     found = examine_task(model.cpu(), task, run.analysis)
     save_worst_input(folder.path, found.worst)
-    layers = {f"layer{i}": p.cpu().numpy() for i, p in enumerate(poles(model))}
+    layers = {f"layer{i}": p.cpu().numpy() for i, p in enumerate(found.poles)}
     np.savez_compressed(folder.path / "poles.npz", **layers)
     diverged = trained.diverged_at is not None
     return {

@@ -30,12 +30,12 @@ RUNS = "runs"
 LEGEND = """\
 Gains are L2 gains. *Layer* gains are from the input to the output of one SSM layer, the largest
 over the layers and seeds: **declared** is what the parametrization promises (none: it promises
-nothing), **verified** is the H-infinity norm of the matrices as trained, in double precision,
-**attacked** is the largest that an adversary reached through the layer as it runs, on sequences of
-the task's length. declared >= verified >= attacked must hold. *Network* gains are incremental, from
-the input sequence to the prediction: **declared** by `model.gamma`, an upper **bound** composed
-from the verified layers, and **attacked**. `inf` means unstable. Scores are on the test split, mean
-and standard deviation over finished seeds.
+nothing), **verified** is the H-infinity norm of the matrices as trained, in double precision (none
+where they vary with the input), **attacked** is the largest that an adversary reached through the
+layer as it runs, on sequences of the task's length. declared >= verified >= attacked must hold.
+*Network* gains are incremental, from the input sequence to the prediction: **declared** by
+`model.gamma`, an upper **bound** composed from the verified layers, and **attacked**. `inf` means
+unstable. Scores are on the test split, mean and standard deviation over finished seeds.
 """
 
 SAMPLING_LEGEND = """\
@@ -178,6 +178,9 @@ def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ())
         if points:
             parts += [f"### Robustness: {task}\n", ROBUSTNESS_LEGEND, robustness_table(points)]
     found = [f"- {r.task}, {r.variant}, {r.discretizer}: {v}" for r in table for v in r.violations]
+    notes = [f"- {r.task}, {r.variant}, {r.discretizer}: {note_text(r)}" for r in table if r.note]
+    if notes:
+        parts.append("## Notes\n\n" + "\n".join(notes) + "\n")
     if found:
         parts.append("## Broken promises\n\n" + "\n".join(found) + "\n")
     parts += [f"![{image}]({image})\n" for image in images]
@@ -257,6 +260,11 @@ def _markdown(header: Iterable[str], table: Iterable[Iterable[str]]) -> str:
     for row in table:
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |")
     return "\n".join(lines) + "\n"
+
+
+def note_text(row: Row) -> str:
+    """What there is to know of a time-varying layer's gain."""
+    return f"{row.note}; largest at sampled times: {number(row.frozen)} (no certificate)"
 
 
 def score_text(row: Row) -> str:

@@ -27,7 +27,8 @@ class Row:
     """Figures of one variant on one task over its seeds.
 
     Scores are the mean and sample standard deviation over finished runs; gains and radii are the
-    worst over complete runs. ``None`` means that there is no such figure.
+    worst over complete runs. ``None`` means that there is no such figure. ``frozen``, and a
+    ``note`` on it, are of time-varying layers only: a gain at sampled times, no certificate.
     """
 
     task: str
@@ -55,6 +56,8 @@ class Row:
     parameters: int | None
     steps_per_second: float | None
     violations: tuple[str, ...]
+    frozen: float | None = None
+    note: str = ""
 
 
 def rows(records: Iterable[RunRecord]) -> list[Row]:
@@ -99,6 +102,8 @@ def _row(group: list[RunRecord]) -> Row:
         parameters=results[0]["parameters"] if results else None,
         steps_per_second=_mean(r["steps_per_second"] for r in results),
         violations=tuple(v for g in gains for v in g["violations"]),
+        frozen=_worst(g.get("frozen") for g in gains),
+        note=gains[0].get("note", "") if gains else "",
     )
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ssmbench.training.measure import gain_figures
+from ssmbench.training.measure import FROZEN_SEQUENCES, gain_figures
 from ssmbench.training.module import SequenceModule
 
 
@@ -25,7 +25,10 @@ class GainMonitor(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
         if self._every < 1 or trainer.current_epoch % self._every:
             return
-        figures = gain_figures(pl_module.model)
+        model, inputs = pl_module.model, None
+        if any(layer.time_varying for layer in model.layers):
+            inputs = pl_module.task.sample_inputs("val", FROZEN_SEQUENCES)
+        figures = gain_figures(model, inputs)
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=trainer.global_step)
 

@@ -14,16 +14,19 @@ from torch import Tensor
 
 from ssmbench.analysis.attack import Attack, Attacks, attack, attacks
 from ssmbench.analysis.certificate import TOLERANCE, Bound
-from ssmbench.analysis.gain import GainReport, analyse, stability
+from ssmbench.analysis.gain import FrozenReport, GainReport, analyse, analyse_frozen, stability
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel, is_finite
+from ssmbench.systems import FROZEN_ONLY
 
 #: Norms of disturbances, of silence and of data, and first moves of the data: in typical inputs.
 _AMPLITUDES = ((0.03, 3.0), (0.01, 0.3))
 _BASE_STEP = 0.075
 _LOST = "a parameter is not finite"
+#: Sequences that time-varying layers are looked at with: their systems follow from the input.
+FROZEN_SEQUENCES = 2
 
 
 @dataclass(frozen=True)
@@ -31,21 +34,37 @@ class LayerGains:
     """One SSM layer: gains from its input to its output, and its poles.
 
     ``promised`` is what its parametrization declares of the continuous system, before sampling.
+    A time-varying layer has nothing verified, and a ``note`` that says so; ``frozen``, the radius
+    and the margin are those of the systems that it is at some steps of some inputs, and the attack
+    is incremental, around silence and its inputs.
     """
 
     declared: float | None
-    verified: float
+    verified: float | None
     attacked: float
     peak_frequency: float
     spectral_radius: float
     margin: float
     promised: float | None = None
+    frozen: float | None = None
+    note: str = ""
 
 
-def layer_figures(layer: SSMLayer) -> dict[str, float]:
-    """What is cheap enough to watch in training: spectral radius, margin, verified gain."""
+def layer_figures(layer: SSMLayer, u: Tensor | None = None) -> dict[str, float]:
+    """What is cheap enough to watch in training: spectral radius, margin, verified gain.
+
+    Of a time-varying layer, the frozen gain takes the place of the verified one, where there is an
+    input u (B, L, d_model); nothing where there is none.
+    """
+    gain = "frozen_gain" if layer.time_varying else "verified_gain"
     if not is_finite(layer):
-        return {"spectral_radius": math.inf, "margin": -math.inf, "verified_gain": math.inf}
+        return {"spectral_radius": math.inf, "margin": -math.inf, gain: math.inf}
+    if layer.time_varying:
+        report = _frozen(layer, u)
+        if report is None:
+            return {}
+        extent = {"spectral_radius": report.spectral_radius, "margin": report.margin}
+        return extent | {gain: report.gain}
     with torch.no_grad():
         system = layer.system().double()
         poles = stability(system)
@@ -56,14 +75,16 @@ def layer_figures(layer: SSMLayer) -> dict[str, float]:
         }
 
 
-def gain_figures(model: SequenceModel) -> dict[str, float]:
+def gain_figures(model: SequenceModel, inputs: Tensor | None = None) -> dict[str, float]:
     """What is logged in training: the figures of every layer, and its declared gain if it has one.
 
-    Keys ``layer0/verified_gain`` and so on.
+    Keys ``layer0/verified_gain`` and so on. ``inputs`` (n, L, m) are for time-varying layers.
     """
     figures: dict[str, float] = {}
-    for index, layer in enumerate(model.layers):
-        figures |= {f"layer{index}/{k}": v for k, v in layer_figures(layer).items()}
+    for index, (layer, u) in enumerate(
+        zip(model.layers, _layer_inputs(model, inputs), strict=True)
+    ):
+        figures |= {f"layer{index}/{k}": v for k, v in layer_figures(layer, u).items()}
         declared = declared_gain(layer)
         if declared is not None:
             figures[f"layer{index}/declared_gain"] = declared
@@ -77,10 +98,12 @@ def declared_gain(layer: SSMLayer) -> float | None:
 
 @dataclass(frozen=True)
 class Measurement:
-    """``gain``: a result's part of that name. ``worst``: the network's worst input, if any."""
+    """``gain``: a result's part of that name. ``worst``: the network's worst input, if any.
+    ``poles``: as from :func:`poles`."""
 
     gain: dict[str, Any]
     worst: Attack | None
+    poles: list[Complex[Tensor, " modes"]]
 
 
 def measure(
@@ -105,14 +128,15 @@ def examine(
     """
     frozen = freeze(model)
     length = inputs.shape[1]
-    pairs = zip(model.layers, frozen.layers, strict=True)
-    layers = [_measure_layer(layer, still, length, config) for layer, still in pairs]
+    seen = _layer_inputs(frozen, inputs)
+    pairs = zip(model.layers, frozen.layers, seen, strict=True)
+    layers = [_measure_layer(layer, still, u, length, config) for layer, still, u in pairs]
     bound = model.bound([g.verified for g in layers], length)
     network, worst = _measure_network(frozen, bound, inputs, config)
     gain = {
         "promised": _largest(g.promised for g in layers),
         "declared": _largest(g.declared for g in layers),
-        "verified": max(g.verified for g in layers),
+        "verified": _largest(g.verified for g in layers),
         "attacked": max(g.attacked for g in layers),
         "spectral_radius": max(g.spectral_radius for g in layers),
         "margin": min(g.margin for g in layers),
@@ -120,7 +144,9 @@ def examine(
         "layers": [asdict(g) for g in layers],
         "network": network,
     }
-    return Measurement(gain, worst)
+    if any(layer.time_varying for layer in model.layers):
+        gain |= {"note": FROZEN_ONLY, "frozen": max(g.frozen or 0.0 for g in layers)}
+    return Measurement(gain, worst, poles(frozen, inputs))
 
 
 def _largest(values: Iterable[float | None]) -> float | None:
@@ -133,6 +159,8 @@ def violations(layers: list[LayerGains], network: dict[str, Any]) -> list[str]:
     """Every place where declared >= verified >= attacked does not hold, as a sentence."""
     found = []
     for index, gains in enumerate(layers):
+        if gains.verified is None:
+            continue
         if gains.declared is not None and gains.verified > gains.declared * (1 + TOLERANCE):
             found.append(
                 f"layer {index}: verified {gains.verified:g} > declared {gains.declared:g}"
@@ -149,14 +177,56 @@ def violations(layers: list[LayerGains], network: dict[str, Any]) -> list[str]:
     return found
 
 
-def poles(model: SequenceModel) -> list[Complex[Tensor, " modes"]]:
-    """The poles of each layer, complex128; one at infinity where its parameters are not finite."""
-    at_infinity = torch.full((1,), complex(math.inf, 0), dtype=torch.complex128)
+def poles(
+    model: SequenceModel, inputs: Float[Tensor, "n L m"] | None = None
+) -> list[Complex[Tensor, " modes"]]:
+    """The poles of each layer, complex128; one at infinity where its parameters are not finite.
+
+    Of a time-varying layer, those of the systems that it is at some steps of its ``inputs``.
+    """
+    pairs = zip(model.layers, _layer_inputs(model, inputs), strict=True)
     with torch.no_grad():
-        return [
-            layer.system().poles().flatten() if is_finite(layer) else at_infinity
-            for layer in model.layers
-        ]
+        return [_poles(layer, u) for layer, u in pairs]
+
+
+def _poles(layer: SSMLayer, u: Tensor | None) -> Complex[Tensor, " modes"]:
+    if not is_finite(layer):
+        return torch.full((1,), complex(math.inf, 0), dtype=torch.complex128)
+    if not layer.time_varying:
+        return layer.system().poles().flatten()
+    report = _frozen(layer, u)
+    return torch.empty(0, dtype=torch.complex128) if report is None else report.poles
+
+
+def _layer_inputs(
+    model: SequenceModel, inputs: Float[Tensor, "n L m"] | None
+) -> list[Float[Tensor, "n L d"] | None]:
+    """What each time-varying layer is given when the network, in evaluation mode, meets ``inputs``;
+    None for the other layers, and where weights are lost."""
+    varying = [layer for layer in model.layers if layer.time_varying]
+    if inputs is None or not varying or not is_finite(model):
+        return [None] * len(model.layers)
+    caught: dict[SSMLayer, Tensor] = {}
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, given: caught.update({layer: given[0]}))
+        for layer in varying
+    ]
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(inputs.to(next(model.parameters()).device, precision(model)))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return [caught.get(layer) for layer in model.layers]
+
+
+def _frozen(layer: SSMLayer, u: Float[Tensor, "n L d"] | None) -> FrozenReport | None:
+    if u is None:
+        return None
+    with torch.no_grad():
+        return analyse_frozen(layer.system_for(u[:FROZEN_SEQUENCES]))
 
 
 def _analyse(layer: SSMLayer) -> GainReport:
@@ -179,7 +249,8 @@ def freeze(model: SequenceModel) -> SequenceModel:
     """A copy in evaluation mode whose layers keep their present systems, without gradients."""
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     for layer in filter(is_finite, frozen.layers):
-        layer.hold(layer.system())
+        if not layer.time_varying:  # its system is the input's
+            layer.hold(layer.system())
     return frozen
 
 
@@ -187,7 +258,8 @@ def _exact(frozen: SequenceModel, inputs: Float[Tensor, "n L m"]) -> SequenceMod
     """The same map in float64, with the very systems of ``frozen``; None where there is none."""
     exact = copy.deepcopy(frozen).double()
     for layer, still in zip(exact.layers, frozen.layers, strict=True):
-        layer.hold(still.system().double())
+        if not layer.time_varying:
+            layer.hold(still.system().double())
     try:
         prediction = exact(torch.zeros_like(inputs[:1], dtype=torch.float64))
     except RuntimeError:  # a plugin's part that knows float32 only: there is nothing to compare
@@ -201,8 +273,14 @@ def precision(model: SequenceModel) -> torch.dtype:
 
 
 def _measure_layer(
-    layer: SSMLayer, frozen: SSMLayer, length: int, config: AnalysisConfig
+    layer: SSMLayer,
+    frozen: SSMLayer,
+    u: Float[Tensor, "n L d"] | None,
+    length: int,
+    config: AnalysisConfig,
 ) -> LayerGains:
+    if layer.time_varying:
+        return _measure_varying(frozen, u, config)
     report = _analyse(layer)
     return LayerGains(
         declared=declared_gain(layer),
@@ -220,6 +298,27 @@ def _promised(layer: SSMLayer) -> float | None:
     if layer.discretizer is None or layer.normaliser is not None:
         return None
     return layer.parametrization.declared_gain() if is_finite(layer) else math.inf
+
+
+def _measure_varying(
+    layer: SSMLayer, u: Float[Tensor, "n L d"] | None, config: AnalysisConfig
+) -> LayerGains:
+    report = _frozen(layer, u)
+    if report is None:
+        lost = dict.fromkeys(("attacked", "spectral_radius", "frozen"), math.inf)
+        note = f"{FROZEN_ONLY}; {_LOST}"
+        return LayerGains(None, None, peak_frequency=0.0, margin=-math.inf, note=note, **lost)
+    exact = copy.deepcopy(layer).double()
+    return LayerGains(
+        declared=declared_gain(layer),
+        verified=None,
+        attacked=_attack_network(layer, exact, u, config).worst.gain,
+        peak_frequency=report.peak_frequency,
+        spectral_radius=report.spectral_radius,
+        margin=report.margin,
+        frozen=report.gain,
+        note=FROZEN_ONLY,
+    )
 
 
 def _attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:
@@ -258,8 +357,8 @@ def _measure_network(
 
 
 def _attack_network(
-    frozen: SequenceModel,
-    exact: SequenceModel | None,
+    frozen: SequenceModel | SSMLayer,
+    exact: SequenceModel | SSMLayer | None,
     inputs: Float[Tensor, "n L m"],
     config: AnalysisConfig,
 ) -> Attacks:

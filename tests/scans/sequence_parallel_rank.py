@@ -9,7 +9,9 @@ import torch.distributed as dist
 from ssmbench import registry
 from ssmbench.scans import chunked
 from ssmbench.scans.sequence_parallel import Segments, SequenceParallelScan, linear_scan
+from ssmbench.systems import TimeVaryingDiagonal
 from ssmbench.testing import example_systems
+from ssmbench.testing_time_varying import example_time_varying_systems, gradient_of_views
 
 TOLERANCE = 1e-9
 
@@ -21,7 +23,7 @@ def main(rank: int, ranks: int, store: str) -> None:
     checked = 0
     for length in (ranks, 37, 130):
         torch.manual_seed(length)
-        for system in example_systems():
+        for system in [*example_systems(), *example_time_varying_systems(2, length)]:
             check_system(segments, system.double(), length)
             checked += 1
         for varies in (False, True):
@@ -45,7 +47,7 @@ def compare(name: str, found: torch.Tensor, expected: torch.Tensor) -> None:
 
 def check_system(segments: Segments, system, length: int) -> None:
     """Outputs, final state and gradients of all inputs against one process with all of u."""
-    system = system.map(lambda t: t.requires_grad_())
+    system = system.map(lambda t: t.detach().requires_grad_())
     u = torch.randn(2, length, system.copies, system.inputs, dtype=torch.float64)
     u = u.requires_grad_()
     x0 = torch.randn(2, system.copies, system.states, dtype=system.dynamics.dtype)
@@ -56,7 +58,8 @@ def check_system(segments: Segments, system, length: int) -> None:
     weight = torch.randn_like(y)
     total = (y * weight.conj()).real.sum() + final.abs().square().sum()
     expected = torch.autograd.grad(total, list(leaves.values()))
-    mine, end = SequenceParallelScan(inner, segments)(system, segments.take(u), x0)
+    own = of_segment(system, segments, length)
+    mine, end = SequenceParallelScan(inner, segments)(own, segments.take(u), x0)
     compare("y", mine, segments.take(y))
     share = (mine * segments.take(weight).conj()).real.sum()
     last = segments.index == segments.count - 1
@@ -65,7 +68,15 @@ def check_system(segments: Segments, system, length: int) -> None:
     share = share + last * end.abs().square().sum()
     gradients = torch.autograd.grad(share, list(leaves.values()), allow_unused=True)
     for (name, leaf), gradient, wanted in zip(leaves.items(), gradients, expected, strict=True):
-        compare(f"gradient of {name}", summed(gradient, leaf), wanted)
+        found = gradient_of_views(summed(gradient, leaf), leaf)
+        compare(f"gradient of {name}", found, gradient_of_views(wanted, leaf))
+
+
+def of_segment(system, segments: Segments, length: int):
+    if not isinstance(system, TimeVaryingDiagonal):
+        return system
+    first = sum(segments.lengths(length)[: segments.index])
+    return system.during(slice(first, first + segments.lengths(length)[segments.index]))
 
 
 def summed(gradient: torch.Tensor | None, leaf: torch.Tensor) -> torch.Tensor:

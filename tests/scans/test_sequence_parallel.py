@@ -25,4 +25,4 @@ def test_segments_on_ranks_agree_with_one_process(ranks, tmp_path):
     outputs = [process.communicate(timeout=240)[0] for process in started]
     for rank, (process, output) in enumerate(zip(started, outputs, strict=True)):
         assert process.returncode == 0, output[-3000:]
-        assert f"rank {rank} checked 42" in output
+        assert f"rank {rank} checked 57" in output

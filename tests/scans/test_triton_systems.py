@@ -15,6 +15,8 @@ from torch import Tensor
 from ssmbench.errors import UsageError
 from ssmbench.registry import scans
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal
+from ssmbench.testing import check_scan
+from ssmbench.testing_time_varying import example_time_varying_systems
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -106,6 +108,17 @@ def test_backend_agrees_with_the_reference(kind, given_x0):
     got, wanted = (through_backend(name, kind, leaves) for name in ("triton", "reference"))
     assert_close(got, wanted, 1e-5)  # einsums in float32 stand around the scan
     assert {k: v.dtype for k, v in got.items()} == {k: v.dtype for k, v in wanted.items()}
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="the kit scans on the CPU")
+@pytest.mark.parametrize("case", range(5))
+def test_time_varying_systems_agree_with_the_reference(case):
+    torch.manual_seed(3)
+    system = example_time_varying_systems(2, 70)[case]
+    backend, reference = (scans.get(name).build() for name in ("triton", "reference"))
+    assert backend.unable(system, torch.device(DEVICE)) is None
+    check_scan(backend, reference, system, 70, "triton")
+    check_scan(backend, reference, system, 70, "triton", torch.bfloat16)
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])

@@ -15,8 +15,15 @@ from torch import Tensor
 
 from ssmbench.errors import UsageError
 from ssmbench.registry import scans
-from ssmbench.scans.base import ScanBackend, drive_states, initial_state, read_out
-from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
+from ssmbench.scans.base import (
+    ScanBackend,
+    Scannable,
+    drive_states,
+    initial_state,
+    read_out,
+    time_varying_scan,
+)
+from ssmbench.systems import DiscreteDiagonal, TimeVaryingDiagonal
 
 
 @scans.register("triton", summary="Triton kernels on the GPU; diagonal systems in single precision")
@@ -33,9 +40,9 @@ class TritonScan(ScanBackend):
     are; beyond that it can give NaN where the sequential scan is finite.
     """
 
-    def unable(self, system: DiscreteSystem, device: torch.device) -> str | None:
+    def unable(self, system: Scannable, device: torch.device) -> str | None:
         """Why this backend cannot run ``system`` on ``device``, or None when it can."""
-        if not isinstance(system, DiscreteDiagonal):
+        if not isinstance(system, DiscreteDiagonal | TimeVaryingDiagonal):
             return f"it scans diagonal systems only, and this is a {type(system).__name__}"
         states = torch.promote_types(system.lam.dtype, system.B.dtype)
         if states not in (torch.float32, torch.complex64):
@@ -44,7 +51,7 @@ class TritonScan(ScanBackend):
 
     def __call__(
         self,
-        system: DiscreteSystem,
+        system: Scannable,
         u: Inexact[Tensor, "B L H m"],
         x0: Inexact[Tensor, "B H N"] | None = None,
     ) -> tuple[Inexact[Tensor, "B L H p"], Inexact[Tensor, "B H N"]]:
@@ -61,6 +68,8 @@ class TritonScan(ScanBackend):
         from ssmbench.scans.triton import bank
 
         with torch.autocast(u.device.type, enabled=False):
+            if isinstance(system, TimeVaryingDiagonal):
+                return time_varying_scan(system, u, x0, self.linear_scan)
             if bank.suits(system, u):
                 return bank.bank_scan(system, u, x0)
             return _through_states(system, u, x0)

@@ -1,0 +1,96 @@
+"""Selective state spaces (Mamba's S6): Gu and Dao 2023, arXiv 2312.00752, algorithm 2.
+
+Step size, B and C follow from the input at each step, so the system is time-varying. Departures
+from the published code, which fuses discretization, scan and read-out into one kernel:
+
+* the discretizer is the run's choice; with ``zoh`` B_bar is exact, where the code takes Euler's
+  B_bar = dt B beside an exact A_bar;
+* ``y[k] = C[k] x[k] + D u[k]`` with the state *before* input k, control's convention, where the
+  published scan reads C[k] x[k+1];
+* the layer is the SSM alone: Mamba's gate and causal convolution are no part of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssmbench.errors import require
+from ssmbench.parametrizations.base import Parametrization, check_step_sizes, log_uniform_steps
+from ssmbench.registry import parametrizations
+from ssmbench.systems import ContinuousTimeVaryingDiagonal
+
+
+@dataclass
+class SelectiveConfig:
+    """``d_state`` N, real modes of each channel; ``dt_rank``: of the map from u to step sizes, 0
+    for d_model / 16, rounded up. Initial step sizes are log-uniform in [dt_min, dt_max]."""
+
+    d_state: int = 16
+    dt_rank: int = 0
+    dt_min: float = 0.001
+    dt_max: float = 0.1
+
+
+@parametrizations.register(
+    "selective",
+    config=SelectiveConfig,
+    citation="Gu, Dao 2023, Mamba: Linear-Time Sequence Modeling with Selective State Spaces, "
+    "arXiv 2312.00752, section 3.2 and algorithm 2",
+)
+class Selective(Parametrization):
+    """Diagonal bank whose step size, B and C follow from the input: time-varying, no LTI gain.
+
+    A = -exp(log_A) < 0 and dt > 0: at each step it is stable, frozen in time. Its gain has no
+    bound: the output is a product of functions of u, so a larger u is amplified more.
+
+    There is no fused kernel: four tensors (B, L, d_model, N) are kept for the backward pass.
+    """
+
+    time_domain = "continuous"
+    stable_by_construction = True
+    needs_input = True
+
+    def __init__(self, config: SelectiveConfig, *, d_model: int):
+        super().__init__()
+        require(config.d_state > 0, f"selective: d_state must be positive, got {config.d_state}")
+        require(config.dt_rank >= 0, f"selective: dt_rank: must be 0 or more, got {config.dt_rank}")
+        check_step_sizes("selective", config.dt_min, config.dt_max)
+        self.rank = config.dt_rank or math.ceil(d_model / 16)
+        modes = torch.arange(1.0, config.d_state + 1)  # S4D-real, section 3.6
+        self.log_A = nn.Parameter(torch.log(modes).expand(d_model, -1).clone())
+        self.D = nn.Parameter(torch.ones(d_model))
+        self.to_dt_B_C = nn.Parameter(_uniform(self.rank + 2 * config.d_state, d_model))
+        self.dt_weight = nn.Parameter(_uniform(d_model, self.rank))
+        steps = torch.exp(log_uniform_steps(d_model, config.dt_min, config.dt_max))
+        self.dt_bias = nn.Parameter(steps + torch.log(-torch.expm1(-steps)))  # softplus(.) = steps
+
+    def forward(self, u: Float[Tensor, "B L d"]) -> ContinuousTimeVaryingDiagonal:
+        """lam (B, L, H, N), B (B, L, H, N, 1), C (B, L, H, 1, N), D (H, 1, 1), dt (B, L, H).
+
+        H = d_model; B and C are shared by the channels, lam by all steps, all as views.
+        """
+        dtype = torch.promote_types(u.dtype, self.D.dtype)
+        projection, weight, bias, log_A = (
+            p.to(dtype) for p in (self.to_dt_B_C, self.dt_weight, self.dt_bias, self.log_A)
+        )
+        states, channels = log_A.shape[1], log_A.shape[0]
+        projected = F.linear(u.to(dtype), projection)
+        low, B, C = projected.split([self.rank, states, states], -1)
+        return ContinuousTimeVaryingDiagonal(
+            lam=-torch.exp(log_A).expand(*u.shape[:2], -1, -1),
+            B=B[:, :, None, :, None].expand(-1, -1, channels, -1, -1),
+            C=C[:, :, None, None, :].expand(-1, -1, channels, -1, -1),
+            D=self.D[:, None, None],
+            dt=F.softplus(F.linear(low, weight, bias)),
+        )
+
+
+def _uniform(rows: int, columns: int) -> Float[Tensor, "rows columns"]:
+    """Uniform within 1 / sqrt(columns): unit-variance inputs give outputs of variance 1/3."""
+    return (2 * torch.rand(rows, columns) - 1) / math.sqrt(columns)
