@@ -1,0 +1,274 @@
+"""How loose is the gain that a trained network declares? Ours, and neural-ssm's beside it.
+
+    python tools/network_slack.py                              # ours, 1, 2, 4 and 8 blocks
+    python tools/network_slack.py --peer l2n --json slack.json # neural-ssm's at the same size too
+    python tools/network_slack.py --blocks 4 --set model.nonlinearity=sll model.mix=true
+
+Sequential digits, the logits summed over time and divided by sqrt(L), so that a gain per step is a
+gain to the logits. Both kinds of network go through one training loop (the config's task, batches,
+AdamW and schedule; the weights at the end, none chosen) and one adversary. *Declared* is what the
+network promises for its present parameters: gamma for ours, ``certified_gain_bound()`` for
+neural-ssm's, which may be less than the gamma it was given. *Composed* is the bound from the exact
+H-infinity norms of the trained layers, of neural-ssm's together with their residual. *Slack* is
+declared / attacked: an upper bound on how loose the promise is, since a better adversary lowers it.
+
+neural-ssm does not come with ssmbench: ``pip install --no-deps neural-ssm deel-torchlip einops``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssmbench.analysis.hinf import hinf_norm
+from ssmbench.config import OptimizerConfig, RunConfig, load_run, typed
+from ssmbench.errors import UsageError
+from ssmbench.nn.model import SequenceModel
+from ssmbench.parametrizations.base import Parametrization
+from ssmbench.systems import DiscreteDense
+from ssmbench.tasks.base import Task
+from ssmbench.training.measure import attack_network, exact_map, freeze
+from ssmbench.training.module import Schedule, parameter_groups
+from ssmbench.training.trainer import build_model, build_task
+
+CONFIG = Path(__file__).parents[1] / "configs" / "runs" / "digits_certified.yaml"
+#: Cells of neural-ssm that are linear and time-invariant: their gain is an incremental one.
+PEERS = ("l2n", "defect", "zak", "l2ru")
+ATTACK_INPUTS = 64
+
+
+class PeerNetwork(nn.Module):
+    """neural-ssm's certified network of one cell, its outputs per step pooled to logits.
+
+    Settings of its own are its defaults; width, states and blocks are the config's.
+    """
+
+    def __init__(self, cell: str, run: RunConfig, task: Task):
+        super().__init__()
+        from neural_ssm.ssm.layers import DeepSSM
+
+        model = run.model
+        self.net = DeepSSM(
+            task.sizes.inputs,
+            task.sizes.outputs,
+            d_model=model.d_model,
+            d_state=model.parametrization["d_state"],
+            n_layers=model.n_layers,
+            param=cell,
+            gamma=model.gamma,
+        )
+
+    def forward(self, u: Float[Tensor, "B L m"]) -> Float[Tensor, "B classes"]:
+        y, _ = self.net(u)
+        return y.sum(1) / math.sqrt(u.shape[1])
+
+    def gains(self) -> dict[str, float]:
+        """What it declares now, and the bound from the verified gains of its residual cells."""
+        declared = self.net.certified_gain_bound().item()
+        composed = declared
+        for block, figures in zip(
+            self.net.blocks, self.net.gain_diagnostics()["blocks"], strict=True
+        ):
+            composed *= _residual_gain(block.lru, figures["alpha_ssm"]) / figures["ssm_factor"]
+        return {"declared": declared, "composed": composed}
+
+
+def _residual_gain(cell: nn.Module, share: float) -> float:
+    """H-infinity norm of I + share G, for the cell's G."""
+    make = cell.set_param if hasattr(cell, "set_param") else cell.compute_z_matrices
+    A, B, C, D = (matrix.detach().double() for matrix in make()[:4])
+    D = torch.eye(len(D), dtype=D.dtype) + share * D
+    return hinf_norm(DiscreteDense(A=A[None], B=B[None], C=share * C[None], D=D[None])).norm.item()
+
+
+def our_gains(model: SequenceModel, length: int) -> dict[str, float]:
+    """gamma, and the bound from the verified gains of the layers."""
+    with torch.no_grad():
+        verified = [hinf_norm(layer.system().double()).norm.max().item() for layer in model.layers]
+    return {"declared": model.gamma, "composed": model.bound(verified, length).value}
+
+
+def train(
+    model: nn.Module,
+    task: Task,
+    optimizer: OptimizerConfig,
+    *,
+    epochs: int,
+    steps: int | None = None,
+    kind: type[nn.Module] = Parametrization,
+) -> None:
+    """AdamW with warm-up and cosine decay, a step a batch, at most ``steps``; in place.
+
+    Raises:
+        ArithmeticError: the loss is not finite.
+    """
+    adamw = torch.optim.AdamW(parameter_groups(model, optimizer, kind))
+    batches = task.train_dataloader()
+    total = min(epochs * len(batches), steps or sys.maxsize)
+    schedule = torch.optim.lr_scheduler.LambdaLR(adamw, Schedule(optimizer, total))
+    model.train()
+    for step in range(total):
+        if step % len(batches) == 0:
+            batches.batch_sampler.sampler.set_epoch(step // len(batches))
+            rest = iter(batches)
+        u, target = next(rest)
+        loss = task.loss(model(u), target)
+        if not bool(torch.isfinite(loss)):
+            raise ArithmeticError(f"diverged at step {step}")
+        adamw.zero_grad()
+        loss.backward()
+        adamw.step()
+        schedule.step()
+
+
+def attacked(
+    model: nn.Module, exact: nn.Module | None, task: Task, run: RunConfig, budgets: list[int]
+) -> dict[int, float]:
+    """Incremental gain found with each number of ascents, from the config's number of starts."""
+    inputs = task.sample_inputs("val", ATTACK_INPUTS)
+    found = {}
+    for steps in sorted(budgets):
+        config = replace(run.analysis, attack_steps=steps)
+        found[steps] = attack_network(model, exact, inputs, config).worst.gain
+    return found
+
+
+def accuracy(model: nn.Module, task: Task) -> float:
+    """Share of the test images that are named right."""
+    test = task.split("test")
+    with torch.no_grad():
+        return (model(test.u).argmax(-1) == test.target).double().mean().item()
+
+
+def measure_ours(run: RunConfig, options: argparse.Namespace) -> dict[str, Any]:
+    """Train one of our networks, then its gains and its accuracy."""
+    task = _task(run)
+    model = build_model(run, task.sizes)
+    train(model, task, run.optimizer, epochs=options.epochs, steps=options.steps)
+    frozen = freeze(model)
+    exact = exact_map(frozen, task.sample_inputs("val", 1))
+    return {
+        **our_gains(model, task.sizes.length),
+        "attacked": attacked(frozen, exact, task, run, options.attack_steps),
+        "accuracy": accuracy(frozen, task),
+        "parameters": model.parameter_count(),
+    }
+
+
+def measure_peer(cell: str, run: RunConfig, options: argparse.Namespace) -> dict[str, Any]:
+    """The same for neural-ssm's network of one cell."""
+    task = _task(run)
+    model = PeerNetwork(cell, run, task)
+    optimizer = replace(run.optimizer, lr=options.peer_lr, ssm_lr=options.peer_lr)
+    cells = type(model.net.blocks[0].lru)
+    train(model, task, optimizer, epochs=options.epochs, steps=options.steps, kind=cells)
+    model.eval().requires_grad_(False)
+    return {
+        **model.gains(),
+        # As it runs: in float64, its cells would make other matrices from their parameters.
+        "attacked": attacked(model, None, task, run, options.attack_steps),
+        "accuracy": accuracy(model, task),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def _task(run: RunConfig) -> Task:
+    """The task with its data, and torch's generator at the run's seed for the network."""
+    task = build_task(run)
+    task.setup()
+    torch.manual_seed(run.seed)
+    return task
+
+
+def row(network: str, blocks: int, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """One trained network; where training failed, ``error`` says how."""
+    overrides = [*options.set, f"model.n_layers={blocks}", f"model.gamma={options.gamma}"]
+    run = typed(load_run(CONFIG, [*overrides, f"seed={seed}"]))
+    found = {"network": network, "blocks": blocks, "seed": seed, "gamma": options.gamma}
+    started = time.perf_counter()
+    measure: Callable[..., dict[str, Any]] = measure_ours
+    arguments: tuple[Any, ...] = (run, options)
+    if network != "ours":
+        measure, arguments = measure_peer, (network.split()[-1], run, options)
+    try:
+        found |= measure(*arguments)
+        found["slack"] = {
+            steps: found["declared"] / gain for steps, gain in found["attacked"].items()
+        }
+    except (ArithmeticError, torch.linalg.LinAlgError) as error:
+        found["error"] = str(error)
+    return found | {"seconds": round(time.perf_counter() - started, 1)}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown; slack beside each attack budget."""
+    budgets = sorted({steps for row in rows for steps in row.get("attacked", {})})
+    last = f"attacked, {max(budgets, default=0)} ascents"
+    head = ["network", "blocks", "seed", "gamma", "declared", "composed", last]
+    head += [f"slack, {steps}" for steps in budgets] + ["test accuracy", "parameters", "seconds"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    return "\n".join([*lines, *(_line(row, budgets, len(head)) for row in rows)])
+
+
+def _line(row: dict[str, Any], budgets: list[int], width: int) -> str:
+    cells = [row["network"], str(row["blocks"]), str(row["seed"]), f"{row['gamma']:g}"]
+    if "error" in row:
+        cells += [row["error"]] + [""] * (width - 6) + [f"{row['seconds']:g}"]
+        return "| " + " | ".join(cells) + " |"
+    cells += [f"{row[key]:.4g}" for key in ("declared", "composed")]
+    cells += [f"{row['attacked'][budgets[-1]]:.4g}"]
+    cells += [f"{row['slack'][steps]:.3f}" for steps in budgets]
+    cells += [f"{row['accuracy']:.1%}", str(row["parameters"]), f"{row['seconds']:g}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """The options, complete."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--blocks", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--gamma", type=float, default=10.0, help="prescribed for every network")
+    parser.add_argument("--peer", nargs="*", choices=PEERS, help="cells of neural-ssm; l2n if bare")
+    parser.add_argument("--peer-lr", type=float, default=0.01, help="its learning rate")
+    parser.add_argument("--seeds", type=int, default=1, help="how many, from 0")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--steps", type=int, help="stop training after so many, for a quick look")
+    parser.add_argument("--attack-steps", type=int, nargs="+", default=[40, 160])
+    parser.add_argument("--set", nargs="*", default=[], help="key=value of the run's config")
+    parser.add_argument("--json", type=Path, help="also write every figure to this file")
+    options = parser.parse_args(arguments)
+    options.peer = ["l2n"] if options.peer == [] else options.peer or []
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parsed(arguments)
+    torch.set_num_threads(1)
+    networks = ["ours", *(f"neural-ssm {cell}" for cell in options.peer)]
+    rows = []
+    try:
+        for blocks in options.blocks:
+            for network in networks:
+                rows += [row(network, blocks, seed, options) for seed in range(options.seeds)]
+                print(table(rows[-options.seeds :]), file=sys.stderr)
+                if options.json:
+                    options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
