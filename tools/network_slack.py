@@ -5,12 +5,13 @@
     python tools/network_slack.py --blocks 4 --set model.nonlinearity=sll model.mix=true
 
 Sequential digits, the logits summed over time and divided by sqrt(L), so that a gain per step is a
-gain to the logits. Both kinds of network go through one training loop (the config's task, batches,
-AdamW and schedule; the weights at the end, none chosen) and one adversary. *Declared* is what the
-network promises for its present parameters: gamma for ours, ``certified_gain_bound()`` for
+gain to the logits. The adversary attacks both: the logits, and the outputs per step before they are
+pooled, for which the same gain is declared. Both kinds of network go through one training loop (the
+config's task, batches, AdamW and schedule; the weights at the end, none chosen) and one adversary.
+*Declared* is what the network promises for its present parameters: gamma for ours, ``certified_gain_bound()`` for
 neural-ssm's, which may be less than the gamma it was given. *Composed* is the bound from the exact
 H-infinity norms of the trained layers, of neural-ssm's together with their residual. *Slack* is
-declared / attacked: an upper bound on how loose the promise is, since a better adversary lowers it.
+declared / attacked: the promise is at most so loose, and a better adversary lowers it.
 
 neural-ssm does not come with ssmbench: ``pip install --no-deps neural-ssm deel-torchlip einops``.
 """
@@ -34,7 +35,7 @@ from torch import Tensor, nn
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.config import OptimizerConfig, RunConfig, load_run, typed
 from ssmbench.errors import UsageError
-from ssmbench.nn.model import SequenceModel
+from ssmbench.nn.model import Pooling, SequenceModel
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.systems import DiscreteDense
 from ssmbench.tasks.base import Task
@@ -59,6 +60,7 @@ class PeerNetwork(nn.Module):
         from neural_ssm.ssm.layers import DeepSSM
 
         model = run.model
+        self.pooling: Pooling | None = Pooling.unit
         self.net = DeepSSM(
             task.sizes.inputs,
             task.sizes.outputs,
@@ -69,9 +71,9 @@ class PeerNetwork(nn.Module):
             gamma=model.gamma,
         )
 
-    def forward(self, u: Float[Tensor, "B L m"]) -> Float[Tensor, "B classes"]:
+    def forward(self, u: Float[Tensor, "B L m"]) -> Float[Tensor, "B *steps classes"]:
         y, _ = self.net(u)
-        return y.sum(1) / math.sqrt(u.shape[1])
+        return y if self.pooling is None else y.sum(1) / math.sqrt(u.shape[1])
 
     def gains(self) -> dict[str, float]:
         """What it declares now, and the bound from the verified gains of its residual cells."""
@@ -111,7 +113,7 @@ def train(
     """AdamW with warm-up and cosine decay, a step a batch, at most ``steps``; in place.
 
     Raises:
-        ArithmeticError: the loss is not finite.
+        FloatingPointError: the loss is not finite.
     """
     adamw = torch.optim.AdamW(parameter_groups(model, optimizer, kind))
     batches = task.train_dataloader()
@@ -125,23 +127,34 @@ def train(
         u, target = next(rest)
         loss = task.loss(model(u), target)
         if not bool(torch.isfinite(loss)):
-            raise ArithmeticError(f"diverged at step {step}")
+            raise FloatingPointError(f"diverged at step {step}")
         adamw.zero_grad()
         loss.backward()
         adamw.step()
         schedule.step()
 
 
-def attacked(
+def attacks(
     model: nn.Module, exact: nn.Module | None, task: Task, run: RunConfig, budgets: list[int]
-) -> dict[int, float]:
-    """Incremental gain found with each number of ascents, from the config's number of starts."""
-    inputs = task.sample_inputs("val", ATTACK_INPUTS)
+) -> dict[str, dict[int, float]]:
+    """Incremental gains found with each number of ascents, to the logits and before pooling."""
+    maps = [part for part in (model, exact) if part is not None]
     found = {}
-    for steps in sorted(budgets):
-        config = replace(run.analysis, attack_steps=steps)
-        found[steps] = attack_network(model, exact, inputs, config).worst.gain
+    for where, pooling in (("logits", model.pooling), ("steps", None)):
+        for part in maps:
+            part.pooling = pooling
+        found[where] = {steps: _attacked(model, exact, task, run, steps) for steps in budgets}
+    for part in maps:
+        part.pooling = Pooling.unit
     return found
+
+
+def _attacked(
+    model: nn.Module, exact: nn.Module | None, task: Task, run: RunConfig, steps: int
+) -> float:
+    inputs = task.sample_inputs("val", ATTACK_INPUTS)
+    config = replace(run.analysis, attack_steps=steps)
+    return attack_network(model, exact, inputs, config).worst.gain
 
 
 def accuracy(model: nn.Module, task: Task) -> float:
@@ -160,7 +173,7 @@ def measure_ours(run: RunConfig, options: argparse.Namespace) -> dict[str, Any]:
     exact = exact_map(frozen, task.sample_inputs("val", 1))
     return {
         **our_gains(model, task.sizes.length),
-        "attacked": attacked(frozen, exact, task, run, options.attack_steps),
+        "attacked": attacks(frozen, exact, task, run, options.attack_steps),
         "accuracy": accuracy(frozen, task),
         "parameters": model.parameter_count(),
     }
@@ -177,7 +190,7 @@ def measure_peer(cell: str, run: RunConfig, options: argparse.Namespace) -> dict
     return {
         **model.gains(),
         # As it runs: in float64, its cells would make other matrices from their parameters.
-        "attacked": attacked(model, None, task, run, options.attack_steps),
+        "attacked": attacks(model, None, task, run, options.attack_steps),
         "accuracy": accuracy(model, task),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
@@ -203,34 +216,40 @@ def row(network: str, blocks: int, seed: int, options: argparse.Namespace) -> di
         measure, arguments = measure_peer, (network.split()[-1], run, options)
     try:
         found |= measure(*arguments)
-        found["slack"] = {
-            steps: found["declared"] / gain for steps, gain in found["attacked"].items()
-        }
-    except (ArithmeticError, torch.linalg.LinAlgError) as error:
+        found["slack"] = _slack(found)
+    except (FloatingPointError, torch.linalg.LinAlgError) as error:
         found["error"] = str(error)
     return found | {"seconds": round(time.perf_counter() - started, 1)}
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown; slack beside each attack budget."""
-    budgets = sorted({steps for row in rows for steps in row.get("attacked", {})})
-    last = f"attacked, {max(budgets, default=0)} ascents"
-    head = ["network", "blocks", "seed", "gamma", "declared", "composed", last]
-    head += [f"slack, {steps}" for steps in budgets] + ["test accuracy", "parameters", "seconds"]
+def _slack(found: dict[str, Any]) -> dict[str, dict[int, float]]:
+    return {
+        where: {steps: found["declared"] / gain if gain else math.inf for steps, gain in of.items()}
+        for where, of in found["attacked"].items()
+    }
+
+
+def table(rows: list[dict[str, Any]], budgets: list[int]) -> str:
+    """Markdown, a line a network; the slack to the logits at each attack budget."""
+    head = ["network", "blocks", "seed", "declared", "composed"]
+    head += ["attacked, logits", "attacked, steps"]
+    head += [f"slack, logits, {steps} ascents" for steps in budgets]
+    head += ["slack, steps", "test accuracy", "parameters", "seconds"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    return "\n".join([*lines, *(_line(row, budgets, len(head)) for row in rows)])
+    for row in rows:
+        cells = [row["network"], str(row["blocks"]), str(row["seed"])]
+        figures = _figures(row, budgets) if "slack" in row else [row["error"]]
+        figures += [""] * (len(head) - len(cells) - len(figures) - 1)
+        lines.append("| " + " | ".join([*cells, *figures, f"{row['seconds']:g}"]) + " |")
+    return "\n".join(lines)
 
 
-def _line(row: dict[str, Any], budgets: list[int], width: int) -> str:
-    cells = [row["network"], str(row["blocks"]), str(row["seed"]), f"{row['gamma']:g}"]
-    if "error" in row:
-        cells += [row["error"]] + [""] * (width - 6) + [f"{row['seconds']:g}"]
-        return "| " + " | ".join(cells) + " |"
-    cells += [f"{row[key]:.4g}" for key in ("declared", "composed")]
-    cells += [f"{row['attacked'][budgets[-1]]:.4g}"]
-    cells += [f"{row['slack'][steps]:.3f}" for steps in budgets]
-    cells += [f"{row['accuracy']:.1%}", str(row["parameters"]), f"{row['seconds']:g}"]
-    return "| " + " | ".join(cells) + " |"
+def _figures(row: dict[str, Any], budgets: list[int]) -> list[str]:
+    attacked, slack, last = row["attacked"], row["slack"], budgets[-1]
+    gains = (row["declared"], row["composed"], attacked["logits"][last], attacked["steps"][last])
+    cells = [f"{gain:.4g}" for gain in gains]
+    cells += [f"{slack['logits'][steps]:.3f}" for steps in budgets]
+    return [*cells, f"{slack['steps'][last]:.3f}", f"{row['accuracy']:.1%}", f"{row['parameters']}"]
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
@@ -247,6 +266,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--set", nargs="*", default=[], help="key=value of the run's config")
     parser.add_argument("--json", type=Path, help="also write every figure to this file")
     options = parser.parse_args(arguments)
+    options.attack_steps = sorted(set(options.attack_steps))
     options.peer = ["l2n"] if options.peer == [] else options.peer or []
     return options
 
@@ -260,13 +280,13 @@ def main(arguments: list[str] | None = None) -> int:
         for blocks in options.blocks:
             for network in networks:
                 rows += [row(network, blocks, seed, options) for seed in range(options.seeds)]
-                print(table(rows[-options.seeds :]), file=sys.stderr)
+                print(table(rows[-options.seeds :], options.attack_steps), file=sys.stderr)
                 if options.json:
                     options.json.write_text(json.dumps(rows, indent=1) + "\n")
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(table(rows))
+    print(table(rows, options.attack_steps))
     return 0
 
 
