@@ -161,17 +161,18 @@ class Schedule:
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
 
 
-def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, config: OptimizerConfig, kind: type[nn.Module] = Parametrization
+) -> list[dict[str, Any]]:
     """Groups for AdamW: SSM parameters (own rate, no decay), matrices (decay), the rest (none).
+
+    SSM parameters are those of the modules of one ``kind``.
 
     Decaying an SSM parameter would move poles and step sizes towards arbitrary values
     (Gu et al. 2022, S4, appendix D).
     """
     ssm = {
-        id(p)
-        for module in model.modules()
-        if isinstance(module, Parametrization)
-        for p in module.parameters()
+        id(p) for module in model.modules() if isinstance(module, kind) for p in module.parameters()
     }
     others = [p for p in model.parameters() if id(p) not in ssm]
     groups = [
