@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from ssmbench.analysis.attack import Attack, Attacks, attack, attacks
+from ssmbench.analysis.attack import Attack, Attacks, Map, attack, attacks
 from ssmbench.analysis.certificate import TOLERANCE, Bound
 from ssmbench.analysis.gain import FrozenReport, GainReport, analyse, analyse_frozen, stability
 from ssmbench.analysis.hinf import hinf_norm
@@ -254,7 +254,7 @@ def freeze(model: SequenceModel) -> SequenceModel:
     return frozen
 
 
-def _exact(frozen: SequenceModel, inputs: Float[Tensor, "n L m"]) -> SequenceModel | None:
+def exact_map(frozen: SequenceModel, inputs: Float[Tensor, "n L m"]) -> SequenceModel | None:
     """The same map in float64, with the very systems of ``frozen``; None where there is none."""
     exact = copy.deepcopy(frozen).double()
     for layer, still in zip(exact.layers, frozen.layers, strict=True):
@@ -312,7 +312,7 @@ def _measure_varying(
     return LayerGains(
         declared=declared_gain(layer),
         verified=None,
-        attacked=_attack_network(layer, exact, u, config).worst.gain,
+        attacked=attack_network(layer, exact, u, config).worst.gain,
         peak_frequency=report.peak_frequency,
         spectral_radius=report.spectral_radius,
         margin=report.margin,
@@ -340,8 +340,8 @@ def _measure_network(
     inputs = inputs.to(precision(frozen))
     if bound.value > torch.finfo(inputs.dtype).max:  # nothing so large can be observed
         bound = Bound.none(bound.reason or "the bound overflows")
-    exact = _exact(frozen, inputs)
-    found = _attack_network(frozen, exact, inputs, config)
+    exact = exact_map(frozen, inputs)
+    found = attack_network(frozen, exact, inputs, config)
     from_silence = found.gains[::2].max().item()
     reason = _why_no_zero_state(exact or frozen, inputs[:1])
     figures = {
@@ -356,13 +356,16 @@ def _measure_network(
     return figures, found.worst
 
 
-def _attack_network(
-    frozen: SequenceModel | SSMLayer,
-    exact: SequenceModel | SSMLayer | None,
+def attack_network(
+    network: Map,
+    exact: Map | None,
     inputs: Float[Tensor, "n L m"],
     config: AnalysisConfig,
 ) -> Attacks:
-    """Every other start disturbs silence, which stays; the others disturb data, which move."""
+    """Every other start disturbs silence, which stays; the others disturb data, which move.
+
+    ``network`` is any map of sequences; ``exact`` is the same in float64, if there is one.
+    """
     starts = config.attack_restarts
     data = torch.arange(starts) % 2 == 1
     base = inputs[torch.arange(starts) % len(inputs)] * data[:, None, None]
@@ -370,7 +373,7 @@ def _attack_network(
     typical = max(typical, 1e-6)
     still, moving = (_log_spaced(*ends, starts) for ends in _AMPLITUDES)
     return attacks(
-        frozen,
+        network,
         base,
         torch.where(data, moving, still) * typical,
         steps=config.attack_steps,

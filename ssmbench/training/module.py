@@ -188,8 +188,13 @@ def build_optimizer(model: nn.Module, component: Mapping[str, Any]) -> torch.opt
     return build(kind, component, groups=groups)
 
 
-def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, config: OptimizerConfig, kind: type[nn.Module] = Parametrization
+) -> list[dict[str, Any]]:
     """Groups: SSM parameters (own rate, no decay), matrices (decay), the rest (no decay).
+
+    SSM parameters are those of the modules of one ``kind``. Decaying them would move poles and step
+    sizes towards arbitrary values (Gu et al. 2022, S4, appendix D).
 
     What a module's ``optimizer_options`` names is grouped as it says; groups of options other than
     these three come last.
@@ -197,7 +202,7 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
     Raises:
         UsageError: options for a parameter that the module does not have.
     """
-    chosen = _chosen_options(model)
+    chosen = _chosen_options(model, kind)
     groups: dict[ParameterOptions, list[nn.Parameter]] = {_SSM: [], _MATRIX: [], _REST: []}
     for parameter in model.parameters():
         options = chosen.get(id(parameter), _MATRIX if parameter.ndim >= 2 else _REST)
@@ -205,11 +210,11 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
     return [_group(params, options, config) for options, params in groups.items() if params]
 
 
-def _chosen_options(model: nn.Module) -> dict[int, ParameterOptions]:
+def _chosen_options(model: nn.Module, kind: type[nn.Module]) -> dict[int, ParameterOptions]:
     """By id; a parametrization inside another has the last word on its own parameters."""
     chosen: dict[int, ParameterOptions] = {}
     for module in model.modules():
-        if isinstance(module, Parametrization):
+        if isinstance(module, kind):
             chosen |= {id(p): _SSM for p in module.parameters() if id(p) not in chosen}
         if hasattr(module, "optimizer_options"):
             own = dict(module.named_parameters())
