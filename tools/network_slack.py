@@ -33,8 +33,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ssmbench import registry
 from ssmbench.analysis.hinf import hinf_norm
-from ssmbench.config import OptimizerConfig, RunConfig, load_run, typed
+from ssmbench.config import OptimizerConfig, RunConfig, load_run, options_of, typed
 from ssmbench.errors import UsageError, require
 from ssmbench.nn.model import Pooling, SequenceModel
 from ssmbench.parametrizations.base import Parametrization
@@ -174,11 +175,16 @@ def accuracy(model: nn.Module, task: Task) -> float:
         return (model(test.u).argmax(-1) == test.target).double().mean().item()
 
 
+def rates(run: RunConfig) -> OptimizerConfig:
+    """The options of the run's optimizer, which must be AdamW's."""
+    return options_of(registry.optimizers, run.optimizer)
+
+
 def measure_ours(run: RunConfig, options: argparse.Namespace) -> dict[str, Any]:
     """Train one of our networks, then its gains and its accuracy."""
     task = _task(run)
     model = build_model(run, task.sizes)
-    train(model, task, run.optimizer, epochs=options.epochs, steps=options.steps)
+    train(model, task, rates(run), epochs=options.epochs, steps=options.steps)
     frozen = freeze(model)
     exact = exact_map(frozen, task.sample_inputs("val", 1))
     return {
@@ -194,7 +200,7 @@ def measure_peer(cell: str, run: RunConfig, options: argparse.Namespace) -> dict
     task = _task(run)
     model = PeerNetwork(cell, run, task)
     rate = options.peer_lr or PEERS[cell]
-    optimizer = replace(run.optimizer, lr=rate, ssm_lr=rate)
+    optimizer = replace(rates(run), lr=rate, ssm_lr=rate)
     cells = type(model.net.blocks[0].lru)
     train(model, task, optimizer, epochs=options.epochs, steps=options.steps, kind=cells)
     model.eval().requires_grad_(False)
