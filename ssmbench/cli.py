@@ -394,6 +394,8 @@ def _print_attack(found: Mapping[str, Any]) -> None:
 
 
 def _print_grid(grid: Any, marks: list[str], root: Path, as_json: bool) -> None:
+    import dataclasses
+
     from ssmbench.suite.report import RUNS
     from ssmbench.suite.store import RunFolder
 
@@ -403,11 +405,14 @@ def _print_grid(grid: Any, marks: list[str], root: Path, as_json: bool) -> None:
             {"label": c.label, "fingerprint": m, "state": s, "config": c.config}
             for c, m, s in zip(grid.cells, marks, states, strict=True)
         ]
-        _print_json({"name": grid.name, "runs": cells})
+        refused = [dataclasses.asdict(refusal) for refusal in grid.refused]
+        _print_json({"name": grid.name, "runs": cells, "refused": refused})
         return
     rows = [(c.label, m, s) for c, m, s in zip(grid.cells, marks, states, strict=True)]
     _table(("run", "fingerprint", "state"), rows)
     print(f"{len(rows)} runs, {sum(s in ('finished', 'diverged') for s in states)} complete")
+    if grid.refused:
+        print(f"{len(grid.refused)} combinations refused; the report says why")
 
 
 def _print_report(folder: Path, as_json: bool) -> None:

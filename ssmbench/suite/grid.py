@@ -9,6 +9,9 @@
         discretizers: [zoh, tustin]                         # none: discrete by nature
     seeds: [0, 1]
 
+``discretizers: all`` takes every registered one that the variant can be sampled by; the others are
+kept as refused, with the reason.
+
 Later layers win: base, then task, then variant, then discretizer and seed, then the command line.
 """
 
@@ -20,9 +23,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ssmbench import registry
 from ssmbench.config import leaves, merge, parse_overrides, read_yaml, resolve
+from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, require, suggest
+from ssmbench.nn.layer import check_pairing
+from ssmbench.parametrizations.base import Parametrization
 
+ALL = "all"
 KEYS = ("name", "base", "tasks", "variants", "seeds")
 
 #: What the labels of a report name; an override would make them lie.
@@ -53,11 +61,21 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A combination that cannot be, and the sentence that says why."""
+
+    variant: str
+    discretizer: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Suite:
-    """A named, resolved grid."""
+    """A named, resolved grid, and what ``discretizers: all`` left out of it."""
 
     name: str
     cells: tuple[Cell, ...]
+    refused: tuple[Refusal, ...] = ()
 
 
 def load_suite(path: str | Path, overrides: Iterable[str] = ()) -> Suite:
@@ -77,6 +95,7 @@ def load_suite(path: str | Path, overrides: Iterable[str] = ()) -> Suite:
     over = parse_overrides(overrides)
     for key, _ in leaves(over):
         require(key not in _AXES, f"override {key}: {path} sets it for each run; change it there")
+    refused = _expand_all(variants, raw.get("base"), path)
     cells = tuple(
         Cell(
             task, variant, label, seed, _resolve_cell(path, raw, task, variant, choice, seed, over)
@@ -86,7 +105,41 @@ def load_suite(path: str | Path, overrides: Iterable[str] = ()) -> Suite:
         for (label, choice), seed in product(_discretizers(variants[variant], path), seeds)
     )
     _check_distinct(cells, path)
-    return Suite(str(raw.get("name", Path(path).stem)), cells)
+    return Suite(str(raw.get("name", Path(path).stem)), cells, tuple(refused))
+
+
+def _expand_all(variants: dict[str, Any], base: Any, path: str | Path) -> list[Refusal]:
+    """Put the names that fit in the place of ``discretizers: all``; what does not fit."""
+    refused = []
+    for variant, part in variants.items():
+        if part.get("discretizers") != ALL:
+            continue
+        config = merge(base or {}, part)
+        kind = _parametrization(config.get("model"), f"{path}: {variant}")
+        reasons = {entry.name: _reason(kind, entry.factory) for entry in registry.discretizers}
+        variants[variant] = part | {"discretizers": [n for n, why in reasons.items() if not why]}
+        refused += [Refusal(variant, name, why) for name, why in reasons.items() if why]
+    return refused
+
+
+def _parametrization(model: Any, where: str) -> type[Parametrization]:
+    component = model.get("parametrization") if isinstance(model, Mapping) else None
+    name = component.get("name") if isinstance(component, Mapping) else component
+    require(name is not None, f"{where}: discretizers: all needs a model.parametrization to fit")
+    kind = registry.parametrizations.get(str(name)).factory
+    require(
+        kind.time_domain == "continuous",
+        f"{where}: discretizers: {kind.__name__} takes none: {kind.why_discrete}",
+    )
+    return kind
+
+
+def _reason(kind: type[Parametrization], discretizer: type[Discretizer]) -> str:
+    try:
+        check_pairing(kind, discretizer)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def _parts(raw: Mapping[str, Any], key: str, path: str | Path) -> dict[str, Any]:
@@ -109,7 +162,7 @@ def _discretizers(variant: Mapping[str, Any], path: str | Path) -> Iterator[tupl
         return
     require(
         isinstance(choices, list) and bool(choices),
-        f"{path}: discretizers: must be a list of discretizers, got {choices!r}",
+        f"{path}: discretizers: must be all or a list of discretizers, got {choices!r}",
     )
     for choice in choices:
         yield component_label(choice), choice

@@ -64,7 +64,8 @@ def write_suite(root: Path, suite: Suite, fingerprints: Iterable[str]) -> None:
         }
         for cell, mark in zip(suite.cells, fingerprints, strict=True)
     ]
-    write_atomically(root / SUITE_FILE, json.dumps({"name": suite.name, "cells": cells}, indent=1))
+    record = {"name": suite.name, "cells": cells, "refused": [asdict(r) for r in suite.refused]}
+    write_atomically(root / SUITE_FILE, json.dumps(record, indent=1))
 
 
 def link_tensorboard(root: Path) -> Path:
@@ -141,8 +142,22 @@ def write_report(root: Path) -> dict[str, Path]:
     write_atomically(files["csv"], to_csv(table))
     write_atomically(files["json"], json.dumps([asdict(row) for row in table], indent=1))
     images = [file.name for file in files.values() if file.suffix == ".png"]
-    write_atomically(files["markdown"], to_markdown(_suite(root)["name"], records, images))
+    suite = _suite(root)
+    page = to_markdown(suite["name"], records, images) + refusals_text(suite.get("refused", []))
+    write_atomically(files["markdown"], page)
     return files
+
+
+def refusals_text(refused: list[dict[str, str]]) -> str:
+    """What ``discretizers: all`` left out, a line a reason; nothing where nothing was."""
+    if not refused:
+        return ""
+    names: dict[str, list[str]] = {}
+    for item in refused:
+        pair = f"{item['variant']} with {item['discretizer']}"
+        names.setdefault(item["reason"], []).append(pair)
+    lines = [f"- {', '.join(pairs)}: {reason}" for reason, pairs in names.items()]
+    return "\n## Refused\n\n" + "\n".join(lines) + "\n"
 
 
 def to_csv(table: Iterable[Any], kind: type = Row) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from ssmbench import registry
 from ssmbench.config import fingerprint
 from ssmbench.errors import UsageError
 from ssmbench.suite.grid import component_label, load_suite
@@ -148,3 +150,35 @@ def test_a_bad_suite_is_refused_in_one_line(what, write, tiny_suite):
 def test_an_override_that_would_make_labels_lie_is_refused(override, write, tiny_suite):
     with pytest.raises(UsageError, match="override"):
         load_suite(write("suite.yaml", tiny_suite), [override])
+
+
+ZOO = Path(__file__).parents[2] / "configs" / "suites" / "zoo.yaml"
+
+
+def built_in(kind):
+    return {e.name: e.factory for e in kind if e.factory.__module__.startswith("ssmbench.")}
+
+
+def test_the_zoo_has_every_built_in_pair_or_says_why_not():
+    suite = load_suite(ZOO)
+    found = {
+        (cell.config["model"]["parametrization"]["name"], cell.discretizer) for cell in suite.cells
+    }
+    refused = {(refusal.variant, refusal.discretizer) for refusal in suite.refused}
+    methods = set(built_in(registry.discretizers))
+    assert all("\n" not in refusal.reason and refusal.reason for refusal in suite.refused)
+    for name, kind in built_in(registry.parametrizations).items():
+        wanted = methods if kind.time_domain == "continuous" else {"none"}
+        assert {d for p, d in found | refused if p == name} >= wanted
+    assert not found & refused
+
+
+def test_all_discretizers_of_what_takes_none_are_refused(tmp_path):
+    file = tmp_path / "suite.yaml"
+    file.write_text(
+        "tasks: {digits: {task: digits}}\n"
+        "variants: {a: {model: {parametrization: l2ru}, discretizers: all}}\n"
+    )
+    with pytest.raises(UsageError, match="takes none") as caught:
+        load_suite(file)
+    assert "\n" not in str(caught.value)
