@@ -164,8 +164,8 @@ def test_network_passes_the_steps_on():
 
 
 def test_network_with_a_certificate_refuses_steps():
+    model = model_of("l2ru", gamma=3.0)
     with pytest.raises(UsageError, match=r"dt: model\.gamma is a certificate for even steps only"):
-        model = model_of("l2ru", gamma=3.0)
         model(torch.randn(2, LENGTH, 2).double(), dt=torch.ones(2, LENGTH))
 
 

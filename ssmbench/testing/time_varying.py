@@ -12,11 +12,7 @@ from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import Entry
 from ssmbench.scans.base import ScanBackend
-from ssmbench.systems import (
-    ContinuousTimeVaryingDiagonal,
-    TimeVaryingDiagonal,
-    TimeVaryingSystem,
-)
+from ssmbench.systems import ContinuousTimeVaryingDiagonal, TimeVaryingDiagonal, TimeVaryingSystem
 
 _LENGTH = 9
 _TOLERANCE = 2e-5
