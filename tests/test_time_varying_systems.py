@@ -11,7 +11,7 @@ from ssmbench.analysis.gain import analyse, analyse_frozen
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.errors import ShapeError, UsageError
 from ssmbench.systems import ContinuousDiagonal, DiscreteDiagonal, TimeVaryingDiagonal
-from ssmbench.testing_time_varying import example_time_varying_systems
+from ssmbench.testing import example_time_varying_systems
 
 BATCH, LENGTH = 2, 5
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Inexact
@@ -22,7 +23,11 @@ from ssmbench.systems import (
     ContinuousSystem,
     ContinuousTimeVaryingDiagonal,
     DiscreteSystem,
+    LinearSystem,
+    TimeVaryingSystem,
 )
+
+Continuous = TypeVar("Continuous", ContinuousSystem, ContinuousTimeVaryingDiagonal)
 
 
 class InitialState(Enum):
@@ -110,14 +115,15 @@ class SSMLayer(nn.Module):
         return system if self.discretizer is None else self.discretizer(system)
 
     def _at_steps(
-        self, system: ContinuousSystem | ContinuousTimeVaryingDiagonal, u: Tensor, dt: Tensor
+        self, system: LinearSystem | TimeVaryingSystem, u: Tensor, dt: Tensor
     ) -> ContinuousTimeVaryingDiagonal:
         parametrization = self.parametrization
         owner = f"dt: {type(parametrization).__name__}"
         discrete = parametrization.time_domain == "discrete"
         require(not discrete, f"{owner} has no step size: {parametrization.why_discrete}")
         diagonal = isinstance(system, ContinuousDiagonal | ContinuousTimeVaryingDiagonal)
-        require(diagonal, f"{owner} gives a dense system; steps of their own need a diagonal one")
+        kind = "oscillators" if parametrization.gives_oscillator else "a dense system"
+        require(diagonal, f"{owner} gives {kind}; steps of their own need a diagonal system")
         regular = self.normaliser is None
         require(regular, f"{owner} has a normaliser, which bounds the gain at even steps only")
         shape = tuple(u.shape[:2])
@@ -177,7 +183,8 @@ class SSMLayer(nn.Module):
 
         Kept as real numbers because ``Module.double`` passes complex parameters by.
         """
-        system = self.system()
+        width = self.parametrization.d_model if self.time_varying else 0
+        system = self.system_for(torch.zeros(1, 1, width))
         complex_ = system.dynamics.is_complex() or system.B.is_complex()
         shape = (system.copies, system.states, *([2] if complex_ else []))
         return nn.Parameter(system.D.real.new_zeros(shape))
@@ -189,7 +196,7 @@ class SSMLayer(nn.Module):
         return state.expand(batch, -1, -1)
 
 
-def _resampled(system: ContinuousSystem, rate: float) -> ContinuousSystem:
+def _resampled(system: Continuous, rate: float) -> Continuous:
     """The system with its step sizes times ``rate``, in the precision of its matrices."""
     if rate == 1:
         return system

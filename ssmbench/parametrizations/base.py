@@ -57,6 +57,8 @@ class Parametrization(nn.Module, ABC):
     #: Whether :meth:`forward` takes the layer's input u (B, L, d_model) and gives a time-varying
     #: system, whose matrices at step k follow from u[:, k] alone: any memory belongs into states.
     needs_input: ClassVar[bool] = False
+    #: The width of that input, which those with :attr:`needs_input` set.
+    d_model: int
     #: For discrete ones: the sentence that refuses a discretizer.
     why_discrete: ClassVar[str] = ""
 

@@ -61,6 +61,7 @@ class Selective(Parametrization):
         require(config.d_state > 0, f"selective: d_state must be positive, got {config.d_state}")
         require(config.dt_rank >= 0, f"selective: dt_rank: must be 0 or more, got {config.dt_rank}")
         check_step_sizes("selective", config.dt_min, config.dt_max)
+        self.d_model = d_model
         self.rank = config.dt_rank or math.ceil(d_model / 16)
         modes = torch.arange(1.0, config.d_state + 1)  # S4D-real, section 3.6
         self.log_A = nn.Parameter(torch.log(modes).expand(d_model, -1).clone())

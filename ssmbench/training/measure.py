@@ -103,7 +103,7 @@ class Measurement:
 
     gain: dict[str, Any]
     worst: Attack | None
-    poles: list[Complex[Tensor, " modes"]]
+    poles: list[Complex[Tensor, " _"]]
 
 
 def measure(
@@ -179,7 +179,7 @@ def violations(layers: list[LayerGains], network: dict[str, Any]) -> list[str]:
 
 def poles(
     model: SequenceModel, inputs: Float[Tensor, "n L m"] | None = None
-) -> list[Complex[Tensor, " modes"]]:
+) -> list[Complex[Tensor, " _"]]:
     """The poles of each layer, complex128; one at infinity where its parameters are not finite.
 
     Of a time-varying layer, those of the systems that it is at some steps of its ``inputs``.

@@ -12,12 +12,13 @@ from ssmbench.systems import ContinuousSystem
 def step_size_warning(model: SequenceModel, discretizer: str) -> str | None:
     """One line about the layers whose stable poles ``discretizer`` makes unstable, if any.
 
-    It gives the worst copy's step size and the largest stable one.
+    It gives the worst copy's step size and the largest stable one. Nothing is said of time-varying
+    layers: their step sizes follow from inputs that are yet to come.
     """
     found: dict[int, Instability] = {}
     with torch.no_grad():
         for index, layer in enumerate(model.layers):
-            if layer.discretizer is None:
+            if layer.discretizer is None or layer.time_varying:
                 continue
             system = layer.parametrization()
             here = None

@@ -25,28 +25,33 @@ def test_it_starts_at_zero_and_is_the_same_for_every_sequence(name):
         layer.x0.normal_()
     moved = layer(u) - resting(u)
     assert moved.abs().max() > 1e-3
-    assert error(moved[0], moved[1]) < 1e-3  # it adds to a linear layer's output
+    if layer.time_varying:  # what a state leads to depends on the input
+        assert error(layer(u[1:]), layer(u)[1:]) < 1e-4
+    else:
+        assert error(moved[0], moved[1]) < 1e-3  # it adds to a linear layer's output
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_the_state_of_the_system_it_shows(name):
-    """The response to silence is C A^k x0, from the matrices."""
+    """Step by step from x0, by the matrices of each step."""
     layer = layer_of(name, initial_state=InitialState.learned).double()
+    u = torch.randn(1, 6, 4, dtype=torch.float64)
     with torch.no_grad():
         layer.x0.normal_()
-        system = layer.system().to_dense()
-        state = layer.x0[..., :, None] if layer.x0.ndim == 2 else _stacked(layer)
-        found = layer(torch.zeros(1, 6, 4, dtype=torch.float64))
+        whole, found = layer.system_for(u), layer(u)
+        state = layer.x0[..., :, None] if layer.x0.ndim == 2 else _stacked(layer.x0, whole)
         for step in range(6):
-            expected = (system.C @ state).flatten()
+            system = (whole.at(0, step) if layer.time_varying else whole).to_dense()
+            inputs = u[0, step].reshape(system.copies, system.inputs, 1)
+            expected = (system.C @ state + system.D @ inputs).flatten()
             assert torch.allclose(found[0, step], expected, atol=1e-9)
-            state = system.A @ state
+            state = system.A @ state + system.B @ inputs
 
 
-def _stacked(layer):
+def _stacked(x0, system):
     """x0 in the coordinates of ``to_dense``: (Re, Im) of conjugate pairs."""
-    assert layer.system().conjugate
-    return layer.x0.transpose(1, 2).flatten(1)[..., None]
+    assert system.conjugate
+    return x0.transpose(1, 2).flatten(1)[..., None]
 
 
 @pytest.mark.parametrize("name", NAMES)

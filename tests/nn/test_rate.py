@@ -11,6 +11,7 @@ from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.config import AnalysisConfig
 from ssmbench.errors import UsageError
 from ssmbench.nn.model import Norm
+from ssmbench.systems import TimeVaryingSystem
 from ssmbench.training.measure import examine, freeze
 from tests.nn.networks import CONTINUOUS, D_MODEL, DISCRETE, error, layer_of, network, signal
 
@@ -46,16 +47,20 @@ def test_layer_upon_layer_the_outputs_come_near(name):
 @pytest.mark.parametrize("rate", [0.25, 2.0])
 def test_the_rate_multiplies_the_step_size_and_is_put_back(name, rate):
     model = network(name)
-    layer = model.layers[0]
-    before = layer.system()
-    poles = layer.parametrization().poles()
-    step = layer.parametrization().dt
+    layer, u = model.layers[0], torch.randn(2, 5, D_MODEL, dtype=torch.float64)
+    before = layer.system_for(u)
+    continuous = _bank(layer.parametrization(u) if layer.time_varying else layer.parametrization())
     with model.at_rate(rate):
-        found = layer.system().poles()
-        expected = torch.exp(rate * step[:, None] * poles)
+        found = _bank(layer.system_for(u)).poles()
+        expected = torch.exp(rate * continuous.dt[:, None] * continuous.poles())
         assert torch.allclose(_sorted(found), _sorted(expected))
-    after = layer.system()
+    after = layer.system_for(u)
     assert all(torch.equal(a, b) for a, b in zip(*map(_tensors, (before, after)), strict=True))
+
+
+def _bank(system):
+    """A time-varying system frozen at each of its steps."""
+    return system.bank() if isinstance(system, TimeVaryingSystem) else system
 
 
 def _sorted(poles):

@@ -10,8 +10,7 @@ from ssmbench import registry
 from ssmbench.scans import chunked
 from ssmbench.scans.sequence_parallel import Segments, SequenceParallelScan, linear_scan
 from ssmbench.systems import TimeVaryingDiagonal
-from ssmbench.testing import example_systems
-from ssmbench.testing_time_varying import example_time_varying_systems, gradient_of_views
+from ssmbench.testing import example_systems, example_time_varying_systems, gradient_of_views
 
 TOLERANCE = 1e-9
 

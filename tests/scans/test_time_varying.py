@@ -10,7 +10,7 @@ from ssmbench import registry
 from ssmbench.errors import UsageError
 from ssmbench.scans.base import time_varying_scan
 from ssmbench.systems import TimeVaryingDiagonal
-from ssmbench.testing_time_varying import example_time_varying_systems, gradient_of_views
+from ssmbench.testing import example_time_varying_systems, gradient_of_views
 
 CPU = torch.device("cpu")
 CASES = range(5)

@@ -15,8 +15,7 @@ from torch import Tensor
 from ssmbench.errors import UsageError
 from ssmbench.registry import scans
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal
-from ssmbench.testing import check_scan
-from ssmbench.testing_time_varying import example_time_varying_systems
+from ssmbench.testing import check_scan, example_time_varying_systems
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"

@@ -11,6 +11,7 @@ from ssmbench import registry
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import Block, Pooling, SequenceModel
 from ssmbench.parametrizations.s4d import S4DConfig
+from ssmbench.parametrizations.selective import SelectiveConfig
 from ssmbench.training.step_sizes import step_size_warning
 
 
@@ -43,6 +44,16 @@ def test_says_nothing_where_there_is_nothing_to_say():
     assert step_size_warning(network("forward_euler", 0.001), "forward_euler") is None
     assert step_size_warning(network("zoh", 5.0), "zoh") is None
     assert step_size_warning(network(None, 1.0), "none") is None
+
+
+def test_says_nothing_of_a_time_varying_layer():
+    """Though forward Euler at these steps makes it unstable, frozen in time."""
+    model, u = network("forward_euler", 5.0), torch.randn(1, 3, 2)
+    config = SelectiveConfig(d_state=4, dt_min=5.0, dt_max=5.0)
+    layer = model.layers[0]
+    layer.parametrization = registry.parametrizations.get("selective").build(config, d_model=2)
+    assert not layer.system_for(u).bank().is_stable()
+    assert step_size_warning(model, "forward_euler") is None
 
 
 def test_nothing_is_drawn_and_nothing_is_moved():

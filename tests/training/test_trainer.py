@@ -142,7 +142,7 @@ def test_lost_weights_are_divergence(tiny, tmp_path, lose_weights, parametrizati
 
 
 def test_a_failed_factorization_of_finite_parameters_is_no_divergence(tiny, tmp_path, monkeypatch):
-    def refuse(self, u):
+    def refuse(self, u, dt=None):
         raise torch.linalg.LinAlgError("not positive-definite")
 
     monkeypatch.setattr("ssmbench.nn.layer.SSMLayer.forward", refuse)

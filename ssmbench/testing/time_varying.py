@@ -12,11 +12,7 @@ from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import Entry
 from ssmbench.scans.base import ScanBackend
-from ssmbench.systems import (
-    ContinuousTimeVaryingDiagonal,
-    TimeVaryingDiagonal,
-    TimeVaryingSystem,
-)
+from ssmbench.systems import ContinuousTimeVaryingDiagonal, TimeVaryingDiagonal, TimeVaryingSystem
 
 _LENGTH = 9
 _TOLERANCE = 2e-5
@@ -41,6 +37,8 @@ def conform_time_varying(entry: Entry[Parametrization]) -> None:
 
 def _check_system(module: Parametrization, u: Tensor, name: str) -> None:
     system = module(u)
+    width = getattr(module, "d_model", None)
+    assert width == u.shape[-1], f"{name}: needs the input, so it must set d_model; it is {width}"
     assert isinstance(system, TimeVaryingSystem), f"{name}: gives a {type(system).__name__}"
     continuous = isinstance(system, ContinuousTimeVaryingDiagonal)
     domain = "continuous" if continuous else "discrete"

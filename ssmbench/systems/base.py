@@ -1,0 +1,146 @@
+"""What all systems are: a value made of tensors; and a linear one, a bank of copies."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from jaxtyping import Complex, Float, Inexact
+from torch import Tensor
+
+from ssmbench.errors import ShapeError
+
+#: What analysis, normalisers and certificates say of a time-varying system.
+FROZEN_ONLY = "time-varying: gain only frozen in time"
+
+S = TypeVar("S", bound="LinearSystem")
+V = TypeVar("V", bound="Value")
+
+
+class Value:
+    """What a system is as one value: its tensors by name, and maps of them all."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors by field name."""
+        fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return {name: value for name, value in fields if isinstance(value, Tensor)}
+
+    def map(self: V, function) -> V:
+        """The system with ``function`` applied to every tensor."""
+        return dataclasses.replace(self, **{k: function(v) for k, v in self.tensors().items()})
+
+    def double(self: V) -> V:
+        """The system in float64 and complex128."""
+        return self.map(lambda t: t.to(torch.complex128 if t.is_complex() else torch.float64))
+
+    def detach(self: V) -> V:
+        return self.map(Tensor.detach)
+
+    def to(self: V, device: torch.device | str) -> V:
+        return self.map(lambda t: t.to(device))
+
+    def is_finite(self) -> bool:
+        """Whether every entry is a finite number."""
+        return all(bool(torch.isfinite(t).all()) for t in self.tensors().values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearSystem(Value, ABC):
+    """What all systems share: B (H, N, m), C (H, p, N), D (H, p, m) real or complex.
+
+    Raises:
+        ShapeError: the matrices do not fit together; the message says which, and what would fit.
+    """
+
+    B: Inexact[Tensor, "H N m"]
+    C: Inexact[Tensor, "H p N"]
+    D: Inexact[Tensor, "H p m"]
+
+    def __post_init__(self) -> None:
+        for name, tensor in self.tensors().items():
+            expected = {"lam": 2, "a": 2, "g": 2, "dt": 1}.get(name, 3)
+            if tensor.ndim != expected:
+                raise ShapeError(
+                    f"{type(self).__name__}.{name} needs {expected} dimensions, the first of them "
+                    f"the bank of copies H; got shape {tuple(tensor.shape)}"
+                )
+        self._check_shapes()
+
+    def _check_shapes(self) -> None:
+        copies, states = self.copies, self.states
+        inputs, outputs = self.B.shape[-1], self.C.shape[-2]
+        wanted = {
+            "B": (copies, states, inputs),
+            "C": (copies, outputs, states),
+            "D": (copies, outputs, inputs),
+            "dt": (copies,),
+            "A": (copies, states, states),
+            **dict.fromkeys(("a", "g"), (copies, states)),
+            "C_v": (copies, outputs, states),
+        }
+        for name, tensor in self.tensors().items():
+            if name in wanted and tuple(tensor.shape) != wanted[name]:
+                raise ShapeError(
+                    f"{type(self).__name__}.{name} has shape {tuple(tensor.shape)}, but with "
+                    f"H={copies} copies, N={states} states, m={inputs} inputs and p={outputs} "
+                    f"outputs it must be {wanted[name]}"
+                )
+
+    # --- sizes ---------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def dynamics(self) -> Tensor:
+        """lam (H, N), A (H, N, N), or a (H, N) of oscillators."""
+
+    @property
+    @abstractmethod
+    def order(self) -> int:
+        """Number of modes of one copy, conjugates counted."""
+
+    @property
+    def copies(self) -> int:
+        return self.dynamics.shape[0]
+
+    @property
+    def states(self) -> int:
+        """Stored states N of one copy (half the order for conjugate pairs)."""
+        return self.dynamics.shape[1]
+
+    @property
+    def inputs(self) -> int:
+        """m, inputs of one copy."""
+        return self.B.shape[-1]
+
+    @property
+    def outputs(self) -> int:
+        """p, outputs of one copy."""
+        return self.C.shape[-2]
+
+    def copy(self: S, index: int) -> S:
+        """One copy of the bank, as a bank of one."""
+        return self.map(lambda t: t[index : index + 1])
+
+    # --- analysis that every system answers ----------------------------------------------------
+
+    @abstractmethod
+    def to_dense(self) -> LinearSystem:
+        """The same system with a dense A; real (2N states) for conjugate pairs."""
+
+    @abstractmethod
+    def poles(self) -> Complex[Tensor, "H order"]:
+        """Eigenvalues of every copy, conjugates included."""
+
+    @abstractmethod
+    def response(self, points: Inexact[Tensor, "H W"]) -> Complex[Tensor, "H W p m"]:
+        """Transfer matrix at complex points (H, W): s in continuous time, z in discrete time."""
+
+    @abstractmethod
+    def frequency_response(self, omega: Float[Tensor, "... W"]) -> Complex[Tensor, "H W p m"]:
+        """Transfer matrix at real frequencies (W,), or (H, W) for one grid a copy."""
+
+    def _points(self, points: Tensor) -> Tensor:
+        return points if points.ndim == 2 else points.expand(self.copies, -1)

@@ -1,0 +1,180 @@
+"""Time-invariant systems: diagonal or dense, in continuous or in discrete time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Complex, Float, Inexact
+from torch import Tensor
+
+from ssmbench.errors import ShapeError
+from ssmbench.systems.base import LinearSystem, S
+
+if TYPE_CHECKING:
+    from ssmbench.systems.time_varying import ContinuousTimeVaryingDiagonal
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagonalSystem(LinearSystem):
+    """A diagonal: ``lam`` (H, N), and whether it stores one of each conjugate pair."""
+
+    lam: Inexact[Tensor, "H N"]
+    conjugate: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.conjugate and not self.lam.is_complex():
+            raise ShapeError(
+                f"{type(self).__name__}: conjugate=True stores one of each complex pair, so lam "
+                f"must be complex; it is {self.lam.dtype}"
+            )
+
+    @property
+    def dynamics(self) -> Tensor:
+        return self.lam
+
+    @property
+    def order(self) -> int:
+        return self.states * (2 if self.conjugate else 1)
+
+    def poles(self) -> Complex[Tensor, "H order"]:
+        lam = self.lam.to(torch.complex128)
+        return torch.cat([lam, lam.conj()], -1) if self.conjugate else lam
+
+    def response(self, points: Inexact[Tensor, "H W"]) -> Complex[Tensor, "H W p m"]:
+        def modes(lam: Tensor, B: Tensor, C: Tensor) -> Tensor:
+            resolvent = 1 / (points[:, :, None] - lam[:, None, :])
+            return torch.einsum("hpn,hwn,hnm->hwpm", C.to(resolvent), resolvent, B.to(resolvent))
+
+        total = modes(self.lam, self.B, self.C)
+        if self.conjugate:
+            total = total + modes(self.lam.conj(), self.B.conj(), self.C.conj())
+        return total + self.D[:, None].to(total)
+
+    def _dense_matrices(self) -> dict[str, Tensor]:
+        if not self.conjugate:
+            return {"A": torch.diag_embed(self.lam), "B": self.B, "C": self.C, "D": self.D}
+        # x = (Re, Im) of each stored mode: 2 Re(C x) = [2 Re C, -2 Im C] x
+        re, im = torch.diag_embed(self.lam.real), torch.diag_embed(self.lam.imag)
+        B, C = self.B.to(self.lam.dtype), self.C.to(self.lam.dtype)
+        return {
+            "A": torch.cat([torch.cat([re, -im], -1), torch.cat([im, re], -1)], -2),
+            "B": torch.cat([B.real, B.imag], -2),
+            "C": torch.cat([2 * C.real, -2 * C.imag], -1),
+            "D": self.D,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseSystem(LinearSystem):
+    """Any A (H, N, N)."""
+
+    A: Inexact[Tensor, "H N N"]
+
+    @property
+    def dynamics(self) -> Tensor:
+        return self.A
+
+    @property
+    def order(self) -> int:
+        return self.states
+
+    def poles(self) -> Complex[Tensor, "H order"]:
+        # A matrix that is not finite has no eigenvalues; its copy reports them at infinity.
+        wide = torch.complex128 if self.A.is_complex() else torch.float64
+        finite = torch.isfinite(self.A).all(-1).all(-1)
+        safe = torch.where(finite[:, None, None], self.A, 0).to(wide)
+        poles = torch.linalg.eigvals(safe)
+        return torch.where(finite[:, None], poles, complex(math.inf, 0))
+
+    def response(self, points: Inexact[Tensor, "H W"]) -> Complex[Tensor, "H W p m"]:
+        dtype = torch.promote_types(points.dtype, torch.promote_types(self.A.dtype, torch.cfloat))
+        eye = torch.eye(self.states, dtype=dtype, device=self.A.device)
+        resolvent = points[:, :, None, None] * eye - self.A[:, None].to(dtype)
+        B = self.B[:, None].to(dtype).expand(-1, points.shape[1], -1, -1)
+        return self.C[:, None].to(dtype) @ torch.linalg.solve(resolvent, B) + self.D[:, None]
+
+    def to_dense(self: S) -> S:
+        """The system itself."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuousSystem(LinearSystem):
+    """``x' = A x + B u``; dt (H,) is the step size in the time unit of A, for the discretizer."""
+
+    dt: Float[Tensor, " H"]
+
+    def frequency_response(self, omega: Float[Tensor, "... W"]) -> Complex[Tensor, "H W p m"]:
+        """G(i omega), omega in radians per time unit."""
+        return self.response(self._points(1j * omega))
+
+    def spectral_abscissa(self) -> Float[Tensor, " H"]:
+        """Largest real part of a pole: stable when negative."""
+        return self.poles().real.amax(-1)
+
+    def is_stable(self) -> bool:
+        return bool((self.spectral_abscissa() < 0).all())
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteSystem(LinearSystem):
+    """``x[k+1] = A x[k] + B u[k]``."""
+
+    def frequency_response(self, omega: Float[Tensor, "... W"]) -> Complex[Tensor, "H W p m"]:
+        """G(e^{i omega}), omega in radians per sample."""
+        return self.response(self._points(torch.exp(1j * omega)))
+
+    def spectral_radius(self) -> Float[Tensor, " H"]:
+        """Largest modulus of a pole: stable when below 1."""
+        radius = self.poles().abs().amax(-1)
+        return torch.where(torch.isnan(radius), math.inf, radius)
+
+    def is_stable(self) -> bool:
+        return bool((self.spectral_radius() < 1).all())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuousDense(DenseSystem, ContinuousSystem):
+    """A (H, N, N), B (H, N, m), C (H, p, N), D (H, p, m), dt (H,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteDense(DenseSystem, DiscreteSystem):
+    """A (H, N, N), B (H, N, m), C (H, p, N), D (H, p, m)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuousDiagonal(DiagonalSystem, ContinuousSystem):
+    """lam (H, N), B (H, N, m), C (H, p, N), D (H, p, m), dt (H,)."""
+
+    def to_dense(self) -> ContinuousDense:
+        return ContinuousDense(dt=self.dt, **self._dense_matrices())
+
+    def at_steps(self, factors: Float[Tensor, "B L"]) -> ContinuousTimeVaryingDiagonal:
+        """This system sampled unevenly: dt factors[:, k] from sample k of a sequence to the next.
+
+        Only dt takes memory for each step; the matrices are views.
+        """
+        # Here, since time-varying systems, frozen in time, are systems of this module.
+        from ssmbench.systems.time_varying import ContinuousTimeVaryingDiagonal
+
+        place = factors.shape
+        fixed = {
+            name: tensor.expand(*place, *tensor.shape)
+            for name, tensor in self.tensors().items()
+            if name in ("lam", "B", "C")
+        }
+        dt = self.dt * factors[..., None].to(self.dt.dtype)
+        return ContinuousTimeVaryingDiagonal(D=self.D, dt=dt, conjugate=self.conjugate, **fixed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteDiagonal(DiagonalSystem, DiscreteSystem):
+    """lam (H, N), B (H, N, m), C (H, p, N), D (H, p, m)."""
+
+    def to_dense(self) -> DiscreteDense:
+        return DiscreteDense(**self._dense_matrices())

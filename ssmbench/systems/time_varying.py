@@ -1,0 +1,134 @@
+"""Diagonal systems with other matrices at each step of each sequence."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from jaxtyping import Float, Inexact
+from torch import Tensor
+
+from ssmbench.errors import ShapeError
+from ssmbench.systems.base import Value
+from ssmbench.systems.lti import ContinuousDiagonal, DiagonalSystem, DiscreteDiagonal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeVaryingSystem(Value, ABC):
+    """Diagonal matrices for every step of B sequences of L steps.
+
+    lam (B, L, H, N), B (B, L, H, N, m), C (B, L, H, p, N), and D (H, p, m), or (B, L, H, p, m)
+    where it varies too. What is one for all steps, sequences or copies may be an expanded view.
+
+    Raises:
+        ShapeError: the matrices do not fit together, or pairs of conjugates that are real.
+    """
+
+    lam: Inexact[Tensor, "B L H N"]
+    B: Inexact[Tensor, "B L H N m"]
+    C: Inexact[Tensor, "B L H p N"]
+    D: Inexact[Tensor, "*time H p m"]
+    conjugate: bool = False
+
+    #: The system that it is at one time.
+    frozen_type: ClassVar[type[DiagonalSystem]]
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if (self.lam.ndim, self.B.ndim, self.C.ndim) != (4, 5, 5) or self.D.ndim not in (3, 5):
+            raise ShapeError(f"{name} needs lam (B, L, H, N), B and C of 5 dimensions, D of 3 or 5")
+        places, (states, inputs) = self.lam.shape[:3], self.B.shape[3:]
+        wanted = {
+            "lam": (*places, states),
+            "B": (*places, states, inputs),
+            "C": (*places, self.outputs, states),
+            "D": (*(places if self.D.ndim == 5 else places[2:]), self.outputs, inputs),
+            "dt": tuple(places),
+        }
+        for key, tensor in self.tensors().items():
+            if tuple(tensor.shape) != wanted[key]:
+                raise ShapeError(
+                    f"{name}.{key} has shape {tuple(tensor.shape)}; with lam (B, L, H, N) = "
+                    f"{tuple(self.lam.shape)}, m={inputs} and p={self.outputs} it must be "
+                    f"{wanted[key]}"
+                )
+        if self.conjugate and not self.lam.is_complex():
+            raise ShapeError(f"{name}: conjugate=True needs complex lam; it is {self.lam.dtype}")
+
+    @property
+    def dynamics(self) -> Tensor:
+        """lam (B, L, H, N)."""
+        return self.lam
+
+    @property
+    def batch(self) -> int:
+        return self.lam.shape[0]
+
+    @property
+    def length(self) -> int:
+        return self.lam.shape[1]
+
+    @property
+    def copies(self) -> int:
+        return self.lam.shape[2]
+
+    @property
+    def states(self) -> int:
+        """Stored states N of one copy."""
+        return self.lam.shape[3]
+
+    @property
+    def inputs(self) -> int:
+        return self.B.shape[-1]
+
+    @property
+    def outputs(self) -> int:
+        return self.C.shape[-2]
+
+    def during(self: T, steps: slice | list[int]) -> T:
+        """The system at these steps only, of every sequence."""
+        own = {k: t for k, t in self.tensors().items() if k != "D" or t.ndim == 5}
+        return dataclasses.replace(self, **{k: t[:, steps] for k, t in own.items()})
+
+    def split(self: T, steps: int) -> list[T]:
+        """The system during each ``steps`` in turn; the last piece may be shorter."""
+        own = {k: t for k, t in self.tensors().items() if k != "D" or t.ndim == 5}
+        pieces = zip(*(t.split(steps, 1) for t in own.values()), strict=True)
+        return [dataclasses.replace(self, **dict(zip(own, p, strict=True))) for p in pieces]
+
+    def bank(self) -> DiagonalSystem:
+        """Frozen in time: each step of each sequence as H copies of a bank of B L H."""
+        D = self.D if self.D.ndim == 5 else self.D.expand(self.batch, self.length, -1, -1, -1)
+        whole = {**self.tensors(), "D": D}
+        parts = {name: tensor.flatten(0, 2) for name, tensor in whole.items()}
+        return self.frozen_type(conjugate=self.conjugate, **parts)
+
+    def at(self, b: int, k: int) -> DiagonalSystem:
+        """Frozen in time: the time-invariant system with the matrices of sequence b at step k."""
+        own = {n: t[b : b + 1] for n, t in self.tensors().items() if n != "D" or t.ndim == 5}
+        return dataclasses.replace(self, **own).during([k]).bank()
+
+
+T = TypeVar("T", bound=TimeVaryingSystem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeVaryingDiagonal(TimeVaryingSystem):
+    """``x[k+1] = lam[k] x[k] + B[k] u[k]``, ``y[k] = C[k] x[k] + D u[k]``."""
+
+    frozen_type = DiscreteDiagonal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuousTimeVaryingDiagonal(TimeVaryingSystem):
+    """``x' = lam[k] x + B[k] u`` from sample k on, for the time dt[k] (B, L, H) to the next."""
+
+    dt: Float[Tensor, "B L H"]
+
+    frozen_type = ContinuousDiagonal
+
+    def at_steps(self, factors: Float[Tensor, "B L"]) -> ContinuousTimeVaryingDiagonal:
+        """The same system, the time from sample k to the next multiplied by factors[:, k]."""
+        return dataclasses.replace(self, dt=self.dt * factors[..., None].to(self.dt.dtype))

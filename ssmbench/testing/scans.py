@@ -1,0 +1,143 @@
+"""The conformance kit's part for scans: outputs, states and gradients against another backend's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssmbench import registry
+from ssmbench.registry import Entry
+from ssmbench.scans.base import ScanBackend, Scannable
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
+from ssmbench.testing.time_varying import example_time_varying_systems, gradient_of_views
+
+#: Float32 scans against complex128: rounding of some hundred steps.
+_SCAN_TOLERANCE = 2e-5
+#: Gradients of inputs in bfloat16 are rounded to it once, at the end: by one unit at the most.
+_HALF_TOLERANCE = 2**-8
+
+
+def conform_scan(entry: Entry[ScanBackend]) -> None:
+    """Outputs, final state and every gradient against the reference, where the backend is able."""
+    backend = entry.build()
+    reference = registry.scans.get("reference").build()
+    for system in example_systems():
+        if backend.unable(system, torch.device("cpu")) is None:
+            for length in (1, 7, 130):
+                check_scan(backend, reference, system, length, entry.name)
+            check_scan(backend, reference, system, 130, entry.name, torch.bfloat16)
+    for dtype in (torch.float32, torch.complex64, torch.bfloat16):
+        if backend.unable_linear_scan(torch.zeros(1, dtype=dtype)) is None:
+            for varies, reverse in ((False, False), (False, True), (True, False), (True, True)):
+                check_linear_scan(backend, reference, dtype, varies, reverse, entry.name)
+    for length, dtype in ((1, torch.float32), (37, torch.float32), (37, torch.bfloat16)):
+        for system in example_time_varying_systems(2, length):
+            if backend.unable(system, torch.device("cpu")) is None:
+                check_scan(backend, reference, system, length, entry.name, dtype)
+
+
+def check_linear_scan(
+    backend: ScanBackend,
+    reference: ScanBackend,
+    dtype: torch.dtype,
+    varies: bool,
+    reverse: bool,
+    name: str,
+) -> None:
+    """Hold one backend's linear scan to another's: states, and gradients of a, b and x0."""
+    for length in (1, 37, 130):
+        a = torch.randn((2, length, 5) if varies else (5,), dtype=dtype)
+        leaves = {
+            "a": 0.95 * a / a.abs(),
+            "b": torch.randn(2, length, 5, dtype=dtype),
+            "x0": torch.randn(2, 5, dtype=dtype),
+        }
+        weight = torch.randn(2, length, 5, dtype=dtype)
+        values = []
+        for scan in (backend, reference):
+            inputs = {k: v.clone().requires_grad_() for k, v in leaves.items()}
+            s = scan.linear_scan(**inputs, reverse=reverse)
+            gradients = torch.autograd.grad((s * weight.conj()).real.sum(), inputs.values())
+            values.append({"s": s, **dict(zip(inputs, gradients, strict=True))})
+        case = f"linear scan, {dtype}, varies={varies}, reverse={reverse}, L={length}"
+        for key, expected in values[1].items():
+            _agree(values[0][key], expected, f"{name}: {key} of {case}")
+
+
+def example_systems() -> list[DiscreteSystem]:
+    """Ten float32 systems of every structure: diagonal (pairs, real, complex) and dense."""
+    shapes = [(3, 4, 1, 1), (1, 5, 3, 2)]
+    banks = [(18, 3, 1, 1), *shapes]  # wider than a vector, and not a multiple of one
+    pairs = [_random_diagonal(*shape, complex_=True, conjugate=True) for shape in banks]
+    real = [_random_diagonal(*shape, complex_=False, conjugate=False) for shape in banks]
+    full = [_random_diagonal(*shape, complex_=True, conjugate=False) for shape in shapes]
+    return [*pairs, *real, *full, *(_random_dense(*shape) for shape in shapes)]
+
+
+def check_scan(
+    backend: ScanBackend,
+    reference: ScanBackend,
+    system: Scannable,
+    length: int,
+    name: str,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Hold one backend to another on one system: y, x_final, and gradients of all inputs.
+
+    ``dtype`` is that of u; in half precision only what is read and u's own gradient are rounded.
+    """
+    u = torch.randn(2, length, system.copies, system.inputs).to(dtype)
+    x0 = torch.randn(2, system.copies, system.states, dtype=system.dynamics.dtype)
+    for start in (None, x0):
+        found = _run(backend, system, u, start)
+        expected = _run(reference, system, u, start)
+        for key, value in expected.items():
+            case = f"{type(system).__name__}, u in {dtype}, L={length}"
+            _agree(found[key], value, f"{name}: {key} of {case}")
+
+
+def _agree(found: Tensor, expected: Tensor, what: str) -> None:
+    assert found.dtype == expected.dtype, f"{what}: {found.dtype} instead of {expected.dtype}"
+    tolerance = _HALF_TOLERANCE if expected.dtype == torch.bfloat16 else _SCAN_TOLERANCE
+    found, expected = found.to(torch.complex128), expected.to(torch.complex128)
+    error = (found - expected).abs().max() / expected.abs().max().clamp_min(1e-3)
+    assert error < tolerance, f"{what}: relative error {error:.1e}"
+
+
+def _run(
+    backend: ScanBackend, system: Scannable, u: Tensor, x0: Tensor | None
+) -> dict[str, Tensor]:
+    # no clones: views that are one for all steps or copies stay such
+    system = system.map(lambda t: t.detach().requires_grad_())
+    leaves = {**system.tensors(), "u": u.detach().clone().requires_grad_()}
+    if x0 is not None:
+        leaves["x0"] = x0.detach().clone().requires_grad_()
+    y, final = backend(system, leaves["u"], leaves.get("x0"))
+    weights = torch.linspace(0.5, 1.5, y.numel(), dtype=torch.float64).reshape(y.shape)
+    total = (y * weights).abs().square().mean() + (final * (1 + 0.5j)).real.sum()
+    gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+    named = zip(leaves, gradients, strict=True)
+    given = {f"gradient of {k}": gradient_of_views(g, leaves[k]) for k, g in named if g is not None}
+    return {"y": y, "x_final": final, **given}
+
+
+def _random_diagonal(
+    H: int, N: int, m: int, p: int, *, complex_: bool, conjugate: bool
+) -> DiscreteDiagonal:
+    dtype = torch.complex64 if complex_ else torch.float32
+    modulus = torch.cat([torch.zeros(H, 1), 0.5 + 0.499 * torch.rand(H, N - 1)], -1)
+    direction = torch.randn(H, N, dtype=dtype)
+    return DiscreteDiagonal(
+        lam=modulus * direction / direction.abs(),
+        B=torch.randn(H, N, m, dtype=dtype),
+        C=torch.randn(H, p, N, dtype=dtype),
+        D=torch.randn(H, p, m),
+        conjugate=conjugate,
+    )
+
+
+def _random_dense(H: int, N: int, m: int, p: int) -> DiscreteDense:
+    A = torch.linalg.qr(torch.randn(H, N, N)).Q * (1 - torch.rand(H, 1, 1) / 4)
+    return DiscreteDense(
+        A=A, B=torch.randn(H, N, m), C=torch.randn(H, p, N), D=torch.randn(H, p, m)
+    )
