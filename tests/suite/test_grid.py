@@ -109,9 +109,9 @@ REFUSED = {
     "variant as text": ({"variants": {"S4D": "s4d"}}, "variants: must map labels"),
     "discretizer as text": (
         {"variants": {"S4D": {"discretizers": "zoh"}}},
-        "discretizers: must be a list",
+        "discretizers: must be all or a list",
     ),
-    "no discretizer": ({"variants": {"S4D": {"discretizers": []}}}, "must be a list"),
+    "no discretizer": ({"variants": {"S4D": {"discretizers": []}}}, "must be all or a list"),
     "unknown discretizer": (
         {"variants": {"S4D": {"discretizers": ["zho"]}}},
         "unknown discretizer 'zho': did you mean 'zoh'",
