@@ -163,6 +163,19 @@ def test_no_parameter_value_is_unstable(measure, d_state, log_scale, seed):
     assert (torch.linalg.eigvalsh(A + A.mT) < 0).all()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_decays_of_all_sizes_at_once_are_stable(seed):
+    """Next to a mode that decays at 1e11, eigenvalues in float64 are only known to 1e-5."""
+    module = build(d_state=16, seed=seed)
+    randomise(module, 1.0)
+    with torch.no_grad():
+        module.log_decay.copy_(torch.linspace(-25, 25, 8))
+        module.P *= 1e-3
+    A = module().A.detach().double()
+    assert torch.linalg.eigvals(A).real.max() < 0
+    assert (torch.linalg.eigvalsh(A + A.mT) < 0).all()
+
+
 def test_the_least_decay_leaves_ordinary_ones_alone():
     module = build(d_state=64)
     torch.testing.assert_close(module.bank().lam.real, -module.log_decay.exp(), rtol=1e-5, atol=0)
