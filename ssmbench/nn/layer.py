@@ -17,6 +17,8 @@ from ssmbench.systems import (
     ContinuousSystem,
     ContinuousTimeVaryingDiagonal,
     DiscreteSystem,
+    LinearSystem,
+    TimeVaryingSystem,
 )
 
 
@@ -80,7 +82,7 @@ class SSMLayer(nn.Module):
         return system if self.discretizer is None else self.discretizer(system)
 
     def _at_steps(
-        self, system: ContinuousSystem | ContinuousTimeVaryingDiagonal, u: Tensor, dt: Tensor
+        self, system: LinearSystem | TimeVaryingSystem, u: Tensor, dt: Tensor
     ) -> ContinuousTimeVaryingDiagonal:
         parametrization = self.parametrization
         owner = f"dt: {type(parametrization).__name__}"
