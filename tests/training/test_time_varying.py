@@ -13,7 +13,7 @@ from ssmbench.config import AnalysisConfig
 from ssmbench.systems import FROZEN_ONLY
 from ssmbench.training.measure import examine, gain_figures, poles
 from ssmbench.training.trainer import build_model, build_task, train
-from tests.training.runs import rows
+from tests.training.runs import rows as metrics
 
 SELECTIVE = {"parametrization": {"name": "selective", "d_state": 3, "dt_min": 0.1}, "n_layers": 2}
 CONFIG = AnalysisConfig(attack_steps=8, attack_restarts=4)
@@ -84,7 +84,7 @@ def test_without_inputs_there_are_no_figures_and_no_poles(network):
 
 def test_frozen_gains_are_watched_in_training(tiny, tmp_path):
     train(tiny(model=SELECTIVE, analysis={"every_n_epochs": 2}), tmp_path)
-    found = [r for r in rows(tmp_path) if "layer1/frozen_gain" in r]
+    found = [r for r in metrics(tmp_path) if "layer1/frozen_gain" in r]
     assert len(found) == 2
     assert all(0 < r["layer0/frozen_gain"] < math.inf for r in found)
     assert all(r["layer0/spectral_radius"] < 1 for r in found)
@@ -96,7 +96,7 @@ def test_lost_weights_are_infinite_not_nan(tiny, tmp_path, lose_weights):
     trainer = {"limit_train_batches": 1, "check_val_every_n_epoch": 2}
     config = tiny(model=SELECTIVE, analysis={"every_n_epochs": 1}, trainer=trainer)
     trained = train(config, tmp_path)
-    (row,) = [r for r in rows(tmp_path) if "layer0/frozen_gain" in r]
+    (row,) = [r for r in metrics(tmp_path) if "layer0/frozen_gain" in r]
     assert row["layer0/frozen_gain"] == row["layer0/spectral_radius"] == math.inf
     inputs = trained.task.sample_inputs("val", 4)
     found = examine(trained.module.model, inputs, CONFIG)
@@ -144,19 +144,20 @@ def test_promises_that_it_cannot_keep_are_refused(ssmbench, selective, override,
     assert refused.err.count("\n") == 1
 
 
-def test_report_notes_it(ssmbench, write):
-    from tests.conftest import TINY
+def test_report_notes_it(ssmbench, selective):
+    from ssmbench.suite.report import to_markdown
+    from ssmbench.suite.statistics import RunRecord, rows
+    from ssmbench.suite.store import RunFolder
 
-    base = {k: v for k, v in TINY.items() if k != "task"} | {"model": {"d_model": 4, "n_layers": 1}}
-    variant = {"model": {"parametrization": {"name": "selective", "d_state": 3}}}
-    grid = {
-        "name": "small",
-        "base": base,
-        "tasks": {"digits": {"task": "digits"}},
-        "variants": {"Selective": variant | {"discretizers": ["zoh"]}},
-    }
-    done = ssmbench("suite", write("suite.yaml", grid), "--jobs", 1)
-    assert done.code == 0
-    assert f"note: digits, Selective, zoh: {FROZEN_ONLY}" in done.out
-    (report,) = write("x", "").parent.glob("outputs/small/report/report.md")
-    assert f"## Notes\n\n- digits, Selective, zoh: {FROZEN_ONLY}" in report.read_text()
+    assert ssmbench("run", selective).code == 0
+    (path,) = (selective.parent / "outputs" / "runs").iterdir()
+    folder = RunFolder(path)
+    names = {"task": "digits", "variant": "Selective", "discretizer": "zoh"}
+    record = RunRecord(
+        **names, seed=0, fingerprint=path.name, state=folder.state, result=folder.result
+    )
+    (row,) = rows([record])
+    assert (row.verified, row.note) == (None, FROZEN_ONLY)
+    page = to_markdown("small", [record])
+    assert f"## Notes\n\n- digits, Selective, zoh: {FROZEN_ONLY}; largest at sampled times" in page
+    assert "| none | none |" in page  # declared and verified
