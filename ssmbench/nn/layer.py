@@ -124,6 +124,7 @@ class SSMLayer(nn.Module):
         diagonal = isinstance(system, ContinuousDiagonal | ContinuousTimeVaryingDiagonal)
         kind = "oscillators" if parametrization.gives_oscillator else "a dense system"
         require(diagonal, f"{owner} gives {kind}; steps of their own need a diagonal system")
+        require(self._held is None, f"{owner} is held at the system that even steps give")
         regular = self.normaliser is None
         require(regular, f"{owner} has a normaliser, which bounds the gain at even steps only")
         shape = tuple(u.shape[:2])

@@ -198,7 +198,8 @@ class SequenceModel(nn.Module):
         self._check_steps(dt)
         if lengths is not None:
             check_lengths(lengths, *u.shape[:2])
-            u = only(u, valid_steps(lengths, u.shape[1]))
+            valid = valid_steps(lengths, u.shape[1])
+            u, dt = only(u, valid), dt if dt is None else torch.where(valid, dt, 1)
         if self.segments is not None:
             return self._forward_segment(u, lengths, dt, self.segments)
         x = self._features(u, lengths, dt)

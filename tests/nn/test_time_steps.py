@@ -177,3 +177,18 @@ def test_selective_network_has_no_certificate_and_says_why():
         UsageError, match=r"model\.gamma: no finite certificate because an SSM layer"
     ):
         model_of("selective", gamma=3.0)
+
+
+def test_time_steps_in_the_padding_change_nothing():
+    model, u = model_of("s4d"), torch.randn(2, LENGTH, 2, dtype=torch.float64)
+    dt, lengths = 0.5 + torch.rand(2, LENGTH, dtype=torch.float64), torch.tensor([LENGTH, 4])
+    spoiled = dt.clone()
+    spoiled[1, 4:] = -1.0
+    assert torch.equal(model(u, lengths, dt), model(u, lengths, spoiled))
+
+
+def test_a_held_layer_takes_no_steps_of_its_own():
+    layer, u = layer_of("s4d"), signal()
+    layer.hold(layer.system())
+    with pytest.raises(UsageError, match="is held at the system that even steps give"):
+        layer(u, torch.ones(2, LENGTH))
