@@ -69,7 +69,9 @@ class TritonScan(ScanBackend):
 
         with torch.autocast(u.device.type, enabled=False):
             if isinstance(system, TimeVaryingDiagonal):
-                return time_varying_scan(system, u, x0, self.linear_scan)
+                # Once: u enters twice, and its gradients in half precision would be rounded apart.
+                wide = u.to(torch.promote_types(u.dtype, torch.float32))
+                return time_varying_scan(system, wide, x0, self.linear_scan)
             if bank.suits(system, u):
                 return bank.bank_scan(system, u, x0)
             return _through_states(system, u, x0)
