@@ -84,11 +84,20 @@ def _draw(axis: Axes, name: str, method: Discretizer, points: np.ndarray | None)
 def _reach(method: Discretizer, points: np.ndarray | None) -> float:
     """How far the panel goes to the left: past the region, and past the points if they are near."""
     real = method.facts.real_interval
-    own = 1.25 * real if math.isfinite(real) and real > 0 else _DEFAULT_REACH
+    own = _DEFAULT_REACH
+    if math.isfinite(real) and real > 0:
+        own = max(1.25 * real, 1.1 / 0.725 * _height(method, real))
     if points is None or len(points) == 0:
         return own
     wanted = max(1.1 * np.abs(points.real).max(), 1.1 / 0.725 * np.abs(points.imag).max())
     return float(max(own, min(wanted, _MOST_ZOOM * own)))
+
+
+def _height(method: Discretizer, real: float) -> float:
+    """The largest imaginary part in the stability region, as far as twice its length."""
+    x, y = np.linspace(-1.25 * real, 0.45 * real, 101), np.linspace(0, 2 * real, 201)
+    inside = _modulus(method, x[None, :] + 1j * y[:, None]) <= 1 + _ROUNDING
+    return float(y[inside.any(1)].max())
 
 
 def _modulus(method: Discretizer, z: np.ndarray) -> np.ndarray:
