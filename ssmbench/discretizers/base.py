@@ -71,7 +71,9 @@ class Discretizer(ABC):
         if isinstance(system, ContinuousTimeVaryingDiagonal):
             return self.time_varying(system)
         if isinstance(system, ContinuousDiagonal):
-            return rounded(self.diagonal(system.double()), system.D.dtype)
+            wide = any(t.dtype in _WIDE for t in (system.lam, system.B, system.C, system.D))
+            exact = self.diagonal(system.double())
+            return exact if wide else rounded(exact)
         if isinstance(system, ContinuousDense):
             return self.dense(system)
         if isinstance(system, ContinuousOscillator):
@@ -146,6 +148,7 @@ def scaled_matrices(system: ContinuousDense) -> tuple[Tensor, Tensor, Tensor]:
     return h * system.A, h * system.B, eye
 
 
+_WIDE = (torch.float64, torch.complex128)
 #: Shrinks a stable pole that rounding to float32 would put onto the unit circle.
 _INSIDE = 1 - 1.5e-7
 #: Poles this close to the circle are on it, but for float64's rounding.
@@ -154,16 +157,14 @@ _UNDAMPED = 1e-13
 _SLACK = 2.0**-48
 
 
-def rounded(system: DiscreteDiagonal, precision: torch.dtype) -> DiscreteDiagonal:
-    """The system in float32 and complex64 (or as it is), every mode with the gain that it had.
+def rounded(system: DiscreteDiagonal) -> DiscreteDiagonal:
+    """The system in float32 and complex64, every mode with the gain that it had.
 
     Near the unit circle, rounding lam moves its distance to it, and with it the mode's gain: by 6%
     at 1 - |lam| = 1e-6. So B is scaled by (1 - |rounded|^2) / (1 - |lam|^2), a number near 1 that
     counts as constant in gradients. No stable pole is rounded onto the circle, and no undamped one
     into it, where its infinite gain would come out as 1e7.
     """
-    if precision == torch.float64:
-        return system
     real, complex_ = torch.float32, torch.complex64
     exact = system.lam.detach()
     lam = _on_its_side(exact, complex_ if exact.is_complex() else real)

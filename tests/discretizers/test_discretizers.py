@@ -157,3 +157,14 @@ def test_an_undamped_mode_keeps_its_infinite_gain_in_single_precision(method):
     assert sampled.lam.dtype == torch.complex64
     assert (sampled.lam.to(torch.complex128).abs() >= 1).all()
     assert (sampled.lam.abs() - 1).max() < 2e-7
+
+
+def test_double_precision_is_kept_wherever_it_stands():
+    lam, one = torch.tensor([[-0.1 + 0.7j]]), torch.ones(1, 1, 1)
+    parts = {"lam": lam, "B": one, "C": one, "D": 0 * one + 0j}
+    method = registry.discretizers.get("zoh").build()
+    for name, part in parts.items():
+        wide = part.to(torch.complex128 if part.is_complex() else torch.float64)
+        system = ContinuousDiagonal(**(parts | {name: wide}), dt=torch.ones(1))
+        assert method(system).lam.dtype == torch.complex128
+    assert method(ContinuousDiagonal(**parts, dt=torch.ones(1))).lam.dtype == torch.complex64
