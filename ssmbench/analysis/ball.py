@@ -21,7 +21,8 @@ import flint
 import numpy as np
 from flint import acb, acb_mat, arb, fmpq, fmpq_mat, fmpq_poly, fmpz
 
-from ssmbench.analysis.level_set import balancing_scale
+from ssmbench.analysis.interval import INFINITE, UNKNOWN, UNPROVED, Interval
+from ssmbench.analysis.scaling import balancing_scale
 
 #: Working precisions in bits, tried in turn.
 PRECISIONS = (128, 256, 512, 1024)
@@ -42,23 +43,6 @@ _PARTS = (attrgetter("real"), attrgetter("imag"))
 DOUBLINGS = 100
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Interval:
-    """lower <= the true value <= upper, both float64; upper is infinite where nothing is proved."""
-
-    lower: float
-    upper: float
-
-    @property
-    def middle(self) -> float:
-        """The lower end where the upper one is infinite."""
-        return (self.lower + self.upper) / 2 if math.isfinite(self.upper) else self.lower
-
-    def is_within(self, tolerance: float) -> bool:
-        """Whether the relative width is at most ``tolerance``."""
-        return self.lower == self.upper or self.upper - self.lower <= tolerance * abs(self.lower)
 
 
 @dataclass(frozen=True)
@@ -160,25 +144,24 @@ def at_growing_precision(
 
 
 def _lower(x: arb) -> float:
-    """A float64 below x."""
-    return min(_outward(float(x.lower()), -math.inf), sys.float_info.max)
+    """The largest float64 next to x that is proved not to exceed it."""
+    value = float(x.lower())
+    value = value if arb(value) <= x else math.nextafter(value, -math.inf)
+    return min(value, sys.float_info.max)
 
 
 def _upper(x: arb) -> float:
-    """A float64 above x; infinite where x is not finite."""
-    return _outward(float(x.upper()), math.inf) if x.is_finite() else math.inf
-
-
-def _outward(value: float, end: float) -> float:
-    return value if value == 0 or math.isinf(value) else math.nextafter(value, end)
-
-
-def _float(x: arb) -> float:
-    return float(x.mid())
+    """The smallest float64 next to x that is proved not to lie below it."""
+    if not x.is_finite():
+        return math.inf
+    value = float(x.upper())
+    return value if arb(value) >= x else math.nextafter(value, math.inf)
 
 
 def _scaled(x: arb, exponent: int) -> Interval:
-    """2^exponent x as float64 numbers."""
+    """2^exponent x, a norm, as float64 numbers."""
+    if x == 0:
+        return Interval(0.0, 0.0)
     value = x * arb(2) ** exponent
     return Interval(max(_lower(value), 0.0), _upper(value))
 
@@ -200,7 +183,7 @@ class Poles:
 
 def poles(system: BallSystem) -> Poles:
     """Where the poles of a system with at least one state lie."""
-    best = Interval(-math.inf, math.inf)
+    best = UNKNOWN
 
     def compute() -> Poles | None:
         nonlocal best
@@ -428,7 +411,7 @@ def _climb(
     for candidate in candidates:
         found = _gain_at(axis, candidate)
         if found > gain:
-            gain, omega = found, _float(candidate)
+            gain, omega = found, float(candidate.mid())
     return gain, omega
 
 
@@ -494,10 +477,15 @@ def h2(system: BallSystem) -> Interval:
         bilinear transform of A, which has the same Gramian.
     """
     if not system.discrete and not _is_zero(system.D):
-        return Interval(math.inf, math.inf)
+        return INFINITE
+    if _has_no_response(system):
+        return Interval(0.0, 0.0)
+    if _is_zero(system.B) or _is_zero(system.C):
+        with flint.ctx.workprec(PRECISIONS[0]):
+            return _scaled(_square_norm(system.D).sqrt(), system.exponent)
     found = at_growing_precision(lambda: _energy(system))
     if found is None:
-        return Interval(0.0, math.inf)
+        return UNPROVED
     return _scaled(found.sqrt(), system.exponent)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssmbench.analysis.hinf import is_static
 from ssmbench.analysis.lyapunov import bilinear, lyapunov, stein
 from ssmbench.systems import ContinuousDense, DiscreteDense, LinearSystem
 
@@ -37,7 +38,7 @@ def certify(system: ContinuousDense | DiscreteDense, norm: Tensor, tolerance: fl
         norm: (H,), about the H-infinity norm.
         tolerance: the first level tried is norm (1 + tolerance).
     """
-    bound = torch.where(_is_static(system), _static_bound(system), torch.inf)
+    bound = torch.where(is_static(system), static_bound(system.D), torch.inf)
     for step, wide in itertools.product(STEPS, (False, True)):
         todo = bound.isinf() & norm.isfinite() & (norm > 0)
         if not bool(todo.any()):
@@ -48,15 +49,10 @@ def certify(system: ContinuousDense | DiscreteDense, norm: Tensor, tolerance: fl
     return bound
 
 
-def _is_static(system: LinearSystem) -> Tensor:
-    """Copies (H,) with no path from input to output through the state that numbers can see."""
-    return ~(system.B.abs().amax((-2, -1)) > 0) | ~(system.C.abs().amax((-2, -1)) > 0)
-
-
-def _static_bound(system: LinearSystem) -> Tensor:
-    size = max(system.inputs, system.outputs)
-    norm = torch.linalg.matrix_norm(system.D, ord=2)
-    return norm + 16 * size * EPS * torch.linalg.matrix_norm(system.D)
+def static_bound(D: Tensor) -> Tensor:
+    """An upper bound on sigma_max of D (H, p, m), (H,)."""
+    norm = torch.linalg.matrix_norm(D, ord=2)
+    return norm + 16 * max(D.shape[1:]) * EPS * torch.linalg.matrix_norm(D)
 
 
 def _proved(system: LinearSystem, norm: Tensor, level: Tensor, wide: bool) -> Tensor:

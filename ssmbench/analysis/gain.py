@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from ssmbench.analysis.h2 import h2_norm
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.analysis.horizon import horizon_gain
-from ssmbench.analysis.upper_bound import hinf_bound
+from ssmbench.analysis.interval import Interval
+from ssmbench.analysis.proofs import H2, NORM, Proved, prove
 from ssmbench.errors import UsageError, require, suggest
 from ssmbench.systems import (
     FROZEN_ONLY,
@@ -37,20 +37,25 @@ _SHAPES = {"A": "(N, N)", "B": "(N, m)", "C": "(p, N)", "D": "(p, m)"}
 
 @dataclass(frozen=True)
 class GainReport:
-    """Gain and stability of a bank of copies on separate channels: the worst over its copies.
+    """Gain and stability of a batch of systems on separate channels: the worst over all of them.
 
-    hinf is the H-infinity norm (l2 gain over all time), infinite for an unstable system, and
-    hinf_upper_bound a number proved, rounding included, not to lie below it (infinite where no
-    proof succeeded). peak_frequency is in radians per sample (discrete) or per time unit
-    (continuous). h2 is the H2 norm (root of the impulse response's energy), infinite for an
-    unstable system and for a continuous one with D != 0. margin is 1 - spectral_radius or
+    stable says whether the poles are proved to lie inside the stability boundary. hinf is the
+    H-infinity norm (l2 gain over all time; that of D for a system whose B or C is zero), infinite
+    for an unstable system, and proved to lie between hinf_lower_bound and hinf_upper_bound, the
+    latter infinite where no proof succeeded. peak_frequency is in radians per sample (discrete) or
+    per time unit (continuous). h2 is the H2 norm (root of the impulse response's energy), infinite
+    for an unstable system and for a continuous one with D != 0. margin is 1 - spectral_radius or
     -spectral_abscissa: stable when positive. horizon_gain is the l2 gain over ``horizon`` steps
     from rest. Fields that do not apply are None.
+
+    ``unproved`` names the figures that are estimates, for want of a proof: of the others, norms
+    are proved to within 1% (hinf) and 1e-6 (h2), poles to within 1e-6.
     """
 
     time: Literal["continuous", "discrete"]
-    stable: bool
+    stable: Literal["yes", "no", "unproved"]
     hinf: float
+    hinf_lower_bound: float
     hinf_upper_bound: float
     peak_frequency: float
     h2: float
@@ -59,14 +64,16 @@ class GainReport:
     spectral_abscissa: float | None = None
     horizon: int | None = None
     horizon_gain: float | None = None
+    unproved: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that apply; floats may be infinite."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        return fields | {"unproved": list(self.unproved)}
 
 
 def analyse(system: LinearSystem | TimeVaryingSystem, horizon: int | None = None) -> GainReport:
-    """Gain and stability of a system, computed in float64.
+    """Gain and stability of a system, with proofs (``analysis.proofs``).
 
     Args:
         system: dense or diagonal, continuous or discrete; a time-varying one is refused.
@@ -78,17 +85,45 @@ def analyse(system: LinearSystem | TimeVaryingSystem, horizon: int | None = None
     require(not isinstance(system, TimeVaryingSystem), FROZEN_ONLY)
     system = system.detach().double()
     finite_gain = None if horizon is None else float(horizon_gain(system, horizon).max())
-    peak = hinf_norm(system)
-    worst = int(peak.norm.argmax())
+    discrete = isinstance(system, DiscreteSystem)
+    return _report(prove(system), discrete=discrete, horizon=horizon, horizon_gain=finite_gain)
+
+
+def _report(proved: list[Proved], *, discrete: bool, **rest: Any) -> GainReport:
+    worst = max(proved, key=lambda p: p.hinf.lower)
+    least = min(proved, key=lambda p: p.margin.middle)
+    h2 = max(proved, key=lambda p: p.h2.middle)
+    place = "spectral_radius" if discrete else "spectral_abscissa"
+    missing = {
+        "stable": _verdict(proved) == "unproved",
+        "hinf": not Interval(worst.hinf.lower, _largest_bound(proved)).is_sharp(NORM),
+        "h2": not Interval(h2.h2.lower, max(p.h2.upper for p in proved)).is_sharp(H2),
+        "margin": not least.poles_known,
+        place: not least.poles_known,
+    }
     return GainReport(
-        hinf=float(peak.norm[worst]),
-        hinf_upper_bound=float(hinf_bound(system).max()),
-        peak_frequency=float(peak.omega[worst]),
-        h2=float(h2_norm(system).max()),
-        horizon=horizon,
-        horizon_gain=finite_gain,
-        **stability(system),
+        time="discrete" if discrete else "continuous",
+        stable=_verdict(proved),
+        hinf=worst.hinf.lower,
+        hinf_lower_bound=worst.hinf.lower,
+        hinf_upper_bound=_largest_bound(proved),
+        peak_frequency=worst.omega,
+        h2=h2.h2.middle,
+        margin=least.margin.middle,
+        unproved=tuple(name for name, open_ in missing.items() if open_),
+        **{place: least.extent.middle},
+        **rest,
     )
+
+
+def _largest_bound(proved: list[Proved]) -> float:
+    return max(p.hinf.upper for p in proved)
+
+
+def _verdict(proved: list[Proved]) -> Literal["yes", "no", "unproved"]:
+    if any(p.stable is False for p in proved):
+        return "no"
+    return "yes" if all(p.stable for p in proved) else "unproved"
 
 
 def stability(system: LinearSystem) -> dict[str, Any]:

@@ -22,15 +22,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ssmbench.analysis.level_set import (
-    Plant,
-    balancing_scale,
-    peak_frequency,
-    schur_gain,
-    spectral_norm,
-)
+from ssmbench.analysis.level_set import Plant, peak_frequency, schur_gain, spectral_norm
+from ssmbench.analysis.scaling import balanced, first_order, in_units
 from ssmbench.systems import (
-    ContinuousOscillator,
     ContinuousSystem,
     DenseSystem,
     DiagonalSystem,
@@ -79,15 +73,19 @@ def hinf_norm(system: LinearSystem) -> Peak:
     Source: Bruinsma & Steinbuch (1990), Syst. Control Lett. 14:287, two-step algorithm; the pencil
         without inverses follows Benner, Sima & Voigt (2012), IEEE Trans. Autom. Control 57:233.
     """
-    system = balanced(system.double())
-    usable = usable_copies(system.detach())
-    safe = silenced(system, usable)
+    if not system.states:
+        D = system.D.double()
+        return Peak(_sigma_max(D), D.real.new_zeros(len(D)))
+    units = in_units(system)
+    usable = usable_copies(units.system.detach())
+    safe = silenced(units.system, usable)
     with torch.no_grad():
         omega = _peak_frequency(safe.detach())
-        fallback = _least_stable_frequency(system.detach())
-    norm = torch.nan_to_num(gain_at(safe, omega), nan=math.inf, posinf=math.inf)
+        fallback = _least_stable_frequency(first_order(system).double().detach())
+    norm = torch.nan_to_num(units.gain(gain_at(safe, omega)), nan=math.inf, posinf=math.inf)
     return Peak(
-        norm=torch.where(usable, norm, math.inf), omega=torch.where(usable, omega, fallback)
+        norm=torch.where(usable, norm, math.inf),
+        omega=torch.where(usable, units.frequency(omega), fallback),
     )
 
 
@@ -101,22 +99,6 @@ def is_real(system: LinearSystem) -> bool:
     return not any(tensor.is_complex() for tensor in system.tensors().values())
 
 
-def balanced(system: LinearSystem) -> LinearSystem:
-    """State coordinates scaled by powers of two, exactly, so that A, B and C are of like size.
-
-    Oscillators become first-order systems, the form in which they are analysed.
-    """
-    system = system.to_dense() if isinstance(system, ContinuousOscillator) else system
-    if not isinstance(system, DenseSystem):
-        return system
-    matrices = (t.detach().cpu().numpy() for t in (system.A, system.B, system.C))
-    scales = np.stack([balancing_scale(*copy) for copy in zip(*matrices, strict=True)])
-    rows = torch.as_tensor(scales, device=system.A.device)[:, :, None]
-    return dataclasses.replace(
-        system, A=system.A / rows * rows.mT, B=system.B / rows, C=system.C * rows.mT
-    )
-
-
 def gaps(system: LinearSystem) -> Float[Tensor, "H order"]:
     """Distance of every pole to the stability boundary, positive inside: 1 - |lam| or -Re lam."""
     poles = system.poles()
@@ -124,9 +106,14 @@ def gaps(system: LinearSystem) -> Float[Tensor, "H order"]:
 
 
 def usable_copies(system: LinearSystem) -> Tensor:
-    """Copies (H,) that are finite and strictly stable."""
+    """Systems (H,) that are finite and, unless they are static, strictly stable."""
     finite = torch.stack([t.isfinite().flatten(1).all(1) for t in _matrices(system).values()])
-    return finite.all(0) & (gaps(system) > 0).all(-1)
+    return finite.all(0) & ((gaps(system) > 0).all(-1) | is_static(system))
+
+
+def is_static(system: LinearSystem) -> Tensor:
+    """Systems (H,) with no path from input to output through the state: B or C is zero."""
+    return ~((system.C != 0).flatten(1).any(1) & (system.B != 0).flatten(1).any(1))
 
 
 def _matrices(system: LinearSystem) -> dict[str, Tensor]:
@@ -135,16 +122,22 @@ def _matrices(system: LinearSystem) -> dict[str, Tensor]:
 
 
 def silenced(system: LinearSystem, usable: Tensor) -> LinearSystem:
-    """Zero systems in place of the copies that have no norm, so that no NaN enters a gradient."""
+    """Zero systems in place of those that have no norm, so that no NaN enters a gradient.
+
+    Static systems keep D; their poles, which no output shows, are put to rest.
+    """
     rest = 0.0 if isinstance(system, DiscreteSystem) else -1.0
     fills = {name: torch.zeros((), dtype=t.dtype) for name, t in _matrices(system).items()}
-    if isinstance(system, DiagonalSystem):
+    name = "lam" if isinstance(system, DiagonalSystem) else "A"
+    if name == "lam":
         fills["lam"] = fills["lam"] + rest
     else:
         fills["A"] = rest * torch.eye(system.states, dtype=system.A.dtype)
-    masks = {name: usable.view(-1, *[1] * (t.ndim - 1)) for name, t in system.tensors().items()}
+    keep = dict.fromkeys(fills, usable) | {name: usable & ~is_static(system)}
     changed = {
-        name: torch.where(masks[name], tensor, fills[name].to(tensor.device))
+        name: torch.where(
+            keep[name].view(-1, *[1] * (tensor.ndim - 1)), tensor, fills[name].to(tensor.device)
+        )
         for name, tensor in _matrices(system).items()
     }
     return dataclasses.replace(system, **changed)

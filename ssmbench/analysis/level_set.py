@@ -198,21 +198,3 @@ def schur_gain(
         return C @ state + D
 
     return lambda omega: spectral_norm(np.stack([response(w) for w in omega]))
-
-
-def balancing_scale(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> np.ndarray:
-    """Scales (N,) of one copy: those that balance [A, |B|; |C|, 0], times one that makes |B| = |C|.
-
-    Without the second step the level set's eigenvalues are lost to rounding when, say, B = 1 and
-    C = 1e8 G.
-    """
-    inputs, outputs = np.linalg.norm(B, axis=1), np.linalg.norm(C, axis=0)
-    whole = np.block([[np.abs(A), inputs[:, None]], [outputs[None, :], np.zeros((1, 1))]])
-    if not np.isfinite(whole).all():
-        return np.ones(len(A))
-    _, (scale, _) = scipy.linalg.matrix_balance(whole, permute=False, separate=True)
-    scale = scale[:-1]
-    size_in, size_out = np.linalg.norm(inputs / scale), np.linalg.norm(outputs * scale)
-    if size_in > 0 and size_out > 0:
-        scale = scale * 2.0 ** np.round(np.log2(size_in / size_out) / 2)
-    return scale

@@ -4,6 +4,10 @@ Between samples a rational function cannot rise freely. With the phase of its po
 
     theta(omega) = 2 sum_i arg(z - lam_i) - n omega,  theta' = sum_i (1-|lam_i|^2) / |z-lam_i|^2,
 
+in discrete time, z = e^{i omega}, and in continuous time, z = i omega,
+
+    theta(omega) = 2 sum_i arg(z - lam_i),            theta' = sum_i -2 Re lam_i / |z-lam_i|^2,
+
 it obeys the Bernstein-Szego inequality that trigonometric polynomials obey in omega (Borwein &
 Erdelyi 1995, Polynomials and Polynomial Inequalities, theorem 7.1.7; Mathematika 43 (1996) 413). If
 the peak gain g is reached at theta*, it follows that sigma_max G >= g cos((theta - theta*) / 2)
@@ -26,7 +30,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssmbench.systems import DiscreteDiagonal
+from ssmbench.systems import DiagonalSystem, DiscreteSystem
 
 POINTS = 4  # samples for each pole at first, a mean distance of pi / 2 in phase
 PARTS = 4  # pieces of an interval in doubt
@@ -34,6 +38,8 @@ FINEST = 0.01  # phase below which dividing gains less than 1e-5
 COARSEST = 0.05  # rounding of the phase that makes samples useless
 POLISHING = 3
 EPS = 2.0**-53
+#: Squares of distances to poles, in the units of a system, lie between these squared.
+SMALLEST, LARGEST = 1e-140, 1e150
 GOLDEN = (math.sqrt(5) - 1) / 2
 CHUNK = 2**16  # numbers of one temporary: half a megabyte, which stays in the cache
 # The ends of the intervals between samples (R, W).
@@ -54,7 +60,8 @@ class _Bank:
     """A stable bank, one row a copy, conjugate modes spelt out.
 
     re, im (R, n) of the poles; B (R, n, m), C (R, p, n), D (R, p, m) complex; weights (R, 2, n):
-    1 - |lam|^2, and the size of a mode's share in the response times its rounding error. With one
+    1 - |lam|^2 or -2 Re lam, and the size of a mode's share in the response times its rounding
+    error, for each 1 / |z - lam|^2 (discrete) or 1 / |z - lam| (continuous). With one
     input or output, residues (R, 2, 2 p m, n) map the real and the imaginary part of the modes'
     responses to those of the channels, and feedthrough (R, 2 p m, 1) is D; else both are empty.
     """
@@ -67,9 +74,11 @@ class _Bank:
     weights: Tensor
     residues: Tensor
     feedthrough: Tensor
+    discrete: bool
 
     def __getitem__(self, index: Tensor | slice) -> _Bank:
-        return _Bank(*(getattr(self, f.name)[index] for f in dataclasses.fields(self)))
+        parts = {name: t[index] for name, t in vars(self).items() if name != "discrete"}
+        return _Bank(**parts, discrete=self.discrete)
 
 
 @dataclass(frozen=True)
@@ -90,10 +99,11 @@ class _Samples:
         return self.map(lambda t: t[index])
 
 
-def enclose(system: DiscreteDiagonal, tolerance: float, *, real: bool) -> Enclosure:
+def enclose(system: DiagonalSystem, tolerance: float, *, real: bool) -> Enclosure:
     """The peak gain of every copy of a finite, stable bank in double precision, enclosed.
 
-    bound <= (1 + tolerance) best unless rounding is larger, with poles within 1e-11 of the circle.
+    bound <= (1 + tolerance) best unless rounding is larger: where modes cancel, and in discrete
+    time with poles within 1e-11 of the circle.
 
     Args:
         system: bank of H copies; gradients are not recorded.
@@ -109,7 +119,7 @@ def enclose(system: DiscreteDiagonal, tolerance: float, *, real: bool) -> Enclos
 
 
 def _first_samples(
-    system: DiscreteDiagonal, bank: _Bank, real: bool
+    system: DiagonalSystem, bank: _Bank, real: bool
 ) -> tuple[_Samples, Tensor, Tensor]:
     """Samples (H, W), their distances in phase (H, W - 1), and whether these are certain, (H,).
 
@@ -129,7 +139,7 @@ def _first_samples(
 # --- preparation --------------------------------------------------------------------------------
 
 
-def _bank(system: DiscreteDiagonal) -> _Bank:
+def _bank(system: DiagonalSystem) -> _Bank:
     wide = torch.complex128
     B, C, D = (t.to(wide) for t in (system.B, system.C, system.D))
     if system.conjugate:
@@ -137,12 +147,15 @@ def _bank(system: DiscreteDiagonal) -> _Bank:
     poles = system.poles()
     sizes = torch.linalg.vector_norm(B, dim=-1) * torch.linalg.vector_norm(C, dim=-2)
     radii = poles.abs()
-    # A share r / d has the error of its pole distance d, at most 4 EPS |r / d^2|, and those of
-    # products, quotient and sum, at most 3 (n + 10) EPS |r / d| with 1 / |d| <= 2 / |d|^2.
+    # A share r / d has the error of its pole distance d, at most 4 EPS |r / d^2| (in continuous
+    # time 4 EPS |r / d|), and those of products, quotient and sum, at most 3 (n + 10) EPS |r / d|
+    # with 1 / |d| <= 2 / |d|^2.
     errors = (8 * sizes.shape[1] + 8 * max(B.shape[-1], C.shape[-2]) + 64) * EPS * sizes
-    weights = torch.stack([(1 - radii) * (1 + radii), errors], 1)
+    discrete = isinstance(system, DiscreteSystem)
+    pace = (1 - radii) * (1 + radii) if discrete else -2 * poles.real
+    weights = torch.stack([pace, errors], 1)
     re, im = poles.real.contiguous(), poles.imag.contiguous()
-    return _Bank(re, im, B, C, D, weights, *_channels(B, C, D))
+    return _Bank(re, im, B, C, D, weights, *_channels(B, C, D), discrete=discrete)
 
 
 def _channels(B: Tensor, C: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,40 +168,53 @@ def _channels(B: Tensor, C: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([on_re, on_im], 1), torch.cat([D.real, D.imag], 1)[:, :, None]
 
 
-def _phase_error(system: DiscreteDiagonal) -> Tensor:
+def _phase_error(system: DiagonalSystem) -> Tensor:
     """What rounding may add to a phase distance, (H,)."""
+    if not isinstance(system, DiscreteSystem):  # i omega - lam has no cancellation of its own
+        smallest = system.lam.real.abs().amin(-1)
+        error = torch.full_like(smallest, 128 * EPS * system.order)
+        return torch.where(smallest > SMALLEST, error, math.inf)
     distance = (1 - system.lam.abs()).amin(-1) - 4 * EPS
     return 16 * EPS * system.order * (4 + 1 / distance.clamp_min(EPS))
 
 
-def _triangle(system: DiscreteDiagonal) -> Tensor:
+def _triangle(system: DiagonalSystem) -> Tensor:
     """|D| + sum |c| |b| / (1 - |lam|), (H,): crude, but right at any pole."""
     sizes = torch.linalg.vector_norm(system.B, dim=-1) * torch.linalg.vector_norm(system.C, dim=-2)
-    distance = (1 - system.lam.abs() - 4 * EPS).clamp_min(0)
+    if isinstance(system, DiscreteSystem):
+        distance = (1 - system.lam.abs() - 4 * EPS).clamp_min(0)
+    else:
+        distance = -system.lam.real
     shares = torch.where(sizes > 0, sizes / distance, 0.0).sum(-1) * (2 if system.conjugate else 1)
     feedthrough = torch.linalg.vector_norm(system.D, dim=(-2, -1))
     return (feedthrough + shares) * (1 + 8 * EPS * (system.order + 8))
 
 
-def _first_frequencies(system: DiscreteDiagonal, points: int, real: bool) -> Tensor:
+def _first_frequencies(system: DiagonalSystem, points: int, real: bool) -> Tensor:
     """Ascending frequencies (H, W), about equally far apart in phase, with both ends.
 
     Each pole gets its own equidistant phases, 2 atan((1+rho)/(1-rho) tan((omega - angle) / 2)),
     shifted against those of its neighbours by the golden ratio: so coinciding poles share them out.
+    In continuous time they are Im lam + Re lam tan(phase / 2), and the ends are infinite.
     """
-    lam = system.lam.to(torch.complex128)
-    radius, order = lam.abs(), lam.angle().sort(-1)
-    radius = radius.gather(1, order.indices)
+    lam, discrete = system.lam.to(torch.complex128), isinstance(system, DiscreteSystem)
+    order = (lam.angle() if discrete else lam.imag).sort(-1)
+    radius = lam.abs().gather(1, order.indices)
     rank = torch.arange(lam.shape[1], dtype=torch.float64, device=lam.device)
     shift = (rank * GOLDEN % 1)[:, None] + torch.arange(points, device=lam.device)
     tangent = (math.pi * (shift / points - 0.5)).tan()
-    ratio = ((1 - radius) / (1 + radius))[:, :, None]
-    omega = (order.values[:, :, None] + 2 * (ratio * tangent).atan()).flatten(1)
-    omega = torch.remainder(omega + math.pi, 2 * math.pi) - math.pi
+    if discrete:
+        ratio = ((1 - radius) / (1 + radius))[:, :, None]
+        omega = (order.values[:, :, None] + 2 * (ratio * tangent).atan()).flatten(1)
+        omega = torch.remainder(omega + math.pi, 2 * math.pi) - math.pi
+    else:
+        widths = lam.real.abs().gather(1, order.indices)[:, :, None]
+        omega = (order.values[:, :, None] + widths * tangent).flatten(1)
     omega = omega.abs() if real else omega
-    ends = torch.full_like(omega[:, :1], math.pi)
+    limit = math.pi if discrete else math.inf
+    ends = torch.full_like(omega[:, :1], limit)
     start = torch.zeros_like(ends) if real else -ends
-    return torch.cat([start, omega.clamp(-math.pi, math.pi), ends], -1).sort(-1).values
+    return torch.cat([start, omega.clamp(-limit, limit), ends], -1).sort(-1).values
 
 
 # --- evaluation ---------------------------------------------------------------------------------
@@ -215,10 +241,18 @@ def _joined(pieces: list[_Samples], dim: int) -> _Samples:
 
 def _sample_piece(bank: _Bank, omega: Tensor) -> _Samples:
     # Real arithmetic, in place, frequencies last: several times faster than complex tensors.
-    re = omega.cos()[:, None] - bank.re[:, :, None]
-    im = omega.sin()[:, None] - bank.im[:, :, None]
+    if bank.discrete:
+        re = omega.cos()[:, None] - bank.re[:, :, None]
+        im = omega.sin()[:, None] - bank.im[:, :, None]
+    else:
+        im = omega.clamp(-LARGEST, LARGEST)[:, None] - bank.im[:, :, None]
+        re = -bank.re[:, :, None].expand_as(im).contiguous()
     square = (re * re).addcmul_(im, im).reciprocal_()  # 1 / |z - lam|^2, (R, n, W)
-    slope, error = (bank.weights @ square).unbind(1)
+    if bank.discrete:
+        slope, error = (bank.weights @ square).unbind(1)
+    else:
+        slope = (bank.weights[:, :1] @ square)[:, 0]
+        error = (bank.weights[:, 1:] @ square.sqrt())[:, 0]
     phase = _phase(re, im, square)
     gain = _gain(bank, re.mul_(square), im.mul_(square))
     final = 8 * EPS * math.prod(bank.D.shape[1:])  # of adding D and of the singular value
@@ -229,7 +263,8 @@ def _sample_piece(bank: _Bank, omega: Tensor) -> _Samples:
 def _phase(re: Tensor, im: Tensor, square: Tensor) -> Tensor:
     """arg prod(z - lam), (R, W)."""
     product = torch.complex(re, im).prod(1)
-    if bool((product.abs() < 1e-290).any()):  # many poles close to one frequency: normalise
+    sizes = product.abs()
+    if not bool(((sizes > 1e-290) & (sizes < 1e290)).all()):  # many poles close, or far: normalise
         inverse = square.sqrt()
         product = torch.complex(re * inverse, im * inverse).prod(1)
     return product.angle()
@@ -247,8 +282,10 @@ def _gain(bank: _Bank, re: Tensor, im: Tensor) -> Tensor:
 
 
 def _distance(left: _Samples, right: _Samples, bank: _Bank) -> Tensor:
-    """Phase distance, in [-1, 4 pi - 1): theta is 2 arg prod(z - lam) - n omega."""
-    step = 2 * (right.phase - left.phase) - bank.re.shape[1] * (right.omega - left.omega)
+    """Phase distance, in [-1, 4 pi - 1): theta is 2 arg prod(z - lam), less n omega on a circle."""
+    step = 2 * (right.phase - left.phase)
+    if bank.discrete:
+        step = step - bank.re.shape[1] * (right.omega - left.omega)
     return torch.remainder(step + 1, 4 * math.pi) - 1
 
 
@@ -277,7 +314,7 @@ def _divide(
         bound = bound.scatter_reduce(0, rows[~open_], ceiling[~open_], "amax")
         rows, left, right = rows[open_], left[open_], right[open_]
         part = bank[rows]
-        samples = _with_ends(left, right, _sample(part, _inner_frequencies(left, right)))
+        samples = _with_ends(left, right, _sample(part, _inner_frequencies(left, right, part)))
         best, omega = _better(best, omega, rows, samples)
         distance = _distance(samples[_LEFT], samples[_RIGHT], bank).flatten()
         left, right = (samples[ends].map(torch.flatten) for ends in (_LEFT, _RIGHT))
@@ -299,15 +336,22 @@ def _ceiling(left: Tensor, right: Tensor, distance: Tensor) -> Tensor:
     return torch.where(distance < 3.14, torch.maximum(inside, high), math.inf)
 
 
-def _inner_frequencies(left: _Samples, right: _Samples) -> Tensor:
+def _inner_frequencies(left: _Samples, right: _Samples, bank: _Bank) -> Tensor:
     """Frequencies (K, PARTS - 1) that divide intervals evenly in phase, if one pole rules them.
 
-    Its slope falls as 1 / x^2, so that 1 / sqrt(slope) is linear in omega.
+    Its slope falls as 1 / x^2, so that 1 / sqrt(slope) is linear in omega; far from all poles, it
+    is omega / sqrt(sum of the weights).
     """
     share = torch.arange(1, PARTS, device=left.omega.device) / PARTS
     low, high = left.slope.rsqrt()[:, None], right.slope.rsqrt()[:, None]
     step = share * low / ((1 - share) * high + share * low)
-    return left.omega[:, None] + (right.omega - left.omega)[:, None] * step
+    inner = left.omega[:, None] + (right.omega - left.omega)[:, None] * step
+    if bank.discrete:
+        return inner
+    reach = bank.weights[:, 0].sum(-1, keepdim=True).sqrt() * share / (1 - share)
+    inner = torch.where(right.omega.isinf()[:, None], left.omega[:, None] + low * reach, inner)
+    onward = right.omega[:, None] - high * reach.flip(-1)
+    return torch.where(left.omega.isinf()[:, None], onward, inner)
 
 
 def _with_ends(left: _Samples, right: _Samples, inner: _Samples) -> _Samples:
@@ -328,7 +372,7 @@ def _better(best: Tensor, omega: Tensor, rows: Tensor, samples: _Samples) -> tup
 
 def _polished(bank: _Bank, start: Tensor, best: Tensor) -> Enclosure:
     """The gain ``best`` at ``start`` moved to the top of its peak by parabolas through three."""
-    omega = start[:, None]
+    omega = torch.where(start.isfinite(), start, 0.0)[:, None]
     width = 0.3 / _sample(bank, omega).slope
     steps = torch.tensor([-1.0, 0.0, 1.0], dtype=omega.dtype, device=omega.device)
     for _ in range(POLISHING):

@@ -13,10 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ssmbench.analysis import bounded_real, phase_bound
-from ssmbench.analysis.hinf import balanced, gain_at, hinf_norm, is_real, silenced, usable_copies
+from ssmbench.analysis.bounded_real import static_bound
+from ssmbench.analysis.hinf import gain_at, hinf_norm, is_real, silenced, usable_copies
 from ssmbench.analysis.markov import markov_error, markov_parameters
+from ssmbench.analysis.scaling import in_units
 from ssmbench.errors import UsageError
-from ssmbench.systems import DiscreteDiagonal, DiscreteSystem, LinearSystem
+from ssmbench.systems import DiagonalSystem, DiscreteSystem, LinearSystem
 
 TOLERANCE = 9e-3
 EPS = 2.0**-53
@@ -37,29 +39,30 @@ def hinf_bound(system: LinearSystem, tolerance: float = TOLERANCE) -> Float[Tens
         prevents a proof (poles within about 1e-11 of the boundary, coordinates far from balanced).
         Infinite for unstable copies, and where nothing could be proved; never NaN.
 
-    Source: phase sampling for discrete diagonal banks (``phase_bound``), the bounded-real lemma
-        with a verified Cholesky factorization for all others (``bounded_real``).
+    Source: phase sampling for diagonal banks (``phase_bound``), the bounded-real lemma with a
+        verified Cholesky factorization for dense systems (``bounded_real``).
     """
-    system = balanced(system.double())
-    usable = usable_copies(system.detach())
-    safe = silenced(system, usable)
+    if not system.states:
+        return static_bound(system.D.double())
+    units = in_units(system)
+    usable = usable_copies(units.system.detach()) & units.exact
+    safe = silenced(units.system, usable)
     with torch.no_grad():
         omega, bound = _certified(safe.detach(), tolerance)
     gain = gain_at(safe, omega)
     # Exactly the bound in value, and its gradient per unit of gain.
     scaled = bound + (gain - gain.detach()) * (bound / gain.detach().clamp_min(1e-300))
     scaled = torch.where((gain.detach() > 0) & bound.isfinite(), scaled, bound)
-    return torch.where(usable, scaled, math.inf)
+    return torch.where(usable, units.gain(scaled), math.inf)
 
 
 def _certified(system: LinearSystem, tolerance: float) -> tuple[Tensor, Tensor]:
     """Peak frequencies and upper bounds, (H,) each, of a stable, finite bank."""
-    if isinstance(system, DiscreteDiagonal):
+    if isinstance(system, DiagonalSystem):
         found = phase_bound.enclose(system, tolerance, real=is_real(system))
         return found.omega, found.bound
-    dense = balanced(system.to_dense())
     peak = hinf_norm(system)
-    return peak.omega, bounded_real.certify(dense, peak.norm, tolerance)
+    return peak.omega, bounded_real.certify(system, peak.norm, tolerance)
 
 
 # --- over a finite horizon ----------------------------------------------------------------------
