@@ -244,7 +244,7 @@ def gain(
     if as_json:
         _print_json(figures)
     else:
-        _table(("figure", "value"), [(key, _plain(value)) for key, value in figures.items()])
+        _table(("figure", "value"), _figure_rows(figures))
 
 
 @app.command()
@@ -391,6 +391,14 @@ def _print_attack(found: Mapping[str, Any]) -> None:
         print(f"broken promise: {violation}")
     print(f"checkpoint:     {found['checkpoint']}")
     print(f"worst input:    {found['worst_input'] or 'none: nothing finite to attack'}")
+
+
+def _figure_rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of each figure, with a word where there is no proof of it."""
+    open_ = figures.get("unproved", ())
+    marks = {key: " (unproved)" for key in open_ if figures.get(key) != "unproved"}
+    shown = {key: value for key, value in figures.items() if key != "unproved"}
+    return [(key, _plain(value) + marks.get(key, "")) for key, value in shown.items()]
 
 
 def _print_grid(grid: Any, marks: list[str], root: Path, as_json: bool) -> None:

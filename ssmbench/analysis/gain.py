@@ -39,7 +39,8 @@ _SHAPES = {"A": "(N, N)", "B": "(N, m)", "C": "(p, N)", "D": "(p, m)"}
 class GainReport:
     """Gain and stability of a batch of systems on separate channels: the worst over all of them.
 
-    stable says whether the poles are proved to lie inside the stability boundary. hinf is the
+    stable says whether the poles lie inside the stability boundary, with proof; None where neither
+    answer could be proved. hinf is the
     H-infinity norm (l2 gain over all time; that of D for a system whose B or C is zero), infinite
     for an unstable system, and proved to lie between hinf_lower_bound and hinf_upper_bound, the
     latter infinite where no proof succeeded. peak_frequency is in radians per sample (discrete) or
@@ -53,7 +54,7 @@ class GainReport:
     """
 
     time: Literal["continuous", "discrete"]
-    stable: Literal["yes", "no", "unproved"]
+    stable: bool | None
     hinf: float
     hinf_lower_bound: float
     hinf_upper_bound: float
@@ -67,9 +68,10 @@ class GainReport:
     unproved: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields that apply; floats may be infinite."""
+        """The fields that apply; floats may be infinite, and stable may be "unproved"."""
         fields = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
-        return fields | {"unproved": list(self.unproved)}
+        stable = "unproved" if self.stable is None else self.stable
+        return fields | {"stable": stable, "unproved": list(self.unproved)}
 
 
 def analyse(system: LinearSystem | TimeVaryingSystem, horizon: int | None = None) -> GainReport:
@@ -95,10 +97,11 @@ def _report(proved: list[Proved], *, discrete: bool, **rest: Any) -> GainReport:
     h2 = max(proved, key=lambda p: p.h2.middle)
     place = "spectral_radius" if discrete else "spectral_abscissa"
     missing = {
-        "stable": _verdict(proved) == "unproved",
+        "stable": _verdict(proved) is None,
         "hinf": not Interval(worst.hinf.lower, _largest_bound(proved)).is_sharp(NORM),
         "h2": not Interval(h2.h2.lower, max(p.h2.upper for p in proved)).is_sharp(H2),
         "margin": not least.poles_known,
+        "horizon_gain": rest.get("horizon") is not None,  # computed in float64, without a bound
         place: not least.poles_known,
     }
     return GainReport(
@@ -120,10 +123,10 @@ def _largest_bound(proved: list[Proved]) -> float:
     return max(p.hinf.upper for p in proved)
 
 
-def _verdict(proved: list[Proved]) -> Literal["yes", "no", "unproved"]:
+def _verdict(proved: list[Proved]) -> bool | None:
     if any(p.stable is False for p in proved):
-        return "no"
-    return "yes" if all(p.stable for p in proved) else "unproved"
+        return False
+    return True if all(p.stable for p in proved) else None
 
 
 def stability(system: LinearSystem) -> dict[str, Any]:

@@ -30,8 +30,8 @@ RUNS = "runs"
 LEGEND = """\
 Gains are L2 gains. *Layer* gains are from the input to the output of one SSM layer, the largest
 over the layers and seeds: **declared** is what the parametrization promises (none: it promises
-nothing), **verified** is the H-infinity norm of the matrices as trained, in double precision (none
-where they vary with the input), **attacked** is the largest that an adversary reached through the
+nothing), **verified** is the H-infinity norm of the matrices as trained, proved to 1% or marked as
+unproved (none where they vary with the input), **attacked** is the largest that an adversary reached through the
 layer as it runs, on sequences of the task's length. declared >= verified >= attacked must hold.
 *Network* gains are incremental, from the input sequence to the prediction: **declared** by
 `model.gamma`, an upper **bound** composed from the verified layers, and **attacked**. `inf` means
@@ -223,15 +223,19 @@ COLUMNS = {
     "discretizer": lambda r: r.discretizer,
     "score": lambda r: score_text(r),
     "declared": lambda r: number(r.declared),
-    "verified": lambda r: number(r.verified),
+    "verified": lambda r: number(r.verified) + _mark(r, "verified"),
     "attacked": lambda r: number(r.attacked),
-    "radius": lambda r: radius_text(r.spectral_radius),
+    "radius": lambda r: radius_text(r.spectral_radius) + _mark(r, "spectral_radius"),
     "network declared": lambda r: number(r.network_declared),
     "network bound": lambda r: number(r.network_bound),
     "network attacked": lambda r: number(r.network_attacked),
     "parameters": lambda r: "none" if r.parameters is None else f"{r.parameters}",
     "steps/s": lambda r: number(r.steps_per_second),
 }
+
+
+def _mark(row: Row, figure: str) -> str:
+    return " (unproved)" if figure in row.unproved else ""
 
 
 def markdown_table(table: Iterable[Row]) -> str:

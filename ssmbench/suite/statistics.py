@@ -29,6 +29,7 @@ class Row:
     Scores are the mean and sample standard deviation over finished runs; gains and radii are the
     worst over complete runs. ``None`` means that there is no such figure. ``frozen``, and a
     ``note`` on it, are of time-varying layers only: a gain at sampled times, no certificate.
+    ``unproved`` names the figures that are estimates in some run, for want of a proof.
     """
 
     task: str
@@ -58,6 +59,7 @@ class Row:
     violations: tuple[str, ...]
     frozen: float | None = None
     note: str = ""
+    unproved: tuple[str, ...] = ()
 
 
 def rows(records: Iterable[RunRecord]) -> list[Row]:
@@ -104,6 +106,7 @@ def _row(group: list[RunRecord]) -> Row:
         violations=tuple(v for g in gains for v in g["violations"]),
         frozen=_worst(g.get("frozen") for g in gains),
         note=gains[0].get("note", "") if gains else "",
+        unproved=tuple(sorted({name for g in gains for name in g.get("unproved", ())})),
     )
 
 

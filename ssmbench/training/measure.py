@@ -24,6 +24,8 @@ from ssmbench.systems import FROZEN_ONLY
 #: Norms of disturbances, of silence and of data, and first moves of the data: in typical inputs.
 _AMPLITUDES = ((0.03, 3.0), (0.01, 0.3))
 _BASE_STEP = 0.075
+#: Figures of a layer, by their names in an analysis.
+_FIGURES = {"hinf": "verified", "spectral_radius": "spectral_radius", "margin": "margin"}
 _LOST = "a parameter is not finite"
 #: Sequences that time-varying layers are looked at with: their systems follow from the input.
 FROZEN_SEQUENCES = 2
@@ -34,6 +36,8 @@ class LayerGains:
     """One SSM layer: gains from its input to its output, and its poles.
 
     ``promised`` is what its parametrization declares of the continuous system, before sampling.
+    ``verified`` is proved not to exceed the gain, and ``verified_bound`` not to lie below it
+    (infinite where no proof succeeded); ``unproved`` names the figures that are estimates.
     A time-varying layer has nothing verified, and a ``note`` that says so; ``frozen``, the radius
     and the margin are those of the systems that it is at some steps of some inputs, and the attack
     is incremental, around silence and its inputs.
@@ -48,6 +52,8 @@ class LayerGains:
     promised: float | None = None
     frozen: float | None = None
     note: str = ""
+    verified_bound: float | None = None
+    unproved: tuple[str, ...] = ()
 
 
 def layer_figures(layer: SSMLayer, u: Tensor | None = None) -> dict[str, float]:
@@ -121,8 +127,8 @@ def examine(
     ``declared``, ``verified`` and ``attacked`` are the largest over the SSM layers, each from the
     layer's input to its output; ``promised`` is declared of the continuous systems, before a
     discretizer that may break it; ``network`` has the incremental gain from u to the prediction:
-    what ``model.gamma`` declares, an upper bound composed from the verified layers, and what the
-    adversary found. A *zero-state*
+    what ``model.gamma`` declares, an upper bound composed from what is proved of the layers, and what
+    the adversary found. A *zero-state*
     gain ``||f(u)|| / ||u||`` exists only where f(0) = 0; elsewhere it is None, with the reason,
     and what was found from silence is incremental.
     """
@@ -131,7 +137,7 @@ def examine(
     seen = _layer_inputs(frozen, inputs)
     pairs = zip(model.layers, frozen.layers, seen, strict=True)
     layers = [_measure_layer(layer, still, u, length, config) for layer, still, u in pairs]
-    bound = model.bound([g.verified for g in layers], length)
+    bound = _composed(model, layers, length)
     network, worst = _measure_network(frozen, bound, inputs, config)
     gain = {
         "promised": _largest(g.promised for g in layers),
@@ -140,6 +146,7 @@ def examine(
         "attacked": max(g.attacked for g in layers),
         "spectral_radius": max(g.spectral_radius for g in layers),
         "margin": min(g.margin for g in layers),
+        "unproved": sorted({name for g in layers for name in g.unproved}),
         "violations": violations(layers, network),
         "layers": [asdict(g) for g in layers],
         "network": network,
@@ -147,6 +154,13 @@ def examine(
     if any(layer.time_varying for layer in model.layers):
         gain |= {"note": FROZEN_ONLY, "frozen": max(g.frozen or 0.0 for g in layers)}
     return Measurement(gain, worst, poles(frozen, inputs))
+
+
+def _composed(model: SequenceModel, layers: list[LayerGains], length: int) -> Bound:
+    """The network's bound, from what is proved of its layers."""
+    bound = model.bound([g.verified_bound for g in layers], length)
+    open_ = any(g.verified_bound == math.inf and math.isfinite(g.verified) for g in layers)
+    return Bound.none("the gain of an SSM layer could not be proved") if open_ else bound
 
 
 def _largest(values: Iterable[float | None]) -> float | None:
@@ -235,6 +249,7 @@ def _analyse(layer: SSMLayer) -> GainReport:
             time="discrete",
             stable=False,
             hinf=math.inf,
+            hinf_lower_bound=math.inf,
             hinf_upper_bound=math.inf,
             peak_frequency=0.0,
             h2=math.inf,
@@ -290,6 +305,8 @@ def _measure_layer(
         spectral_radius=report.spectral_radius,
         margin=report.margin,
         promised=_promised(layer),
+        verified_bound=report.hinf_upper_bound,
+        unproved=tuple(_FIGURES[name] for name in report.unproved if name in _FIGURES),
     )
 
 

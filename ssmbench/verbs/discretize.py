@@ -79,7 +79,7 @@ def _sampled(
     import torch
 
     from ssmbench import registry
-    from ssmbench.analysis.hinf import hinf_norm
+    from ssmbench.analysis.gain import analyse
     from ssmbench.analysis.stability_region import instability, largest_stable_step
     from ssmbench.config import build
 
@@ -92,12 +92,17 @@ def _sampled(
             "choose another step size"
         ) from None
     require(discrete.is_finite(), f"{component['name']}: the result overflows at this step size")
+    before, after = analyse(system), analyse(discrete)
+    names = {"spectral_abscissa": "spectral_abscissa", "hinf": "hinf_continuous"}
     figures = {
-        "stable": discrete.is_stable(),
-        "spectral_abscissa": float(system.spectral_abscissa().max()),
-        "spectral_radius": float(discrete.spectral_radius().max()),
-        "hinf_continuous": float(hinf_norm(system).norm.max()),
-        "hinf": float(hinf_norm(discrete).norm.max()),
+        "stable": after.to_dict()["stable"],
+        "spectral_abscissa": before.spectral_abscissa,
+        "spectral_radius": after.spectral_radius,
+        "hinf_continuous": before.hinf,
+        "hinf": after.hinf,
+        "hinf_upper_bound": after.hinf_upper_bound,
+        "unproved": [names[x] for x in before.unproved if x in names]
+        + [x for x in after.unproved if x in ("stable", "spectral_radius", "hinf")],
         "largest_stable_step": float(largest_stable_step(method, system).min()),
     }
     found = instability(method, system)

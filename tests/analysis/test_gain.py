@@ -31,6 +31,7 @@ def test_discrete_report():
         "time": "discrete",
         "stable": True,
         "hinf": pytest.approx(10),
+        "hinf_lower_bound": pytest.approx(10),
         "hinf_upper_bound": pytest.approx(10, rel=0.01),
         "h2": pytest.approx(1 / math.sqrt(1 - 0.81)),
         "peak_frequency": pytest.approx(0),
@@ -38,6 +39,7 @@ def test_discrete_report():
         "spectral_radius": pytest.approx(0.9),
         "horizon": 64,
         "horizon_gain": pytest.approx(9.2493, rel=1e-4),
+        "unproved": ["horizon_gain"],
     }
     assert report.horizon_gain < report.hinf <= report.hinf_upper_bound
 
@@ -48,11 +50,13 @@ def test_continuous_report():
         "time": "continuous",
         "stable": True,
         "hinf": pytest.approx(10.0125, rel=1e-4),
+        "hinf_lower_bound": pytest.approx(10.0125, rel=1e-4),
         "hinf_upper_bound": pytest.approx(10.0125, rel=0.01),
         "h2": pytest.approx(math.sqrt(2.0 / 0.2)),
         "peak_frequency": pytest.approx(2 * math.sqrt(1 - 2 * 0.05**2)),
         "margin": pytest.approx(0.1),
         "spectral_abscissa": pytest.approx(-0.1),
+        "unproved": [],
     }
 
 

@@ -138,7 +138,8 @@ def test_figures_of_a_result_are_the_worst_of_the_layers():
     for key in ("verified", "attacked", "spectral_radius"):
         assert found[key] == max(layer[key] for layer in found["layers"])
     assert found["margin"] == min(layer["margin"] for layer in found["layers"])
-    assert found["verified"] == max(layer_figures(x)["verified_gain"] for x in model.layers)
+    figures = [layer_figures(x)["verified_gain"] for x in model.layers]
+    assert found["verified"] == pytest.approx(max(figures), rel=1e-9)  # its proved lower end
     assert found["spectral_radius"] == max(p.abs().max().item() for p in poles(model))
 
 
