@@ -161,7 +161,7 @@ def static_gains():
         "ContinuousDiagonal": ContinuousDiagonal(lam=empty, dt=dt, **none),
         "DiscreteDiagonal": DiscreteDiagonal(lam=empty, **none),
         "conjugate pairs": DiscreteDiagonal(lam=pairs, conjugate=True, **none),
-        "ContinuousOscillator": ContinuousOscillator(a=empty, g=empty, C_v=none["C"], dt=dt, **none),
+        "oscillators": ContinuousOscillator(a=empty, g=empty, C_v=none["C"], dt=dt, **none),
     }
 
 

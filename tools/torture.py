@@ -1,9 +1,9 @@
 """The torture set: 2,000 difficult linear systems, each gain report judged by mpmath at 60 digits.
 
-    python tools/torture.py                            # a table by kind; exit code 1 on any failure
-    python tools/torture.py --kinds defective named    # some kinds only
-    python tools/torture.py --only defective-12        # one system, with the truth beside the report
-    python tools/torture.py --keep                     # compute what is not kept (10 minutes for all)
+    python tools/torture.py                           # a table by kind; exit code 1 on a failure
+    python tools/torture.py --kinds defective named   # some kinds only
+    python tools/torture.py --only defective-12       # one system, its truth beside the report
+    python tools/torture.py --keep                    # compute what is not kept; all: 8 minutes
 
 *Wrong*: a figure that is not right and not called unproved (tests/analysis/torture/judge.py says
 what right means). *Raised*: a traceback. *Noise*: a warning, or anything written to stdout or
@@ -71,7 +71,7 @@ def examine(case: Case, rows: dict[str, list]) -> Outcome:
             where = f"{Path(place.filename).name}:{place.lineno}"
             outcome.raised = f"{type(error).__name__} at {where}: {str(error).splitlines()[:1]}"
     outcome.seconds = time.perf_counter() - started
-    outcome.noise = " | ".join(noise)
+    outcome.noise = " | ".join(f"{n} x {what}" for what, n in Counter(noise).items())
     truth = kept.truth_of(case, rows)
     outcome.judged = truth is not None
     if outcome.report is not None and truth is not None:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from mpmath import mp
 
+from tests.analysis.torture import bank_kinds, dense_kinds, filter_kinds  # noqa: F401
 from tests.analysis.torture.case import Case
 from tests.analysis.torture.draw import Draw
-from tests.analysis.torture.kinds import KINDS
 from tests.analysis.torture.named import named
 from tests.analysis.torture.oracle import Figures
+from tests.analysis.torture.parts import KINDS
 
 SIZE = 2000
 FILE = Path(__file__).with_name("oracle.json")

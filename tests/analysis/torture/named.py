@@ -6,7 +6,6 @@ import numpy as np
 
 from tests.analysis.torture.case import Case, dense_case
 
-
 #: scipy.signal.tf2ss(*scipy.signal.butter(4, .001)), as SciPy 1.17 computes it.
 BUTTER_4 = (
     [

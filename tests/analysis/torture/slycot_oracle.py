@@ -1,4 +1,4 @@
-"""Figures of larger, well-conditioned systems by slycot and SciPy, checked by mpmath at the peak."""
+"""Figures of larger, well-conditioned systems by slycot and SciPy, the peak checked by mpmath."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import slycot
 from mpmath import mp
 
 from tests.analysis.torture.case import Case
-from tests.analysis.torture.oracle import Figures, NoAnswer, copies, gain_at
+from tests.analysis.torture.exact import copies, gain_at
+from tests.analysis.torture.oracle import Figures, NoAnswer
 
 #: slycot's norm, as a relative error that all of these systems keep.
 TOLERANCE = 1e-9
