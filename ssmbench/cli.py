@@ -238,7 +238,8 @@ def gain(
         require(horizon is None, "--horizon: is for .npz files")
         figures = _gains_of_run(path)
     else:
-        from ssmbench.analysis.gain import analyse, load_system
+        from ssmbench.analysis.gain import analyse
+        from ssmbench.systems.io import load_system
 
         figures = analyse(load_system(path), horizon).to_dict()
     if as_json:

@@ -12,6 +12,7 @@ from ssmbench.errors import ShapeError
 from ssmbench.systems import (
     ContinuousDense,
     ContinuousDiagonal,
+    ContinuousOscillator,
     DiscreteDense,
     DiscreteDiagonal,
 )
@@ -144,3 +145,36 @@ def test_a_matrix_that_is_not_finite_has_no_finite_radius(bad):
     assert not system.is_finite()
     assert system.spectral_radius().item() == math.inf
     assert not system.is_stable()
+
+
+# --- static gains: no states --------------------------------------------------------------------
+
+
+def static_gains():
+    """D alone, in every structure and time domain."""
+    D = torch.tensor([[[2.0, -1.0]], [[0.5, 3.0]]], dtype=torch.float64)
+    none = {"B": D.new_zeros(2, 0, 2), "C": D.new_zeros(2, 1, 0), "D": D}
+    dt, empty, pairs = D.new_ones(2), D.new_zeros(2, 0), D.new_zeros(2, 0, dtype=torch.complex128)
+    return {
+        "ContinuousDense": ContinuousDense(A=D.new_zeros(2, 0, 0), dt=dt, **none),
+        "DiscreteDense": DiscreteDense(A=D.new_zeros(2, 0, 0), **none),
+        "ContinuousDiagonal": ContinuousDiagonal(lam=empty, dt=dt, **none),
+        "DiscreteDiagonal": DiscreteDiagonal(lam=empty, **none),
+        "conjugate pairs": DiscreteDiagonal(lam=pairs, conjugate=True, **none),
+        "oscillators": ContinuousOscillator(a=empty, g=empty, C_v=none["C"], dt=dt, **none),
+    }
+
+
+@pytest.mark.parametrize("name", static_gains())
+def test_a_system_without_states_is_its_feedthrough(name):
+    system = static_gains()[name]
+    for form in (system, system.to_dense()):
+        assert (form.states, form.order) == (0, 0)
+        assert form.poles().shape == (2, 0)
+        response = form.frequency_response(torch.linspace(0, 3, 5, dtype=torch.float64))
+        torch.testing.assert_close(response, form.D[:, None].expand(-1, 5, -1, -1) + 0j)
+        assert form.is_stable()
+        if "Discrete" in type(form).__name__:
+            assert form.spectral_radius().tolist() == [0, 0]
+        else:
+            assert form.spectral_abscissa().tolist() == [-math.inf, -math.inf]

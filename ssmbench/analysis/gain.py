@@ -1,16 +1,12 @@
-"""One report on a system's gain and stability, and reading a system from a user's file."""
+"""One report on a system's gain and stability."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Complex
 from torch import Tensor
@@ -19,20 +15,14 @@ from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.analysis.horizon import horizon_gain
 from ssmbench.analysis.interval import Interval
 from ssmbench.analysis.proofs import H2, NORM, Proved, prove
-from ssmbench.errors import UsageError, require, suggest
+from ssmbench.errors import require
 from ssmbench.systems import (
     FROZEN_ONLY,
-    ContinuousDense,
-    DiscreteDense,
     DiscreteSystem,
     LinearSystem,
     TimeVaryingDiagonal,
     TimeVaryingSystem,
 )
-
-MATRICES = ("A", "B", "C", "D")
-KEYS = (*MATRICES, "dt")
-_SHAPES = {"A": "(N, N)", "B": "(N, m)", "C": "(p, N)", "D": "(p, m)"}
 
 
 @dataclass(frozen=True)
@@ -181,143 +171,3 @@ def analyse_frozen(system: TimeVaryingDiagonal, most: int = 8) -> FrozenReport:
         spectral_radius=poles["spectral_radius"],
         poles=bank.poles().flatten(),
     )
-
-
-# --- reading a user's file ----------------------------------------------------------------------
-
-
-def load_system(path: str | os.PathLike[str]) -> ContinuousDense | DiscreteDense:
-    """A linear system from a NumPy ``.npz`` file.
-
-    Keys: A (N, N), B (N, m), C (p, N), D (p, m), real or complex, or all four with a leading bank
-    dimension H; for one input or output also B (N,), C (N,) and a scalar D. dt, a scalar: absent or
-    0 for continuous time (x' = A x + B u), positive for discrete time (x[k+1] = A x[k] + B u[k]);
-    its size is not used. In both, y = C x + D u. Nothing is ever unpickled.
-
-    Returns:
-        ContinuousDense (step size 1) or DiscreteDense, float64 or complex128.
-
-    Raises:
-        UsageError: one line naming the file, the key, what was found and what is allowed.
-    """
-    path = os.fspath(path)
-    arrays = _read(path)
-    dt = _step_size(path, arrays.pop("dt", None))
-    banked = arrays["A"].ndim == 3
-    arrays = {key: _with_bank(path, key, arrays[key], banked) for key in MATRICES}
-    _check_shapes(path, arrays, banked)
-    tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
-    if dt > 0:
-        return DiscreteDense(**tensors)
-    return ContinuousDense(dt=torch.ones(len(tensors["A"]), dtype=torch.float64), **tensors)
-
-
-def _read(path: str) -> dict[str, np.ndarray]:
-    """The arrays of the file by key: the right keys, numbers only, all finite."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise UsageError(f"{path}: holds one bare array, not an .npz archive of A, B, C, D")
-        with loaded as archive:
-            _check_keys(path, archive.files)
-            return {key: _numbers(path, key, _member(path, archive, key)) for key in archive.files}
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or 'damaged'}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        raise UsageError(f"{path}: not a NumPy .npz archive, as numpy.savez writes it") from None
-
-
-def _member(path: str, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
-    try:
-        return archive[key]
-    except (ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
-        if "Object arrays" in str(error):
-            raise UsageError(
-                f"{path}: {key} is an array of Python objects, which are never unpickled; "
-                "allowed: numbers"
-            ) from None
-        raise UsageError(f"{path}: {key} is damaged and cannot be read") from None
-
-
-def _check_keys(path: str, found: list[str]) -> None:
-    for key in found:
-        if key not in KEYS:
-            raise UsageError(f"{path}: unknown key {key!r}; {suggest(key, KEYS)}")
-    missing = [key for key in MATRICES if key not in found]
-    if missing:
-        raise UsageError(
-            f"{path}: missing {', '.join(missing)} (found: {', '.join(found) or 'nothing'}); "
-            "needed: A (N, N), B (N, m), C (p, N), D (p, m)"
-        )
-
-
-def _numbers(path: str, key: str, value: np.ndarray) -> np.ndarray:
-    """The array in float64 or complex128, after a check that it holds finite numbers."""
-    kind = value.dtype.kind if isinstance(value, np.ndarray) else "?"
-    if kind not in "iufc":
-        found = f"dtype {value.dtype}" if isinstance(value, np.ndarray) else "no array"
-        raise UsageError(
-            f"{path}: {key} has {found}; allowed: integers, real or complex floating point"
-        )
-    with np.errstate(over="ignore"):
-        value = value.astype(np.complex128 if kind == "c" else np.float64, order="C")
-    bad = int((~np.isfinite(value)).sum())
-    if bad:
-        raise UsageError(
-            f"{path}: {key} holds {bad} NaN or infinite of {value.size} entries; "
-            "allowed: finite numbers"
-        )
-    return value
-
-
-def _step_size(path: str, dt: np.ndarray | None) -> float:
-    if dt is None:
-        return 0.0
-    if dt.size != 1:
-        raise UsageError(f"{path}: dt has shape {dt.shape}; allowed: one number")
-    value = dt.reshape(()).item()
-    if isinstance(value, complex) or value < 0:
-        raise UsageError(
-            f"{path}: dt is {value}; allowed: 0 (continuous time) or a positive step size"
-        )
-    return value
-
-
-def _with_bank(path: str, key: str, array: np.ndarray, banked: bool) -> np.ndarray:
-    """The matrix with its leading bank dimension, single-channel short forms spelt out."""
-    if banked and array.ndim == 3:
-        return array
-    if not banked and array.ndim == 2:
-        return array[None]
-    if not banked and array.ndim == 1 and key in "BC":
-        return array[None, :, None] if key == "B" else array[None, None, :]
-    if not banked and array.ndim == 0 and key == "D":
-        return array[None, None, None]
-    if key == "A":
-        allowed = "(N, N), or (H, N, N) for a bank"
-    elif banked:
-        allowed = f"(H, {_SHAPES[key][1:]}, since A has a bank dimension"
-    else:
-        short = {"B": " or (N,)", "C": " or (N,)", "D": " or a scalar"}[key]
-        allowed = _SHAPES[key] + short
-    raise UsageError(f"{path}: {key} has shape {array.shape}; allowed: {allowed}")
-
-
-def _check_shapes(path: str, arrays: dict[str, np.ndarray], banked: bool) -> None:
-    """Matrices (H, ., .) that fit together; messages show the shapes without an added bank."""
-    (copies, states, _), inputs = arrays["A"].shape, arrays["B"].shape[2]
-    outputs = arrays["C"].shape[1]
-    wanted = {"A": (states, states), "B": (states, inputs), "C": (outputs, states)}
-    wanted["D"] = (outputs, inputs)
-    for key, array in arrays.items():
-        found = array.shape if banked else array.shape[1:]
-        needed = (copies, *wanted[key]) if banked else wanted[key]
-        if array.size == 0:
-            raise UsageError(f"{path}: {key} is empty, shape {found}; allowed: no dimension 0")
-        if found != needed:
-            raise UsageError(
-                f"{path}: {key} has shape {found}, but with N={states} states, m={inputs} inputs "
-                f"and p={outputs} outputs (rows of A and C, columns of B) it must be {needed}"
-            )

@@ -102,6 +102,11 @@ class DenseSystem(LinearSystem):
         return self
 
 
+def _largest(values: Float[Tensor, "H order"], of_none: float) -> Float[Tensor, " H"]:
+    """The largest of each row, at least ``of_none``, which is that of an empty one."""
+    return torch.nn.functional.pad(values, (1, 0), value=of_none).amax(-1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ContinuousSystem(LinearSystem):
     """``x' = A x + B u``; dt (H,) is the step size in the time unit of A, for the discretizer."""
@@ -113,8 +118,8 @@ class ContinuousSystem(LinearSystem):
         return self.response(self._points(1j * omega))
 
     def spectral_abscissa(self) -> Float[Tensor, " H"]:
-        """Largest real part of a pole: stable when negative."""
-        return self.poles().real.amax(-1)
+        """Largest real part of a pole: stable when negative; -inf for a static gain (N = 0)."""
+        return _largest(self.poles().real, -math.inf)
 
     def is_stable(self) -> bool:
         return bool((self.spectral_abscissa() < 0).all())
@@ -129,8 +134,8 @@ class DiscreteSystem(LinearSystem):
         return self.response(self._points(torch.exp(1j * omega)))
 
     def spectral_radius(self) -> Float[Tensor, " H"]:
-        """Largest modulus of a pole: stable when below 1."""
-        radius = self.poles().abs().amax(-1)
+        """Largest modulus of a pole: stable when below 1; 0 for a static gain (N = 0)."""
+        radius = _largest(self.poles().abs(), 0.0)
         return torch.where(torch.isnan(radius), math.inf, radius)
 
     def is_stable(self) -> bool:

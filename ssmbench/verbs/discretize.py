@@ -61,8 +61,8 @@ def _continuous(path: Path, dt: float) -> ContinuousDense:
 
     import torch
 
-    from ssmbench.analysis.gain import load_system
     from ssmbench.systems import ContinuousDense
+    from ssmbench.systems.io import load_system
 
     system = load_system(path)
     require(

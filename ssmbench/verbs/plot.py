@@ -66,8 +66,8 @@ def _points(run: Path | None, system: Path | None, dt: float | None) -> np.ndarr
         return _points_of_run(run)
     if system is None:
         return None
-    from ssmbench.analysis.gain import load_system
     from ssmbench.systems import ContinuousSystem
+    from ssmbench.systems.io import load_system
 
     loaded = load_system(system)
     require(
