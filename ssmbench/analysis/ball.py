@@ -365,7 +365,8 @@ def _exact_crossings(axis: BallSystem, level: arb) -> list[arb] | None:
     hamiltonian = _hamiltonian(axis, 1 / _rational(level), eye, fmpq_mat.transpose)
     even = fmpq_poly(hamiltonian.charpoly().coeffs()[::2])
     roots = [x.real for x, _ in even.complex_roots() if x.imag == 0 and not x.real > 0]
-    return [abs(x).sqrt().mid() for x in roots]
+    found = [abs(x).sqrt().mid() for x in roots]
+    return found + [-omega for omega in found]  # of a complex system, one of the two crosses
 
 
 def _rational_system(system: BallSystem) -> BallSystem:
@@ -399,9 +400,14 @@ def _beside(left: Any, right: Any) -> list[list[Any]]:
 
 
 def _with_middles(crossings: list[arb]) -> list[arb]:
-    """Frequencies, in order, and the middles between them: some middle lies above the level."""
+    """Frequencies, in order, and the middles between them: some middle lies above the level.
+
+    Geometric means as well as arithmetic ones, since frequencies may span many powers of ten.
+    """
     ordered = sorted([*crossings, arb(0)], key=float)
-    return ordered + [(a + b) / 2 for a, b in pairwise(ordered)]
+    pairs = list(pairwise(ordered))
+    means = [(a * b).sqrt() * (1 if a > 0 else -1) for a, b in pairs if a * b > 0]
+    return ordered + [(a + b) / 2 for a, b in pairs] + [x.mid() for x in means]
 
 
 def _climb(
@@ -437,20 +443,24 @@ def _gain_of(G: acb_mat) -> arb:
 
 
 def _square_norm(matrix: acb_mat) -> arb:
-    return sum((x.real**2 + x.imag**2 for x in matrix.entries()), arb(0))
+    # products, since a power of a ball that holds 0 is not a number
+    return sum((x.real * x.real + x.imag * x.imag for x in matrix.entries()), arb(0))
 
 
 def _norm_bound(G: acb_mat) -> arb:
     """An upper bound on sigma_max G: a root of the Frobenius norm of a power of G^H G."""
     if G.nrows() == 1 or G.ncols() == 1:
         return _square_norm(G).sqrt()
-    gram = G.conjugate().transpose() * G
-    for _ in range(SQUARINGS):
-        gram = gram * gram
-    bound = _square_norm(gram)
-    for _ in range(SQUARINGS + 2):
-        bound = bound.sqrt()
-    return bound
+    return _root_of_power(G.conjugate().transpose() * G, SQUARINGS).sqrt()
+
+
+def _root_of_power(matrix: acb_mat, squarings: int) -> arb:
+    """||M^(2^k)||_F^(1 / 2^k), M scaled to norm 1 before it is squared."""
+    size = _square_norm(matrix).sqrt()
+    if not squarings or not size > 0:
+        return size
+    unit = matrix * (1 / size.mid())
+    return size.mid() * _root_of_power(unit * unit, squarings - 1).sqrt()
 
 
 def _has_no_response(system: BallSystem) -> bool:
@@ -516,8 +526,8 @@ def _trace(matrix: acb_mat) -> arb:
 
 def _bilinear(system: BallSystem) -> tuple[acb_mat, acb_mat]:
     """(w I - A)^-1 (w I + A) and sqrt(2 w) (w I - A)^-1 B, w between the slow and the fast pole."""
-    parts = [-z.real for z in system.A.eig(multiple=True)]
-    sizes = [abs(z) for z in system.A.eig(multiple=True)]
+    about = system.A.eig(algorithm="approx")
+    parts, sizes = [-z.real for z in about], [abs(z) for z in about]
     speed = (min(parts, key=float) * max(sizes, key=float)).mid()
     w = arb(2) ** round(math.frexp(float(speed.sqrt()))[1]) if speed > 0 else arb(1)
     eye = w * _eye(acb_mat, system.states)

@@ -81,7 +81,7 @@ def hinf_norm(system: LinearSystem) -> Peak:
     safe = silenced(units.system, usable)
     with torch.no_grad():
         omega = _peak_frequency(safe.detach())
-        fallback = _least_stable_frequency(first_order(system).double().detach())
+        fallback = least_stable_frequency(first_order(system).double().detach())
     norm = torch.nan_to_num(units.gain(gain_at(safe, omega)), nan=math.inf, posinf=math.inf)
     return Peak(
         norm=torch.where(usable, norm, math.inf),
@@ -143,7 +143,7 @@ def silenced(system: LinearSystem, usable: Tensor) -> LinearSystem:
     return dataclasses.replace(system, **changed)
 
 
-def _least_stable_frequency(system: LinearSystem) -> Tensor:
+def least_stable_frequency(system: LinearSystem) -> Tensor:
     """Angle or imaginary part of the pole of smallest gap, (H,)."""
     distance = torch.nan_to_num(gaps(system), nan=-math.inf)
     poles = system.poles().gather(1, distance.argmin(-1, keepdim=True))[:, 0]

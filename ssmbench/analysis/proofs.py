@@ -16,7 +16,14 @@ from torch import Tensor
 
 from ssmbench.analysis import ball, bounded_real, dense_proofs, phase_bound
 from ssmbench.analysis.h2 import diagonal_energy_interval, in_time_units, one_minus_square
-from ssmbench.analysis.hinf import hinf_norm, is_real, is_static, silenced, usable_copies
+from ssmbench.analysis.hinf import (
+    hinf_norm,
+    is_real,
+    is_static,
+    least_stable_frequency,
+    silenced,
+    usable_copies,
+)
 from ssmbench.analysis.interval import INFINITE, UNKNOWN, UNPROVED, Interval, around
 from ssmbench.analysis.scaling import InUnits, first_order, in_units, times_power
 from ssmbench.systems import DenseSystem, DiagonalSystem, DiscreteSystem, LinearSystem
@@ -125,7 +132,7 @@ def _margin(extent: Interval, discrete: bool) -> Interval:
 
 
 def _least_stable(system: LinearSystem) -> float:
-    return float(hinf_norm(system).omega[0])
+    return float(least_stable_frequency(system)[0])
 
 
 def _finite(value: Tensor) -> float:

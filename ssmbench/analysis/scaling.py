@@ -148,6 +148,12 @@ def balancing_scale(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> np.ndarray:
     Without the second step the level set's eigenvalues are lost to rounding when, say, B = 1 and
     C = 1e8 G.
     """
+    with np.errstate(all="ignore"):
+        scale = _balancing_scale(A, B, C)
+    return np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
+
+
+def _balancing_scale(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> np.ndarray:
     inputs, outputs = np.linalg.norm(B, axis=1), np.linalg.norm(C, axis=0)
     whole = np.block([[np.abs(A), inputs[:, None]], [outputs[None, :], np.zeros((1, 1))]])
     if not np.isfinite(whole).all():

@@ -95,7 +95,8 @@ class DenseSystem(LinearSystem):
         eye = torch.eye(self.states, dtype=dtype, device=self.A.device)
         resolvent = points[:, :, None, None] * eye - self.A[:, None].to(dtype)
         B = self.B[:, None].to(dtype).expand(-1, points.shape[1], -1, -1)
-        return self.C[:, None].to(dtype) @ torch.linalg.solve(resolvent, B) + self.D[:, None]
+        states, _ = torch.linalg.solve_ex(resolvent, B)  # not finite at a pole
+        return self.C[:, None].to(dtype) @ states + self.D[:, None]
 
     def to_dense(self: S) -> S:
         """The system itself."""
