@@ -14,16 +14,11 @@ Needs mpmath and slycot (the ``test`` extra); gmpy2, where installed, makes ``--
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
 import sys
-import tempfile
 import time
 import traceback
-import warnings
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +31,7 @@ from ssmbench.analysis.gain import analyse
 from tests.analysis.torture import judge, kept
 from tests.analysis.torture.case import Case
 from tests.analysis.torture.oracle import NoAnswer, figures
+from tests.captured import captured
 
 
 @dataclass
@@ -63,7 +59,7 @@ def examine(case: Case, rows: dict[str, list]) -> Outcome:
     """One report, judged."""
     outcome = Outcome(case)
     started = time.perf_counter()
-    with _noise() as noise:
+    with captured() as seen:
         try:
             outcome.report = analyse(case.system())
         except Exception as error:
@@ -71,35 +67,13 @@ def examine(case: Case, rows: dict[str, list]) -> Outcome:
             where = f"{Path(place.filename).name}:{place.lineno}"
             outcome.raised = f"{type(error).__name__} at {where}: {str(error).splitlines()[:1]}"
     outcome.seconds = time.perf_counter() - started
-    outcome.noise = " | ".join(f"{n} x {what}" for what, n in Counter(noise).items())
+    noise = Counter([*seen.warnings, *seen.out.splitlines(), *seen.err.splitlines()])
+    outcome.noise = " | ".join(f"{n} x {what}" for what, n in noise.items())
     truth = kept.truth_of(case, rows)
     outcome.judged = truth is not None
     if outcome.report is not None and truth is not None:
         outcome.wrong = judge.wrong(outcome.report, truth)
     return outcome
-
-
-@contextlib.contextmanager
-def _noise() -> Iterator[list[str]]:
-    """Warnings and what reaches file descriptors 1 and 2, LAPACK's complaints included."""
-    found: list[str] = []
-    sys.stdout.flush()
-    saved = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as file, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for descriptor in (1, 2):
-            os.dup2(file.fileno(), descriptor)
-        try:
-            yield found
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for descriptor, kept_open in zip((1, 2), saved, strict=True):
-                os.dup2(kept_open, descriptor)
-                os.close(kept_open)
-            file.seek(0)
-            found += [f"{w.category.__name__}: {w.message}" for w in caught]
-            found += file.read().decode(errors="replace").splitlines()
 
 
 # --- output -------------------------------------------------------------------------------------
