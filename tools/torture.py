@@ -3,6 +3,7 @@
     python tools/torture.py                           # a table by kind; exit code 1 on a failure
     python tools/torture.py --kinds defective named   # some kinds only
     python tools/torture.py --only defective-12       # one system, its truth beside the report
+    python tools/torture.py --fresh 7                 # 1,000 others, truth included: minutes
     python tools/torture.py --keep                    # compute what is not kept; all: 8 minutes
 
 *Wrong*: a figure that is not right and not called unproved (tests/analysis/torture/judge.py says
@@ -14,16 +15,11 @@ Needs mpmath and slycot (the ``test`` extra); gmpy2, where installed, makes ``--
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
 import sys
-import tempfile
 import time
 import traceback
-import warnings
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +32,10 @@ from ssmbench.analysis.gain import analyse
 from tests.analysis.torture import judge, kept
 from tests.analysis.torture.case import Case
 from tests.analysis.torture.oracle import NoAnswer, figures
+from tests.analysis.torture.parts import KINDS
+from tests.captured import captured
+
+NAMES = ("A", "B", "C", "D", "g", "C_v")
 
 
 @dataclass
@@ -63,7 +63,7 @@ def examine(case: Case, rows: dict[str, list]) -> Outcome:
     """One report, judged."""
     outcome = Outcome(case)
     started = time.perf_counter()
-    with _noise() as noise:
+    with captured() as seen:
         try:
             outcome.report = analyse(case.system())
         except Exception as error:
@@ -71,35 +71,13 @@ def examine(case: Case, rows: dict[str, list]) -> Outcome:
             where = f"{Path(place.filename).name}:{place.lineno}"
             outcome.raised = f"{type(error).__name__} at {where}: {str(error).splitlines()[:1]}"
     outcome.seconds = time.perf_counter() - started
-    outcome.noise = " | ".join(f"{n} x {what}" for what, n in Counter(noise).items())
+    noise = Counter([*seen.warnings, *seen.out.splitlines(), *seen.err.splitlines()])
+    outcome.noise = " | ".join(f"{n} x {what}" for what, n in noise.items())
     truth = kept.truth_of(case, rows)
     outcome.judged = truth is not None
     if outcome.report is not None and truth is not None:
         outcome.wrong = judge.wrong(outcome.report, truth)
     return outcome
-
-
-@contextlib.contextmanager
-def _noise() -> Iterator[list[str]]:
-    """Warnings and what reaches file descriptors 1 and 2, LAPACK's complaints included."""
-    found: list[str] = []
-    sys.stdout.flush()
-    saved = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as file, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for descriptor in (1, 2):
-            os.dup2(file.fileno(), descriptor)
-        try:
-            yield found
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for descriptor, kept_open in zip((1, 2), saved, strict=True):
-                os.dup2(kept_open, descriptor)
-                os.close(kept_open)
-            file.seek(0)
-            found += [f"{w.category.__name__}: {w.message}" for w in caught]
-            found += file.read().decode(errors="replace").splitlines()
 
 
 # --- output -------------------------------------------------------------------------------------
@@ -147,7 +125,7 @@ def print_counts(outcomes: list[Outcome]) -> None:
 def print_one(outcome: Outcome, rows: dict[str, list]) -> None:
     case = outcome.case
     print(case.name, "discrete" if case.discrete else "continuous")
-    for name, array in zip("ABCD", case.arrays(), strict=True):
+    for name, array in zip(NAMES, case.arrays(), strict=False):
         print(name, "=", array.tolist())
     print(outcome.report)
     truth = kept.truth_of(case, rows)
@@ -175,6 +153,8 @@ def _truth(case: Case) -> list[str]:
 
 
 def chosen(options: argparse.Namespace) -> list[Case]:
+    if options.fresh:
+        return [kept.drawn(f"{kind}-{options.fresh}{n:03}") for n in range(40) for kind in KINDS]
     cases = kept.torture_set(options.size)
     if options.only:
         return [case for case in cases if case.name in options.only]
@@ -187,12 +167,15 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", help="default: all")
     parser.add_argument("--only", nargs="*", help="systems by name, printed in full")
     parser.add_argument("--keep", action="store_true", help="compute the truth of new systems")
+    parser.add_argument("--fresh", type=int, help="40 rounds of other systems, by this seed")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.keep:
         keep_truth()
         return 0
     rows = kept.load_kept()
+    if options.fresh:
+        rows = {case.name: _truth(case) for case in chosen(options)}
     outcomes = [examine(case, rows) for case in chosen(options)]
     failed = [o for o in outcomes if o.failures]
     if options.json:

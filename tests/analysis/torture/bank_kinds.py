@@ -79,3 +79,22 @@ def cancelling_residues(draw: Draw, name: str) -> Case:
         d = product(C[0], B[0]).real
         return Case(name, discrete, lam, B, C, d[None], conjugate=False)
     return Case(name, discrete, lam, B, C, np.zeros((1, 1, 1)), conjugate=draw.chance(0.5))
+
+
+@kind
+def oscillators(draw: Draw, name: str) -> Case:
+    """Second-order oscillators: damping from 1e-12 to critical and beyond, in units of time."""
+    copies, size, (inputs, outputs) = draw.integer(1, 2), draw.integer(1, 4), channels(draw)
+    unit = draw.power(-15, 15) if draw.chance(0.4) else 1.0
+    a, g = np.empty((copies, size)), np.empty((copies, size))
+    for place in np.ndindex(copies, size):
+        w = draw.uniform(0.3, 3) * unit
+        damping = draw.choice((draw.power(-12, 0), draw.power(-3, 0), 1.0, draw.power(0, 4)))
+        a[place], g[place] = w * w, 2 * damping * w
+        if draw.chance(0.03):  # an integrator, or an undamped oscillator
+            (a if draw.chance(0.5) else g)[place] = 0.0
+    B = draw.normal(copies, size, inputs) * unit * unit
+    C, C_v = draw.normal(copies, outputs, size), draw.normal(copies, outputs, size) / unit
+    D = draw.normal(copies, outputs, inputs) * draw.choice((0.0, 1.0))
+    C_v = C_v * draw.choice((0.0, 1.0))
+    return Case(name, False, a, B, C, D, oscillator=(g, C_v))

@@ -11,6 +11,7 @@ import torch
 from ssmbench.systems import (
     ContinuousDense,
     ContinuousDiagonal,
+    ContinuousOscillator,
     DiscreteDense,
     DiscreteDiagonal,
     LinearSystem,
@@ -22,8 +23,9 @@ class Case:
     """A bank of H systems in float64 or complex128.
 
     A (H, N, N), or the poles (H, N) of a diagonal system; B (H, N, m), C (H, p, N), D (H, p, m).
-    conjugate: the diagonal system stores one of each conjugate pair. large: beyond mpmath's reach,
-    and well conditioned, so that slycot judges.
+    conjugate: the diagonal system stores one of each conjugate pair. oscillator: g (H, N) and
+    C_v (H, p, N) of x'' + g x' + A x = B u, y = C x + C_v x' + D u, with A (H, N). large: beyond
+    mpmath's reach, and well conditioned, so that slycot judges.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Case:
     C: np.ndarray
     D: np.ndarray
     conjugate: bool = False
+    oscillator: tuple[np.ndarray, np.ndarray] = ()
     large: bool = False
 
     @property
@@ -41,10 +44,11 @@ class Case:
 
     @property
     def diagonal(self) -> bool:
-        return self.A.ndim == 2
+        return self.A.ndim == 2 and not self.oscillator
 
     def arrays(self) -> tuple[np.ndarray, ...]:
-        return self.A, self.B, self.C, self.D
+        """A, B, C and D; g and C_v of oscillators."""
+        return self.A, self.B, self.C, self.D, *self.oscillator
 
     def digest(self) -> str:
         """Of the very bits, so that a kept value is never used for another system."""
@@ -55,9 +59,12 @@ class Case:
         return hashed.hexdigest()[:10]
 
     def system(self) -> LinearSystem:
-        fields = dict(zip("ABCD", map(torch.from_numpy, self.arrays()), strict=True))
+        fields = dict(zip("ABCD", map(torch.from_numpy, self.arrays()[:4]), strict=True))
         if not self.discrete:
             fields["dt"] = torch.ones(len(self.A), dtype=torch.float64)
+        if self.oscillator:
+            g, C_v = map(torch.from_numpy, self.oscillator)
+            return ContinuousOscillator(a=fields.pop("A"), g=g, C_v=C_v, **fields)
         if self.diagonal:
             fields = {"lam": fields.pop("A"), **fields}
             kind = DiscreteDiagonal if self.discrete else ContinuousDiagonal

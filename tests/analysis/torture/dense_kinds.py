@@ -10,6 +10,7 @@ from tests.analysis.torture.parts import (
     a_size,
     block_diagonal,
     channels,
+    feedthrough,
     kind,
     ordinary,
     sheared,
@@ -222,3 +223,45 @@ def large(draw: Draw, name: str) -> Case:
     gaps = some_gaps(draw, size, -2, -0.2)
     A = block_diagonal(draw, size, discrete, gaps, complex_=False)
     return with_channels(draw, name, discrete, A, large=True)
+
+
+@kind
+def extreme_dynamics(draw: Draw, name: str) -> Case:
+    """A itself near the ends of what a double can hold."""
+    case = ordinary(draw, name)
+    A, B, C = case.A[0], case.B[0], case.C[0]
+    if case.discrete:  # far inside the circle, or far outside
+        unit = draw.choice((1e-160, 1e-300, 1e-310, 1e-320, 1e160, 1e290))
+        return dense_case(name, True, A * unit, B, C, case.D[0])
+    unit = draw.choice((1e-100, 1e-200, 1e-290, 1e-305, 1e100, 1e200, 1e290))
+    return dense_case(name, False, A * unit, B * unit, C, case.D[0])
+
+
+@kind
+def repeated_near_the_boundary(draw: Draw, name: str) -> Case:
+    """One pole several times, 1e-2 to 1e-8 from the boundary: gains up to 1e32."""
+    size, discrete = draw.integer(2, 4), draw.chance(0.5)
+    gap = draw.power(-8, -2)
+    pole = draw.sign() * (1 - gap) if discrete else -gap
+    A = np.diag([pole] * size) + np.diag([draw.choice((1.0, gap, 1e-3))] * (size - 1), 1)
+    return with_channels(draw, name, discrete, A, mix=draw.chance(0.3))
+
+
+@kind
+def no_transfer(draw: Draw, name: str) -> Case:
+    """Driven states that are not seen and seen ones that are not driven: G is D, or nearly so."""
+    case, other = ordinary(draw, name), ordinary(draw, name)
+    one = case.A[0]
+    two = block_diagonal(draw, len(other.A[0]), case.discrete, some_gaps(draw, 8), complex_=False)
+    n, size = len(one), len(one) + len(two)
+    A = np.zeros((size, size), dtype=one.dtype)
+    A[:n, :n], A[n:, n:] = one, two
+    inputs, outputs = channels(draw)
+    B, C = np.zeros((size, inputs)), np.zeros((outputs, size))
+    B[:n], C[:, n:] = draw.normal(n, inputs), draw.normal(outputs, size - n)
+    if draw.chance(0.5):
+        A[:n, n:] = draw.normal(n, size - n)  # seen states drive the driven ones
+    if draw.chance(0.6):
+        H = reflection(draw, size)
+        A, B, C = similar(A, B, C, H, H)
+    return dense_case(name, case.discrete, A, B, C, feedthrough(draw, inputs, outputs))

@@ -33,13 +33,25 @@ class Exact:
 
 
 def copies(case: Case) -> Iterator[Exact]:
-    """The copies of a bank, conjugate pairs written out."""
+    """The copies of a bank, conjugate pairs and oscillators written out."""
+    if case.oscillator:
+        yield from _oscillators(case)
+        return
     for A, B, C, D in zip(*case.arrays(), strict=True):
         if case.conjugate:
             A, B = np.concatenate([A, A.conj()]), np.concatenate([B, B.conj()])
             C = np.concatenate([C, C.conj()], axis=1)
         A = np.diag(A) if case.diagonal else A
         yield Exact(case.discrete, *map(_matrix, (A, B, C, D)), diagonal=case.diagonal)
+
+
+def _oscillators(case: Case) -> Iterator[Exact]:
+    """First-order form: positions, then velocities."""
+    for a, B, C, D, g, C_v in zip(*case.arrays(), strict=True):
+        none = np.zeros((len(a), len(a)))
+        A = np.block([[none, np.eye(len(a))], [-np.diag(a), -np.diag(g)]])
+        B, C = np.concatenate([0 * B, B]), np.concatenate([C, C_v], axis=1)
+        yield Exact(False, *map(_matrix, (A, B, C, D)), diagonal=False)
 
 
 def _matrix(array: np.ndarray) -> mpmath.matrix:
