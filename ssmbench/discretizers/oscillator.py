@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Complex, Float, Inexact
 from torch import Tensor
 
-from ssmbench.discretizers.base import Discretizer, Facts, rounded_up
+from ssmbench.discretizers.base import Discretizer, Facts
+from ssmbench.discretizers.rounding import rounded_up
 from ssmbench.errors import UsageError
 from ssmbench.registry import discretizers
 from ssmbench.systems import (
