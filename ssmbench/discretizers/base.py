@@ -115,7 +115,7 @@ class Discretizer(ABC):
         bank = system.bank()
         found = self.diagonal(bank).tensors()
         changed = {name: t for name, t in found.items() if t is not getattr(bank, name)}
-        place = (system.batch, -1, system.copies)
+        place = (system.batch, system.length, system.copies)
         return {name: tensor.unflatten(0, place) for name, tensor in changed.items()}
 
     def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:

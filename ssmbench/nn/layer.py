@@ -164,11 +164,16 @@ class SSMLayer(nn.Module):
         dt: Float[Tensor, "B L"] | None = None,
     ) -> tuple[Float[Tensor, "B L d"], Inexact[Tensor, "B H N"]]:
         """Outputs and the state after them, from the state x0 (B, H, N); from the layer's own
-        where None.
+        where None. An empty batch has empty outputs, and every gradient is zero.
 
         Raises:
-            UsageError: a state of another shape than the system's; see also :meth:`forward`.
+            UsageError: a signal without steps, or a state of another shape than the system's; see
+                also :meth:`forward`.
         """
+        _check_signal(u)
+        if len(u) == 0:  # a batch of one runs everywhere, and keeps the parameters in the graph
+            y, final = self.run(_one_more(u, 0.0), _one_more(x0, 0.0), _one_more(dt, 1.0))
+            return y[:0], final[:0]
         # Half precision would move the poles: under autocast, the layer keeps its own precision.
         with torch.autocast(u.device.type, enabled=False):
             system = self.system_for(u, dt)
@@ -202,6 +207,21 @@ def _resampled(system: Continuous, rate: float) -> Continuous:
     if rate == 1:
         return system
     return replace(system, dt=rate * system.dt.to(system.D.real.dtype))
+
+
+def _check_signal(u: Tensor) -> None:
+    require(
+        u.ndim == 3 and u.shape[1] > 0,
+        "an SSM layer's input must have the shape (batch, steps, channels) with at least one step, "
+        f"got {tuple(u.shape)}",
+    )
+
+
+def _one_more(batch: Tensor | None, fill: float) -> Tensor | None:
+    """One more element of a batch, of ``fill``."""
+    if batch is None:
+        return None
+    return torch.cat([batch, batch.new_full((1, *batch.shape[1:]), fill)])
 
 
 def _check_state(state: Tensor | None, shape: tuple[int, ...]) -> None:
