@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from jaxtyping import Float64, Inexact
+from jaxtyping import Bool, Float64, Inexact
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -25,11 +26,13 @@ from ssmbench.systems import (
     DiscreteDiagonal,
     DiscreteSystem,
     TimeVaryingDiagonal,
+    interleaved,
 )
 
 __all__ = [
     "Discretizer",
     "Facts",
+    "by_kind",
     "scaled_matrices",
     "scaled_modes",
     "with_ramp",
@@ -119,8 +122,13 @@ class Discretizer(ABC):
         return {name: tensor.unflatten(0, place) for name, tensor in changed.items()}
 
     def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:
-        """By the first-order form, unless the method has its own for second order."""
-        return self(system.first_order())
+        """By the first-order forms, unless the method has its own for second order."""
+        return by_kind(
+            system,
+            system.underdamped(),
+            pairs=lambda part: self(part.conjugate_pairs()),
+            others=lambda part: self(part.to_dense()),
+        )
 
     @cached_property
     def facts(self) -> Facts:
@@ -142,6 +150,25 @@ class Discretizer(ABC):
     def increment(self, z: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:
         """R(z) - 1, without cancellation near z = 0: what tells slow modes from undamped ones."""
         return self.stability_function(z.flatten()).reshape(z.shape) - 1
+
+
+def by_kind(
+    system: ContinuousOscillator,
+    is_pair: Bool[Tensor, " N"],
+    pairs: Callable[[ContinuousOscillator], DiscreteDiagonal],
+    others: Callable[[ContinuousOscillator], DiscreteDense],
+) -> DiscreteDiagonal | DiscreteDense:
+    """The oscillators of either kind, each by its own function; a few others slow down no pairs.
+
+    Conjugate pairs (H, N) where all are, else dense with two states an oscillator and the pairs
+    among them named.
+    """
+    if bool(is_pair.all()):
+        return pairs(system)
+    if not bool(is_pair.any()):
+        return others(system)
+    rest = replace(system.only(~is_pair), D=torch.zeros_like(system.D))
+    return interleaved(pairs(system.only(is_pair)), others(rest), is_pair)
 
 
 def _is_wide(system: ContinuousSystem) -> bool:
