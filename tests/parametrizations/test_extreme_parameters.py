@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ssmbench import registry
 from ssmbench.discretizers.base import Discretizer
-from ssmbench.systems import ContinuousSystem
+from ssmbench.systems import ContinuousSystem, DiscreteDense
 from ssmbench.training.measure import TOLERANCE
 
 registry.discover_plugins()
@@ -105,3 +105,29 @@ def test_gradients_stay_finite_at_parameters_of_1e6(variant):
             parameter.copy_(1e6 * torch.randn_like(parameter))
     sum(t.abs().sum() for t in module().tensors().values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in module.parameters())
+
+
+@pytest.mark.parametrize("value", [1e3, -1e3, 1e6, -1e6])
+@pytest.mark.parametrize("discretizer", ["zoh", "tustin", "backward_euler"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        e.name
+        for e in registry.parametrizations
+        if e.factory.stable_by_construction and not e.factory.needs_input
+    ],
+)
+def test_stable_by_construction_means_any_parameter_value(name, discretizer, value):
+    """e^-1e3 is 0 in every precision: a rate or a step of it would be no damping at all."""
+    module = build(name, None)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.fill_(value)
+        system = module()
+        if isinstance(system, ContinuousSystem):
+            assert (system.dt > 0).all()
+            assert system.is_stable()
+            system = registry.discretizers.get(discretizer).build()(system)
+    assert system.is_finite()
+    dense = isinstance(system, DiscreteDense)  # a matrix rounds as a whole, near the circle too
+    assert dense or system.is_stable()
