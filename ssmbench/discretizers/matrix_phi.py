@@ -22,8 +22,12 @@ _BLOCK = 4  # powers of Z that are formed (Paterson, Stockmeyer 1973, SIAM J. Co
 def matrix_phi(Z: Inexact[Tensor, "H N N"], order: int) -> list[Inexact[Tensor, "H N N"]]:
     """``[e^Z - 1, phi_1(Z), .., phi_order(Z)]``, phi_k(z) = sum_n z^n / (n + k)!, order 1 or 2.
 
-    Every matrix is scaled by its own norm, so one does not change another's digits.
+    Every matrix is scaled by its own norm, so one does not change another's digits. Where tensors
+    have no values to count doublings by (traced, or under ``torch.func``), torch's exponential of a
+    joint matrix stands in: as accurate but for stiff matrices.
     """
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return _joint_exponential(Z, order)
     doublings = _doublings(Z.detach())
     Z = Z * _power_of_two(-doublings).to(Z.real.dtype)[:, None, None]
     found = [_series(Z, order)]
@@ -35,6 +39,18 @@ def matrix_phi(Z: Inexact[Tensor, "H N N"], order: int) -> list[Inexact[Tensor, 
         pairs = zip(_doubled(found), found, strict=True)
         found = [torch.where(more, new, old) for new, old in pairs]
     return found
+
+
+def _joint_exponential(Z: Tensor, order: int) -> list[Tensor]:
+    """By the first block row of the exponential of [[Z, I, 0], [0, 0, I], [0, 0, 0]]."""
+    eye = torch.eye(Z.shape[-1], dtype=Z.dtype, device=Z.device).expand_as(Z)
+    zero = torch.zeros_like(Z)
+    rows = [torch.cat([Z, eye, *[zero] * (order - 1)], -1)]
+    for k in range(1, order + 1):
+        rows.append(torch.cat([eye if j == k + 1 else zero for j in range(order + 1)], -1))
+    first = torch.linalg.matrix_exp(torch.cat(rows, -2))[..., : Z.shape[-1], :]
+    power, *phis = first.chunk(order + 1, -1)
+    return [_plus_identity(power, -1.0), *phis]
 
 
 def _doublings(Z: Tensor) -> Tensor:

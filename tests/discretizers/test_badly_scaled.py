@@ -10,6 +10,7 @@ import scipy.signal
 import torch
 
 from ssmbench import registry
+from ssmbench.discretizers.matrix_phi import matrix_phi
 from ssmbench.systems import ContinuousDense
 
 METHODS = [e.name for e in registry.discretizers if not e.factory.needs_oscillator]
@@ -126,6 +127,15 @@ def test_gradients_of_the_phi_functions(method):
     A = (3 * torch.randn(1, 3, 3).double()).requires_grad_()
     assert torch.autograd.gradcheck(matrices, A)
     assert torch.autograd.gradgradcheck(matrices, A)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_phi_functions_under_transforms_are_those_outside(order):
+    torch.manual_seed(0)
+    Z = torch.randn(4, 2, 3, 3, dtype=torch.float64)
+    mapped = torch.func.vmap(lambda z: tuple(matrix_phi(z, order)))(Z)
+    for found, expected in zip(mapped, matrix_phi(Z.flatten(0, 1), order), strict=True):
+        torch.testing.assert_close(found.flatten(0, 1), expected, rtol=1e-12, atol=1e-13)
 
 
 def test_a_large_matrix_stays_finite_or_says_so():
