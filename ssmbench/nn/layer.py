@@ -178,10 +178,10 @@ class SSMLayer(nn.Module):
         with torch.autocast(u.device.type, enabled=False):
             system = self.system_for(u, dt)
             u = u.to(torch.promote_types(u.dtype, system.D.real.dtype))
-            start = self._start(len(u)) if x0 is None else x0
+            start = self._start(u.shape[0]) if x0 is None else x0
             if self.parametrization.gives_oscillator and start is not None:
                 start = _two_numbers(start, complex_=_is_complex(system))
-            _check_state(start, (len(u), system.copies, system.states))
+            _check_state(start, (u.shape[0], system.copies, system.states))
             u = u.unflatten(-1, (system.copies, system.inputs))
             y, final = scan_by_parts(self.scan, system, u, start)
             return y.flatten(-2), final
