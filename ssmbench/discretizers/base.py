@@ -161,8 +161,11 @@ def by_kind(
     """The oscillators of either kind, each by its own function; a few others slow down no pairs.
 
     Conjugate pairs (H, N) where all are, else dense with two states an oscillator and the pairs
-    among them named.
+    among them named. Exported, or under ``torch.func``, where no kind can be asked for, all are
+    others.
     """
+    if torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active():
+        return others(system)
     if bool(is_pair.all()):
         return pairs(system)
     if not bool(is_pair.any()):

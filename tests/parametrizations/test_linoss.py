@@ -178,3 +178,19 @@ def test_the_state_fits_when_an_oscillator_becomes_critical_or_ceases_to_be(befo
     assert again.shape == y.shape
     layer(u).sum().backward()
     assert layer.x0.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["zoh", "symplectic_euler"])
+def test_banks_of_parameters_have_systems_of_one_form(name):
+    """Under vmap no oscillator's kind can be asked for; the Markov parameter C A B is the same."""
+    layer = with_stiffness([0.5, 0.0, 1.0], name)
+    module, method = layer.parametrization, layer.discretizer
+    stacked = {key: torch.stack([p, p]) for key, p in module.named_parameters()}
+
+    def markov(parameters):
+        system = method(torch.func.functional_call(module, parameters, ()))
+        return system.C @ system.A @ system.B
+
+    system = method(module())
+    expected = (system.C @ system.A @ system.B).expand(2, -1, -1, -1)
+    torch.testing.assert_close(torch.func.vmap(markov)(stacked), expected, rtol=1e-9, atol=1e-10)
