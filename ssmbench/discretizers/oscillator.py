@@ -189,7 +189,7 @@ def _dense(
 ) -> DiscreteDense:
     dtype = system.D.dtype
     return DiscreteDense(
-        A=block_diagonal(_with_value(M, _volume_kept(M.detach(), system.g == 0, dtype))),
+        A=block_diagonal(_with_value(M, _volume_kept(M.detach(), system.g, dtype))),
         B=(F[..., None] * B[:, :, None]).flatten(1, 2).to(dtype),
         C=torch.stack([C, C_w], -1).flatten(-2).to(dtype),
         D=system.D,
@@ -202,11 +202,16 @@ def _with_value(exact: Tensor, rounded: Tensor) -> Tensor:
     return nearest + (rounded - nearest.detach())
 
 
-def _volume_kept(M: Blocks, undamped: Tensor, dtype: torch.dtype) -> Blocks:
-    """M in the dtype; where undamped, the determinant is no smaller than 1 after rounding."""
+def _volume_kept(M: Blocks, g: Tensor, dtype: torch.dtype) -> Blocks:
+    """M in the dtype, its determinant after rounding on its side of 1: no smaller where the damping
+    g is 0, below where there is damping (and the velocity does not turn round in one step)."""
     rounded = M.to(dtype)
     p, q, r, t = rounded.double().flatten(-2).unbind(-1)
+    volume = p * t - q * r
     lowered = -rounded_up((1 - p * t) / q, dtype)
-    moved = undamped & (r != 0) & (p * t - q * r < 1 + _SLACK)
-    rounded[..., 1, 0] = torch.where(moved, lowered, rounded[..., 1, 0])
+    undamped = (g == 0) & (r != 0) & (volume < 1 + _SLACK)
+    rounded[..., 1, 0] = torch.where(undamped, lowered, rounded[..., 1, 0])
+    slower = torch.nextafter(rounded[..., 1, 1], torch.zeros_like(rounded[..., 1, 1]))
+    damped = (g > 0) & (volume >= 1) & (p > 0)
+    rounded[..., 1, 1] = torch.where(damped, slower, rounded[..., 1, 1])
     return rounded
