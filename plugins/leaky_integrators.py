@@ -17,6 +17,9 @@ from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDiagonal
 
+#: Beyond this the rate 1 / tau leaves what float32 holds.
+_LARGEST_LOG_TAU = 80.0
+
 
 @dataclass
 class LeakyIntegratorsConfig:
@@ -69,9 +72,9 @@ class LeakyIntegrators(Parametrization):
 
     def forward(self) -> ContinuousDiagonal:
         """lam = -1/tau (H, N) and B = 1/tau, real; C (H, 1, N) and D (H, 1, 1) share gamma."""
-        rate = torch.exp(-self.log_tau)
-        total = self.weights.abs().sum(-1, keepdim=True)
-        weights = self.weights * self.gamma / torch.maximum(total, total.new_tensor(self.gamma))
+        rate = torch.exp(-self.log_tau.clamp(-_LARGEST_LOG_TAU, _LARGEST_LOG_TAU))
+        total = self.weights.double().abs().sum(-1, keepdim=True)
+        weights = self.weights * (self.gamma / total.clamp_min(self.gamma)).to(self.weights.dtype)
         return ContinuousDiagonal(
             lam=-rate,
             B=rate[..., None],

@@ -1,4 +1,4 @@
-"""Orthogonal matrices from free parameters."""
+"""Orthogonal matrices from free parameters, and parameters of limited size."""
 
 from __future__ import annotations
 
@@ -6,13 +6,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+#: Beyond this norm a saturating map is constant to 1e-12, and factorizations lose their digits.
+LARGEST_NORM = 1e6
+
+
+def limited(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """x, scaled down to the Frobenius norm :data:`LARGEST_NORM` where its own is larger."""
+    largest = x.detach().abs().amax().clamp_min(1.0)
+    size = largest * torch.linalg.vector_norm(x / largest)  # squares of 1e200 overflow
+    return x * (LARGEST_NORM / size.clamp_min(LARGEST_NORM))
+
 
 def cayley(Y: Float[Tensor, "N N"]) -> Float[Tensor, "N N"]:
     """(I - S)(I + S)^-1, orthogonal, for S = Y - Y' from the strict upper triangle of Y.
 
-    The identity for Y = 0. It never has the eigenvalue -1, and its determinant is +1.
+    The identity for Y = 0. It never has the eigenvalue -1, and its determinant is +1. Y enters
+    through :func:`limited`: I + S is singular to rounding for larger ones.
     """
-    upper = torch.triu(Y, 1)
+    upper = limited(torch.triu(Y, 1))
     S = upper - upper.T
     eye = torch.eye(len(Y), dtype=Y.dtype, device=Y.device)
     return torch.linalg.solve(eye + S, eye - S)

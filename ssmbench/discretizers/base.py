@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from jaxtyping import Float, Float64, Inexact
+from jaxtyping import Bool, Float64, Inexact
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ssmbench.discretizers.facts import Facts, computed_facts
+from ssmbench.discretizers.rounding import is_wide, loss_per_step, rounded, single
 from ssmbench.registry import discretizers
 from ssmbench.systems import (
     ContinuousDense,
@@ -24,13 +26,13 @@ from ssmbench.systems import (
     DiscreteDiagonal,
     DiscreteSystem,
     TimeVaryingDiagonal,
+    interleaved,
 )
 
 __all__ = [
     "Discretizer",
     "Facts",
-    "rounded",
-    "rounded_up",
+    "by_kind",
     "scaled_matrices",
     "scaled_modes",
     "with_ramp",
@@ -62,8 +64,9 @@ class Discretizer(ABC):
     ) -> DiscreteSystem | TimeVaryingDiagonal:
         """The discrete system of the same structure, copies, inputs, outputs and precision.
 
-        Diagonal systems are discretized in double precision and rounded by :func:`rounded`, but for
-        time-varying ones, whose steps are too many.
+        Systems are discretized in double precision and rounded at the end, diagonal ones by
+        :func:`~ssmbench.discretizers.rounding.rounded`, but for time-varying ones, whose steps are
+        too many.
 
         Raises:
             UsageError: a system without oscillators, for a method that needs them.
@@ -71,14 +74,18 @@ class Discretizer(ABC):
         if isinstance(system, ContinuousTimeVaryingDiagonal):
             return self.time_varying(system)
         if isinstance(system, ContinuousDiagonal):
-            wide = any(t.dtype in _WIDE for t in (system.lam, system.B, system.C, system.D))
             exact = self.diagonal(system.double())
-            return exact if wide else rounded(exact)
+            return rounded(exact, self._loss(system.detach().double()), _is_wide(system))
         if isinstance(system, ContinuousDense):
-            return self.dense(system)
+            exact = self.dense(system.double())
+            return exact if _is_wide(system) else single(exact)
         if isinstance(system, ContinuousOscillator):
             return self.oscillator(system)
         raise TypeError(f"no discretization for {type(system).__name__}")
+
+    def _loss(self, system: ContinuousDiagonal) -> Float64[Tensor, "H N"]:
+        z, _ = scaled_modes(system)
+        return loss_per_step(self.increment(z), z)
 
     @abstractmethod
     def diagonal(self, system: ContinuousDiagonal) -> DiscreteDiagonal:
@@ -111,12 +118,17 @@ class Discretizer(ABC):
         bank = system.bank()
         found = self.diagonal(bank).tensors()
         changed = {name: t for name, t in found.items() if t is not getattr(bank, name)}
-        place = (system.batch, -1, system.copies)
+        place = (system.batch, system.length, system.copies)
         return {name: tensor.unflatten(0, place) for name, tensor in changed.items()}
 
     def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:
-        """By the first-order form, unless the method has its own for second order."""
-        return self(system.first_order())
+        """By the first-order forms, unless the method has its own for second order."""
+        return by_kind(
+            system,
+            system.underdamped(),
+            pairs=lambda part: self(part.conjugate_pairs()),
+            others=lambda part: self(part.to_dense()),
+        )
 
     @cached_property
     def facts(self) -> Facts:
@@ -135,6 +147,36 @@ class Discretizer(ABC):
         system = ContinuousDiagonal(lam=z[:, None], B=one, C=one, D=0 * one, dt=step)
         return self.diagonal(system).lam[:, 0]
 
+    def increment(self, z: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:
+        """R(z) - 1, without cancellation near z = 0: what tells slow modes from undamped ones."""
+        return self.stability_function(z.flatten()).reshape(z.shape) - 1
+
+
+def by_kind(
+    system: ContinuousOscillator,
+    is_pair: Bool[Tensor, " N"],
+    pairs: Callable[[ContinuousOscillator], DiscreteDiagonal],
+    others: Callable[[ContinuousOscillator], DiscreteDense],
+) -> DiscreteDiagonal | DiscreteDense:
+    """The oscillators of either kind, each by its own function; a few others slow down no pairs.
+
+    Conjugate pairs (H, N) where all are, else dense with two states an oscillator and the pairs
+    among them named. Exported, or under ``torch.func``, where no kind can be asked for, all are
+    others.
+    """
+    if torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active():
+        return others(system)
+    if bool(is_pair.all()):
+        return pairs(system)
+    if not bool(is_pair.any()):
+        return others(system)
+    rest = replace(system.only(~is_pair), D=torch.zeros_like(system.D))
+    return interleaved(pairs(system.only(is_pair)), others(rest), is_pair)
+
+
+def _is_wide(system: ContinuousSystem) -> bool:
+    return is_wide(*(t for name, t in system.tensors().items() if name != "dt"))
+
 
 def scaled_modes(system: ContinuousDiagonal) -> tuple[Tensor, Tensor]:
     """h lam (H, N) and h B (H, N, m)."""
@@ -146,57 +188,6 @@ def scaled_matrices(system: ContinuousDense) -> tuple[Tensor, Tensor, Tensor]:
     h = system.dt[:, None, None]
     eye = torch.eye(system.states, dtype=system.A.dtype, device=system.A.device)
     return h * system.A, h * system.B, eye
-
-
-_WIDE = (torch.float64, torch.complex128)
-#: Shrinks a stable pole that rounding to float32 would put onto the unit circle.
-_INSIDE = 1 - 1.5e-7
-#: Poles this close to the circle are on it, but for float64's rounding.
-_UNDAMPED = 1e-13
-#: Several roundings of float64.
-_SLACK = 2.0**-48
-
-
-def rounded(system: DiscreteDiagonal) -> DiscreteDiagonal:
-    """The system in float32 and complex64, every mode with the gain that it had.
-
-    Near the unit circle, rounding lam moves its distance to it, and with it the mode's gain: by 6%
-    at 1 - |lam| = 1e-6. So B is scaled by (1 - |rounded|^2) / (1 - |lam|^2), a number near 1 that
-    counts as constant in gradients. No stable pole is rounded onto the circle, and no undamped one
-    into it, where its infinite gain would come out as 1e7.
-    """
-    real, complex_ = torch.float32, torch.complex64
-    exact = system.lam.detach()
-    lam = _on_its_side(exact, complex_ if exact.is_complex() else real)
-    loss, kept = (1 - x.abs().double().square() for x in (exact, lam))
-    scale = torch.where(loss > _UNDAMPED, kept / loss, 1.0)
-    scaled = replace(
-        system, lam=system.lam + (lam - system.lam).detach(), B=system.B * scale[..., None]
-    )
-    return scaled.map(lambda t: t.to(complex_ if t.is_complex() else real))
-
-
-def _on_its_side(lam: Tensor, single: torch.dtype) -> Tensor:
-    """lam rounded to single precision, on its side of the unit circle; in double."""
-    nearest, inner = (x.to(single).to(lam.dtype) for x in (lam, lam * _INSIDE))
-    loss = 1 - lam.abs().square()
-    stable = torch.where((loss > 0) & (nearest.abs() >= 1), inner, nearest)
-    return torch.where(loss.abs() <= _UNDAMPED, _outward(lam), stable)
-
-
-def _outward(lam: Tensor) -> Tensor:
-    """lam with magnitudes of its parts rounded up to float32; in double."""
-    parts = torch.view_as_real(lam) if lam.is_complex() else lam
-    parts = parts.sign() * rounded_up(parts.abs(), torch.float32).double()
-    return torch.view_as_complex(parts) if lam.is_complex() else parts
-
-
-def rounded_up(x: Float64[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
-    """x >= 0, and a few of its roundings more, as the next number of the dtype above."""
-    x = x + _SLACK
-    nearest = x.to(dtype)
-    above = torch.nextafter(nearest, torch.full_like(nearest, torch.inf))
-    return torch.where(nearest.double() < x, above, nearest)
 
 
 def with_ramp(held: Discrete, B1: Inexact[Tensor, "H N m"]) -> Discrete:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Inexact
+from torch import Tensor
 
 from ssmbench.discretizers.base import Discretizer, scaled_matrices, scaled_modes
 from ssmbench.discretizers.method import Hold, RungeKutta, RungeKuttaConfig
@@ -47,8 +49,11 @@ class Tustin(Discretizer):
         M = torch.linalg.inv(eye - hA / 2)
         B_bar = M @ hB
         return DiscreteDense(
-            A=M @ (eye + hA / 2), B=B_bar, C=system.C @ M, D=system.D + system.C @ B_bar / 2
+            A=2 * M - eye, B=B_bar, C=system.C @ M, D=system.D + system.C @ B_bar / 2
         )
+
+    def increment(self, z: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:
+        return z / (1 - z / 2)
 
 
 @dataclass

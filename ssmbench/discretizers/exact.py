@@ -10,6 +10,7 @@ from jaxtyping import Inexact
 from torch import Tensor
 
 from ssmbench.discretizers.base import Discretizer, scaled_matrices, scaled_modes, with_ramp
+from ssmbench.discretizers.matrix_phi import matrix_phi
 from ssmbench.registry import discretizers
 from ssmbench.systems import ContinuousDense, ContinuousDiagonal, DiscreteDense, DiscreteDiagonal
 
@@ -25,6 +26,9 @@ class ZeroOrderHold(Discretizer):
     """Exact for an input held over each step: A_bar = e^(hA), B_bar = h phi_1(hA) B."""
 
     note = "poles exact; the hold attenuates resonances near the Nyquist frequency"
+
+    def increment(self, z: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:
+        return torch.expm1(z)
 
     def diagonal(self, system: ContinuousDiagonal) -> DiscreteDiagonal:
         z, hB = scaled_modes(system)
@@ -54,6 +58,9 @@ class FirstOrderHold(Discretizer):
 
     note = "poles exact; the hold attenuates resonances near the Nyquist frequency"
 
+    def increment(self, z: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:
+        return torch.expm1(z)
+
     def diagonal(self, system: ContinuousDiagonal) -> DiscreteDiagonal:
         z, hB = scaled_modes(system)
         B1 = phi_2(z)[..., None] * hB
@@ -74,20 +81,13 @@ class FirstOrderHold(Discretizer):
 def _held(system: ContinuousDense, order: int) -> tuple[Tensor, ...]:
     """e^(hA) (H, N, N), then h phi_k(hA) B (H, N, m) for k up to ``order``.
 
-    The exponential of ``[[hA, hB, 0], [0, 0, I], [0, 0, 0]]`` has them in its first rows: no
-    division by A (Van Loan 1978, IEEE Trans. Autom. Control 23:395).
+    From A alone: in the exponential of a joint matrix of A and B (Van Loan 1978, IEEE Trans. Autom.
+    Control 23:395), a large B costs e^(hA) its digits.
     """
-    hA, hB, _ = scaled_matrices(system)
-    dtype = torch.promote_types(hA.dtype, hB.dtype)
-    top = torch.cat([hA.to(dtype), hB.to(dtype)], -1)
-    n, m = system.states, system.inputs
-    joint = torch.nn.functional.pad(top, (0, (order - 1) * m, 0, order * m))
-    if order > 1:
-        joint[:, n : n + (order - 1) * m, n + m :] = torch.eye(
-            (order - 1) * m, dtype=dtype, device=hA.device
-        )
-    exponential = torch.linalg.matrix_exp(joint)[:, :n]
-    return exponential.split([n] + [m] * order, -1)
+    hA, hB, eye = scaled_matrices(system)
+    loss, *phis = matrix_phi(hA, order)
+    hB = hB.to(torch.promote_types(hA.dtype, hB.dtype))
+    return eye + loss, *(phi.to(hB.dtype) @ hB for phi in phis)
 
 
 def phi_1(z: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:

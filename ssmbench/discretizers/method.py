@@ -65,6 +65,9 @@ class RungeKutta(Discretizer):
         held = DiscreteDense(A=eye + hA @ sum(q), B=B0, C=system.C, D=system.D)
         return held if B1 is None else with_ramp(held, B1)
 
+    def increment(self, z: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:
+        return z * sum(stage_weights(self.tableau, z))
+
     def _input_matrices(self, qB: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """What u[k] and u[k+1] are multiplied by: all and none where the input is held."""
         if self.config.hold is Hold.zero:

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Complex, Float, Inexact
 from torch import Tensor
 
-from ssmbench.discretizers.base import Discretizer, Facts, rounded_up
+from ssmbench.discretizers.base import Discretizer, Facts, by_kind
+from ssmbench.discretizers.rounding import placed, rounded_up
 from ssmbench.errors import UsageError
 from ssmbench.registry import discretizers
 from ssmbench.systems import (
@@ -50,16 +51,22 @@ class OscillatorDiscretizer(Discretizer):
     def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:
         """Conjugate pairs (H, N) where every pair of multipliers is clearly complex, else dense.
 
-        The dense form, (H, 2N, 2N) in the order (q_1, w_1, q_2, ...), also holds multipliers that
-        are equal (h sqrt(a) = 0 or 2: no eigenvectors to go by) or real (an oscillator that grows).
+        The dense form, (H, 2N, 2N), also holds multipliers that are equal (h sqrt(a) = 0 or 2: no
+        eigenvectors to go by) or real (an oscillator that grows), whose states are (q, w).
         """
+        M, _ = self._steps(system)
+        is_pair = (_turning(M.detach()) > PAIR_MARGIN**2).all(0)
+        return by_kind(system, is_pair, self._pairs, self._dense)
+
+    def _steps(self, system: ContinuousOscillator) -> tuple[Blocks, Forces]:
         h = system.dt.double()[:, None]
-        a, g, B = system.a.double(), system.g.double(), system.B.double()
-        M, F = self.step(h.square() * a, h * g)
-        C, C_w = system.C.double(), system.C_v.double() / h[:, None]
-        parts = (M, F, h[..., None].square() * B, C, C_w, system.g == 0)
-        complex_ = _turning(M.detach()) > PAIR_MARGIN**2
-        return (_pairs if bool(complex_.all()) else _dense)(system.D, *parts)
+        return self.step(h.square() * system.a.double(), h * system.g.double())
+
+    def _pairs(self, system: ContinuousOscillator) -> DiscreteDiagonal:
+        return _pairs(system, *self._steps(system), *_read_and_drive(system))
+
+    def _dense(self, system: ContinuousOscillator) -> DiscreteDense:
+        return _dense(system, *self._steps(system), *_read_and_drive(system))
 
     def diagonal(self, system: ContinuousDiagonal) -> DiscreteDiagonal:
         """Refused."""
@@ -148,8 +155,14 @@ def _turning(M: Blocks) -> Float[Tensor, "H N"]:
     return -(half.square() + M[..., 0, 1] * M[..., 1, 0])
 
 
+def _read_and_drive(system: ContinuousOscillator) -> tuple[Tensor, Tensor, Tensor]:
+    """h^2 B, and what reads q and w, in double."""
+    h = system.dt.double()[:, None, None]
+    return h.square() * system.B.double(), system.C.double(), system.C_v.double() / h
+
+
 def _pairs(
-    D: Tensor, M: Blocks, F: Forces, B: Tensor, C: Tensor, C_w: Tensor, undamped: Tensor
+    system: ContinuousOscillator, M: Blocks, F: Forces, B: Tensor, C: Tensor, C_w: Tensor
 ) -> DiscreteDiagonal:
     """With mu = tau + i sigma: right eigenvector (q, mu - p), left one (mu - t, q), whose product
     is 2 i q sigma."""
@@ -157,28 +170,29 @@ def _pairs(
     sigma = _turning(M).sqrt()
     mu = torch.complex((p + t) / 2, sigma)
     force = ((mu - t) * F[..., 0] + q * F[..., 1]) / (2j * q * sigma)
-    lam = torch.view_as_real(mu)
-    # Rounded to nearest, an undamped multiplier falls inside the unit circle half of the time.
-    nearest = lam.detach().to(D.dtype)
-    outside = nearest.sign() * rounded_up(lam.detach().abs(), D.dtype)
-    lam = _with_value(lam, torch.where(undamped[..., None], outside, nearest))
+    dtype = system.D.dtype
+    # |mu|^2 = det M is below 1 where there is damping, and exactly 1 where there is none.
+    value = placed(mu.detach(), system.g.double().sign(), dtype)
+    lam = _with_value(torch.view_as_real(mu), torch.view_as_real(value).to(dtype))
+    complex_ = torch.promote_types(dtype, torch.complex64)
     return DiscreteDiagonal(
         lam=torch.view_as_complex(lam),
-        B=(force[..., None] * B).to(lam.dtype.to_complex()),
-        C=(C * q[:, None] + C_w * (mu - p)[:, None]).to(lam.dtype.to_complex()),
-        D=D,
+        B=(force[..., None] * B).to(complex_),
+        C=(C * q[:, None] + C_w * (mu - p)[:, None]).to(complex_),
+        D=system.D,
         conjugate=True,
     )
 
 
 def _dense(
-    D: Tensor, M: Blocks, F: Forces, B: Tensor, C: Tensor, C_w: Tensor, undamped: Tensor
+    system: ContinuousOscillator, M: Blocks, F: Forces, B: Tensor, C: Tensor, C_w: Tensor
 ) -> DiscreteDense:
+    dtype = system.D.dtype
     return DiscreteDense(
-        A=block_diagonal(_with_value(M, _volume_kept(M.detach(), undamped, D.dtype))),
-        B=(F[..., None] * B[:, :, None]).flatten(1, 2).to(D.dtype),
-        C=torch.stack([C, C_w], -1).flatten(-2).to(D.dtype),
-        D=D,
+        A=block_diagonal(_with_value(M, _volume_kept(M.detach(), system.g, dtype))),
+        B=(F[..., None] * B[:, :, None]).flatten(1, 2).to(dtype),
+        C=torch.stack([C, C_w], -1).flatten(-2).to(dtype),
+        D=system.D,
     )
 
 
@@ -188,11 +202,16 @@ def _with_value(exact: Tensor, rounded: Tensor) -> Tensor:
     return nearest + (rounded - nearest.detach())
 
 
-def _volume_kept(M: Blocks, undamped: Tensor, dtype: torch.dtype) -> Blocks:
-    """M in the dtype; where undamped, the determinant is no smaller than 1 after rounding."""
+def _volume_kept(M: Blocks, g: Tensor, dtype: torch.dtype) -> Blocks:
+    """M in the dtype, its determinant after rounding on its side of 1: no smaller where the damping
+    g is 0, below where there is damping (and the velocity does not turn round in one step)."""
     rounded = M.to(dtype)
     p, q, r, t = rounded.double().flatten(-2).unbind(-1)
+    volume = p * t - q * r
     lowered = -rounded_up((1 - p * t) / q, dtype)
-    moved = undamped & (r != 0) & (p * t - q * r < 1 + _SLACK)
-    rounded[..., 1, 0] = torch.where(moved, lowered, rounded[..., 1, 0])
+    undamped = (g == 0) & (r != 0) & (volume < 1 + _SLACK)
+    rounded[..., 1, 0] = torch.where(undamped, lowered, rounded[..., 1, 0])
+    slower = torch.nextafter(rounded[..., 1, 1], torch.zeros_like(rounded[..., 1, 1]))
+    damped = (g > 0) & (volume >= 1) & (p > 0)
+    rounded[..., 1, 1] = torch.where(damped, slower, rounded[..., 1, 1])
     return rounded

@@ -16,7 +16,7 @@ from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, require
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import ParameterOptions, Parametrization
-from ssmbench.scans.base import ScanBackend, Scannable
+from ssmbench.scans.base import ScanBackend, Scannable, scan_by_parts
 from ssmbench.systems import (
     FROZEN_ONLY,
     ContinuousDiagonal,
@@ -164,18 +164,26 @@ class SSMLayer(nn.Module):
         dt: Float[Tensor, "B L"] | None = None,
     ) -> tuple[Float[Tensor, "B L d"], Inexact[Tensor, "B H N"]]:
         """Outputs and the state after them, from the state x0 (B, H, N); from the layer's own
-        where None.
+        where None. An empty batch has empty outputs, and every gradient is zero.
 
         Raises:
-            UsageError: a state of another shape than the system's; see also :meth:`forward`.
+            UsageError: a signal without steps, or a state of another shape than the system's; see
+                also :meth:`forward`.
         """
+        _check_signal(u)
+        if u.shape[0] == 0:  # a batch of one runs everywhere, and keeps the parameters in the graph
+            y, final = self.run(_one_more(u, 0.0), _one_more(x0, 0.0), _one_more(dt, 1.0))
+            return y[:0], final[:0]
         # Half precision would move the poles: under autocast, the layer keeps its own precision.
         with torch.autocast(u.device.type, enabled=False):
             system = self.system_for(u, dt)
             u = u.to(torch.promote_types(u.dtype, system.D.real.dtype))
-            start = self._start(len(u)) if x0 is None else x0
-            _check_state(start, (len(u), system.copies, system.states))
-            y, final = self.scan(system, u.unflatten(-1, (system.copies, system.inputs)), start)
+            start = self._start(u.shape[0]) if x0 is None else x0
+            if self.parametrization.gives_oscillator and start is not None:
+                start = _two_numbers(start, complex_=_is_complex(system))
+            _check_state(start, (u.shape[0], system.copies, system.states))
+            u = u.unflatten(-1, (system.copies, system.inputs))
+            y, final = scan_by_parts(self.scan, system, u, start)
             return y.flatten(-2), final
 
     @torch.no_grad()
@@ -186,8 +194,7 @@ class SSMLayer(nn.Module):
         """
         width = self.parametrization.d_model if self.time_varying else 0
         system = self.system_for(torch.zeros(1, 1, width))
-        complex_ = system.dynamics.is_complex() or system.B.is_complex()
-        shape = (system.copies, system.states, *([2] if complex_ else []))
+        shape = (system.copies, system.states, *([2] if _is_complex(system) else []))
         return nn.Parameter(system.D.real.new_zeros(shape))
 
     def _start(self, batch: int) -> Inexact[Tensor, "B H N"] | None:
@@ -202,6 +209,36 @@ def _resampled(system: Continuous, rate: float) -> Continuous:
     if rate == 1:
         return system
     return replace(system, dt=rate * system.dt.to(system.D.real.dtype))
+
+
+def _is_complex(system: Scannable) -> bool:
+    """Whether its states are."""
+    return system.dynamics.is_complex() or system.B.is_complex()
+
+
+def _two_numbers(x: Inexact[Tensor, "B H N"], complex_: bool) -> Inexact[Tensor, "B H K"]:
+    """States of oscillators, of two real numbers each, as complex ones (B, H, N) or in a row
+    (B, H, 2N): whether all oscillators are conjugate pairs may change from step to step."""
+    if complex_ == x.is_complex():
+        return x
+    if complex_:
+        return torch.view_as_complex(x.unflatten(-1, (x.shape[-1] // 2, 2)).contiguous())
+    return torch.view_as_real(x).flatten(-2)
+
+
+def _check_signal(u: Tensor) -> None:
+    require(
+        u.ndim == 3 and u.shape[1] > 0,
+        "an SSM layer's input must have the shape (batch, steps, channels) with at least one step, "
+        f"got {tuple(u.shape)}",
+    )
+
+
+def _one_more(batch: Tensor | None, fill: float) -> Tensor | None:
+    """One more element of a batch, of ``fill``."""
+    if batch is None:
+        return None
+    return torch.cat([batch, batch.new_full((1, *batch.shape[1:]), fill)])
 
 
 def _check_state(state: Tensor | None, shape: tuple[int, ...]) -> None:

@@ -89,6 +89,16 @@ class Parametrization(nn.Module, ABC):
         }
 
 
+#: Logarithms of rates, step sizes and stiffnesses are kept within this of 0, so that neither they
+#: nor the product of two of them leave what float32 holds: e^-104 is 0, and undamped.
+_LARGEST_LOG = 40.0
+
+
+def positive(logarithm: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """e^logarithm, never 0 and never infinite: constant beyond e^-40 and e^40."""
+    return torch.exp(logarithm.clamp(-_LARGEST_LOG, _LARGEST_LOG))
+
+
 def check_step_sizes(owner: str, dt_min: float, dt_max: float) -> None:
     """Raise a UsageError unless 0 < dt_min <= dt_max."""
     require(

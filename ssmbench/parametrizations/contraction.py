@@ -19,7 +19,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.orthogonal import cayley
+from ssmbench.orthogonal import cayley, limited
 from ssmbench.parametrizations.base import GAIN_IS_DISCRETE, Parametrization
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDiagonal, DiagonalSystem, DiscreteDiagonal
@@ -28,6 +28,8 @@ Diagonal = TypeVar("Diagonal", bound=DiagonalSystem)
 
 #: Smallest -log|lam|: float32 rounds |lam| by 6e-8, and no rounding may reach the unit circle.
 _SMALLEST_DECAY = 2.5e-7
+#: There |lam| is 1e-64, and beyond it the exponential would overflow.
+_LARGEST_LOG_DECAY = 5.0
 
 
 @dataclass
@@ -61,7 +63,8 @@ class Rotations(nn.Module):
         The defects are computed from the poles that will be scanned: at 1 - |lam| = 1e-6, rounding
         lam afterwards would move its gap, and with it the gain, by several percent.
         """
-        decay = torch.exp(self.log_decay.double()) + _SMALLEST_DECAY
+        log_decay = self.log_decay.double().clamp_max(_LARGEST_LOG_DECAY)
+        decay = torch.exp(log_decay) + _SMALLEST_DECAY
         lam = torch.polar(torch.exp(-decay), self.theta.double())
         kept = torch.complex64 if self.theta.dtype == torch.float32 else torch.complex128
         return lam + (lam.to(kept).to(lam.dtype) - lam).detach()
@@ -187,8 +190,9 @@ def completion(
     """B, C and D that make [A, B; C, D] a contraction, for k = max(m, p); see the class.
 
     A real pair of states (x1, x2) is the complex state x1 + i x2, so that X's rows 2j and 2j + 1
-    become one complex row.
+    become one complex row. X0 and Y0 enter through ``limited``, where X and Y have norm 1 - 1e-12.
     """
+    X0, Y0 = limited(X0), limited(Y0)
     Rx = torch.linalg.cholesky(_eye(X0.shape[1], X0) + X0.T @ X0)
     Ry = torch.linalg.cholesky(_eye(len(Y0), Y0) + Y0 @ Y0.T)
     X = torch.linalg.solve_triangular(Rx, X0.T, upper=False).T

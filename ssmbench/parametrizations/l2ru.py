@@ -82,7 +82,10 @@ class L2RU(Parametrization):
 
     def declared_gain(self) -> float:
         """gamma."""
-        return self.log_gamma.double().exp().item()
+        return self._gamma().item()
+
+    def _gamma(self) -> Float[Tensor, ""]:
+        return self.log_gamma.double().clamp(-_LARGEST_LOG_GAMMA, _LARGEST_LOG_GAMMA).exp()
 
     def forward(self) -> DiscreteDense:
         """A, B, C, D (1, N, N), in contraction coordinates; computed in float64, then rounded."""
@@ -90,16 +93,17 @@ class L2RU(Parametrization):
         X21, C, Dt = self.X21.double(), self.C.double(), self.Dt.double()
         eye = torch.eye(len(C), dtype=C.dtype, device=C.device)
         loss = math.exp(self.epsilon) * eye
-        gamma, alpha = self.log_gamma.double().exp(), self.alpha.double()
+        gamma, alpha = self._gamma(), self.alpha.double()
         Z = X21 @ X21.T + X22 @ X22.T + Dt.T @ Dt + loss
-        share = torch.sigmoid(alpha) * _BELOW_ONE / _norm_bound(Z, self.norm)
+        share = torch.sigmoid(alpha).clamp_min(_SMALLEST_SHARE) * _BELOW_ONE
+        share = share / _norm_bound(Z, self.norm)
         beta = gamma**2 * share
-        H11 = X11 @ X11.T + C.T @ C + beta * loss
+        H11 = X11 @ X11.T + C.T @ C
         H12 = torch.sqrt(beta) * (X11 @ X21.T + C.T @ Dt)
         # -V = gamma^2 (I - sigmoid(alpha) Z / ||Z||) > 0
         V_root = gamma * torch.linalg.cholesky(eye - share * Z)
         M = torch.linalg.solve_triangular(V_root, H12.T, upper=False)
-        L = torch.linalg.cholesky(H11 + M.T @ M)
+        L = torch.linalg.cholesky(_raised(H11 + M.T @ M, beta * math.exp(self.epsilon)))
         Q, scale = cayley(self.Y.double()), torch.sqrt(gamma)
         system = DiscreteDense(
             A=(Q @ _right_divide(M, L))[None],
@@ -112,6 +116,20 @@ class L2RU(Parametrization):
 
 #: Keeps V well conditioned where sigmoid(alpha) is next to 1.
 _BELOW_ONE = 1 - 1e-9
+
+
+#: gamma is kept between e^-80 and e^80: float32 holds B, C and D there.
+_LARGEST_LOG_GAMMA = 80.0
+#: sigmoid(alpha) is at least this: D = 0 has no gradient.
+_SMALLEST_SHARE = 1e-30
+#: Of the trace of P, what its loss is at least, so that it has a Cholesky factor after rounding.
+_SMALLEST_LOSS = 1e-12
+
+
+def _raised(P: Float[Tensor, "N N"], loss: Float[Tensor, ""]) -> Float[Tensor, "N N"]:
+    """P + loss I, or more: any P + delta I, delta >= 0, proves the same gain."""
+    eye = torch.eye(len(P), dtype=P.dtype, device=P.device)
+    return P + torch.maximum(loss, _SMALLEST_LOSS * P.trace()) * eye
 
 
 def _rounded(system: DiscreteDense, dtype: torch.dtype) -> DiscreteDense:
@@ -145,6 +163,10 @@ def _norm_bound(Z: Float[Tensor, "N N"], bound: NormBound) -> Float[Tensor, ""]:
 
 def _check(config: L2RUConfig) -> None:
     require(config.gamma > 0, f"l2ru: gamma must be positive, got {config.gamma}")
+    require(
+        abs(math.log(config.gamma)) <= _LARGEST_LOG_GAMMA,
+        f"l2ru: gamma must be between e^-80 and e^80, got {config.gamma}",
+    )
     require(
         0 < config.radius_min <= config.radius < 1,
         f"l2ru: needs 0 < radius_min <= radius < 1, got radius_min={config.radius_min} "

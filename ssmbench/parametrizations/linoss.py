@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.parametrizations.base import Parametrization
+from ssmbench.parametrizations.base import Parametrization, positive
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousOscillator
 
@@ -80,7 +80,7 @@ class LinOSS(Parametrization):
         Time is counted in steps of each oscillator.
         """
         exponential = self.constraint is Stiffness.exp
-        a = torch.exp(self.stiffness) if exponential else torch.relu(self.stiffness)
+        a = positive(self.stiffness) if exponential else torch.relu(self.stiffness)
         square = torch.sigmoid(self.step).square()
         return ContinuousOscillator(
             a=(square * a)[None],

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.parametrizations.base import Parametrization
+from ssmbench.parametrizations.base import Parametrization, positive
 from ssmbench.registry import parametrizations
 from ssmbench.systems import DiscreteDiagonal
 
@@ -83,9 +83,9 @@ class LRU(Parametrization):
 
     def forward(self) -> DiscreteDiagonal:
         """lam (1, N), B (1, N, d_model), C (1, d_model, N), D (1, d_model, d_model)."""
-        decay = torch.exp(self.nu) + _GAP
-        lam = torch.polar(torch.exp(-decay), torch.exp(self.theta))
-        gamma = unit_variance(decay) if self.log_gamma is None else torch.exp(self.log_gamma)
+        decay = positive(self.nu) + _GAP
+        lam = torch.polar(torch.exp(-decay), positive(self.theta))
+        gamma = unit_variance(decay) if self.log_gamma is None else positive(self.log_gamma)
         return DiscreteDiagonal(
             lam=lam[None],
             B=(gamma[:, None] * torch.view_as_complex(self.B))[None],

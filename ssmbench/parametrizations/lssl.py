@@ -18,7 +18,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ssmbench.parametrizations.base import Parametrization, check_step_sizes, log_uniform_steps
+from ssmbench.parametrizations.base import (
+    Parametrization,
+    check_step_sizes,
+    log_uniform_steps,
+    positive,
+)
 from ssmbench.parametrizations.hippo import Measure, matrices
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDense
@@ -71,5 +76,5 @@ class LSSL(Parametrization):
             B=self.B,
             C=self.C,
             D=self.D[:, None, None],
-            dt=torch.exp(self.log_dt),
+            dt=positive(self.log_dt),
         )

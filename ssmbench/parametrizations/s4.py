@@ -26,7 +26,12 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.parametrizations.base import Parametrization, check_step_sizes, log_uniform_steps
+from ssmbench.parametrizations.base import (
+    Parametrization,
+    check_step_sizes,
+    log_uniform_steps,
+    positive,
+)
 from ssmbench.parametrizations.hippo import Measure, normal_plus_low_rank, rank
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDense
@@ -122,14 +127,14 @@ class S4(Parametrization):
     def bank(self) -> PairedBank:
         """The structured form of the same system: what :func:`kernel` takes."""
         P = torch.view_as_complex(self.P)
-        decay = _above_rounding(torch.exp(self.log_decay), self.frequency, P)
+        decay = _above_rounding(positive(self.log_decay), self.frequency, P)
         return PairedBank(
             lam=torch.complex(-decay, self.frequency),
             P=P,
             B=torch.view_as_complex(self.B),
             C=torch.view_as_complex(self.C),
             D=self.D,
-            dt=torch.exp(self.log_dt),
+            dt=positive(self.log_dt),
         )
 
 

@@ -22,6 +22,7 @@ from ssmbench.parametrizations.base import (
     Parametrization,
     check_step_sizes,
     log_uniform_steps,
+    positive,
 )
 from ssmbench.parametrizations.hippo import Measure, normal_plus_low_rank
 from ssmbench.registry import parametrizations
@@ -91,7 +92,7 @@ class S4D(Parametrization):
 
     def forward(self) -> ContinuousDiagonal:
         """lam (H, N), B = 1 (H, N, 1), C (H, 1, N), D (H, 1, 1), dt (H,)."""
-        decay = -torch.exp(self.log_decay)
+        decay = -positive(self.log_decay)
         lam = torch.complex(decay, self.frequency) if self.conjugate else decay
         C = torch.view_as_complex(self.C) if self.conjugate else self.C[..., 0]
         return ContinuousDiagonal(
@@ -99,7 +100,7 @@ class S4D(Parametrization):
             B=torch.ones_like(lam)[..., None],
             C=C,
             D=self.D[:, None, None],
-            dt=torch.exp(self.log_dt),
+            dt=positive(self.log_dt),
             conjugate=self.conjugate,
         )
 

@@ -25,7 +25,12 @@ from jaxtyping import Complex
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.parametrizations.base import Parametrization, check_step_sizes, log_uniform_steps
+from ssmbench.parametrizations.base import (
+    Parametrization,
+    check_step_sizes,
+    log_uniform_steps,
+    positive,
+)
 from ssmbench.parametrizations.hippo import Measure, normal_plus_low_rank
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDiagonal
@@ -73,8 +78,8 @@ class S5(Parametrization):
 
         Time is counted in steps of each state.
         """
-        step = torch.exp(self.log_dt)
-        lam = torch.complex(-torch.exp(self.log_decay), self.frequency)
+        step = positive(self.log_dt)
+        lam = torch.complex(-positive(self.log_decay), self.frequency)
         return ContinuousDiagonal(
             lam=(step * lam)[None],
             B=(step[:, None] * torch.view_as_complex(self.B))[None],

@@ -21,7 +21,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.parametrizations.base import Parametrization, check_step_sizes, log_uniform_steps
+from ssmbench.parametrizations.base import (
+    Parametrization,
+    check_step_sizes,
+    log_uniform_steps,
+    positive,
+)
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousTimeVaryingDiagonal
 
@@ -84,7 +89,7 @@ class Selective(Parametrization):
         projected = F.linear(u.to(dtype), projection)
         low, B, C = projected.split([self.rank, states, states], -1)
         return ContinuousTimeVaryingDiagonal(
-            lam=-torch.exp(log_A).expand(*u.shape[:2], -1, -1),
+            lam=-positive(log_A).expand(*u.shape[:2], -1, -1),
             B=B[:, :, None, :, None].expand(-1, -1, channels, -1, -1),
             C=C[:, :, None, None, :].expand(-1, -1, channels, -1, -1),
             D=self.D[:, None, None],

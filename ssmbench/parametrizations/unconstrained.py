@@ -12,7 +12,12 @@ import torch
 from torch import nn
 
 from ssmbench.errors import require
-from ssmbench.parametrizations.base import Parametrization, check_step_sizes, log_uniform_steps
+from ssmbench.parametrizations.base import (
+    Parametrization,
+    check_step_sizes,
+    log_uniform_steps,
+    positive,
+)
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDense, ContinuousDiagonal
 
@@ -60,7 +65,7 @@ class UnconstrainedDense(Parametrization):
             B=self.B[None],
             C=self.C[None],
             D=self.D[None],
-            dt=torch.exp(self.log_dt),
+            dt=positive(self.log_dt),
         )
 
 
@@ -92,7 +97,7 @@ class UnconstrainedDiagonal(Parametrization):
             B=torch.ones_like(lam)[..., None],
             C=torch.view_as_complex(self.C),
             D=self.D[:, None, None],
-            dt=torch.exp(self.log_dt),
+            dt=positive(self.log_dt),
             conjugate=True,
         )
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ssmbench.registry import NoOptions
 from ssmbench.systems import (
+    DiscreteDense,
     DiscreteDiagonal,
     DiscreteSystem,
     TimeVaryingDiagonal,
@@ -100,6 +101,19 @@ class ScanBackend(ABC):
         this loop with their own.
         """
         return sequential_linear_scan(a, b, x0, reverse=reverse)
+
+
+def scan_by_parts(
+    scan: ScanBackend, system: Scannable, u: Tensor, x0: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """What ``scan(system, u, x0)`` gives; the conjugate pairs that a dense system names are scanned
+    as modes, apart from the rest of it, which costs their number less."""
+    if not (isinstance(system, DiscreteDense) and system.pairs):
+        return scan(system, u, x0)
+    starts = (None, None) if x0 is None else system.split_states(x0)
+    results = [scan(part, u, start) for part, start in zip(system.split(), starts, strict=True)]
+    (y, pairs), (more, others) = results
+    return y + more, system.joined_states(pairs, others)
 
 
 def state_dtype(system: Scannable, u: Tensor) -> torch.dtype:

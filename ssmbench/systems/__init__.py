@@ -24,7 +24,12 @@ from ssmbench.systems.lti import (
     DiscreteDiagonal,
     DiscreteSystem,
 )
-from ssmbench.systems.oscillator import PAIR_MARGIN, ContinuousOscillator, block_diagonal
+from ssmbench.systems.oscillator import (
+    PAIR_MARGIN,
+    ContinuousOscillator,
+    block_diagonal,
+    interleaved,
+)
 from ssmbench.systems.time_varying import (
     ContinuousTimeVaryingDiagonal,
     TimeVaryingDiagonal,
@@ -49,4 +54,5 @@ __all__ = [
     "TimeVaryingSystem",
     "Value",
     "block_diagonal",
+    "interleaved",
 ]

@@ -150,7 +150,50 @@ class ContinuousDense(DenseSystem, ContinuousSystem):
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteDense(DenseSystem, DiscreteSystem):
-    """A (H, N, N), B (H, N, m), C (H, p, N), D (H, p, m)."""
+    """A (H, N, N), B (H, N, m), C (H, p, N), D (H, p, m).
+
+    ``pairs``: where it names any, A is block diagonal, its blocks of two rows each, and these of
+    them are conjugate pairs, ``[[Re lam, -Im lam], [Im lam, Re lam]]``: see :meth:`split`.
+    """
+
+    pairs: tuple[int, ...] = ()
+
+    def split(self) -> tuple[DiscreteDiagonal, DiscreteDense]:
+        """The pairs (H, P), and the rest, without D: the outputs of the two add up to those of the
+        system. The states of the rest follow those of the pairs in :meth:`joined_states`."""
+        even = torch.tensor(self.pairs, device=self.A.device) * 2
+        rest = torch.tensor(self._others(), device=self.A.device)
+        modes = DiscreteDiagonal(
+            lam=torch.complex(self.A[:, even, even], self.A[:, even + 1, even]),
+            B=torch.complex(self.B[:, even], self.B[:, even + 1]),
+            C=torch.complex(self.C[..., even], -self.C[..., even + 1]) / 2,
+            D=self.D,
+            conjugate=True,
+        )
+        others = DiscreteDense(
+            A=self.A[:, rest[:, None], rest],
+            B=self.B[:, rest],
+            C=self.C[..., rest],
+            D=torch.zeros_like(self.D),
+        )
+        return modes, others
+
+    def split_states(self, x: Inexact[Tensor, "B H N"]) -> tuple[Tensor, Tensor]:
+        """States of the two systems of :meth:`split`: (B, H, P) complex, and the rest."""
+        pairs = x.unflatten(-1, (self.states // 2, 2))[..., list(self.pairs), :]
+        return torch.view_as_complex(pairs.contiguous()), x[..., self._others()]
+
+    def joined_states(self, pairs: Tensor, others: Tensor) -> Inexact[Tensor, "B H N"]:
+        """The inverse of :meth:`split_states`."""
+        even = [2 * pair for pair in self.pairs]
+        order = torch.tensor(even + [k + 1 for k in even] + self._others())
+        whole = torch.cat([pairs.real, pairs.imag, others], -1)
+        return whole[..., torch.argsort(order).to(whole.device)]
+
+    def _others(self) -> list[int]:
+        """States outside the pairs."""
+        pairs = set(self.pairs)
+        return [k for k in range(self.states) if k // 2 not in pairs]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float, Inexact
+from jaxtyping import Bool, Complex, Float, Inexact
 from torch import Tensor
 
-from ssmbench.systems.lti import ContinuousDense, ContinuousDiagonal, ContinuousSystem
+from ssmbench.systems.lti import (
+    ContinuousDense,
+    ContinuousDiagonal,
+    ContinuousSystem,
+    DiscreteDense,
+    DiscreteDiagonal,
+)
 
 #: Modes of a pair are kept apart only where h abs(Im lam) / max(1, h abs(lam)) exceeds this: the
 #: residues of closer ones are large, of opposite sign, and cancel.
@@ -64,16 +71,27 @@ class ContinuousOscillator(ContinuousSystem):
         )
 
     def first_order(self) -> ContinuousDiagonal | ContinuousDense:
-        """The same system as conjugate pairs (H, N) where every oscillator is clearly underdamped
-        (see :data:`PAIR_MARGIN`); else dense, which also holds double and real poles."""
+        """The same system as conjugate pairs (H, N) where every oscillator is :meth:`underdamped`;
+        else dense, which also holds double and real poles."""
+        return self.conjugate_pairs() if bool(self.underdamped().all()) else self.to_dense()
+
+    def underdamped(self) -> Bool[Tensor, " N"]:
+        """Which oscillators are clearly underdamped in every copy; see :data:`PAIR_MARGIN`."""
         stiffness = (self.dt[:, None].square() * self.a).detach()
         damping = (self.dt[:, None] * self.g).detach()
         frequency = stiffness - damping.square() / 4
-        underdamped = frequency > PAIR_MARGIN**2 * stiffness.clamp_min(1)
-        return self._pairs() if bool(underdamped.all()) else self.to_dense()
+        return (frequency > PAIR_MARGIN**2 * stiffness.clamp_min(1)).all(0)
 
-    def _pairs(self) -> ContinuousDiagonal:
-        """Residues (C + lam C_v) B / (lam - conj lam), with B kept as it is."""
+    def only(self, oscillators: Bool[Tensor, " N"]) -> ContinuousOscillator:
+        """The system of these oscillators."""
+        states = {name: getattr(self, name)[:, oscillators] for name in ("a", "g", "B")}
+        outputs = {name: getattr(self, name)[..., oscillators] for name in ("C", "C_v")}
+        return dataclasses.replace(self, **states, **outputs)
+
+    def conjugate_pairs(self) -> ContinuousDiagonal:
+        """One pair of modes for each oscillator, all of which must be underdamped.
+
+        Residues (C + lam C_v) B / (lam - conj lam), with B kept as it is."""
         omega = (self.a - self.g.square() / 4).sqrt()
         lam = torch.complex(-self.g / 2, omega)
         return ContinuousDiagonal(
@@ -90,3 +108,29 @@ def block_diagonal(blocks: Inexact[Tensor, "H N k k"]) -> Inexact[Tensor, "H Nk 
     """The matrices (H, N k, N k) with N blocks on their diagonals."""
     spread = torch.diag_embed(blocks.movedim(1, -1))  # (H, k, k, N, N)
     return spread.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)
+
+
+def interleaved(
+    pairs: DiscreteDiagonal, others: DiscreteDense, is_pair: Bool[Tensor, " N"]
+) -> DiscreteDense:
+    """Two systems side by side, their outputs added, in the order of the oscillators.
+
+    ``others`` has two states for each oscillator that is no pair. States (H, 2N): both of the first
+    oscillator, of the second, and so on.
+    """
+    first, second = pairs.to_dense(), others
+    P, R = pairs.states, others.states // 2
+    pair_index, other_index = (m.nonzero()[:, 0].tolist() for m in (is_pair, ~is_pair))
+    place = torch.tensor(pair_index + other_index).argsort().to(is_pair.device)
+    re, im = pairs.lam.real, pairs.lam.imag
+    rotations = torch.stack([re, -im, im, re], -1).unflatten(-1, (2, 2))
+    rest = second.A.reshape(-1, R, 2, R, 2).diagonal(dim1=1, dim2=3).movedim(-1, 1)
+    B = torch.cat([first.B.unflatten(1, (2, P)).transpose(1, 2), second.B.unflatten(1, (R, 2))], 1)
+    C = torch.cat([first.C.unflatten(2, (2, P)).transpose(2, 3), second.C.unflatten(2, (R, 2))], 2)
+    return DiscreteDense(
+        A=block_diagonal(torch.cat([rotations, rest], 1)[:, place]),
+        B=B[:, place].flatten(1, 2),
+        C=C[:, :, place].flatten(2, 3),
+        D=first.D + second.D,
+        pairs=tuple(pair_index),
+    )

@@ -30,6 +30,7 @@ def conform_discretizer(entry: Entry[Discretizer]) -> None:
         )
     kept = gain_distortion(method) < 1e-8
     assert kept == facts.preserves_gain, f"{entry.name}: gain preservation measured {kept}"
+    _check_increment(method, entry.name)
     if method.needs_oscillator:
         check_free_motion(method, entry.name)
         check_oscillators_agree(method, entry.name)
@@ -96,6 +97,12 @@ def gain_distortion(method: Discretizer) -> float:
 
 def _r(method: Discretizer, z: complex) -> complex:
     return complex(method.stability_function(torch.tensor([z], dtype=torch.complex128)).item())
+
+
+def _check_increment(method: Discretizer, name: str) -> None:
+    z = torch.complex(-torch.rand(20), torch.randn(20)).to(torch.complex128)
+    found, wanted = method.increment(z), method.stability_function(z) - 1
+    assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-12), f"{name}: increment is not R - 1"
 
 
 def _check_zero_poles(method: Discretizer, name: str) -> None:

@@ -112,7 +112,7 @@ def test_integrators_of_dense_systems_are_exact():
 
 
 @pytest.mark.parametrize("method", ["tustin", "zoh", "bilinear"])
-@pytest.mark.parametrize("gap", [1e-3, 1e-5, 1e-7, 1e-10])
+@pytest.mark.parametrize("gap", [1e-3, 1e-5, 1e-7])
 def test_single_precision_keeps_the_gain_of_slow_modes(method, gap):
     one = torch.ones(1, 1, 1)
     for lam in (torch.tensor([[-gap]]), torch.tensor([[complex(-gap, 0.7)]])):

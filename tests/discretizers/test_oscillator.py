@@ -291,3 +291,19 @@ def test_first_order_systems_are_refused(name):
         with pytest.raises(UsageError, match="integrates oscillators") as caught:
             method(name)(system)
         assert "\n" not in str(caught.value)
+
+
+@both
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("a", [1e-7, 0.3, 2.0])
+def test_any_damping_keeps_an_oscillator_inside_the_unit_circle(name, dtype, a):
+    """However small: dense (a = 1e-7, too close to critical) or as a pair."""
+    for g in (1e-2, 1e-6, 1e-8, 1e-12, 1e-20):
+        system = oscillators([a], [g], dtype=dtype)
+        discrete = method(name)(system)
+        assert isinstance(discrete, DiscreteDense if a < 1e-6 else DiscreteDiagonal)
+        A = discrete.to_dense().A[0].double()
+        # Jury's conditions, free of the rounding of eigenvalues
+        trace, volume = A.trace(), A[0, 0] * A[1, 1] - A[0, 1] * A[1, 0]
+        assert volume < 1
+        assert 1 - trace + volume > 0 or (1 - A[0, 0]) * (1 - A[1, 1]) > A[0, 1] * A[1, 0]

@@ -8,7 +8,7 @@ import torch
 from ssmbench import registry
 from ssmbench.analysis.gain import analyse
 from ssmbench.errors import UsageError
-from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.layer import InitialState, SSMLayer
 from ssmbench.parametrizations.linoss import LinOSS, LinOSSConfig, Stiffness
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal
 
@@ -113,3 +113,84 @@ def test_stiffness_and_steps_start_as_published():
 def test_impossible_options_are_refused(d_state):
     with pytest.raises(UsageError, match="even"):
         LinOSS(LinOSSConfig(d_state=d_state), d_model=2)
+
+
+def with_stiffness(values, discretizer, d_model=3, **options):
+    """A layer of double precision with these a, by the published constraint."""
+    config = LinOSSConfig(d_state=2 * len(values), constraint=Stiffness.relu)
+    torch.manual_seed(0)
+    module = LinOSS(config, d_model=d_model)
+    with torch.no_grad():
+        module.stiffness.copy_(torch.tensor(values))
+    method = registry.discretizers.get(discretizer).build()
+    return SSMLayer(module, method, registry.scans.get("auto").build(), **options).double()
+
+
+DISCRETIZERS = [e.name for e in registry.discretizers]
+
+
+@pytest.mark.parametrize("name", DISCRETIZERS)
+def test_an_oscillator_at_zero_leaves_the_others_modes(name):
+    """The layer's output is that of the dense system, scanned step by step."""
+    layer = with_stiffness([0.5, 0.0, 1.0, -1.0, 0.2], name)
+    system = layer.system()
+    assert isinstance(system, DiscreteDense)
+    assert system.pairs == (0, 2, 4)
+    u = torch.randn(2, 40, 3, dtype=torch.float64)
+    x0 = torch.randn(2, 1, 10, dtype=torch.float64)
+    found = layer.run(u, x0)
+    expected = registry.scans.get("reference").build()(system, u[:, :, None], x0)
+    torch.testing.assert_close(found[0], expected[0][:, :, 0], rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", DISCRETIZERS)
+def test_the_mixed_system_has_the_response_of_the_whole_in_dense_form(name):
+    method = registry.discretizers.get(name).build()
+    if method.needs_oscillator:
+        pytest.skip("has no dense form of its own; its recurrence is the oracle above")
+    layer = with_stiffness([0.5, 0.0, 1.0, 0.2], name)
+    dense = method(layer.parametrization().to_dense())
+    omega = torch.linspace(0.3, 3.0, 9, dtype=torch.float64)
+    found = layer.system().frequency_response(omega)
+    torch.testing.assert_close(found, dense.frequency_response(omega), rtol=1e-9, atol=1e-10)
+
+
+def test_gradients_of_the_mixed_system_are_those_of_the_recurrence():
+    layer = with_stiffness([0.5, 0.0, 1.0], "symplectic_euler")
+    module, u = layer.parametrization, torch.randn(20, 3, dtype=torch.float64)
+    results = layer(u[None])[0], of_the_paper(module, u, implicit=False)
+    gradients = [torch.autograd.grad(y.square().sum(), list(module.parameters())) for y in results]
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("before", [0.5, 0.0])
+def test_the_state_fits_when_an_oscillator_becomes_critical_or_ceases_to_be(before):
+    """A learned initial state and the state of a stream have two numbers for each oscillator."""
+    layer = with_stiffness([before, 1.0], "zoh", initial_state=InitialState.learned)
+    torch.nn.init.normal_(layer.x0)
+    u = torch.randn(2, 8, 3, dtype=torch.float64)
+    y, state = layer.run(u)
+    with torch.no_grad():
+        layer.parametrization.stiffness[0] = 0.5 - before
+    again, _ = layer.run(u, state)
+    assert again.shape == y.shape
+    layer(u).sum().backward()
+    assert layer.x0.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["zoh", "symplectic_euler"])
+def test_banks_of_parameters_have_systems_of_one_form(name):
+    """Under vmap no oscillator's kind can be asked for; the Markov parameter C A B is the same."""
+    layer = with_stiffness([0.5, 0.0, 1.0], name)
+    module, method = layer.parametrization, layer.discretizer
+    stacked = {key: torch.stack([p, p]) for key, p in module.named_parameters()}
+
+    def markov(parameters):
+        system = method(torch.func.functional_call(module, parameters, ()))
+        return system.C @ system.A @ system.B
+
+    system = method(module())
+    expected = (system.C @ system.A @ system.B).expand(2, -1, -1, -1)
+    torch.testing.assert_close(torch.func.vmap(markov)(stacked), expected, rtol=1e-9, atol=1e-10)

@@ -1,0 +1,119 @@
+"""Rounding of discretized systems: every pole stays on its side of the unit circle.
+
+A discrete pole next to the circle has lost what decides its side: e^z is 1 for |z| < 1e-16, and in
+float32 for |z| < 3e-8. So the side comes from ``loss`` = 1 - abs(lam)^2, computed from R(z) - 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Float64, Inexact
+from torch import Tensor
+
+from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
+
+_WIDE = (torch.float64, torch.complex128)
+#: Several roundings of float64, relative to abs(R - 1)^2, and absolute.
+_NOISE = 2.0**-50
+_SLACK = 2.0**-48
+#: Up to here a pole that was moved inwards is scaled to the gain that it had.
+_LARGEST_SCALE = 2.0
+
+
+def is_wide(*tensors: Tensor) -> bool:
+    """Whether any of them is in double precision, so that the discrete system is."""
+    return any(t.dtype in _WIDE for t in tensors)
+
+
+def single(system: DiscreteSystem) -> DiscreteSystem:
+    """The system in float32 and complex64."""
+    return system.map(lambda t: t.to(torch.complex64 if t.is_complex() else torch.float32))
+
+
+@torch.no_grad()
+def loss_per_step(
+    increment: Inexact[Tensor, "H N"], z: Inexact[Tensor, "H N"]
+) -> Float64[Tensor, "H N"]:
+    """1 - |R(z)|^2 from ``increment`` = R(z) - 1, with the right sign, 0 where nothing is lost.
+
+    The sum ``2 Re w + |w|^2`` is rounded by about abs(w)^2 2^-52. Where that hides its sign, the
+    sign is that of -Re z, as for every method that maps the imaginary axis onto the unit circle.
+    """
+    w, growth = increment, z.real.sign()
+    size = w.abs().square()
+    loss = -(2 * w.real + size)
+    noise = _NOISE * size
+    hidden = (loss.abs() <= noise) & (size < 9)  # a stable R - 1 is at most 2 in modulus
+    return torch.where(hidden, -growth * noise, torch.nan_to_num(loss, nan=-torch.inf))
+
+
+def rounded(system: DiscreteDiagonal, loss: Float64[Tensor, "H N"], wide: bool) -> DiscreteDiagonal:
+    """The system in float32 and complex64, or as ``wide`` as it is; see :func:`placed`.
+
+    Rounding moves a pole's distance to the circle, and with it the mode's gain: by 6% at
+    1 - |lam| = 1e-6. So B is scaled by (1 - |rounded|^2) / (1 - |lam|^2), a number near 1 that
+    counts as constant in gradients, and the mode keeps its gain. Where that number exceeds 2, the
+    precision cannot hold the pole: it lies further inside, and B stays, so that the response is the
+    same for as many steps as the precision can tell, and the gain over all time is smaller. A bound
+    that a diagonal storage function proves (a contraction [A, B; C, D] in scaled coordinates) holds
+    on: the row of A and B of a mode is multiplied by a number of modulus at most one.
+    """
+    exact = system.lam.detach()
+    lam = placed(exact, loss, torch.float64 if wide else torch.float32)
+    kept = _loss(lam)
+    scaled = (loss > 0) & (kept <= _LARGEST_SCALE * loss) & (not wide)
+    scale = torch.where(scaled, kept / torch.where(scaled, loss, 1), 1)
+    moved = replace(
+        system, lam=system.lam + (lam - exact), B=system.B * scale[..., None].to(system.B.dtype)
+    )
+    return moved if wide else single(moved)
+
+
+def placed(
+    lam: Inexact[Tensor, "H N"], loss: Float64[Tensor, "H N"], dtype: torch.dtype
+) -> Inexact[Tensor, "H N"]:
+    """lam rounded to ``dtype``, in double: inside the unit circle where loss > 0, else not.
+
+    ``dtype`` is float32 or float64, of the parts where lam is complex.
+    """
+    parts = _parts(lam)
+    nearest = _joined(parts.to(dtype).double(), lam)
+    inside = (_loss(nearest) > 0) & (nearest.abs() < 1)
+    inward, outward = (
+        _joined(parts.sign() * direction(parts.abs(), dtype).double(), lam)
+        for direction in (rounded_down, rounded_up)
+    )
+    stable = loss > 0
+    moved = torch.where(stable, inward, outward)
+    return torch.where(stable == inside, nearest, moved)
+
+
+def _loss(lam: Tensor) -> Tensor:
+    """1 - |lam|^2; for parts that float32 holds, exact."""
+    return (1 - lam.real) * (1 + lam.real) - (lam.imag.square() if lam.is_complex() else 0)
+
+
+def _parts(lam: Tensor) -> Tensor:
+    return torch.view_as_real(lam) if lam.is_complex() else lam
+
+
+def _joined(parts: Tensor, like: Tensor) -> Tensor:
+    return torch.view_as_complex(parts) if like.is_complex() else parts
+
+
+def rounded_up(x: Float64[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+    """x >= 0, and a few of its roundings more, as the next number of the dtype above."""
+    x = x + _SLACK
+    nearest = x.to(dtype)
+    above = torch.nextafter(nearest, torch.full_like(nearest, torch.inf))
+    return torch.where(nearest.double() < x, above, nearest)
+
+
+def rounded_down(x: Float64[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+    """x >= 0, less a few of its roundings, as the next number of the dtype below, 0 at least."""
+    x = (x - _SLACK).clamp_min(0)
+    nearest = x.to(dtype)
+    below = torch.nextafter(nearest, torch.zeros_like(nearest))
+    return torch.where(nearest.double() > x, below, nearest)
