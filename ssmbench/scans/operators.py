@@ -113,7 +113,7 @@ def _register(
 
         @staticmethod
         def jvp(ctx: Any, _: None, *tangents: Any) -> Any:
-            found = iter(jvp(_kept(ctx), _zeros_for_none(ctx.inputs, tangents)))
+            found = iter(_one_down(jvp, _kept(ctx), _zeros_for_none(ctx.inputs, tangents)))
             every = [None if kind is None else next(found) for kind in ctx.outputs]
             return tuple(every) if len(every) > 1 else every[0]
 
@@ -139,6 +139,17 @@ def _below(operator: Any, keys: Any, inputs: tuple) -> Any:
         # the levels below this one differentiate it too
         with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):
             return operator.redispatch(keys, *inputs)
+
+
+def _one_down(jvp: Jvp, kept: tuple, tangents: tuple) -> tuple[Tensor, ...]:
+    """Tangents at this level, while the levels below differentiate forward as well."""
+    if not torch._C._are_functorch_transforms_active():
+        return jvp(kept, tangents)
+    primals = tuple(
+        forward_ad.unpack_dual(x).primal if isinstance(x, Tensor) else x for x in kept
+    )
+    with forward_ad._set_fwd_grad_enabled(True):
+        return jvp(primals, tangents)
 
 
 def _keep(ctx: Any, kept: tuple) -> None:
