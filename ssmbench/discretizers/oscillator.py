@@ -162,10 +162,11 @@ def _pairs(
     nearest = lam.detach().to(D.dtype)
     outside = nearest.sign() * rounded_up(lam.detach().abs(), D.dtype)
     lam = _with_value(lam, torch.where(undamped[..., None], outside, nearest))
+    complex_ = torch.promote_types(lam.dtype, torch.complex64)
     return DiscreteDiagonal(
         lam=torch.view_as_complex(lam),
-        B=(force[..., None] * B).to(lam.dtype.to_complex()),
-        C=(C * q[:, None] + C_w * (mu - p)[:, None]).to(lam.dtype.to_complex()),
+        B=(force[..., None] * B).to(complex_),
+        C=(C * q[:, None] + C_w * (mu - p)[:, None]).to(complex_),
         D=D,
         conjugate=True,
     )

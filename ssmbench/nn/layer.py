@@ -173,8 +173,8 @@ class SSMLayer(nn.Module):
         with torch.autocast(u.device.type, enabled=False):
             system = self.system_for(u, dt)
             u = u.to(torch.promote_types(u.dtype, system.D.real.dtype))
-            start = self._start(len(u)) if x0 is None else x0
-            _check_state(start, (len(u), system.copies, system.states))
+            start = self._start(u.shape[0]) if x0 is None else x0
+            _check_state(start, (u.shape[0], system.copies, system.states))
             y, final = self.scan(system, u.unflatten(-1, (system.copies, system.inputs)), start)
             return y.flatten(-2), final
 

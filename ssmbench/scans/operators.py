@@ -20,6 +20,8 @@ from torch._functorch.autograd_function import enable_single_level_autograd_func
 from torch.autograd import forward_ad
 from torch.library import Library
 
+from ssmbench.transforms import functorch_active
+
 LIBRARY = Library("ssmbench", "FRAGMENT")
 
 #: ``backward(needs, saved, cotangents)``: gradients of all inputs, None for what has none.
@@ -33,7 +35,7 @@ def define(
     schema: str,
     kernel: Callable[..., Any],
     shapes: Callable[..., Any],
-    devices: Sequence[str] = ("CPU",),
+    devices: Sequence[str] = ("CPU", "CUDA"),
 ) -> Any:
     """A new operator of the namespace ``ssmbench``; ``shapes`` is its kernel for fake tensors."""
     name = schema.partition("(")[0]
@@ -85,7 +87,7 @@ class _OneLevel(torch.autograd.Function):
     @classmethod
     def apply(cls, *arguments: Any) -> Any:
         record = super(torch.autograd.Function, cls).apply
-        if not torch._C._are_functorch_transforms_active():
+        if not functorch_active():
             return record(*arguments)
         with enable_single_level_autograd_function():
             return record(*arguments)
@@ -125,16 +127,18 @@ def _register(
 
 def _counts(inputs: tuple) -> bool:
     """Whether derivatives may be asked for."""
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+    if functorch_active() or forward_ad._current_level >= 0:
         return True
-    return torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
+    return torch.is_grad_enabled() and any(
+        isinstance(x, Tensor) and x.requires_grad for x in inputs
+    )
 
 
 def _below(operator: Any, keys: Any, inputs: tuple) -> Any:
     """Run the operator without this level's autograd."""
     keys = keys & torch._C._after_autograd_keyset
     with torch._C._AutoDispatchBelowAutograd():
-        if not torch._C._are_functorch_transforms_active():
+        if not functorch_active():
             return operator.redispatch(keys, *inputs)
         # the levels below this one differentiate it too
         with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):
@@ -143,11 +147,9 @@ def _below(operator: Any, keys: Any, inputs: tuple) -> Any:
 
 def _one_down(jvp: Jvp, kept: tuple, tangents: tuple) -> tuple[Tensor, ...]:
     """Tangents at this level, while the levels below differentiate forward as well."""
-    if not torch._C._are_functorch_transforms_active():
+    if not functorch_active():
         return jvp(kept, tangents)
-    primals = tuple(
-        forward_ad.unpack_dual(x).primal if isinstance(x, Tensor) else x for x in kept
-    )
+    primals = tuple(forward_ad.unpack_dual(x).primal if isinstance(x, Tensor) else x for x in kept)
     with forward_ad._set_fwd_grad_enabled(True):
         return jvp(primals, tangents)
 

@@ -36,7 +36,10 @@ def dense_layer_case():
 CASES = {
     **{
         f"linear_scan-{kind}-{'varying' if varies else 'constant'}-{way}": (
-            linear_scan_case, dtype, varies, way == "reverse",
+            linear_scan_case,
+            dtype,
+            varies,
+            way == "reverse",
         )
         for kind, dtype in (("real", torch.float64), ("complex", torch.complex128))
         for varies in (False, True)

@@ -94,7 +94,7 @@ def _scan(
     batch, length, inputs = u.shape
     rows, columns, size = *matrix.shape, len(A)
     y, end = u.new_empty(batch, length, rows - size), torch.empty_like(x0)
-    if why_missing() or u.numel() == 0:
+    if why_missing() or not u.is_cpu or u.numel() == 0:
         return _step_by_step(matrix, u, x0, states, y, reverse)
     width = -(-rows // lanes(u)) * lanes(u)
     padded = torch.nn.functional.pad(matrix.T, (0, width - rows)).contiguous()

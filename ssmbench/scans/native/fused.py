@@ -56,11 +56,11 @@ def _outputs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, the final state, and the states at the starts of chunks where they are kept; not filled.
 
-    They lie as the backward kernel reads them, (items, chunks, N, 2, lanes).
+    They lie as the backward kernel reads them, (items, chunks, N, 2, lanes), flattened.
     """
     batch, length, _ = u.shape
-    shape = (_items(u), -(-length // _STEPS), lam.shape[1], 2, lanes(u)) if keep else (0,)
-    return u.new_empty(u.shape), lam.new_empty(batch, *lam.shape), u.new_empty(shape)
+    size = _items(u) * -(-length // _STEPS) * lam.shape[1] * 2 * lanes(u) if keep else 0
+    return u.new_empty(u.shape), lam.new_empty(batch, *lam.shape), u.new_empty(size)
 
 
 def _run_backward(

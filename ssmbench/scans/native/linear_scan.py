@@ -43,7 +43,7 @@ def _run(a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> Tensor:
     s = torch.empty_like(b)
     if b.numel() == 0:
         return s
-    if why_missing():
+    if why_missing() or not b.is_cpu:
         return sequential_linear_scan(a, b, x0, reverse=reverse)
     _call("linear_scan", b, (*b.shape[1:], int(a.ndim == 3), int(reverse), a, b, x0, s))
     return s
@@ -52,7 +52,7 @@ def _run(a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> Tensor:
 def _run_backward(
     a: Tensor, x0: Tensor, s: Tensor, ds: Tensor, reverse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if s.numel() == 0 or why_missing():
+    if s.numel() == 0 or why_missing() or not s.is_cpu:
         return tuple(x.clone() for x in _adjoint(a, x0, s, ds, reverse))
     a, x0, s, ds = plain_inputs(a, x0, s, ds)
     batch, length, states = s.shape
