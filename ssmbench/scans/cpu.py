@@ -42,11 +42,8 @@ class CPUScan(ScanBackend):
         if not (self._compiled and _is_native(system, u)):
             return self._chunked(system, u, x0)
         if isinstance(system, DiscreteDense):
-            return (
-                native.scan_dense(system, u, x0)
-                if _is_small(system)
-                else self._chunked(system, u, x0)
-            )
+            scan = native.scan_dense if _is_small(system) else self._chunked
+            return scan(system, u, x0)
         if system.inputs == system.outputs == 1 and _is_real_valued(system):
             few = 2 * system.copies < native.lanes(u)
             return self._chunked(system, u, x0) if few else _fused(system, u, x0)

@@ -103,9 +103,15 @@ def _register(
             outputs = result if isinstance(result, tuple) else (result,)
             ctx.set_materialize_grads(False)
             ctx.mark_non_differentiable(*(outputs[k] for k in constants))
-            ctx.inputs = [_kind(x) for x in inputs]
             ctx.outputs = [None if k in constants else _kind(x) for k, x in enumerate(outputs)]
-            _keep(ctx, saved(inputs, outputs))
+            kept = saved(inputs, outputs)
+            ctx.places = [k for k, x in enumerate(kept) if isinstance(x, Tensor)]
+            ctx.kept = [None if isinstance(x, Tensor) else x for x in kept]
+            tensors = [kept[k] for k in ctx.places]
+            ctx.save_for_backward(*tensors)
+            if _forward_mode():
+                ctx.inputs = [_kind(x) for x in inputs]
+                ctx.save_for_forward(*tensors)
             return result
 
         @staticmethod
@@ -127,11 +133,15 @@ def _register(
 
 def _counts(inputs: tuple) -> bool:
     """Whether derivatives may be asked for."""
-    if functorch_active() or forward_ad._current_level >= 0:
+    if _forward_mode():
         return True
     return torch.is_grad_enabled() and any(
         isinstance(x, Tensor) and x.requires_grad for x in inputs
     )
+
+
+def _forward_mode() -> bool:
+    return functorch_active() or forward_ad._current_level >= 0
 
 
 def _below(operator: Any, keys: Any, inputs: tuple) -> Any:
@@ -152,14 +162,6 @@ def _one_down(jvp: Jvp, kept: tuple, tangents: tuple) -> tuple[Tensor, ...]:
     primals = tuple(forward_ad.unpack_dual(x).primal if isinstance(x, Tensor) else x for x in kept)
     with forward_ad._set_fwd_grad_enabled(True):
         return jvp(primals, tangents)
-
-
-def _keep(ctx: Any, kept: tuple) -> None:
-    ctx.kept = [None if isinstance(x, Tensor) else x for x in kept]
-    ctx.places = [k for k, x in enumerate(kept) if isinstance(x, Tensor)]
-    tensors = [kept[k] for k in ctx.places]
-    ctx.save_for_backward(*tensors)
-    ctx.save_for_forward(*tensors)
 
 
 def _kept(ctx: Any) -> tuple:
@@ -210,11 +212,12 @@ def merge(
 
 def one_by_one(operator: Any, info: Any, mapped: tuple, inputs: tuple) -> tuple[Any, Any]:
     """A rule for vmap: a call for each element."""
+    pairs = list(zip(inputs, mapped, strict=True))
     calls = [
-        operator(*(x if dim is None else x.select(dim, k) for x, dim in zip(inputs, mapped)))
+        operator(*(x if dim is None else x.select(dim, k) for x, dim in pairs))
         for k in range(info.batch_size)
     ]
-    stacked = tuple(torch.stack(values) for values in zip(*calls))
+    stacked = tuple(torch.stack(values) for values in zip(*calls, strict=True))
     return stacked, (0,) * len(stacked)
 
 

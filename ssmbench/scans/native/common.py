@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -19,10 +17,6 @@ def precision(tensor: Tensor) -> str:
     return "double" if tensor.dtype in (torch.float64, torch.complex128) else "float"
 
 
-def plain(tensor: Tensor) -> Tensor:
-    """As a kernel reads it: contiguous, no conjugation or negation that is only noted down."""
-    return tensor.resolve_conj().resolve_neg().contiguous()
-
-
-def plain_inputs(*inputs: Any) -> tuple:
-    return tuple(plain(x) if isinstance(x, Tensor) else x for x in inputs)
+def contiguous(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    """As kernels read them. (The dispatcher has carried out conjugations noted down.)"""
+    return tuple(x if x is None else x.contiguous() for x in tensors)

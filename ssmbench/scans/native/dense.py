@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ssmbench.scans.native.common import lanes, plain_inputs, precision
+from ssmbench.scans.native.common import contiguous, lanes, precision
 from ssmbench.scans.native.library import call, why_missing
 from ssmbench.scans.operators import (
     define,
@@ -89,7 +89,7 @@ def _scan(
 ) -> tuple[Tensor, Tensor]:
     """Outputs and last state of (A, B, C, D); ``states`` are filled where given."""
     A, B, C, D = system
-    u, x0 = plain_inputs(u, x0)
+    u, x0 = contiguous(u, x0)
     matrix = torch.cat([torch.cat([B, A], 1), torch.cat([D, C], 1)])  # (N + p, m + N)
     batch, length, inputs = u.shape
     rows, columns, size = *matrix.shape, len(A)

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from ssmbench.scans.native.common import VECTOR_BYTES, lanes, plain_inputs, precision
+from ssmbench.scans.native.common import VECTOR_BYTES, contiguous, lanes, precision
 from ssmbench.scans.native.library import call
-from ssmbench.scans.native.linear_scan import linear_scan, shifted
+from ssmbench.scans.native.linear_scan import linear_scan
 from ssmbench.scans.operators import define, differentiate, differentiate_backward, merge
+from ssmbench.scans.recurrence import shifted
 
 #: Time steps between saved states, as in fused.h.
 _STEPS = 64
@@ -43,7 +44,7 @@ def fused_layer(
 def _run(
     u: Tensor, lam: Tensor, B: Tensor, C: Tensor, D: Tensor, x0: Tensor | None, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    u, lam, B, C, D, x0 = plain_inputs(u, lam, B, C, D, x0)
+    u, lam, B, C, D, x0 = contiguous(u, lam, B, C, D, x0)
     y, final, starts = _outputs(u, lam, B, C, D, x0, keep)
     states = lam.shape[1]
     arguments = (*u.shape[1:], states, u, lam, B, C, D, x0, y, final, starts if keep else None)
@@ -76,7 +77,7 @@ def _run_backward(
 ) -> tuple[Tensor, ...]:
     if starts.numel() == 0:
         starts = _run(u, lam, B, C, D, x0, keep=True)[2]
-    u, lam, B, C, D, starts, dy, dfinal = plain_inputs(u, lam, B, C, D, starts, dy, dfinal)
+    u, lam, B, C, D, starts, dy, dfinal = contiguous(u, lam, B, C, D, starts, dy, dfinal)
     (batch, length, channels), states = u.shape, lam.shape[1]
     du, dx0 = torch.empty_like(u), lam.new_empty(batch, channels, states)
     sums = u.new_empty(batch, channels, states, 6, dtype=torch.float64)

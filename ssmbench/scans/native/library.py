@@ -89,7 +89,11 @@ def _convert(argument: int | Tensor | None) -> ctypes.c_int64 | ctypes.c_void_p:
     if argument is None:
         return ctypes.c_void_p(None)
     if isinstance(argument, Tensor):
-        if not argument.is_contiguous() or argument.device.type != "cpu":
+        noted = argument.is_conj() or argument.is_neg()  # and not carried out in memory
+        if not (argument.is_cpu and argument.is_contiguous()) or noted:
             raise ValueError("native scan kernels need contiguous tensors on the CPU")
-        return ctypes.c_void_p(argument.data_ptr())
+        address = argument.data_ptr()
+        if not address and argument.numel():
+            raise ValueError("native scan kernels need tensors with values, and this one is fake")
+        return ctypes.c_void_p(address)
     return ctypes.c_int64(argument)

@@ -10,9 +10,10 @@ from jaxtyping import Inexact
 from torch import Tensor
 
 from ssmbench.scans.base import sequential_linear_scan
-from ssmbench.scans.native.common import VECTOR_BYTES, plain_inputs, precision
+from ssmbench.scans.native.common import VECTOR_BYTES, contiguous, precision
 from ssmbench.scans.native.library import call, why_missing
 from ssmbench.scans.operators import define, differentiate, differentiate_backward, merge
+from ssmbench.scans.recurrence import adjoint, adjoint_tangents, shifted, tangent
 
 #: Vectors of one item, as in linear_scan.h.
 _GROUP = 4
@@ -39,7 +40,7 @@ def linear_scan(
 
 
 def _run(a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> Tensor:
-    a, b, x0 = plain_inputs(a, b, x0)
+    a, b, x0 = contiguous(a, b, x0)
     s = torch.empty_like(b)
     if b.numel() == 0:
         return s
@@ -52,9 +53,11 @@ def _run(a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> Tensor:
 def _run_backward(
     a: Tensor, x0: Tensor, s: Tensor, ds: Tensor, reverse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if s.numel() == 0 or why_missing() or not s.is_cpu:
+    if s.numel() == 0:
+        return tuple(torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (a, s, x0))
+    if why_missing() or not s.is_cpu:
         return tuple(x.clone() for x in _adjoint(a, x0, s, ds, reverse))
-    a, x0, s, ds = plain_inputs(a, x0, s, ds)
+    a, x0, s, ds = contiguous(a, x0, s, ds)
     batch, length, states = s.shape
     db, dx0, varies = torch.empty_like(s), torch.empty_like(x0), a.ndim == 3
     da = torch.empty_like(a) if varies else None
@@ -79,22 +82,7 @@ def _call(name: str, b: Tensor, arguments: tuple) -> None:
 def _adjoint(
     a: Tensor, x0: Tensor, s: Tensor, ds: Tensor, reverse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``db[k] = ds[k] + conj(a[k+1]) db[k+1]``: a scan in the other direction."""
-    first = -1 if reverse else 0
-    end = torch.zeros_like(x0)
-    factor = a if a.ndim == 1 else shifted(a, end, not reverse)
-    db = linear_scan(factor.conj(), ds, end, reverse=not reverse)
-    da = db * shifted(s, x0, reverse).conj()
-    da = da if a.ndim == 3 else da.sum((0, 1))
-    if s.shape[1] == 0:
-        return da, db, end
-    return da, db, (a if a.ndim == 1 else a[:, first]).conj() * db[:, first]
-
-
-def shifted(s: Tensor, start: Tensor, reverse: bool) -> Tensor:
-    """What stood at the step before, in the direction of the scan; ``start`` at the first."""
-    parts = [s[:, 1:], start[:, None]] if reverse else [start[:, None], s[:, :-1]]
-    return torch.cat(parts, 1)[:, : s.shape[1]]
+    return adjoint(linear_scan, a, shifted(s, x0, reverse), ds, reverse)
 
 
 def _backward(needs: Sequence[bool], saved: tuple, cotangents: tuple) -> tuple:
@@ -104,23 +92,15 @@ def _backward(needs: Sequence[bool], saved: tuple, cotangents: tuple) -> tuple:
 
 def _jvp(saved: tuple, tangents: tuple) -> tuple[Tensor]:
     a, x0, s, reverse = saved
-    ta, tb, tx0 = tangents
-    return (linear_scan(a, tb + ta * shifted(s, x0, reverse), tx0, reverse=reverse),)
+    return (tangent(linear_scan, a, shifted(s, x0, reverse), reverse, tangents),)
 
 
 def _adjoint_jvp(inputs: tuple, tangents: tuple) -> tuple[Tensor, Tensor, Tensor]:
     a, x0, s, ds, reverse = inputs
     ta, tx0, ts, tds = tangents
-    _, db, _ = _scan_backward(*inputs)
-    end = torch.zeros_like(x0)
-    change = ta if ta.ndim == 1 else shifted(ta, end, not reverse)
-    rhs = tds + change.conj() * shifted(db, end, not reverse)
-    one, tdb, one_x0 = _scan_backward(a, x0, s, rhs, reverse)
-    other = db * shifted(ts, tx0, reverse).conj()
-    first = -1 if reverse else 0
-    factor = ta if ta.ndim == 1 else ta[:, first]
-    tda = one + (other if a.ndim == 3 else other.sum((0, 1)))
-    return tda, tdb, one_x0 + factor.conj() * db[:, first]
+    states = shifted(s, x0, reverse), ds, reverse
+    given = ta, shifted(ts, tx0, reverse), tds
+    return adjoint_tangents(linear_scan, a, *states, given)
 
 
 def _like(*tensors: Tensor) -> tuple[Tensor, ...]:
