@@ -49,13 +49,14 @@ def dense_layer(
 def _run(
     u: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, x0: Tensor, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    states = u.new_empty(_kept(u, A, keep))
+    states = _kept(u, A, keep)
     y, final = _scan((A, B, C, D), u, x0, states if keep else None, reverse=False)
     return y, final, states
 
 
-def _kept(u: Tensor, A: Tensor, keep: bool) -> tuple[int, ...]:
-    return (*u.shape[:2], A.shape[0]) if keep else (0,)
+def _kept(u: Tensor, A: Tensor, keep: bool) -> Tensor:
+    """For the states before each step, where they are kept."""
+    return u.new_empty((*u.shape[:2], A.shape[0]) if keep else (0,))
 
 
 def _run_backward(
@@ -182,7 +183,7 @@ def _outputs(
     u: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, x0: Tensor, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     y = u.new_empty(*u.shape[:2], C.shape[0])
-    return y, x0.new_empty(x0.shape), u.new_empty(_kept(u, A, keep))
+    return y, x0.new_empty(x0.shape), _kept(u, A, keep)
 
 
 _SYSTEM = "Tensor u, Tensor A, Tensor B, Tensor C, Tensor D, Tensor x0"

@@ -88,7 +88,7 @@ def _run_backward(
     return du, *(x.contiguous() for x in total.unbind(-1)), dD.sum(0).to(D.dtype), dx0
 
 
-def _items(u: Tensor) -> int:
+def _items(u: Tensor) -> int | torch.SymInt:
     return u.shape[0] * -(-u.shape[2] // lanes(u))
 
 
