@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 
 import pytest
 import torch
@@ -215,7 +216,7 @@ def test_transforms(case, transform):
 
 
 def mapped(count: int) -> list[tuple[int | None, ...]]:
-    """Dimensions that are mapped: of all inputs, the first or the second axis, and of each alone."""
+    """Dimensions that are mapped: of all inputs, the first or the last, and of each alone."""
     alone = [tuple(0 if k == which else None for k in range(count)) for which in range(count)]
     return [(0,) * count, (-1,) * count, *alone]
 
@@ -228,19 +229,18 @@ def test_vmap(case):
         pairs = list(zip(inputs, dims, strict=True))
         stacked = tuple(x if d is None else torch.stack([x, 2 * x, -x], d) for x, d in pairs)
         tangents = tuple(torch.ones_like(x) for x in inputs)
-        results = [
-            (
-                torch.vmap(function, dims)(*stacked),
-                torch.vmap(lambda *x, f=function: gradient(f, x, None), dims)(*stacked),
-                torch.vmap(lambda *x, f=function: forward(f, x, tangents), dims)(*stacked),
-                torch.func.grad(
-                    lambda *x, f=function: torch.vmap(energy(f), dims)(*x).sum(),
-                    everything(inputs),
-                )(*stacked),
-            )
-            for function in (found, definition)
-        ]
+        results = [mapped_results(f, dims, stacked, tangents) for f in (found, definition)]
         assert_equal(*results)
+
+
+def mapped_results(function, dims, stacked, tangents):
+    mapped_energy = torch.vmap(energy(function), dims)
+    return (
+        torch.vmap(function, dims)(*stacked),
+        torch.vmap(lambda *x: gradient(function, x, None), dims)(*stacked),
+        torch.vmap(lambda *x: forward(function, x, tangents), dims)(*stacked),
+        torch.func.grad(lambda *x: mapped_energy(*x).sum(), everything(stacked))(*stacked),
+    )
 
 
 @compiled
@@ -333,10 +333,9 @@ def test_kernels_see_no_fake_tensor_and_no_conjugation_that_is_only_noted_down()
 def test_conjugated_inputs(compiled_here, monkeypatch):
     """Step by step, too, where there are no kernels."""
     if not compiled_here:
-        for module in ("linear_scan", "dense"):
-            monkeypatch.setattr(
-                f"ssmbench.scans.native.{module}.why_missing", lambda: "no compiler"
-            )
+        for name in ("linear_scan", "dense"):
+            module = sys.modules[f"ssmbench.scans.native.{name}"]
+            monkeypatch.setattr(module, "why_missing", lambda: "no compiler")
     torch.manual_seed(0)
     found, definition, inputs = linear_scan_case(WIDE, False, True)
     inputs = tuple(x.conj() for x in inputs)

@@ -308,13 +308,21 @@ def test_expanded_gradient():
     assert_close({"db": got}, {"db": wanted}, TOLERANCE)
 
 
-def test_gradients_are_not_differentiated_silently():
-    a, b, x0, _ = problem((1, 3, 2), torch.float32)
-    b.requires_grad_()
-    a.requires_grad_()
-    (db,) = torch.autograd.grad(scan(a, b, x0).square().sum(), b, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        db.sum().backward()
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("varying", [False, True])
+@pytest.mark.parametrize("pair", [(scan, loop), (before, loop_before)], ids=["after", "before"])
+def test_second_derivatives(pair, varying, dtype):
+    """Of a result linear in the states: their own gradient is a constant."""
+    *inputs, ds = problem((2, 9, 3), dtype, varying=varying)
+    results = []
+    for function in pair:
+        leaves = [t.detach().clone().requires_grad_() for t in inputs]
+        total = (function(*leaves).sum(1) * ds[:, 0]).real.sum()
+        first = torch.autograd.grad(total, leaves, create_graph=True)
+        second = sum(g.abs().square().sum() for g in first)
+        found = torch.autograd.grad(second, leaves)
+        results.append(dict(zip(("a", "b", "x0"), found, strict=True)))
+    assert_close(*results, 1e-5)
 
 
 def test_refuses_what_does_not_fit():
