@@ -28,6 +28,7 @@ from ssmbench.systems import (
     TimeVaryingDiagonal,
     interleaved,
 )
+from ssmbench.transforms import functorch_active
 
 __all__ = [
     "Discretizer",
@@ -102,16 +103,19 @@ class Discretizer(ABC):
         where dt varies it is of order 1 only, whatever its order is for a constant dt.
 
         In pieces, made again in the backward pass: what a method computes on the
-        way, kept for every step, would be many times the size of its result.
+        way, kept for every step, would be many times the size of its result. (torch.func does not
+        support that: there it is kept.)
         """
         size = max(1, system.batch * system.copies * system.states)
-        pieces = [
-            checkpoint(self._discretized, piece, use_reentrant=False, preserve_rng_state=False)
-            for piece in system.split(max(1, _PIECE // size))
-        ]
+        steps = max(1, _PIECE // size)
+        make = self._discretized if functorch_active() else self._made_again
+        pieces = [make(piece) for piece in system.split(steps)]
         changed = {name: torch.cat([piece[name] for piece in pieces], 1) for name in pieces[0]}
         own = {"C": system.C, "D": system.D} | changed
         return TimeVaryingDiagonal(conjugate=system.conjugate, **own)
+
+    def _made_again(self, system: ContinuousTimeVaryingDiagonal) -> dict[str, Tensor]:
+        return checkpoint(self._discretized, system, use_reentrant=False, preserve_rng_state=False)
 
     def _discretized(self, system: ContinuousTimeVaryingDiagonal) -> dict[str, Tensor]:
         """The tensors (B, L, H, ...) that the method does not leave as they are."""

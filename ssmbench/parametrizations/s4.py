@@ -72,7 +72,7 @@ class PairedBank:
         normal = torch.cat([torch.cat([re, -im], -1), torch.cat([im, re], -1)], -2)
         # Not a matrix product, which reduced precision (TF32) would leave without its sign.
         low_rank = (P[:, :, None] * P[:, None]).sum(-1)
-        C = _real_column(self.C.conj()[..., None]).mT
+        C = _real_column(self.C.conj_physical()[..., None]).mT
         return ContinuousDense(A=normal - low_rank, B=B, C=C, D=self.D[:, None, None], dt=self.dt)
 
 

@@ -20,6 +20,7 @@ from jaxtyping import Inexact
 from torch import Tensor
 
 from ssmbench.registry import scans
+from ssmbench.scans import native
 from ssmbench.scans.base import (
     ScanBackend,
     Scannable,
@@ -32,6 +33,7 @@ from ssmbench.scans.base import (
     widening,
 )
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem, TimeVaryingDiagonal
+from ssmbench.transforms import values_unknown
 
 #: Above this many entries of the p x m Markov parameters, Toeplitz blocks cost more than states.
 _MAX_TOEPLITZ_CHANNELS = 4
@@ -40,7 +42,11 @@ _MAX_CHUNK = 64
 
 @scans.register("chunked")
 class ChunkedScan(ScanBackend):
-    """Chunked matrix products in plain torch: needs no compiler and runs on any device."""
+    """Chunked matrix products in plain torch: needs no compiler and runs on any device.
+
+    Under ``torch.compile``, ``torch.export`` and ``torch.func`` by the operators of
+    :mod:`ssmbench.scans.native`, since which form is safe depends on values.
+    """
 
     @widening
     def __call__(
@@ -48,6 +54,8 @@ class ChunkedScan(ScanBackend):
     ) -> tuple[Tensor, Tensor]:
         if isinstance(system, TimeVaryingDiagonal):
             return time_varying_scan(system, u, x0, self.linear_scan)
+        if values_unknown():  # whether powers fit cannot be asked
+            return native.scan_traced(system, u, x0)
         if u.shape[0] == 0:  # nothing to chunk
             return sequential_scan(system, u, x0)
         if isinstance(system, DiscreteDense):
@@ -63,6 +71,8 @@ class ChunkedScan(ScanBackend):
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
     ) -> Tensor:
         """Chunked where a is constant and its powers fit; step by step otherwise."""
+        if values_unknown():
+            return native.linear_scan(a, b, x0, reverse=reverse)
         chunk = _chunk_length(b.shape[1])
         limit = math.sqrt(torch.finfo(b.dtype).max)
         if a.ndim == 3 or b.numel() == 0 or not bool((a.detach().abs() ** chunk).amax() < limit):

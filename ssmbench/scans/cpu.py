@@ -10,7 +10,6 @@ from ssmbench.scans import native
 from ssmbench.scans.base import (
     ScanBackend,
     Scannable,
-    initial_state,
     scan_through_states,
     state_dtype,
     time_varying_scan,
@@ -21,6 +20,8 @@ from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem, Ti
 
 #: States and inputs (or outputs) of a dense layer that the C kernel takes.
 _WIDEST_DENSE = 256
+#: What states of the C kernels are.
+_KNOWN = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 @scans.register("cpu")
@@ -41,7 +42,8 @@ class CPUScan(ScanBackend):
         if not (self._compiled and _is_native(system, u)):
             return self._chunked(system, u, x0)
         if isinstance(system, DiscreteDense):
-            return _dense(system, u, x0) if _is_small(system) else self._chunked(system, u, x0)
+            scan = native.scan_dense if _is_small(system) else self._chunked
+            return scan(system, u, x0)
         if system.inputs == system.outputs == 1 and _is_real_valued(system):
             few = 2 * system.copies < native.lanes(u)
             return self._chunked(system, u, x0) if few else _fused(system, u, x0)
@@ -51,50 +53,36 @@ class CPUScan(ScanBackend):
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
     ) -> Tensor:
-        known = b.dtype in (torch.float32, torch.float64, torch.complex64, torch.complex128)
-        if self._compiled and known and b.device.type == "cpu" and b.numel() > 0:
+        if self._compiled and b.dtype in _KNOWN and b.device.type == "cpu" and b.numel() > 0:
             return native.linear_scan(a, b, x0, reverse=reverse)
         return self._chunked.linear_scan(a, b, x0, reverse=reverse)
 
 
 def _is_native(system: DiscreteSystem, u: Tensor) -> bool:
-    dtype = state_dtype(system, u)
-    precision = dtype.to_real() if dtype.is_complex else dtype
-    known = precision in (torch.float32, torch.float64)
-    return known and u.device.type == "cpu" and u.numel() > 0
+    return state_dtype(system, u) in _KNOWN and u.device.type == "cpu" and u.numel() > 0
 
 
 def _is_small(system: DiscreteDense) -> bool:
     """Real systems whose matrices stay in the cache, one at a time; products suit larger ones."""
-    real = not any(t.is_complex() for t in system.tensors().values())
     width = system.states + max(system.inputs, system.outputs)
-    return real and width <= _WIDEST_DENSE
-
-
-def _dense(system: DiscreteDense, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Copy by copy: for a bank of 64 with 64 states each, a thirteenth of the chunked route."""
-    start = initial_state(system, u, x0)
-    inputs = u.to(start.dtype).unbind(2)
-    matrices = (t.to(start.dtype).unbind() for t in (system.A, system.B, system.C, system.D))
-    copies = zip(inputs, *matrices, start.unbind(1), strict=True)
-    results = [native.dense_layer(own.contiguous(), *rest) for own, *rest in copies]
-    return torch.stack([y for y, _ in results], 2), torch.stack([x for _, x in results], 1)
+    return native.is_real(system) and width <= _WIDEST_DENSE
 
 
 def _is_real_valued(system: DiscreteDiagonal) -> bool:
-    return system.conjugate or not any(t.is_complex() for t in system.tensors().values())
+    return system.conjugate or native.is_real(system)
 
 
 def _fused(system: DiscreteDiagonal, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
     dtype = state_dtype(system, u)
-    complex_ = dtype if dtype.is_complex else dtype.to_complex()
+    complex_ = torch.promote_types(dtype, torch.complex64)
+    real = torch.float64 if complex_ == torch.complex128 else torch.float32
     factor = 2 if system.conjugate else 1  # y = 2 Re(C x) for pairs
     y, final = native.fused_layer(
-        u[..., 0].to(complex_.to_real()),
+        u[..., 0].to(real),
         system.lam.to(complex_),
         system.B[..., 0].to(complex_),
         factor * system.C[:, 0].to(complex_),
-        system.D[:, 0, 0].to(complex_.to_real()),
+        system.D[:, 0, 0].to(real),
         None if x0 is None else x0.to(complex_),
     )
     return y[..., None], final if dtype.is_complex else final.real

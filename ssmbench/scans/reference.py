@@ -45,5 +45,7 @@ def _widen(value: Tensor) -> Tensor:
 
 def _narrow(value: Tensor, like: torch.dtype) -> Tensor:
     """``value`` in the precision of ``like``, complex where it is complex."""
-    real = like.to_real() if like.is_complex else like
-    return value.to(real.to_complex() if value.is_complex() else real)
+    wide = like in (torch.float64, torch.complex128)
+    if value.is_complex():
+        return value.to(torch.complex128 if wide else torch.complex64)
+    return value.to(torch.float64 if wide else torch.float32)

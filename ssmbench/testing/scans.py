@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssmbench import registry
+from ssmbench.errors import UsageError
 from ssmbench.registry import Entry
 from ssmbench.scans.base import ScanBackend, Scannable
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
@@ -18,11 +19,15 @@ _HALF_TOLERANCE = 2**-8
 
 
 def conform_scan(entry: Entry[ScanBackend]) -> None:
-    """Outputs, final state and every gradient against the reference, where the backend is able."""
+    """Outputs, final state and every gradient against the reference, where the backend is able.
+
+    Second derivatives agree too, or are refused with an error.
+    """
     backend = entry.build()
     reference = registry.scans.get("reference").build()
     for system in example_systems():
         if backend.unable(system, torch.device("cpu")) is None:
+            check_second_derivatives(backend, reference, system, entry.name)
             for length in (1, 7, 130):
                 check_scan(backend, reference, system, length, entry.name)
             check_scan(backend, reference, system, 130, entry.name, torch.bfloat16)
@@ -34,6 +39,8 @@ def conform_scan(entry: Entry[ScanBackend]) -> None:
         for system in example_time_varying_systems(2, length):
             if backend.unable(system, torch.device("cpu")) is None:
                 check_scan(backend, reference, system, length, entry.name, dtype)
+                if dtype == torch.float32:
+                    check_second_derivatives(backend, reference, system, entry.name, length)
 
 
 def check_linear_scan(
@@ -94,6 +101,48 @@ def check_scan(
         for key, value in expected.items():
             case = f"{type(system).__name__}, u in {dtype}, L={length}"
             _agree(found[key], value, f"{name}: {key} of {case}")
+
+
+def check_second_derivatives(
+    backend: ScanBackend, reference: ScanBackend, system: Scannable, name: str, length: int = 7
+) -> None:
+    """The gradient of a sum of first gradients; of a result that is linear in the outputs, whose
+    own gradient is a constant: what an operator leaves out of its second derivative shows there."""
+    u = torch.randn(2, length, system.copies, system.inputs)
+    x0 = torch.randn(2, system.copies, system.states, dtype=system.dynamics.dtype)
+    expected = _second_gradients(reference, system, u, x0)
+    try:
+        found = _second_gradients(backend, system, u, x0)
+    except (RuntimeError, NotImplementedError, UsageError):
+        return  # refused
+    for key, value in expected.items():
+        _agree(found[key], value, f"{name}: second {key} of {type(system).__name__}, L={length}")
+
+
+def _second_gradients(
+    backend: ScanBackend, system: Scannable, u: Tensor, x0: Tensor
+) -> dict[str, Tensor]:
+    system = system.map(lambda t: t.detach().requires_grad_())
+    leaves = {**system.tensors(), "u": u.clone().requires_grad_(), "x0": x0.clone()}
+    leaves["x0"].requires_grad_()
+    y, final = backend(system, leaves["u"], leaves["x0"])
+    total = (_weighted(y) + _weighted(final)).real
+    inputs = list(leaves.values())
+    first = torch.autograd.grad(total, inputs, create_graph=True)
+    first = [gradient_of_views(g, leaf) for g, leaf in zip(first, inputs, strict=True)]
+    second = torch.autograd.grad(sum(_weighted(g).real for g in first), inputs, allow_unused=True)
+    named = zip(leaves, second, strict=True)
+    return {
+        f"gradient of {k}": torch.zeros_like(leaves[k])
+        if g is None
+        else gradient_of_views(g, leaves[k])
+        for k, g in named
+    }
+
+
+def _weighted(values: Tensor) -> Tensor:
+    weights = torch.linspace(0.5, 1.5, values.numel(), dtype=torch.float64).reshape(values.shape)
+    return (values * weights).sum() * (1 + 0.5j)
 
 
 def _agree(found: Tensor, expected: Tensor, what: str) -> None:

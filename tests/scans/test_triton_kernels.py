@@ -106,13 +106,13 @@ def run(function, inputs, ds, reverse=False) -> dict[str, Tensor]:
 
 def in_chunks_of(length: int, monkeypatch) -> None:
     """Three phases even where there are programs enough or the signal is short."""
-    from ssmbench.scans.triton import blocks, linear_scan
+    from ssmbench.scans.triton import blocks, launch
 
     def chunks(is_complex, batch, steps, channels):
         narrow = blocks.SCAN["complex" if is_complex else "real"][-1]
         return blocks.in_chunks(narrow, steps, length)
 
-    monkeypatch.setattr(linear_scan, "choose", chunks)
+    monkeypatch.setattr(launch, "choose", chunks)
 
 
 def assert_close(got: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: float) -> None:
@@ -183,11 +183,11 @@ def test_states_and_gradients_at_every_modulus(modulus, dtype, monkeypatch):
 @pytest.mark.parametrize("case", ["real", "complex"])
 @pytest.mark.parametrize("choice", [0, 1])
 def test_every_block_configuration(case, choice, monkeypatch):
-    from ssmbench.scans.triton import linear_scan
+    from ssmbench.scans.triton import launch
     from ssmbench.scans.triton.blocks import SCAN, Plan
 
     blocks = SCAN[case][choice]
-    monkeypatch.setattr(linear_scan, "choose", lambda *sizes: Plan(blocks, sizes[2], 1))
+    monkeypatch.setattr(launch, "choose", lambda *sizes: Plan(blocks, sizes[2], 1))
     dtype = torch.complex64 if case == "complex" else torch.float32
     channels = blocks.block_c + (16 if choice == 0 else 3)  # aligned, and not
     *inputs, ds = problem((1, blocks.block_t + 3, channels), dtype)
@@ -212,7 +212,7 @@ def test_bfloat16_is_widened_on_loading(varying):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_powers_are_rounded_once(dtype):
     """Products in float32 would be off by up to 64 roundings, and over a long signal by more."""
-    from ssmbench.scans.triton.linear_scan import powers
+    from ssmbench.scans.triton.launch import powers
 
     a, *_ = problem((1, 1, 50), dtype, modulus=0.99999)
     wide = a.to(torch.promote_types(a.dtype, torch.float64))
@@ -308,13 +308,21 @@ def test_expanded_gradient():
     assert_close({"db": got}, {"db": wanted}, TOLERANCE)
 
 
-def test_gradients_are_not_differentiated_silently():
-    a, b, x0, _ = problem((1, 3, 2), torch.float32)
-    b.requires_grad_()
-    a.requires_grad_()
-    (db,) = torch.autograd.grad(scan(a, b, x0).square().sum(), b, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        db.sum().backward()
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("varying", [False, True])
+@pytest.mark.parametrize("pair", [(scan, loop), (before, loop_before)], ids=["after", "before"])
+def test_second_derivatives(pair, varying, dtype):
+    """Of a result linear in the states: their own gradient is a constant."""
+    *inputs, ds = problem((2, 9, 3), dtype, varying=varying)
+    results = []
+    for function in pair:
+        leaves = [t.detach().clone().requires_grad_() for t in inputs]
+        total = (function(*leaves).sum(1) * ds[:, 0]).real.sum()
+        first = torch.autograd.grad(total, leaves, create_graph=True)
+        second = sum(g.abs().square().sum() for g in first)
+        found = torch.autograd.grad(second, leaves)
+        results.append(dict(zip(("a", "b", "x0"), found, strict=True)))
+    assert_close(*results, 1e-5)
 
 
 def test_refuses_what_does_not_fit():

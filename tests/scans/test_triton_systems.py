@@ -199,7 +199,7 @@ def test_fused_with_every_number_of_states(states, no_states):
 def test_fused_over_many_tiles_and_segments(segment, no_states, monkeypatch):
     """More chunks than a tile has rows, in one segment and in several, the last of them short."""
     if segment:
-        from ssmbench.scans.triton import bank as module
+        from ssmbench.scans.triton import bank_launch as module
 
         monkeypatch.setattr(module, "bank_segment", lambda *_: segment)
     leaves = single_channel("conjugate", (2, 64 * 33 + 5, 1), 3, modulus=0.999)

@@ -3,7 +3,20 @@
 Optional: without them the chunked torch scan serves. :func:`why_missing` says why.
 """
 
+from ssmbench.scans.native.common import lanes
+from ssmbench.scans.native.dense import dense_layer
+from ssmbench.scans.native.fused import fused_layer
 from ssmbench.scans.native.library import why_missing
-from ssmbench.scans.native.operations import dense_layer, fused_layer, lanes, linear_scan
+from ssmbench.scans.native.linear_scan import linear_scan
+from ssmbench.scans.native.systems import is_real, scan_dense, scan_traced
 
-__all__ = ["dense_layer", "fused_layer", "lanes", "linear_scan", "why_missing"]
+__all__ = [
+    "dense_layer",
+    "fused_layer",
+    "is_real",
+    "lanes",
+    "linear_scan",
+    "scan_dense",
+    "scan_traced",
+    "why_missing",
+]

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 #: Fewer multiply-adds than this are not worth waking a second thread.
 _WORTH_A_THREAD = 200_000
@@ -89,7 +90,10 @@ def _convert(argument: int | Tensor | None) -> ctypes.c_int64 | ctypes.c_void_p:
     if argument is None:
         return ctypes.c_void_p(None)
     if isinstance(argument, Tensor):
-        if not argument.is_contiguous() or argument.device.type != "cpu":
+        noted = argument.is_conj() or argument.is_neg()  # and not carried out in memory
+        if not (argument.is_cpu and argument.is_contiguous()) or noted:
             raise ValueError("native scan kernels need contiguous tensors on the CPU")
+        if isinstance(argument, FakeTensor):
+            raise ValueError("native scan kernels need tensors with values, and this one is fake")
         return ctypes.c_void_p(argument.data_ptr())
     return ctypes.c_int64(argument)

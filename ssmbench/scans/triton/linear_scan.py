@@ -1,17 +1,25 @@
-"""The linear recurrence as a differentiable function over the kernels."""
+"""The linear recurrence as differentiable operators over the kernels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Inexact
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ssmbench.errors import ShapeError, UsageError
-from ssmbench.scans.triton import kernels
-from ssmbench.scans.triton.blocks import Plan, choose, is_aligned, narrow_plan, programs
+from ssmbench.scans.operators import define, differentiate, differentiate_backward, merge
+from ssmbench.scans.recurrence import adjoint, adjoint_tangents, shifted, tangent
+from ssmbench.scans.triton.launch import (
+    AdjointOf,
+    Way,
+    finish_da,
+    load_kernels,
+    run_scan,
+    wide_dtype,
+)
 
 _REAL = {torch.float32, torch.bfloat16}
 
@@ -29,15 +37,15 @@ def linear_scan(
     ``s[:, k] = a[:, k] s[:, k+1] + b[:, k]`` with ``s[:, L] = x0``. x0 is zero where None.
 
     All complex64, or each float32 or bfloat16 (then s is float32: nothing is computed or kept in
-    half precision), on one CUDA device, or on the CPU in Triton's interpreter. Differentiable once,
-    in a, b and x0: ``g[k] = ds[k] + conj(a[k+1]) g[k+1]``, ``db = g``, ``dx0 = conj(a[0]) g[0]``,
-    ``da[k] = g[k] conj(s[k-1])``, summed where a is (C,).
+    half precision), on one CUDA device, or on the CPU in Triton's interpreter. Differentiable to
+    any order in a, b and x0, and in forward mode: with ``g[k] = ds[k] + conj(a[k+1]) g[k+1]``,
+    ``db = g``, ``dx0 = conj(a[0]) g[0]``, ``da[k] = g[k] conj(s[k-1])``, summed where a is (C,).
 
     Raises:
         ShapeError: the shapes or dtypes do not fit.
         UsageError: the tensors are not all on one device that the kernels run on.
     """
-    return _apply(a, b, x0, reverse, after=True)[0]
+    return _states_after(*_checked(a, b, x0), reverse)
 
 
 def states_before(
@@ -52,15 +60,15 @@ def states_before(
     ``x[:, 0] = x0`` and ``x[:, k+1] = a[:, k] x[:, k] + b[:, k]``: x[:, :L] (B, L, C), which an
     output matrix reads, and x[:, L] (B, C). Differentiable in both.
     """
-    return _apply(a, b, x0, reverse, after=False)
+    return _states_before(*_checked(a, b, x0), reverse)
 
 
-def _apply(a: Tensor, b: Tensor, x0: Tensor | None, reverse: bool, after: bool):
+def _checked(a: Tensor, b: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     if b.ndim == 3 and x0 is None:
         dtype = torch.promote_types(b.dtype, torch.float32)
         x0 = torch.zeros((b.shape[0], b.shape[2]), dtype=dtype, device=b.device)
     _check(a, b, x0)
-    return _Scan.apply(a, b, x0, reverse, after)
+    return a, b, x0
 
 
 def _check(a: Tensor, b: Tensor, x0: Tensor) -> None:
@@ -77,232 +85,208 @@ def _check(a: Tensor, b: Tensor, x0: Tensor) -> None:
             f"linear_scan needs a, b and x0 all complex64, or each float32 or bfloat16; got "
             f"{a.dtype}, {b.dtype} and {x0.dtype}"
         )
-    if len({t.device for t in (a, b, x0)}) > 1 or not (b.is_cuda or kernels.INTERPRETED):
+    if len({t.device for t in (a, b, x0)}) > 1 or not (b.is_cuda or load_kernels().INTERPRETED):
         raise UsageError(
             f"linear_scan needs a, b and x0 on one CUDA device; got {a.device}, {b.device} and "
             f"{x0.device}"
         )
 
 
-# --- autograd -----------------------------------------------------------------------------------
+# --- kernels ------------------------------------------------------------------------------------
 
 
-class _Scan(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, a: Tensor, b: Tensor, x0: Tensor, reverse: bool, after: bool):
-        ctx.set_materialize_grads(False)
-        way = _Way(direction=-1 if reverse else 1, out_shift=0 if after else 1)
-        states, end, _ = _scan(a, b, x0.to(_wide(b)), way)
-        ctx.way, ctx.dtypes = way, (a.dtype, b.dtype, x0.dtype)
-        ctx.save_for_backward(a, states, x0)
-        return states, end
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dstates: Tensor | None, dend: Tensor | None):
-        a, states, x0 = ctx.saved_tensors
-        if states.numel() == 0:
-            dx0 = torch.zeros_like(x0) if dend is None else dend.to(x0.dtype)
-            return torch.zeros_like(a), states.new_zeros(states.shape), dx0, None, None
-        dstates = torch.zeros_like(states) if dstates is None else dstates
-        after = 1 - ctx.way.out_shift
-        if after:  # the state at the end is the last row; linear_scan does not return it apart
-            dend = dstates[:, -1 if ctx.way.direction > 0 else 0]
-        start = torch.zeros_like(x0, dtype=states.dtype) if dend is None else dend
-        way = _Way(direction=-ctx.way.direction, in_shift=after, adjoint=True)
-        of = _AdjointOf(states, x0, after) if ctx.needs_input_grad[0] else None
-        db, dx0, shares = _scan(a, dstates, start, way, of)
-        da = None if of is None else _finish_da(shares, start, of, way, a)
-        return (
-            None if da is None else da.to(ctx.dtypes[0]),
-            db.to(ctx.dtypes[1]),
-            dx0.to(ctx.dtypes[2]),
-            None,
-            None,
-        )
+def _run_after(a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> Tensor:
+    return run_scan(a, b, x0.to(wide_dtype(b)), Way(-1 if reverse else 1, out_shift=0))[0]
 
 
-@dataclass(frozen=True)
-class _Way:
-    """Which way through memory: see ``kernels`` on the direction and the shifts."""
-
-    direction: int
-    in_shift: int = 0
-    out_shift: int = 1
-    adjoint: bool = False
+def _run_before(a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
+    return run_scan(a, b, x0.to(wide_dtype(b)), Way(-1 if reverse else 1))[:2]
 
 
-@dataclass(frozen=True)
-class _AdjointOf:
-    """The scan whose adjoint gives da: its states as written, its x0, and their shift."""
-
-    states: Tensor
-    x0: Tensor
-    state_shift: int
-
-
-def _finish_da(shares: Tensor, start: Tensor, of: _AdjointOf, way: _Way, a: Tensor) -> Tensor:
-    """da from the kernel's part and that of the adjoint's first step, which the kernel leaves out.
-
-    Over a long signal the shares are summed in double precision.
-    """
-    length = of.states.shape[1]
-    step = of.state_shift if way.direction > 0 else length - 1 - of.state_shift
-    before = of.x0 if length == of.state_shift else of.states[:, step]
-    if a.ndim == 3:
-        shares[:, 0 if way.direction > 0 else -1] = start * before.conj()
-        return shares
-    first = (start.to(torch.promote_types(start.dtype, torch.float64)) * before.conj()).sum(0)
-    total = kernel_view(shares).sum((0, 1), dtype=torch.float64)
-    return (torch.view_as_complex(total) if shares.is_complex() else total) + first
+def _run_after_backward(
+    a: Tensor, x0: Tensor, s: Tensor, ds: Tensor, reverse: bool, with_da: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients in float32 or complex64; that of a is empty where it is not asked for."""
+    if s.numel() == 0:
+        return _no_gradients(a, x0, s, with_da)
+    start = ds[:, 0 if reverse else -1]  # the first step of the adjoint takes none of its own
+    return _run_backward(a, x0, s, ds, start, Way(1 if reverse else -1, 1, adjoint=True), with_da)
 
 
-# --- phases -------------------------------------------------------------------------------------
+def _run_before_backward(
+    a: Tensor,
+    x0: Tensor,
+    states: Tensor,
+    dstates: Tensor,
+    dend: Tensor,
+    reverse: bool,
+    with_da: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    if states.numel() == 0:
+        da, db, _ = _no_gradients(a, x0, states, with_da)
+        return da, db, dend.clone()
+    way = Way(1 if reverse else -1, adjoint=True)
+    return _run_backward(a, x0, states, dstates, dend, way, with_da)
 
 
-def _scan(
-    a: Tensor, b: Tensor, start: Tensor, way: _Way, of: _AdjointOf | None = None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Rows of states, the state at the end, and da (or its shares, (B, tiles of time, C))."""
-    batch, length, channels = b.shape
-    if b.numel() == 0:
-        return torch.empty(b.shape, dtype=start.dtype, device=b.device), start.clone(), None
-    plan = choose(b.is_complex(), batch, length, channels)
-    varying = a.ndim == 3
-    if varying and a.dtype != b.dtype:  # kernels are compiled for both float32 or both bfloat16
-        a, b = a.to(_wide(a)), b.to(_wide(b))
-    table = a if varying else powers(a.conj() if way.adjoint else a, plan.blocks.block_t)
-    starts = start[:, None]
-    if plan.chunks > 1:
-        ends, products = _launch_ends(table, varying, b, way, plan)
-        starts = _chunk_starts(a, ends, products, start, way, plan)
-    return _launch(table, varying, b, starts, way, plan, of)
+def _run_backward(
+    a: Tensor, x0: Tensor, s: Tensor, ds: Tensor, start: Tensor, way: Way, with_da: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    of = AdjointOf(s, x0, way.in_shift) if with_da else None
+    db, dx0, shares = run_scan(a, ds, start, way, of)
+    if of is None:
+        return s.new_empty(0), db, dx0
+    return finish_da(shares, start, of, way, a).to(s.dtype), db, dx0
 
 
-def _chunk_starts(
-    a: Tensor, ends: Tensor, products: Tensor | None, start: Tensor, way: _Way, plan: Plan
-) -> Tensor:
-    """The state before every chunk (B, chunks, C), from the states at their ends from zero."""
-    rows = narrow_plan(ends.is_complex(), ends.shape[1])
-    if products is None:
-        products = powers(a.conj() if way.adjoint else a, rows.blocks.block_t, plan.chunk)
-    forward = _Way(direction=1)  # chunks are numbered the way the scan runs
-    return _launch(products, products.ndim == 3, ends, start[:, None], forward, rows, guard=True)[0]
+def _no_gradients(a: Tensor, x0: Tensor, s: Tensor, with_da: bool) -> tuple[Tensor, Tensor, Tensor]:
+    da = s.new_zeros(a.shape if with_da else 0)
+    return da, s.new_zeros(s.shape), s.new_zeros(x0.shape)
 
 
-def scan_chunk_ends(
-    a: Inexact[Tensor, " C"], ends: Inexact[Tensor, "B chunks C"], chunk: int
-) -> Inexact[Tensor, "B chunks C"]:
-    """The state before every chunk, from zero, for chunks of ``chunk`` steps with dynamics a.
-
-    The second phase of a chunked scan; not differentiable.
-    """
-    rows = narrow_plan(ends.is_complex(), ends.shape[1])
-    start = ends.new_zeros(ends.shape[0], 1, ends.shape[2])
-    table = powers(a, rows.blocks.block_t, chunk)
-    return _launch(table, False, ends, start, _Way(direction=1), rows, guard=True)[0]
+# --- the operators ------------------------------------------------------------------------------
 
 
-def powers(a: Tensor, count: int, step: int = 1) -> Tensor:
-    """a^step, a^(2 step) .. (count, *a.shape), each rounded once, for they are formed in double."""
-    if not a.is_complex():
-        wide = a.double() ** step
-    elif step == 1:
-        wide = a.to(torch.complex128)
-    else:
-        wide = a.to(torch.complex128)
-        wide = torch.polar(wide.abs() ** step, wide.angle() * step)
-    return wide.expand(count, *wide.shape).cumprod(0).to(_wide(a))
+def _recurrence(a: Tensor, b: Tensor, x0: Tensor, *, reverse: bool) -> Tensor:
+    return _states_after(a.to(wide_dtype(b)), b, x0, reverse)
 
 
-# --- launches -----------------------------------------------------------------------------------
+def _given(da: Tensor, like: Tensor, with_da: bool) -> Tensor:
+    return da if with_da else like.new_empty(0)
 
 
-def _launch(
-    table: Tensor,
-    varying: bool,
-    b: Tensor,
-    starts: Tensor,
-    way: _Way,
-    plan: Plan,
-    of: _AdjointOf | None = None,
-    guard: bool = False,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The states, the one at the end, and da or its shares where ``of`` is given."""
-    batch, length, channels = b.shape
-    like = {"dtype": _wide(b), "device": b.device}
-    out, end = torch.empty(b.shape, **like), torch.empty((batch, channels), **like)
-    da = None
-    if of is not None:
-        rows = length if varying else -(-length // plan.blocks.block_t)
-        da = torch.empty((batch, rows, channels), **like)
-    # Without da the kernel touches none of the last three: out stands in for them.
-    adjoint = (out, out, out) if of is None else (of.states, of.x0.to(out.dtype), da)
-    pointers = (table, b, starts, out, end, out, *adjoint)
-    flags = {"VARYING": varying, "STATES": True, "WITH_DA": of is not None, "GUARD": guard}
-    state_shift = 0 if of is None else of.state_shift
-    _run(pointers, flags, b, way, plan, state_shift)
-    return out, end, da
+def _after_backward(needs: Sequence[bool], saved: tuple, cotangents: tuple) -> tuple:
+    a, x0, s, dtype, reverse = saved
+    da, db, dx0 = _states_after_backward(a, x0, s, *cotangents, reverse, needs[0])
+    return da.to(a.dtype) if needs[0] else None, db.to(dtype), dx0.to(x0.dtype), None
 
 
-def _launch_ends(
-    table: Tensor, varying: bool, b: Tensor, way: _Way, plan: Plan
-) -> tuple[Tensor, Tensor | None]:
-    """The state at the end of every chunk, from zero, and the product of a over it if it varies."""
-    shape = (b.shape[0], plan.chunks, b.shape[2])
-    ends = torch.empty(shape, dtype=_wide(b), device=b.device)
-    products = torch.empty_like(ends) if varying else None
-    unused = ends
-    pointers = (table, b, unused, unused, ends, ends if products is None else products)
-    flags = {"VARYING": varying, "STATES": False, "WITH_DA": False, "GUARD": False}
-    _run((*pointers, unused, unused, unused), flags, b, way, plan)
-    return ends, products
+def _after_jvp(saved: tuple, tangents: tuple) -> tuple[Tensor]:
+    a, x0, s, _, reverse = saved
+    before = shifted(s, x0.to(s.dtype), reverse)
+    return (tangent(_recurrence, a, before, reverse, _wide_all(*tangents)),)
 
 
-def _run(
-    pointers: tuple[Tensor, ...],
-    flags: dict[str, bool],
-    b: Tensor,
-    way: _Way,
-    plan: Plan,
-    state_shift: int = 0,
-) -> None:
-    batch, length, channels = b.shape
-    aligned = is_aligned(channels) and not flags["GUARD"]  # not worth one more compilation
-    sign = ((-1.0 if way.adjoint else 1.0),) if b.is_complex() else ()
-    kernel = kernels.scan_complex_kernel if b.is_complex() else kernels.scan_real_kernel
-    with torch.cuda.device_of(b):
-        kernel[(programs(plan.blocks, batch, channels) * plan.chunks,)](
-            *map(kernel_view, pointers),
-            *sign,
-            length,
-            channels // 16 if aligned else channels,
-            plan.chunk,
-            plan.chunks,
-            way.direction,
-            way.in_shift,
-            way.out_shift,
-            state_shift,
-            ALIGNED=aligned,
-            **flags,
-            **plan.blocks.constants(),
-            **plan.blocks.options(),
-        )
+def _after_adjoint(
+    a: Tensor, x0: Tensor, s: Tensor, ds: Tensor, reverse: bool, with_da: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    before = shifted(s, x0.to(s.dtype), reverse)
+    da, db, dx0 = adjoint(_recurrence, a.to(s.dtype), before, ds, reverse)
+    return _given(da, s, with_da), db, dx0
 
 
-def kernel_view(tensor: Tensor) -> Tensor:
-    """Contiguous memory for a kernel, of real numbers: (..., 2) for a complex tensor.
-
-    A view where that suffices. Conjugation and negation that torch only notes down (``conj()``,
-    ``conj().imag``) are carried out: a kernel reads the memory and knows nothing of the notes. A
-    view that starts at no multiple of 16 bytes is copied: the kernels are compiled for those only.
-    """
-    plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
-    if plain.data_ptr() % 16:
-        plain = plain.clone()
-    return torch.view_as_real(plain) if plain.is_complex() else plain
+def _after_adjoint_jvp(inputs: tuple, tangents: tuple) -> tuple[Tensor, Tensor, Tensor]:
+    a, x0, s, ds, reverse, with_da = inputs
+    ta, tx0, ts, tds = _wide_all(*tangents)
+    before, tbefore = shifted(s, x0.to(s.dtype), reverse), shifted(ts, tx0, reverse)
+    given = a.to(s.dtype), before, ds, reverse, (ta, tbefore, tds)
+    tda, tdb, tdx0 = adjoint_tangents(_recurrence, *given)
+    return _given(tda, s, with_da), tdb, tdx0
 
 
-def _wide(tensor: Tensor) -> torch.dtype:
-    """float32 or complex64."""
-    return torch.complex64 if tensor.is_complex() else torch.float32
+def _before_backward(needs: Sequence[bool], saved: tuple, cotangents: tuple) -> tuple:
+    a, x0, states, dtype, reverse = saved
+    da, db, dx0 = _states_before_backward(a, x0, states, *cotangents, reverse, needs[0])
+    return da.to(a.dtype) if needs[0] else None, db.to(dtype), dx0.to(x0.dtype), None
+
+
+def _before_jvp(saved: tuple, tangents: tuple) -> tuple[Tensor, Tensor]:
+    a, _, states, _, reverse = saved
+    ta, tb, tx0 = _wide_all(*tangents)
+    after = tangent(_recurrence, a, states, reverse, (ta, tb, tx0))
+    return shifted(after, tx0, reverse), after[:, 0 if reverse else -1]
+
+
+def _before_adjoint(
+    a: Tensor,
+    x0: Tensor,
+    states: Tensor,
+    dstates: Tensor,
+    dend: Tensor,
+    reverse: bool,
+    with_da: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The state after a step is that before the next, or the end."""
+    after = shifted(dstates, dend, not reverse)
+    da, db, dx0 = adjoint(_recurrence, a.to(states.dtype), states, after, reverse)
+    return _given(da, states, with_da), db, dx0 + dstates[:, -1 if reverse else 0]
+
+
+def _before_adjoint_jvp(inputs: tuple, tangents: tuple) -> tuple[Tensor, Tensor, Tensor]:
+    a, _, states, dstates, dend, reverse, with_da = inputs
+    ta, _, tstates, tdstates, tdend = _wide_all(*tangents)
+    after, tafter = (shifted(*t, not reverse) for t in ((dstates, dend), (tdstates, tdend)))
+    given = a.to(states.dtype), states, after, reverse, (ta, tstates, tafter)
+    tda, tdb, tdx0 = adjoint_tangents(_recurrence, *given)
+    return _given(tda, states, with_da), tdb, tdx0 + tdstates[:, -1 if reverse else 0]
+
+
+def _wide_all(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(t.to(wide_dtype(t)) for t in tensors)
+
+
+def _shape_after(a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> Tensor:
+    return b.new_empty(b.shape, dtype=wide_dtype(b))
+
+
+def _shape_before(a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
+    return _shape_after(a, b, x0, reverse), b.new_empty(x0.shape, dtype=wide_dtype(b))
+
+
+def _shapes_backward(a: Tensor, x0: Tensor, s: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    return s.new_empty(a.shape if rest[-1] else 0), s.new_empty(s.shape), s.new_empty(x0.shape)
+
+
+_INPUTS, _KEPT = "Tensor a, Tensor b, Tensor x0, bool reverse", "Tensor a, Tensor x0, Tensor states"
+_GRADIENTS = "bool reverse, bool with_da) -> (Tensor, Tensor, Tensor)"
+_states_after = define(f"triton_linear_scan({_INPUTS}) -> Tensor", _run_after, _shape_after)
+_states_after_backward = define(
+    f"triton_linear_scan_backward({_KEPT}, Tensor dstates, {_GRADIENTS}",
+    _run_after_backward,
+    _shapes_backward,
+)
+_states_before = define(
+    f"triton_states_before({_INPUTS}) -> (Tensor, Tensor)", _run_before, _shape_before
+)
+_states_before_backward = define(
+    f"triton_states_before_backward({_KEPT}, Tensor dstates, Tensor dend, {_GRADIENTS}",
+    _run_before_backward,
+    _shapes_backward,
+)
+
+
+def _saved(inputs: tuple, outputs: tuple) -> tuple:
+    a, b, x0, reverse = inputs
+    return a, x0, outputs[0], b.dtype, reverse
+
+
+differentiate(_states_after, _after_backward, _after_jvp, _saved)
+differentiate_backward(_states_after_backward, _after_adjoint, _after_adjoint_jvp)
+differentiate(_states_before, _before_backward, _before_jvp, _saved)
+differentiate_backward(_states_before_backward, _before_adjoint, _before_adjoint_jvp)
+
+
+def _register_maps(forward: Any, backward: Any, outputs: int, cotangents: int) -> None:
+    """Merge the mapped dimension with that of sequences, or of channels where a differs."""
+    ends = (1,) * (outputs - 1)
+
+    def mapped_forward(info: Any, mapped: tuple, *inputs: Any) -> tuple:
+        constant = inputs[0].ndim - (mapped[0] is not None) == 1
+        if constant and mapped[0] is not None:
+            return merge(forward, info, mapped, inputs, (0, 2, 1, None), (2, *ends))
+        axes = (None if constant else 0, 0, 0, None)
+        return merge(forward, info, mapped, inputs, axes, (0,) * outputs)
+
+    def mapped_backward(info: Any, mapped: tuple, *inputs: Any) -> tuple:
+        constant = inputs[0].ndim - (mapped[0] is not None) == 1
+        axes = (0, 1, 2, *((2, 1)[:cotangents])) if constant else (0,) * (3 + cotangents)
+        to = (0, 2, 1) if constant else (0, 0, 0)
+        to = to if inputs[-1] else (None, *to[1:])
+        return merge(backward, info, mapped, inputs, (*axes, None, None), to)
+
+    torch.library.register_vmap(forward, mapped_forward)
+    torch.library.register_vmap(backward, mapped_backward)
+
+
+_register_maps(_states_after, _states_after_backward, 1, 1)
+_register_maps(_states_before, _states_before_backward, 2, 2)

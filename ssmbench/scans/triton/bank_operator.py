@@ -1,0 +1,247 @@
+"""The fused kernels of a bank as a differentiable operator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from ssmbench.errors import UsageError
+from ssmbench.scans.operators import define, differentiate, differentiate_backward, merge
+from ssmbench.scans.triton.bank_launch import (
+    count_chunks,
+    from_rows,
+    join_parts,
+    outputs,
+    states_of_chunks,
+    to_rows,
+)
+from ssmbench.scans.triton.blocks import BankBlocks, bank_blocks
+from ssmbench.scans.triton.launch import powers
+from ssmbench.scans.triton.linear_scan import linear_scan
+
+
+def bank_rows(
+    u: Float[Tensor, "B L H"],
+    start: Complex[Tensor, "B H N"] | None,
+    lam_chunk: Complex[Tensor, "H N"],
+    read_in: Float[Tensor, "H T 2 N"],
+    toeplitz: Float[Tensor, "H T T"],
+    read_out: Float[Tensor, "H 2 N T"],
+    blocks: BankBlocks,
+) -> tuple[Float[Tensor, "B L H"], Complex[Tensor, "B H N"]]:
+    """y and the final state from u, the state after the first chunk's start, and the tables.
+
+    The signal is padded with zeros in front, to whole chunks: then the end of the last chunk is
+    the end of the signal. ``start`` is what x0 has become after the first, short chunk.
+    """
+    return _bank(u, start, lam_chunk, read_in, toeplitz, read_out, blocks.block_n)[:2]
+
+
+# --- kernels ------------------------------------------------------------------------------------
+
+
+def _run(
+    u: Tensor,
+    start: Tensor | None,
+    lam_chunk: Tensor,
+    read_in: Tensor,
+    toeplitz: Tensor,
+    read_out: Tensor,
+    width: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    blocks = bank_blocks(width)
+    rows = to_rows(u, blocks)
+    table = powers(lam_chunk, blocks.rows)
+    states, end, _ = states_of_chunks(rows, read_in, lam_chunk, table, start, 1, blocks)
+    y = outputs(rows, states, toeplitz, read_out, blocks)
+    return from_rows(y, u.shape[1]), end, rows, states
+
+
+def _run_backward(
+    u: Tensor,
+    start: Tensor | None,
+    lam_chunk: Tensor,
+    read_in: Tensor,
+    toeplitz: Tensor,
+    read_out: Tensor,
+    rows: Tensor,
+    states: Tensor,
+    dy: Tensor,
+    dend: Tensor,
+    width: int,
+    with_u: bool,
+    with_tables: bool,
+) -> tuple[Tensor, ...]:
+    """Gradients in float32 and wider; empty where they are not asked for."""
+    blocks = bank_blocks(width)
+    dy_rows, back = to_rows(dy, blocks), read_out.permute(0, 3, 1, 2)
+    table = powers(lam_chunk.conj(), blocks.rows)
+    adjoint_of = states if with_tables else None
+    costates, _, dlam = states_of_chunks(
+        dy_rows, back, lam_chunk.conj(), table, dend, -1, blocks, adjoint_of
+    )
+    du = rows.new_empty(0)
+    if with_u:
+        forth = read_in.permute(0, 2, 3, 1)
+        du = from_rows(outputs(dy_rows, costates, toeplitz.mT, forth, blocks), u.shape[1])
+    dstart = rows.new_empty(0)
+    if start is not None:
+        dstart = join_parts(costates[:, :, 0]).transpose(0, 1)
+    if not with_tables:
+        return du, dstart, *(rows.new_empty(0) for _ in range(4))
+    with torch.autocast(rows.device.type, enabled=False):
+        return du, dstart, dlam, *_table_gradients(rows, states, dy_rows, costates)
+
+
+def _table_gradients(rows: Tensor, states: Tensor, dy: Tensor, costates: Tensor):
+    """Of W, K and V: sums over all chunks, as products of matrices (cuBLAS)."""
+    modes = states.shape[-1]
+    chunks, out = rows.flatten(1, 2), dy.flatten(1, 2)
+    before, after = states.flatten(1, 2).flatten(2), costates.flatten(1, 2).flatten(2)
+    dread_in = torch.bmm(chunks.mT, after).unflatten(-1, (2, modes))
+    dread_out = torch.bmm(before.mT, out).unflatten(1, (2, modes))
+    return dread_in, torch.bmm(chunks.mT, out), dread_out
+
+
+# --- the definition -----------------------------------------------------------------------------
+
+
+def _definition(
+    u: Tensor,
+    start: Tensor | None,
+    lam_chunk: Tensor,
+    read_in: Tensor,
+    toeplitz: Tensor,
+    read_out: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """What the kernels compute, of differentiable operations; see ``bank_kernel``."""
+    length, size = u.shape[1], toeplitz.shape[1]
+    rows = torch.nn.functional.pad(u.permute(2, 0, 1), (-length % size, 0))
+    rows = rows.unflatten(-1, (-1, size))
+    parts = torch.einsum("hbst,htzn->bshzn", rows, read_in)
+    drive = torch.complex(parts[..., 0, :], parts[..., 1, :])  # (B, S, H, N)
+    if start is not None:
+        drive = torch.cat([drive[:, :1] + start[:, None], drive[:, 1:]], 1)
+    after = linear_scan(lam_chunk.to(drive.dtype).flatten(), drive.flatten(2))
+    after = after.unflatten(-1, lam_chunk.shape)
+    states = torch.cat([torch.zeros_like(after[:, :1]), after[:, :-1]], 1)
+    y = torch.einsum("hbst,htk->hbsk", rows, toeplitz)
+    for part, table in ((states.real, read_out[:, 0]), (states.imag, read_out[:, 1])):
+        y = y + torch.einsum("bshn,hnt->hbst", part, table)
+    return from_rows(y, length), after[:, -1]
+
+
+def _adjoint(
+    u: Tensor,
+    start: Tensor | None,
+    lam_chunk: Tensor,
+    read_in: Tensor,
+    toeplitz: Tensor,
+    read_out: Tensor,
+    rows: Tensor,
+    states: Tensor,
+    dy: Tensor,
+    dend: Tensor,
+    width: int,
+    with_u: bool,
+    with_tables: bool,
+) -> tuple[Tensor, ...]:
+    tables = lam_chunk, read_in, toeplitz, read_out
+    if start is None:
+        pull = torch.func.vjp(lambda u, *t: _definition(u, None, *t), u.float(), *tables)[1]
+        du, *dtables = pull((dy, dend))
+        dstart = None
+    else:
+        du, dstart, *dtables = torch.func.vjp(_definition, u.float(), start, *tables)[1]((dy, dend))
+    none = rows.new_empty(0)
+    asked = (with_u, start is not None, *[with_tables] * 4)
+    pairs = zip((du, dstart, *dtables), asked, strict=True)
+    return tuple(gradient if wanted else none for gradient, wanted in pairs)
+
+
+def _no_jvp(kept: tuple, tangents: tuple) -> tuple[Tensor, ...]:
+    raise UsageError(
+        "scan 'triton' has no derivatives in forward mode (jvp, jacfwd, torch.func.hessian) for a "
+        "bank of single-channel systems: use reverse mode (vjp, jacrev), or scan 'chunked'"
+    )
+
+
+# --- the operators ------------------------------------------------------------------------------
+
+
+def _shapes(
+    u: Tensor,
+    start: Tensor | None,
+    lam_chunk: Tensor,
+    read_in: Tensor,
+    toeplitz: Tensor,
+    read_out: Tensor,
+    width: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    (batch, length, copies), blocks = u.shape, bank_blocks(width)
+    place = copies, batch, count_chunks(length, blocks)
+    rows = u.new_empty((*place, blocks.block_t), dtype=torch.float32)
+    states = rows.new_empty((*place, 2, blocks.block_n))
+    end = rows.new_empty((copies, batch, blocks.block_n), dtype=torch.complex64).transpose(0, 1)
+    return from_rows(torch.empty_like(rows), length), end, rows, states
+
+
+def _backward_shapes(u: Tensor, start: Tensor | None, *given: Any) -> tuple[Tensor, ...]:
+    tables, (rows, _, _, dend), (_, with_u, with_tables) = given[:4], given[4:8], given[8:]
+    du = from_rows(torch.empty_like(rows), u.shape[1]) if with_u else rows.new_empty(0)
+    dstart = rows.new_empty(0)
+    if start is not None:
+        dstart = dend.new_empty(dend.transpose(0, 1).shape).transpose(0, 1)
+    dtables = (t.new_empty(t.shape) if with_tables else rows.new_empty(0) for t in tables)
+    return du, dstart, *dtables
+
+
+def _backward(needs: Sequence[bool], saved: tuple, cotangents: tuple) -> tuple:
+    *inputs, width = saved
+    with_tables = any(needs[2:6])
+    found = _bank_backward(*inputs, *cotangents, width, needs[0], with_tables)
+    asked = needs[0], saved[1] is not None, *[with_tables] * 4
+    du, *rest = (x if wanted else None for x, wanted in zip(found, asked, strict=True))
+    return du if du is None else du.to(inputs[0].dtype), *rest, None
+
+
+_TABLES = "Tensor lam_chunk, Tensor read_in, Tensor toeplitz, Tensor read_out"
+_bank = define(
+    f"triton_bank(Tensor u, Tensor? start, {_TABLES}, int width)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    _run,
+    _shapes,
+)
+_bank_backward = define(
+    f"triton_bank_backward(Tensor u, Tensor? start, {_TABLES}, Tensor rows, Tensor states, "
+    "Tensor dy, Tensor dend, int width, bool with_u, bool with_tables)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _run_backward,
+    _backward_shapes,
+)
+differentiate(
+    _bank, _backward, _no_jvp, lambda inputs, outs: (*inputs[:6], *outs[2:], inputs[6]), [2, 3]
+)
+differentiate_backward(_bank_backward, _adjoint, _no_jvp)
+
+
+@torch.library.register_vmap(_bank)
+def _map(info: Any, mapped: tuple, *inputs: Any) -> tuple:
+    """Sequences side by side, or copies where the systems differ."""
+    if any(dim is not None for dim in mapped[2:6]):
+        return merge(_bank, info, mapped, inputs, (2, 1, 0, 0, 0, 0, None), (2, 1, 0, 0))
+    return merge(_bank, info, mapped, inputs, (0, 0, *[None] * 5), (0, 0, 1, 1))
+
+
+@torch.library.register_vmap(_bank_backward)
+def _map_backward(info: Any, mapped: tuple, *inputs: Any) -> tuple:
+    """Copies side by side: each element has gradients of its own."""
+    axes = (2, 1, 0, 0, 0, 0, 0, 0, 2, 1, None, None, None)
+    with_u, with_tables = inputs[-2:]
+    to = (2 if with_u else None, None if inputs[1] is None else 1)
+    to = (*to, *[0 if with_tables else None] * 4)
+    return merge(_bank_backward, info, mapped, inputs, axes, to)
