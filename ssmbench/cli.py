@@ -6,8 +6,6 @@ there is nothing but JSON on stdout; progress and notices go to stderr.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +15,12 @@ import typer
 
 from ssmbench.errors import SsmbenchError, UsageError
 from ssmbench.verbs import plot
-from ssmbench.verbs.common import AsJson, Plugins
+from ssmbench.verbs.common import AsJson, Plugins, Verb
 from ssmbench.verbs.common import plain as _plain
 from ssmbench.verbs.common import print_json as _print_json
 from ssmbench.verbs.common import table as _table
 from ssmbench.verbs.discretize import discretize
+from ssmbench.verbs.streams import replace_what_the_terminal_lacks, say
 
 #: The disturbance, relative to a typical input, at which ``run`` prints the score.
 _SHOWN_ENERGY = 0.1
@@ -33,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(discretize)
+app.command(cls=Verb)(discretize)
 app.add_typer(plot.app, name="plot")
 
 Overrides = Annotated[
@@ -44,6 +43,7 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where resul
 
 def main() -> NoReturn:
     """Entry point: errors of the user's making become one line and exit code 2."""
+    replace_what_the_terminal_lacks()
     try:
         code = app(standalone_mode=False)
     except UsageError as error:
@@ -52,6 +52,11 @@ def main() -> NoReturn:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted; what is complete is kept", 1)
+    except BrokenPipeError:  # who reads the answer has read enough
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", 1)
     except Exception as error:
         # typer's own usage errors carry their exit code and print themselves
         if hasattr(error, "show") and hasattr(error, "exit_code"):
@@ -68,7 +73,7 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-@app.command("list")
+@app.command("list", cls=Verb)
 def list_(
     kind: Annotated[str | None, typer.Argument(help="Only this kind, for example tasks.")] = None,
     as_json: AsJson = False,
@@ -94,7 +99,7 @@ def list_(
         print(f"plugin failed: {failure.plugin}: {failure.reason}", file=sys.stderr)
 
 
-@app.command()
+@app.command(cls=Verb)
 def show(
     kind: Annotated[str, typer.Argument(help="parametrization, discretizer, task, ...")],
     name: Annotated[str, typer.Argument(help="Its name, as in `ssmbench list`.")],
@@ -115,7 +120,7 @@ def show(
     _table(("", name), rows)
 
 
-@app.command()
+@app.command(cls=Verb)
 def run(
     config: Annotated[Path, typer.Argument(help="A run config (YAML).")],
     overrides: Overrides = None,
@@ -134,9 +139,8 @@ def run(
     from ssmbench.training.trainer import check, is_main_process
 
     root = output or Path("outputs/runs")
-    with _notices_on_stderr():
-        check(resolved)
-        state = execute(resolved, root, config.stem)
+    check(resolved)
+    state = execute(resolved, root, config.stem)
     if not is_main_process():
         return
     folder = RunFolder(root / fingerprint(resolved))
@@ -145,7 +149,7 @@ def run(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Verb)
 def suite(
     config: Annotated[Path, typer.Argument(help="A suite config (YAML).")],
     overrides: Overrides = None,
@@ -176,14 +180,13 @@ def suite(
         return
     from ssmbench.suite.session import run_suite
 
-    with _notices_on_stderr():
-        failed = run_suite(grid, marks, root, jobs)
+    failed = run_suite(grid, marks, root, jobs)
     _print_report(root, as_json)
     if failed:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Verb)
 def report(
     folder: Annotated[Path, typer.Argument(help="A suite's folder.")], as_json: AsJson = False
 ) -> None:
@@ -191,7 +194,7 @@ def report(
     _print_report(folder, as_json)
 
 
-@app.command()
+@app.command(cls=Verb)
 def gain(
     path: Annotated[Path, typer.Argument(help="An .npz with A, B, C, D, or a run's folder.")],
     horizon: Annotated[
@@ -247,7 +250,7 @@ def gain(
         _table(("figure", "value"), [(key, _plain(value)) for key, value in figures.items()])
 
 
-@app.command()
+@app.command(cls=Verb)
 def doctor(as_json: AsJson = False, plugins: Plugins = None) -> None:
     """Check this installation: packages, devices, scans, plugins, data."""
     from ssmbench import doctor as examination
@@ -265,7 +268,7 @@ def doctor(as_json: AsJson = False, plugins: Plugins = None) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Verb)
 def bench(
     what: Annotated[str, typer.Argument(help="What to time: scans.")] = "scans",
     quick: Annotated[
@@ -285,6 +288,7 @@ def bench(
     registry.add_plugin_paths(plugins or [])
     require(what == "scans", f"bench {what!r}: can only time scans")
     require(rounds >= 1, f"--rounds must be at least 1, got {rounds}")
+    from ssmbench import jsonio
     from ssmbench.bench import scans
 
     results = []
@@ -293,7 +297,7 @@ def bench(
         results.append(result)
     listed = scans.table(results)
     if output:
-        output.write_text(json.dumps(listed, indent=1))
+        output.write_text(jsonio.dumps(listed, indent=1), encoding="utf-8")
     if as_json:
         _print_json(listed)
         return
@@ -319,8 +323,7 @@ def _check_attack(
 def _attack(path: Path, rate: float, budget: Mapping[str, int | None], as_json: bool) -> None:
     from ssmbench.suite.trained import attack_run
 
-    with _notices_on_stderr():
-        found = attack_run(path, rate, **budget)
+    found = attack_run(path, rate, **budget)
     if as_json:
         _print_json(found)
     else:
@@ -328,11 +331,6 @@ def _attack(path: Path, rate: float, budget: Mapping[str, int | None], as_json: 
 
 
 # --- printing -----------------------------------------------------------------------------------
-
-
-def _notices_on_stderr() -> contextlib.AbstractContextManager:
-    """What plugins print while they run is not the answer that was asked for."""
-    return contextlib.redirect_stdout(sys.stderr)
 
 
 def _print_run(folder: Any, state: str, as_json: bool) -> None:
@@ -378,19 +376,19 @@ def _print_attack(found: Mapping[str, Any]) -> None:
     figures = (network.get("declared"), network["bound"], network["attacked"])
     rows.append(("network", *map(_plain, figures)))
     _table(("", "declared", "verified", "attacked"), rows)
-    print()
+    say()
     if "note" in gains:
-        print(f"SSM layers:     {gains['note']}; largest {_plain(gains['frozen'])}, no certificate")
+        say(f"SSM layers:     {gains['note']}; largest {_plain(gains['frozen'])}, no certificate")
     reason = network["reason"]
     source = f"none is finite, because {reason}" if reason else "composed from the verified layers"
-    print(f"network bound:  {source}")
-    print(f"from silence:   attacked {_plain(network['attacked_from_silence'])}")
+    say(f"network bound:  {source}")
+    say(f"from silence:   attacked {_plain(network['attacked_from_silence'])}")
     reason = network["zero_state_reason"]
-    print("zero-state:     " + (f"no such gain, because {reason}" if reason else "from silence"))
+    say("zero-state:     " + (f"no such gain, because {reason}" if reason else "from silence"))
     for violation in gains["violations"]:
-        print(f"broken promise: {violation}")
-    print(f"checkpoint:     {found['checkpoint']}")
-    print(f"worst input:    {found['worst_input'] or 'none: nothing finite to attack'}")
+        say(f"broken promise: {violation}")
+    say(f"checkpoint:     {found['checkpoint']}")
+    say(f"worst input:    {found['worst_input'] or 'none: nothing finite to attack'}")
 
 
 def _print_grid(grid: Any, marks: list[str], root: Path, as_json: bool) -> None:
@@ -410,9 +408,9 @@ def _print_grid(grid: Any, marks: list[str], root: Path, as_json: bool) -> None:
         return
     rows = [(c.label, m, s) for c, m, s in zip(grid.cells, marks, states, strict=True)]
     _table(("run", "fingerprint", "state"), rows)
-    print(f"{len(rows)} runs, {sum(s in ('finished', 'diverged') for s in states)} complete")
+    say(f"{len(rows)} runs, {sum(s in ('finished', 'diverged') for s in states)} complete")
     if grid.refused:
-        print(f"{len(grid.refused)} combinations refused; the report says why")
+        say(f"{len(grid.refused)} combinations refused; the report says why")
 
 
 def _print_report(folder: Path, as_json: bool) -> None:
@@ -438,14 +436,14 @@ def _print_report(folder: Path, as_json: bool) -> None:
         _table(
             header, [tuple(c(row) for c in reports.COLUMNS.values()) for row in mine], title=task
         )
-        print()
+        say()
     for row in filter(lambda row: row.note, table):
-        print(f"note: {row.task}, {row.variant}, {row.discretizer}: {reports.note_text(row)}")
+        say(f"note: {row.task}, {row.variant}, {row.discretizer}: {reports.note_text(row)}")
     for row in table:
         for violation in row.violations:
-            print(f"broken promise: {row.task}, {row.variant}, {row.discretizer}: {violation}")
-    print(f"report:      {files['markdown']}")
-    print(f"tensorboard: tensorboard --logdir {board}")
+            say(f"broken promise: {row.task}, {row.variant}, {row.discretizer}: {violation}")
+    say(f"report:      {files['markdown']}")
+    say(f"tensorboard: tensorboard --logdir {board}")
 
 
 def _gains_of_run(path: Path) -> dict[str, Any]:

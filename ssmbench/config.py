@@ -8,7 +8,6 @@ dict in which every option of every component stands, so its fingerprint names t
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssmbench import registry
+from ssmbench import jsonio, registry
 from ssmbench.errors import UsageError, require
 
 #: Part of every fingerprint: raise it when the meaning of a config changes.
@@ -275,7 +274,7 @@ def load_run(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
 def fingerprint(resolved: Mapping[str, Any]) -> str:
     """12 hex digits that name a resolved config."""
     named = {path: v for path, v in leaves(resolved) if path not in NOT_FINGERPRINTED}
-    text = json.dumps({"schema": SCHEMA_VERSION, **named}, sort_keys=True)
+    text = jsonio.dumps({"schema": SCHEMA_VERSION, **named}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssmbench.errors import require
-from ssmbench.verbs.common import AsJson, Plugins, print_json, table
+from ssmbench.verbs.common import AsJson, Plugins, Verb, print_json, table
+from ssmbench.verbs.streams import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,7 @@ def _group() -> None:
     """Draw what can be drawn."""
 
 
-@app.command()
+@app.command(cls=Verb)
 def stability(
     names: Annotated[list[str], typer.Argument(help="Discretizers, for example zoh rk4.")],
     output: Annotated[
@@ -57,7 +58,7 @@ def stability(
         table(
             ("method", "stable poles", "of"), [(n, str(c), str(total)) for n, c in counts.items()]
         )
-    print(f"picture: {output}")
+    say(f"picture: {output}")
 
 
 def _points(run: Path | None, system: Path | None, dt: float | None) -> np.ndarray | None:
