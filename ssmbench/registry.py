@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ssmbench.errors import UsageError, one_line, suggest
+from ssmbench.paths import absolute
 
 T = TypeVar("T")
 
@@ -221,6 +222,7 @@ def kind_named(word: str) -> Registry:
 @dataclass
 class _Discovery:
     entry_points_done: bool = False
+    places: tuple[Any, ...] = ()
     seen: set[str] = field(default_factory=set)
     failures: list[PluginFailure] = field(default_factory=list)
 
@@ -234,8 +236,19 @@ def discover_plugins() -> None:
         _discovery.entry_points_done = True
         for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
             _import_once(f"{point.name} ({point.value})", point.load)
+    places = _places()
+    if places == _discovery.places:
+        return
+    _discovery.places = places
     for file in _plugin_files():
         _import_once(str(file), lambda file=file: _import_file(file))
+
+
+def _places() -> tuple[Any, ...]:
+    """Where plugins are looked for, and the names of what is there."""
+    paths = (PLUGINS_FOLDER, *os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep))
+    names = (tuple(os.listdir(path)) if path and os.path.isdir(path) else None for path in paths)
+    return os.getcwd(), *zip(paths, names, strict=True)
 
 
 def add_plugin_paths(paths: Iterable[str | Path]) -> None:
@@ -245,12 +258,12 @@ def add_plugin_paths(paths: Iterable[str | Path]) -> None:
         UsageError: a path does not exist.
     """
     added = []
-    for path in map(Path, paths):
+    for path in (absolute(path, "--plugins") for path in paths):
         if not path.exists():
             raise UsageError(f"--plugins {path}: no such file or folder")
         if not (path.is_dir() or path.suffix == ".py"):
             raise UsageError(f"--plugins {path}: must be a Python file or a folder of them")
-        added.append(str(path.resolve()))
+        added.append(str(path))
     if added:
         # The variable, not a list in memory: worker processes and DDP ranks inherit it.
         known = [part for part in os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep) if part]
@@ -265,7 +278,8 @@ def plugin_failures() -> list[PluginFailure]:
 def _plugin_files() -> list[Path]:
     listed = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
     files: list[Path] = []
-    for path in [Path(PLUGINS_FOLDER), *(Path(part) for part in listed if part)]:
+    given = (absolute(part, PLUGINS_VARIABLE) for part in listed if part)
+    for path in [Path(PLUGINS_FOLDER), *given]:
         if path.is_dir():
             files += sorted(f for f in path.glob("*.py") if not f.name.startswith("_"))
         elif path.suffix == ".py":
