@@ -14,13 +14,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ssmbench.errors import SsmbenchError, UsageError
-from ssmbench.verbs import plot
-from ssmbench.verbs.common import AsJson, Plugins, Verb
+from ssmbench.paths import absolute
+from ssmbench.verbs import plot, streams
+from ssmbench.verbs.common import PATH_ARGUMENT, PATH_OPTION, AsJson, Plugins, Verb
 from ssmbench.verbs.common import plain as _plain
 from ssmbench.verbs.common import print_json as _print_json
 from ssmbench.verbs.common import table as _table
 from ssmbench.verbs.discretize import discretize
-from ssmbench.verbs.streams import replace_what_the_terminal_lacks, say
+from ssmbench.verbs.streams import say
 
 #: The disturbance, relative to a typical input, at which ``run`` prints the score.
 _SHOWN_ENERGY = 0.1
@@ -38,12 +39,19 @@ app.add_typer(plot.app, name="plot")
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, for example model.d_model=64.")
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where results are written.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Where results are written.", **PATH_OPTION),
+]
 
 
 def main() -> NoReturn:
     """Entry point: errors of the user's making become one line and exit code 2."""
-    replace_what_the_terminal_lacks()
+    with streams.prepared():
+        _run_verb()
+
+
+def _run_verb() -> NoReturn:
     try:
         code = app(standalone_mode=False)
     except UsageError as error:
@@ -52,6 +60,8 @@ def main() -> NoReturn:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted; what is complete is kept", 1)
+    except MemoryError:
+        _fail("there is not enough memory", 1)
     except BrokenPipeError:  # who reads the answer has read enough
         sys.exit(1)
     except OSError as error:
@@ -69,7 +79,7 @@ def main() -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print("error: " + " ".join(message.split("\n")), file=sys.stderr)
+    print("error: " + streams.one_line(message), file=sys.stderr)
     sys.exit(code)
 
 
@@ -122,9 +132,12 @@ def show(
 
 @app.command(cls=Verb)
 def run(
-    config: Annotated[Path, typer.Argument(help="A run config (YAML).")],
+    config: Annotated[Path, typer.Argument(help="A run config (YAML).", **PATH_ARGUMENT)],
     overrides: Overrides = None,
     output: Output = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and print the resolved config, and stop.")
+    ] = False,
     as_json: AsJson = False,
     plugins: Plugins = None,
 ) -> None:
@@ -138,12 +151,15 @@ def run(
     from ssmbench.suite.store import RunFolder
     from ssmbench.training.trainer import check, is_main_process
 
-    root = output or Path("outputs/runs")
+    root = output or absolute("outputs/runs")
     check(resolved)
+    folder = RunFolder(root / fingerprint(resolved))
+    if dry_run:
+        _print_config(folder, resolved, as_json)
+        return
     state = execute(resolved, root, config.stem)
     if not is_main_process():
         return
-    folder = RunFolder(root / fingerprint(resolved))
     _print_run(folder, state, as_json)
     if state == "failed":
         raise typer.Exit(1)
@@ -151,7 +167,7 @@ def run(
 
 @app.command(cls=Verb)
 def suite(
-    config: Annotated[Path, typer.Argument(help="A suite config (YAML).")],
+    config: Annotated[Path, typer.Argument(help="A suite config (YAML).", **PATH_ARGUMENT)],
     overrides: Overrides = None,
     output: Output = None,
     jobs: Annotated[
@@ -170,7 +186,7 @@ def suite(
     registry.add_plugin_paths(plugins or [])
     require(jobs is None or jobs >= 1, f"--jobs must be at least 1, got {jobs}")
     grid = load_suite(config, overrides or [])
-    root = output or Path("outputs") / grid.name
+    root = output or absolute("outputs") / grid.name
     marks = [fingerprint(cell.config) for cell in grid.cells]
     if dry_run:
         from ssmbench.suite.session import check_all
@@ -188,7 +204,8 @@ def suite(
 
 @app.command(cls=Verb)
 def report(
-    folder: Annotated[Path, typer.Argument(help="A suite's folder.")], as_json: AsJson = False
+    folder: Annotated[Path, typer.Argument(help="A suite's folder.", **PATH_ARGUMENT)],
+    as_json: AsJson = False,
 ) -> None:
     """Write the tables and plots of a suite again and print them."""
     _print_report(folder, as_json)
@@ -196,7 +213,9 @@ def report(
 
 @app.command(cls=Verb)
 def gain(
-    path: Annotated[Path, typer.Argument(help="An .npz with A, B, C, D, or a run's folder.")],
+    path: Annotated[
+        Path, typer.Argument(help="An .npz with A, B, C, D, or a run's folder.", **PATH_ARGUMENT)
+    ],
     horizon: Annotated[
         int | None, typer.Option(help="Also the gain over this many steps (discrete time).")
     ] = None,
@@ -276,7 +295,8 @@ def bench(
     ] = False,
     rounds: Annotated[int, typer.Option(help="Timed rounds; medians are shown.")] = 7,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also write the results as JSON.")
+        Path | None,
+        typer.Option("--output", "-o", help="Also write the results as JSON.", **PATH_OPTION),
     ] = None,
     as_json: AsJson = False,
     plugins: Plugins = None,
@@ -331,6 +351,16 @@ def _attack(path: Path, rate: float, budget: Mapping[str, int | None], as_json: 
 
 
 # --- printing -----------------------------------------------------------------------------------
+
+
+def _print_config(folder: Any, config: Mapping[str, Any], as_json: bool) -> None:
+    from ssmbench.suite.store import dump_yaml
+
+    if as_json:
+        _print_json({"folder": str(folder.path), "state": folder.state, "config": config})
+        return
+    say(f"# {folder.path}: {folder.state}")
+    say(dump_yaml(config).rstrip())
 
 
 def _print_run(folder: Any, state: str, as_json: bool) -> None:

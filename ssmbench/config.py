@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssmbench import jsonio, registry
@@ -180,7 +180,9 @@ def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]
     Raises:
         UsageError: an unknown key or name (with the nearest ones), a wrong type, a NaN.
     """
-    plain = _validated_run(merge(_defaults(), config), source)
+    merged = merge(_defaults(), config)
+    _check_given(merged, source)
+    plain = _validated_run(merged, source)
     for path, kind in COMPONENTS.items():
         parent, _, key = path.rpartition(".")
         holder = plain[parent] if parent else plain
@@ -268,7 +270,7 @@ def _validated_run(config: Mapping[str, Any], source: str, partial: bool = False
     kinds = {f.name: type(f.default) for f in fields(RunConfig)}
     plain = {}
     for key, value in config.items():
-        settled = type(value) in (int, str) and type(value) is kinds.get(key) and value != "???"
+        settled = type(value) in (int, str) and type(value) is kinds.get(key) and value != MISSING
         plain[key] = value if settled else _validated(RunConfig, {key: value}, source, partial)[key]
     return plain
 
@@ -326,6 +328,13 @@ def _naming_choices(message: str, schema: type, key: str | None) -> str:
     if not isinstance(default, Enum) or "expected one of" in message:
         return message
     return f"{message}; expected one of [{', '.join(m.name for m in type(default))}]"
+
+
+def _check_given(config: Mapping[str, Any], source: str) -> None:
+    """OmegaConf would put a default in the place of a value that is still to be given."""
+    for path, value in leaves(config):
+        missing = value == MISSING or (isinstance(value, list) and MISSING in value)
+        require(not missing, f"{source}: {path}: is {MISSING!r}, which means that it must be given")
 
 
 def _check_values(config: Mapping[str, Any], source: str) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import pkgutil
 import sys
@@ -30,6 +31,8 @@ T = TypeVar("T")
 ENTRY_POINT_GROUP = "ssmbench.plugins"
 PLUGINS_VARIABLE = "SSMBENCH_PLUGINS"
 PLUGINS_FOLDER = "plugins"
+#: Says which plugins were imported.
+LOGGER = "ssmbench.plugins"
 
 
 @dataclass
@@ -231,17 +234,30 @@ _discovery = _Discovery()
 
 
 def discover_plugins() -> None:
-    """Import entry points, ``./plugins/*.py`` and the files of the plugin variable, each once."""
+    """Import entry points, ``./plugins/*.py`` and the files of the plugin variable, each once.
+
+    What was imported, and from where, is logged: the command line prints it.
+    """
+    found: dict[str, list[str]] = {}
     if not _discovery.entry_points_done:
         _discovery.entry_points_done = True
         for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-            _import_once(f"{point.name} ({point.value})", point.load)
+            if _import_once(f"{point.name} ({point.value})", point.load):
+                found.setdefault(point.value, []).append(point.name)
     places = _places()
-    if places == _discovery.places:
-        return
-    _discovery.places = places
-    for file in _plugin_files():
-        _import_once(str(file), lambda file=file: _import_file(file))
+    if places != _discovery.places:
+        _discovery.places = places
+        for file in _plugin_files():
+            if _import_once(str(file), lambda file=file: _import_file(file)):
+                found.setdefault(_shown(file.parent), []).append(file.stem)
+    if found:
+        text = "; ".join(f"{', '.join(names)} from {place}" for place, names in found.items())
+        logging.getLogger(LOGGER).info("plugins: %s", text)
+
+
+def _shown(folder: Path) -> str:
+    here = Path(PLUGINS_FOLDER)
+    return f"./{here}" if folder == here.resolve() else str(folder)
 
 
 def _places() -> tuple[Any, ...]:
@@ -287,9 +303,10 @@ def _plugin_files() -> list[Path]:
     return list(dict.fromkeys(file.resolve() for file in files))
 
 
-def _import_once(label: str, load: Callable[[], Any]) -> None:
+def _import_once(label: str, load: Callable[[], Any]) -> bool:
+    """Whether it was imported now, and without an error."""
     if label in _discovery.seen:
-        return
+        return False
     _discovery.seen.add(label)
     for registry in KINDS.values():  # a clash of names is then the plugin's fault, not ours
         registry.load_builtins()
@@ -301,6 +318,8 @@ def _import_once(label: str, load: Callable[[], Any]) -> None:
         for kind, registry in KINDS.items():
             registry._entries = saved[kind]
         _discovery.failures.append(PluginFailure(label, one_line(error)))
+        return False
+    return True
 
 
 def _import_file(file: Path) -> None:

@@ -17,7 +17,6 @@ import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssmbench import registry
@@ -27,7 +26,7 @@ from ssmbench.nn.layer import InitialState, SSMLayer
 from ssmbench.nn.model import NO_SHARING, Block, Norm, Pooling, Residual, SequenceModel
 from ssmbench.tasks.base import Task, TaskSizes
 from ssmbench.training.callbacks import EpochProgress, GainMonitor, Speed
-from ssmbench.training.loggers import JsonLinesLogger
+from ssmbench.training.loggers import EventsLogger, JsonLinesLogger
 from ssmbench.training.module import SequenceModule, build_optimizer
 from ssmbench.training.step_sizes import step_size_warning
 from ssmbench.training.trainer_options import check_trainer_options
@@ -259,7 +258,7 @@ def _build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) 
     _quiet()
     loggers = [
         JsonLinesLogger(folder / "metrics.jsonl"),
-        TensorBoardLogger(folder, name="", version="tensorboard"),
+        EventsLogger(folder),
     ]
     try:
         return pl.Trainer(

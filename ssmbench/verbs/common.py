@@ -9,13 +9,20 @@ import click
 import typer
 from typer.core import TyperCommand
 
+from ssmbench.paths import absolute
 from ssmbench.verbs import streams
 from ssmbench.verbs.streams import say
+
+#: Of every argument and option that is a path: expanded and absolute before a verb sees it.
+PATH_ARGUMENT: dict[str, Any] = {"parser": absolute}
+PATH_OPTION: dict[str, Any] = {"parser": absolute, "metavar": "PATH"}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugins", help="A plugin file or a folder of them; may be repeated."),
+    typer.Option(
+        "--plugins", help="A plugin file or a folder of them; may be repeated.", **PATH_OPTION
+    ),
 ]
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
+from ssmbench.registry import LOGGER
+
 _answer: TextIO | None = None
+_LONGEST_LINE = 2000
 
 
 def say(*words: object) -> None:
@@ -22,11 +27,42 @@ def answer() -> TextIO:
     return _answer or sys.stdout or open(os.devnull, "w")
 
 
-def replace_what_the_terminal_lacks() -> None:
-    """Characters that the encoding of a stream lacks are written as escapes, not refused."""
+def one_line(text: str) -> str:
+    """A message as one line that a terminal can show, cut where it would fill the screen."""
+    line = " ".join(text.split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return shown if len(shown) <= _LONGEST_LINE else f"{shown[:_LONGEST_LINE]}..."
+
+
+@contextlib.contextmanager
+def prepared() -> Iterator[None]:
+    """Make both streams fit for people: no character that they cannot hold, no place in the source
+    in a warning, and a line on standard error where plugins are imported."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    logger, shown = logging.getLogger(LOGGER), warnings.showwarning
+    notices = _Notices()
+    logger.addHandler(notices)
+    logger.setLevel(logging.INFO)
+    warnings.showwarning = _show_warning
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
+        logger.removeHandler(notices)
+
+
+def _show_warning(message: Warning | str, *place: object, **where: object) -> None:
+    print(f"warning: {one_line(str(message))}", file=sys.stderr, flush=True)
+
+
+class _Notices(logging.Handler):
+    """Lines on standard error; of a distributed run, its first process alone writes them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK")):
+            print(one_line(record.getMessage()), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -145,7 +145,7 @@ def test_plots_regions_with_a_systems_poles(ssmbench, oscillator, workplace):
     arguments = ("forward_euler", "zoh", "--system", oscillator(), "--dt", 1.0, "-o", "r.png")
     said = jsonio.loads(ssmbench("plot", "stability", *arguments, "--json").out)
     assert said == {
-        "output": "r.png",
+        "output": str(workplace / "r.png"),
         "points": 2,
         "stable_points": {"forward_euler": 0, "zoh": 2},
     }
@@ -160,7 +160,7 @@ def test_plots_the_poles_of_a_run(ssmbench, write, tiny, workplace):
     tiny["model"]["discretizer"] = "rk4"
     run = jsonio.loads(ssmbench("run", write("mine.yaml", tiny), "-o", "out", "--json").out)
     out = ssmbench("plot", "stability", "rk4", "--run", run["folder"]).out
-    assert "picture: stability.png" in out
+    assert f"picture: {workplace / 'stability.png'}" in out
     assert (workplace / "stability.png").exists()
     assert "16" in out  # 4 copies of 4 poles
 
