@@ -239,6 +239,18 @@ def test_report_writes_the_report_of_a_suite_again(ssmbench, workplace):
 # --- refusals -----------------------------------------------------------------------------------
 
 BAD_OVERRIDES = {
+    "trainer.limit_val_batches=0": "trainer.limit_val_batches: must be",
+    "trainer.check_val_every_n_epoch=0": "trainer.check_val_every_n_epoch: must be at least 1",
+    "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches: must be at least 1",
+    "task.split_seed=-1": "task.split_seed: must be from 0",
+    "trainer.deterministic=abc": "trainer.deterministic: 'abc' is not of type bool or 'warn'",
+    "trainer.gradient_clip_val=-1": "trainer.gradient_clip_val: must be at least 0",
+    "trainer.max_time=-5": "trainer.max_time: -5 is not of type str",
+    "trainer.max_time={hours: -5}": "trainer.max_time: must be a positive duration",
+    "trainer.accelerator=tpu": "trainer: .*torch_xla",
+    "model.d_model=!!float x": "could not convert string to float",
+    "model.d_model='???'": "model.d_model: is '\\?\\?\\?'",
+    "model.d_model=1e18": "model.d_model",
     "batchsize=3": "batchsize: .*'batch_size'",
     "model.d_modl=3": "model.d_modl: .*'d_model'",
     "batch_size=many": "batch_size: .*many",
