@@ -34,5 +34,5 @@ def test_a_users_folder_that_there_is_not_is_one_line(ssmbench, write, tiny, mon
 
 @pytest.mark.parametrize("given", ["a\0b", "\ud800"])
 def test_a_name_that_no_file_can_have_is_refused(given):
-    with pytest.raises(UsageError, match="cannot|not a name"):
+    with pytest.raises(UsageError, match="not a name"):
         absolute(given)
