@@ -73,6 +73,16 @@ def test_what_a_plugin_prints_stays_out_of_the_json(ssmbench, write):
     the_json(ssmbench("list", "--json").out)
 
 
+@pytest.mark.parametrize("call", [("list",), ("show", "task", "digits"), ("doctor",)])
+def test_a_verb_names_the_plugins_that_it_ran(call, ssmbench, write):
+    write("plugins/quiet.py", "")
+    write("elsewhere/other.py", "")
+    answer = ssmbench(*call, "--plugins", "elsewhere")
+    (line,) = (line for line in answer.err.splitlines() if line.startswith("plugins: "))
+    assert line.startswith("plugins: quiet from ./plugins; other from ")
+    assert line.endswith("/elsewhere")
+
+
 def test_show_gives_options_facts_and_source(ssmbench):
     about = the_json(ssmbench("show", "parametrization", "l2ru", "--json").out)
     assert about["options"]["gamma"] == 1.0
