@@ -6,8 +6,6 @@ there is nothing but JSON on stdout; progress and notices go to stderr.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +14,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ssmbench.errors import SsmbenchError, UsageError
-from ssmbench.verbs import plot
-from ssmbench.verbs.common import AsJson, Plugins
+from ssmbench.paths import absolute
+from ssmbench.verbs import plot, streams
+from ssmbench.verbs.common import PATH_ARGUMENT, PATH_OPTION, AsJson, Plugins, Verb
 from ssmbench.verbs.common import plain as _plain
 from ssmbench.verbs.common import print_json as _print_json
 from ssmbench.verbs.common import table as _table
 from ssmbench.verbs.discretize import discretize
+from ssmbench.verbs.streams import say
 
 #: The disturbance, relative to a typical input, at which ``run`` prints the score.
 _SHOWN_ENERGY = 0.1
@@ -33,17 +33,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(discretize)
+app.command(cls=Verb)(discretize)
 app.add_typer(plot.app, name="plot")
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, for example model.d_model=64.")
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where results are written.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Where results are written.", **PATH_OPTION),
+]
 
 
 def main() -> NoReturn:
     """Entry point: errors of the user's making become one line and exit code 2."""
+    with streams.prepared():
+        _run_verb()
+
+
+def _run_verb() -> NoReturn:
     try:
         code = app(standalone_mode=False)
     except UsageError as error:
@@ -52,6 +60,13 @@ def main() -> NoReturn:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted; what is complete is kept", 1)
+    except MemoryError:
+        _fail("there is not enough memory", 1)
+    except BrokenPipeError:  # who reads the answer has read enough
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", 1)
     except Exception as error:
         # typer's own usage errors carry their exit code and print themselves
         if hasattr(error, "show") and hasattr(error, "exit_code"):
@@ -64,11 +79,11 @@ def main() -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print("error: " + " ".join(message.split("\n")), file=sys.stderr)
+    print("error: " + streams.one_line(message), file=sys.stderr)
     sys.exit(code)
 
 
-@app.command("list")
+@app.command("list", cls=Verb)
 def list_(
     kind: Annotated[str | None, typer.Argument(help="Only this kind, for example tasks.")] = None,
     as_json: AsJson = False,
@@ -94,7 +109,7 @@ def list_(
         print(f"plugin failed: {failure.plugin}: {failure.reason}", file=sys.stderr)
 
 
-@app.command()
+@app.command(cls=Verb)
 def show(
     kind: Annotated[str, typer.Argument(help="parametrization, discretizer, task, ...")],
     name: Annotated[str, typer.Argument(help="Its name, as in `ssmbench list`.")],
@@ -115,11 +130,14 @@ def show(
     _table(("", name), rows)
 
 
-@app.command()
+@app.command(cls=Verb)
 def run(
-    config: Annotated[Path, typer.Argument(help="A run config (YAML).")],
+    config: Annotated[Path, typer.Argument(help="A run config (YAML).", **PATH_ARGUMENT)],
     overrides: Overrides = None,
     output: Output = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and print the resolved config, and stop.")
+    ] = False,
     as_json: AsJson = False,
     plugins: Plugins = None,
 ) -> None:
@@ -133,21 +151,23 @@ def run(
     from ssmbench.suite.store import RunFolder
     from ssmbench.training.trainer import check, is_main_process
 
-    root = output or Path("outputs/runs")
-    with _notices_on_stderr():
-        check(resolved)
-        state = execute(resolved, root, config.stem)
+    root = output or absolute("outputs/runs")
+    check(resolved)
+    folder = RunFolder(root / fingerprint(resolved))
+    if dry_run:
+        _print_config(folder, resolved, as_json)
+        return
+    state = execute(resolved, root, config.stem)
     if not is_main_process():
         return
-    folder = RunFolder(root / fingerprint(resolved))
     _print_run(folder, state, as_json)
     if state == "failed":
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Verb)
 def suite(
-    config: Annotated[Path, typer.Argument(help="A suite config (YAML).")],
+    config: Annotated[Path, typer.Argument(help="A suite config (YAML).", **PATH_ARGUMENT)],
     overrides: Overrides = None,
     output: Output = None,
     jobs: Annotated[
@@ -166,7 +186,7 @@ def suite(
     registry.add_plugin_paths(plugins or [])
     require(jobs is None or jobs >= 1, f"--jobs must be at least 1, got {jobs}")
     grid = load_suite(config, overrides or [])
-    root = output or Path("outputs") / grid.name
+    root = output or absolute("outputs") / grid.name
     marks = [fingerprint(cell.config) for cell in grid.cells]
     if dry_run:
         from ssmbench.suite.session import check_all
@@ -176,24 +196,26 @@ def suite(
         return
     from ssmbench.suite.session import run_suite
 
-    with _notices_on_stderr():
-        failed = run_suite(grid, marks, root, jobs)
+    failed = run_suite(grid, marks, root, jobs)
     _print_report(root, as_json)
     if failed:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Verb)
 def report(
-    folder: Annotated[Path, typer.Argument(help="A suite's folder.")], as_json: AsJson = False
+    folder: Annotated[Path, typer.Argument(help="A suite's folder.", **PATH_ARGUMENT)],
+    as_json: AsJson = False,
 ) -> None:
     """Write the tables and plots of a suite again and print them."""
     _print_report(folder, as_json)
 
 
-@app.command()
+@app.command(cls=Verb)
 def gain(
-    path: Annotated[Path, typer.Argument(help="An .npz with A, B, C, D, or a run's folder.")],
+    path: Annotated[
+        Path, typer.Argument(help="An .npz with A, B, C, D, or a run's folder.", **PATH_ARGUMENT)
+    ],
     horizon: Annotated[
         int | None, typer.Option(help="Also the gain over this many steps (discrete time).")
     ] = None,
@@ -248,7 +270,7 @@ def gain(
         _table(("figure", "value"), _figure_rows(figures))
 
 
-@app.command()
+@app.command(cls=Verb)
 def doctor(as_json: AsJson = False, plugins: Plugins = None) -> None:
     """Check this installation: packages, devices, scans, plugins, data."""
     from ssmbench import doctor as examination
@@ -266,7 +288,7 @@ def doctor(as_json: AsJson = False, plugins: Plugins = None) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Verb)
 def bench(
     what: Annotated[str, typer.Argument(help="What to time: scans.")] = "scans",
     quick: Annotated[
@@ -274,7 +296,8 @@ def bench(
     ] = False,
     rounds: Annotated[int, typer.Option(help="Timed rounds; medians are shown.")] = 7,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also write the results as JSON.")
+        Path | None,
+        typer.Option("--output", "-o", help="Also write the results as JSON.", **PATH_OPTION),
     ] = None,
     as_json: AsJson = False,
     plugins: Plugins = None,
@@ -286,6 +309,7 @@ def bench(
     registry.add_plugin_paths(plugins or [])
     require(what == "scans", f"bench {what!r}: can only time scans")
     require(rounds >= 1, f"--rounds must be at least 1, got {rounds}")
+    from ssmbench import jsonio
     from ssmbench.bench import scans
 
     results = []
@@ -294,7 +318,7 @@ def bench(
         results.append(result)
     listed = scans.table(results)
     if output:
-        output.write_text(json.dumps(listed, indent=1))
+        output.write_text(jsonio.dumps(listed, indent=1), encoding="utf-8")
     if as_json:
         _print_json(listed)
         return
@@ -320,8 +344,7 @@ def _check_attack(
 def _attack(path: Path, rate: float, budget: Mapping[str, int | None], as_json: bool) -> None:
     from ssmbench.suite.trained import attack_run
 
-    with _notices_on_stderr():
-        found = attack_run(path, rate, **budget)
+    found = attack_run(path, rate, **budget)
     if as_json:
         _print_json(found)
     else:
@@ -331,9 +354,14 @@ def _attack(path: Path, rate: float, budget: Mapping[str, int | None], as_json: 
 # --- printing -----------------------------------------------------------------------------------
 
 
-def _notices_on_stderr() -> contextlib.AbstractContextManager:
-    """What plugins print while they run is not the answer that was asked for."""
-    return contextlib.redirect_stdout(sys.stderr)
+def _print_config(folder: Any, config: Mapping[str, Any], as_json: bool) -> None:
+    from ssmbench.suite.store import dump_yaml
+
+    if as_json:
+        _print_json({"folder": str(folder.path), "state": folder.state, "config": config})
+        return
+    say(f"# {folder.path}: {folder.state}")
+    say(dump_yaml(config).rstrip())
 
 
 def _print_run(folder: Any, state: str, as_json: bool) -> None:
@@ -379,19 +407,19 @@ def _print_attack(found: Mapping[str, Any]) -> None:
     figures = (network.get("declared"), network["bound"], network["attacked"])
     rows.append(("network", *map(_plain, figures)))
     _table(("", "declared", "verified", "attacked"), rows)
-    print()
+    say()
     if "note" in gains:
-        print(f"SSM layers:     {gains['note']}; largest {_plain(gains['frozen'])}, no certificate")
+        say(f"SSM layers:     {gains['note']}; largest {_plain(gains['frozen'])}, no certificate")
     reason = network["reason"]
     source = f"none is finite, because {reason}" if reason else "composed from the verified layers"
-    print(f"network bound:  {source}")
-    print(f"from silence:   attacked {_plain(network['attacked_from_silence'])}")
+    say(f"network bound:  {source}")
+    say(f"from silence:   attacked {_plain(network['attacked_from_silence'])}")
     reason = network["zero_state_reason"]
-    print("zero-state:     " + (f"no such gain, because {reason}" if reason else "from silence"))
+    say("zero-state:     " + (f"no such gain, because {reason}" if reason else "from silence"))
     for violation in gains["violations"]:
-        print(f"broken promise: {violation}")
-    print(f"checkpoint:     {found['checkpoint']}")
-    print(f"worst input:    {found['worst_input'] or 'none: nothing finite to attack'}")
+        say(f"broken promise: {violation}")
+    say(f"checkpoint:     {found['checkpoint']}")
+    say(f"worst input:    {found['worst_input'] or 'none: nothing finite to attack'}")
 
 
 def _figure_rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -419,9 +447,9 @@ def _print_grid(grid: Any, marks: list[str], root: Path, as_json: bool) -> None:
         return
     rows = [(c.label, m, s) for c, m, s in zip(grid.cells, marks, states, strict=True)]
     _table(("run", "fingerprint", "state"), rows)
-    print(f"{len(rows)} runs, {sum(s in ('finished', 'diverged') for s in states)} complete")
+    say(f"{len(rows)} runs, {sum(s in ('finished', 'diverged') for s in states)} complete")
     if grid.refused:
-        print(f"{len(grid.refused)} combinations refused; the report says why")
+        say(f"{len(grid.refused)} combinations refused; the report says why")
 
 
 def _print_report(folder: Path, as_json: bool) -> None:
@@ -447,14 +475,14 @@ def _print_report(folder: Path, as_json: bool) -> None:
         _table(
             header, [tuple(c(row) for c in reports.COLUMNS.values()) for row in mine], title=task
         )
-        print()
+        say()
     for row in filter(lambda row: row.note, table):
-        print(f"note: {row.task}, {row.variant}, {row.discretizer}: {reports.note_text(row)}")
+        say(f"note: {row.task}, {row.variant}, {row.discretizer}: {reports.note_text(row)}")
     for row in table:
         for violation in row.violations:
-            print(f"broken promise: {row.task}, {row.variant}, {row.discretizer}: {violation}")
-    print(f"report:      {files['markdown']}")
-    print(f"tensorboard: tensorboard --logdir {board}")
+            say(f"broken promise: {row.task}, {row.variant}, {row.discretizer}: {violation}")
+    say(f"report:      {files['markdown']}")
+    say(f"tensorboard: tensorboard --logdir {board}")
 
 
 def _gains_of_run(path: Path) -> dict[str, Any]:

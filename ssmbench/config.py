@@ -8,23 +8,40 @@ dict in which every option of every component stands, so its fingerprint names t
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssmbench import registry
+from ssmbench import jsonio, registry
 from ssmbench.errors import UsageError, require
+from ssmbench.options import (
+    COUNT,
+    FOLDER,
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    POSITIVE_COUNT,
+    PROPER_FRACTION,
+    SEED,
+    SIZE,
+    Allowed,
+    declared,
+    option,
+)
+from ssmbench.paths import absolute
+from ssmbench.yamlio import first_line, read_override, read_yaml
 
 #: Part of every fingerprint: raise it when the meaning of a config changes.
 SCHEMA_VERSION = 1
+
+
+_LAYERS = (POSITIVE, Allowed("at most 10000", lambda v: v <= 10_000))
 
 
 @dataclass
@@ -37,8 +54,8 @@ class ModelConfig:
     ``initial_state`` is zero or learned.
     """
 
-    d_model: int = 32
-    n_layers: int = 2
+    d_model: int = option(32, SIZE)
+    n_layers: int = option(2, _LAYERS)
     parametrization: Any = "s4d"
     discretizer: Any = None
     normaliser: Any = None
@@ -48,7 +65,7 @@ class ModelConfig:
     pooling: str = "mean"
     mix: bool = True
     residual: str = "add"
-    dropout: float = 0.0
+    dropout: float = option(0.0, PROPER_FRACTION)
     gamma: float | None = None
     bidirectional: bool = False
     initial_state: str = "zero"
@@ -62,11 +79,11 @@ class OptimizerConfig:
     An optimizer with options of its own derives its config from this one.
     """
 
-    lr: float = 4e-3
-    ssm_lr: float = 1e-3
-    weight_decay: float = 0.01
-    warmup_fraction: float = 0.1
-    final_fraction: float = 0.01
+    lr: float = option(4e-3, NOT_NEGATIVE)
+    ssm_lr: float = option(1e-3, NOT_NEGATIVE)
+    weight_decay: float = option(0.01, NOT_NEGATIVE)
+    warmup_fraction: float = option(0.1, FRACTION)
+    final_fraction: float = option(0.01, FRACTION)
 
 
 @dataclass
@@ -77,13 +94,13 @@ class AnalysisConfig:
     sequences, for which the adversary has ``robustness_steps`` at each energy.
     """
 
-    every_n_epochs: int = 5
-    attack_steps: int = 40
-    attack_restarts: int = 8
-    attack_seed: int = 0
+    every_n_epochs: int = option(5, COUNT)
+    attack_steps: int = option(40, POSITIVE_COUNT)
+    attack_restarts: int = option(8, POSITIVE_COUNT)
+    attack_seed: int = option(0, SEED)
     robustness: bool = True
-    robustness_steps: int = 5
-    robustness_sequences: int = 256
+    robustness_steps: int = option(5, POSITIVE_COUNT)
+    robustness_sequences: int = option(256, POSITIVE_COUNT)
 
 
 @dataclass
@@ -96,10 +113,10 @@ class RunConfig:
     optimizer: Any = "adamw"
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 20, "devices": 1})
-    batch_size: int = 64
+    batch_size: int = option(64, POSITIVE_COUNT)
     #: Ranks that share each sequence, a segment each; divides trainer.devices x num_nodes.
-    sequence_parallel: int = 1
-    seed: int = 0
+    sequence_parallel: int = option(1, POSITIVE_COUNT)
+    seed: int = option(0, SEED)
 
 
 #: Where the components stand in a run config, and the registry that knows them.
@@ -119,56 +136,11 @@ _IMPLIED_NAMES = {"optimizer": "adamw"}
 #: Those that a model can do without.
 _OPTIONAL = ("model.discretizer", "model.normaliser")
 
-#: What the numbers of a run config must be; those of components are checked by their classes.
-_LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
-    "positive": (
-        lambda v: v > 0,
-        (
-            "batch_size",
-            "model.d_model",
-            "model.n_layers",
-            "analysis.attack_steps",
-            "analysis.attack_restarts",
-            "analysis.robustness_steps",
-            "analysis.robustness_sequences",
-        ),
-    ),
-    "finite and not negative": (
-        lambda v: 0 <= v < math.inf,
-        ("optimizer.lr", "optimizer.ssm_lr", "optimizer.weight_decay"),
-    ),
-    "in [0, 1]": (
-        lambda v: 0 <= v <= 1,
-        ("optimizer.warmup_fraction", "optimizer.final_fraction"),
-    ),
-    "in [0, 1)": (lambda v: 0 <= v < 1, ("model.dropout",)),
-    "from 0 to 2^32 - 1": (lambda v: 0 <= v < 2**32, ("seed", "analysis.attack_seed")),
-}
+#: What a config that does not fit its class makes OmegaConf raise.
+_NOT_TYPED = (OmegaConfBaseException, TypeError, ValueError, OverflowError, RecursionError)
 
 #: Labels and places: what does not change a run's result is not part of its name.
 NOT_FINGERPRINTED = ("variant", "task.data_dir")
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        UsageError: no such file, no mapping in it, or a syntax error (with its line).
-    """
-    path = Path(path)
-    try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{path}{where}: not YAML: {getattr(error, 'problem', error)}") from None
-    except (OSError, UnicodeDecodeError, OmegaConfBaseException, RecursionError) as error:
-        raise UsageError(f"{path}: cannot be read: {_first_line(error)[:200]}") from None
-    usable = isinstance(content, dict) and bool(content)
-    require(usable, f"{path}: must hold a mapping of keys to values")
-    return content
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
@@ -179,13 +151,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     """
     merged: dict[str, Any] = {}
     for argument in overrides:
-        key, equals, _ = argument.partition("=")
-        require(bool(equals and key), f"override {argument!r}: must be key=value")
-        try:
-            parsed = OmegaConf.to_container(OmegaConf.from_dotlist([argument]))
-        except (OmegaConfBaseException, yaml.YAMLError) as error:
-            raise UsageError(f"override {argument!r}: {_first_line(error)}") from None
-        merged = merge(merged, parsed)
+        merged = merge(merged, read_override(argument))
     return merged
 
 
@@ -214,8 +180,9 @@ def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]
     Raises:
         UsageError: an unknown key or name (with the nearest ones), a wrong type, a NaN.
     """
-    defaults = OmegaConf.to_container(OmegaConf.structured(RunConfig))
-    plain = _validated(RunConfig, merge(defaults, config), source)
+    merged = merge(_defaults(), config)
+    _check_given(merged, source)
+    plain = _validated_run(merged, source)
     for path, kind in COMPONENTS.items():
         parent, _, key = path.rpartition(".")
         holder = plain[parent] if parent else plain
@@ -223,8 +190,17 @@ def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]
             holder[key] = resolve_component(kind, holder[key], f"{source}: {path}")
         else:
             require(path in _OPTIONAL, f"{source}: {path}: needs a {kind.kind}")
-    _check_numbers(plain, source)
+    _check_values(plain, source)
     return plain
+
+
+def check_part(part: Any, source: str) -> None:
+    """Raise a UsageError unless ``part`` is a run config in part: its keys and sections.
+
+    What a later layer replaces would otherwise never be looked at.
+    """
+    require(isinstance(part, Mapping), f"{source}: must be a part of a run config, got {part!r}")
+    _validated_run(merge(_defaults(), part), source, partial=True)
 
 
 def resolve_component(kind: registry.Registry, component: Any, where: str) -> dict[str, Any]:
@@ -275,22 +251,75 @@ def load_run(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
 def fingerprint(resolved: Mapping[str, Any]) -> str:
     """12 hex digits that name a resolved config."""
     named = {path: v for path, v in leaves(resolved) if path not in NOT_FINGERPRINTED}
-    text = json.dumps({"schema": SCHEMA_VERSION, **named}, sort_keys=True)
+    text = jsonio.dumps({"schema": SCHEMA_VERSION, **named}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _validated(schema: type, config: Mapping[str, Any], source: str) -> dict[str, Any]:
+def _defaults() -> dict[str, Any]:
+    return _validated(RunConfig, {}, "config")
+
+
+def _validated_run(config: Mapping[str, Any], source: str, partial: bool = False) -> dict[str, Any]:
+    """A run config in which components are as they were given, typed in all else.
+
+    Without references between them, its keys are looked at one by one: most are the same in every
+    run of a suite, and what was seen before is not looked at again.
+    """
+    if "${" in repr(config):
+        return _validated(RunConfig, config, source, partial)
+    kinds = {f.name: type(f.default) for f in fields(RunConfig)}
+    plain = {}
+    for key, value in config.items():
+        settled = type(value) in (int, str) and type(value) is kinds.get(key) and value != MISSING
+        plain[key] = value if settled else _validated(RunConfig, {key: value}, source, partial)[key]
+    return plain
+
+
+#: What :func:`_validated` found before, by schema and content.
+_seen: dict[tuple[type, str, bool], dict[str, Any]] = {}
+_MOST_SEEN = 10_000
+
+
+def _validated(
+    schema: type, config: Mapping[str, Any], source: str, partial: bool = False
+) -> dict[str, Any]:
+    content = repr(config)
+    if hasattr(schema, "settle") or "${" in content:  # these depend on more than the config
+        return _typed_anew(schema, config, source, partial)
+    key = (schema, content, partial)
+    if key not in _seen:
+        if len(_seen) >= _MOST_SEEN:
+            _seen.clear()
+        _seen[key] = _typed_anew(schema, config, source, partial)
+    return _copied(_seen[key])
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _typed_anew(
+    schema: type, config: Mapping[str, Any], source: str, partial: bool
+) -> dict[str, Any]:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), dict(config))
         if hasattr(schema, "settle"):  # what depends on the machine becomes part of the name
             settled = OmegaConf.to_object(merged)
             settled.settle()
             merged = OmegaConf.structured(settled)
-        return OmegaConf.to_container(merged, enum_to_str=True, resolve=True)
-    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        plain = OmegaConf.to_container(
+            merged, enum_to_str=True, resolve=True, throw_on_missing=not partial
+        )
+    except _NOT_TYPED as error:
         key = getattr(error, "full_key", None)
         where = f"{source}: {key}" if key else source
-        raise UsageError(f"{where}: {_naming_choices(_first_line(error), schema, key)}") from None
+        raise UsageError(f"{where}: {_naming_choices(first_line(error), schema, key)}") from None
+    for name, allowed in declared(schema).items():
+        if FOLDER in allowed and plain[name] is not None:
+            plain[name] = str(absolute(plain[name], f"{source}: {name}"))
+    return plain
 
 
 def _naming_choices(message: str, schema: type, key: str | None) -> str:
@@ -301,18 +330,55 @@ def _naming_choices(message: str, schema: type, key: str | None) -> str:
     return f"{message}; expected one of [{', '.join(m.name for m in type(default))}]"
 
 
-def _check_numbers(config: Mapping[str, Any], source: str) -> None:
+def _check_given(config: Mapping[str, Any], source: str) -> None:
+    """OmegaConf would put a default in the place of a value that is still to be given."""
     for path, value in leaves(config):
-        if isinstance(value, float) and not math.isfinite(value):
-            word = "NaN" if math.isnan(value) else "infinite"
-            raise UsageError(f"{source}: {path}: is {word}; give a number")
-    values = dict(leaves(config))
-    for wanted, (allowed, paths) in _LIMITS.items():
-        for path in paths:
-            require(
-                allowed(values[path]),
-                f"{source}: {path}: must be {wanted}, got {values[path]}",
-            )
+        missing = value == MISSING or (isinstance(value, list) and MISSING in value)
+        require(not missing, f"{source}: {path}: is {MISSING!r}, which means that it must be given")
+
+
+def _check_values(config: Mapping[str, Any], source: str) -> None:
+    """Every number is finite, and what its option says that it may be."""
+    allowed = _allowed(config)
+    for path, value in leaves(config):
+        for number in _numbers(value):
+            if isinstance(number, float) and not math.isfinite(number):
+                word = "NaN" if math.isnan(number) else "infinite"
+                raise UsageError(f"{source}: {path}: is {word}; give a number")
+        for limit in allowed.get(path, ()) if value is not None else ():
+            fits = limit.test(value)
+            require(fits, f"{source}: {path}: must be {limit.words}, got {value}")
+
+
+def _allowed(config: Mapping[str, Any]) -> dict[str, tuple[Allowed, ...]]:
+    """What each option may be, by dotted path, where its config class says so."""
+    schemas: dict[str, type] = {
+        "": RunConfig,
+        "model.": ModelConfig,
+        "analysis.": AnalysisConfig,
+    }
+    for path, kind in COMPONENTS.items():
+        parent, _, key = path.rpartition(".")
+        component = (config[parent] if parent else config)[key]
+        if component is not None:
+            schemas[f"{path}."] = kind.get(component["name"]).config
+    return {
+        prefix + name: allowed
+        for prefix, schema in schemas.items()
+        for name, allowed in declared(schema).items()
+    }
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """The numbers in a value, in those of lists too."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _numbers(inner)
+    elif isinstance(value, Mapping):
+        for _, inner in leaves(value):
+            yield from _numbers(inner)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -322,7 +388,3 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from ssmbench import registry
-from ssmbench.errors import one_line
+from ssmbench.errors import UsageError, one_line
+from ssmbench.paths import absolute
 from ssmbench.scans import native
 from ssmbench.systems import DiscreteDiagonal
 
@@ -42,10 +43,19 @@ def examine() -> list[Check]:
     failures = registry.plugin_failures()
     found = "; ".join(f"{f.plugin}: {f.reason}" for f in failures) or "all import"
     checks.append(Check("plugins", not failures, found))
-    data = os.environ.get("SSMBENCH_DATA")
-    usable = data is None or os.path.isdir(data)
-    said = "SSMBENCH_DATA is not set: bundled and generated data" if data is None else data
-    return [*checks, Check("data folder", usable, said if usable else f"{data}: no such folder")]
+    return [*checks, _data_folder()]
+
+
+def _data_folder() -> Check:
+    named = os.environ.get("SSMBENCH_DATA")
+    if not named:
+        return Check("data folder", True, "SSMBENCH_DATA is not set: bundled and generated data")
+    try:
+        folder = absolute(named, "SSMBENCH_DATA")
+    except UsageError as error:
+        return Check("data folder", False, str(error))
+    usable = folder.is_dir()
+    return Check("data folder", usable, str(folder) if usable else f"{folder}: no such folder")
 
 
 def _package(name: str) -> Check:

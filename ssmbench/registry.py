@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import pkgutil
 import sys
@@ -23,12 +24,15 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ssmbench.errors import UsageError, one_line, suggest
+from ssmbench.paths import absolute
 
 T = TypeVar("T")
 
 ENTRY_POINT_GROUP = "ssmbench.plugins"
 PLUGINS_VARIABLE = "SSMBENCH_PLUGINS"
 PLUGINS_FOLDER = "plugins"
+#: Says which plugins were imported.
+LOGGER = "ssmbench.plugins"
 
 
 @dataclass
@@ -221,6 +225,7 @@ def kind_named(word: str) -> Registry:
 @dataclass
 class _Discovery:
     entry_points_done: bool = False
+    places: tuple[Any, ...] = ()
     seen: set[str] = field(default_factory=set)
     failures: list[PluginFailure] = field(default_factory=list)
 
@@ -229,13 +234,37 @@ _discovery = _Discovery()
 
 
 def discover_plugins() -> None:
-    """Import entry points, ``./plugins/*.py`` and the files of the plugin variable, each once."""
+    """Import entry points, ``./plugins/*.py`` and the files of the plugin variable, each once.
+
+    What was imported, and from where, is logged: the command line prints it.
+    """
+    found: dict[str, list[str]] = {}
     if not _discovery.entry_points_done:
         _discovery.entry_points_done = True
         for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-            _import_once(f"{point.name} ({point.value})", point.load)
-    for file in _plugin_files():
-        _import_once(str(file), lambda file=file: _import_file(file))
+            if _import_once(f"{point.name} ({point.value})", point.load):
+                found.setdefault(point.value, []).append(point.name)
+    places = _places()
+    if places != _discovery.places:
+        _discovery.places = places
+        for file in _plugin_files():
+            if _import_once(str(file), lambda file=file: _import_file(file)):
+                found.setdefault(_shown(file.parent), []).append(file.stem)
+    if found:
+        text = "; ".join(f"{', '.join(names)} from {place}" for place, names in found.items())
+        logging.getLogger(LOGGER).info("plugins: %s", text)
+
+
+def _shown(folder: Path) -> str:
+    here = Path(PLUGINS_FOLDER)
+    return f"./{here}" if folder == here.resolve() else str(folder)
+
+
+def _places() -> tuple[Any, ...]:
+    """Where plugins are looked for, and the names of what is there."""
+    paths = (PLUGINS_FOLDER, *os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep))
+    names = (tuple(os.listdir(path)) if path and os.path.isdir(path) else None for path in paths)
+    return os.getcwd(), *zip(paths, names, strict=True)
 
 
 def add_plugin_paths(paths: Iterable[str | Path]) -> None:
@@ -245,12 +274,12 @@ def add_plugin_paths(paths: Iterable[str | Path]) -> None:
         UsageError: a path does not exist.
     """
     added = []
-    for path in map(Path, paths):
+    for path in (absolute(path, "--plugins") for path in paths):
         if not path.exists():
             raise UsageError(f"--plugins {path}: no such file or folder")
         if not (path.is_dir() or path.suffix == ".py"):
             raise UsageError(f"--plugins {path}: must be a Python file or a folder of them")
-        added.append(str(path.resolve()))
+        added.append(str(path))
     if added:
         # The variable, not a list in memory: worker processes and DDP ranks inherit it.
         known = [part for part in os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep) if part]
@@ -265,7 +294,8 @@ def plugin_failures() -> list[PluginFailure]:
 def _plugin_files() -> list[Path]:
     listed = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
     files: list[Path] = []
-    for path in [Path(PLUGINS_FOLDER), *(Path(part) for part in listed if part)]:
+    given = (absolute(part, PLUGINS_VARIABLE) for part in listed if part)
+    for path in [Path(PLUGINS_FOLDER), *given]:
         if path.is_dir():
             files += sorted(f for f in path.glob("*.py") if not f.name.startswith("_"))
         elif path.suffix == ".py":
@@ -273,9 +303,10 @@ def _plugin_files() -> list[Path]:
     return list(dict.fromkeys(file.resolve() for file in files))
 
 
-def _import_once(label: str, load: Callable[[], Any]) -> None:
+def _import_once(label: str, load: Callable[[], Any]) -> bool:
+    """Whether it was imported now, and without an error."""
     if label in _discovery.seen:
-        return
+        return False
     _discovery.seen.add(label)
     for registry in KINDS.values():  # a clash of names is then the plugin's fault, not ours
         registry.load_builtins()
@@ -287,6 +318,8 @@ def _import_once(label: str, load: Callable[[], Any]) -> None:
         for kind, registry in KINDS.items():
             registry._entries = saved[kind]
         _discovery.failures.append(PluginFailure(label, one_line(error)))
+        return False
+    return True
 
 
 def _import_file(file: Path) -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ssmbench import registry
+from ssmbench import jsonio, registry
 from ssmbench.bench import peers, scans
 from ssmbench.bench.timing import _peak_on_cpu, copy_bandwidth
 from ssmbench.cli import app
@@ -88,7 +88,7 @@ def test_the_fft_baseline_computes_the_same_layer(results):
 
 
 def test_results_are_json_and_rows_have_no_empty_cell(results):
-    assert json.loads(json.dumps(scans.table(results), allow_nan=False))
+    assert jsonio.loads(json.dumps(scans.table(results), allow_nan=False))
     for result in results:
         row = scans.row(result)
         assert len(row) == len(scans.COLUMNS)

@@ -14,11 +14,9 @@ import pytest
 
 from ssmbench.registry import KINDS
 from ssmbench.tasks.data import DATA_VARIABLE
+from tests.strict_json import strict_json
 
-
-def the_json(text: str) -> Any:
-    """The one JSON document that ``text`` is."""
-    return json.loads(text)
+the_json = strict_json
 
 
 def one_error(answer) -> str:
@@ -73,6 +71,16 @@ def test_list_tells_which_plugins_failed(ssmbench, write):
 def test_what_a_plugin_prints_stays_out_of_the_json(ssmbench, write):
     write("plugins/chatty.py", "print('hello')")
     the_json(ssmbench("list", "--json").out)
+
+
+@pytest.mark.parametrize("call", [("list",), ("show", "task", "digits"), ("doctor",)])
+def test_a_verb_names_the_plugins_that_it_ran(call, ssmbench, write):
+    write("plugins/quiet.py", "")
+    write("elsewhere/other.py", "")
+    answer = ssmbench(*call, "--plugins", "elsewhere")
+    (line,) = (line for line in answer.err.splitlines() if line.startswith("plugins: "))
+    assert line.startswith("plugins: quiet from ./plugins; other from ")
+    assert line.endswith("/elsewhere")
 
 
 def test_show_gives_options_facts_and_source(ssmbench):
@@ -200,7 +208,7 @@ def test_an_unstable_system_says_so(pole, ssmbench, matrices):
     answer = ssmbench("gain", matrices(A=np.array([[pole]])), "--json")
     figures = the_json(answer.out)
     assert (answer.code, figures["stable"], figures["hinf"]) == (0, False, math.inf)
-    assert '"hinf": Infinity' in answer.out
+    assert '"hinf": "inf"' in answer.out
 
 
 def test_doctor_looks_at_everything(ssmbench):
@@ -241,6 +249,18 @@ def test_report_writes_the_report_of_a_suite_again(ssmbench, workplace):
 # --- refusals -----------------------------------------------------------------------------------
 
 BAD_OVERRIDES = {
+    "trainer.limit_val_batches=0": "trainer.limit_val_batches: must be",
+    "trainer.check_val_every_n_epoch=0": "trainer.check_val_every_n_epoch: must be at least 1",
+    "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches: must be at least 1",
+    "task.split_seed=-1": "task.split_seed: must be from 0",
+    "trainer.deterministic=abc": "trainer.deterministic: 'abc' is not of type bool or 'warn'",
+    "trainer.gradient_clip_val=-1": "trainer.gradient_clip_val: must be at least 0",
+    "trainer.max_time=-5": "trainer.max_time: -5 is not of type str",
+    "trainer.max_time={hours: -5}": "trainer.max_time: must be a positive duration",
+    "trainer.accelerator=tpu": "trainer: .*torch_xla",
+    "model.d_model=!!float x": "could not convert string to float",
+    "model.d_model='???'": "model.d_model: is '\\?\\?\\?'",
+    "model.d_model=1e18": "model.d_model",
     "batchsize=3": "batchsize: .*'batch_size'",
     "model.d_modl=3": "model.d_modl: .*'d_model'",
     "batch_size=many": "batch_size: .*many",
@@ -261,8 +281,8 @@ BAD_OVERRIDES = {
     "trainer.max_epoch=1": "trainer.max_epoch: no such Trainer argument; did you mean 'max_epo",
     "trainer.logger=true": "trainer.logger: is set by ssmbench itself",
     "trainer.max_epochs=abc": "trainer.*abc",
-    "trainer.max_epochs=-5": "trainer: .*max_epochs",
-    "trainer.precision=nonsense": "trainer: .*nonsense",
+    "trainer.max_epochs=-5": "trainer.max_epochs: must be at least -1, got -5",
+    "trainer.precision=nonsense": "trainer.precision: 'nonsense' is not of",
     "trainer.precision=16-true": "trainer.precision",
     "trainer.accelerator=qpu": "trainer: .*qpu",
     "trainer.strategy=foo": "trainer: .*foo",
@@ -326,7 +346,10 @@ BAD_CALLS = {
     "horizon of 0": (("gain", "system.npz", "--horizon", "0"), "--horizon must be at least 1"),
     "horizon below 0": (("gain", "system.npz", "--horizon", "-2"), "--horizon must be at least"),
     "horizon of a run": (("gain", ".", "--horizon", "2"), "--horizon"),
-    "attack on a file": (("gain", "system.npz", "--attack"), "--attack: system.npz is a file"),
+    "attack on a file": (
+        ("gain", "system.npz", "--attack"),
+        "system.npz is a file, not a run's folder",
+    ),
     "attack on nothing": (("gain", "nowhere", "--attack"), "nowhere: no such folder"),
     "attack on a folder": (("gain", ".", "--attack"), "not the folder of a run (it has no conf"),
     "budget without attack": (("gain", ".", "--seed", "1"), "--seed: is for --attack"),
@@ -347,8 +370,8 @@ BAD_CALLS = {
     "run as a suite": (("suite", "mine.yaml"), "unknown key"),
     "unknown kind": (("list", "tassks"), "unknown kind 'tassks': did you mean 'task'"),
     "unknown name": (("show", "task", "digit"), "did you mean 'digits'"),
-    "plugins nowhere": (("list", "--plugins", "nowhere"), "--plugins nowhere: no such file"),
-    "plugins in a run": (("run", "mine.yaml", "--plugins", "x.py"), "--plugins x.py: no such"),
+    "plugins nowhere": (("list", "--plugins", "nowhere"), "nowhere: no such file or folder"),
+    "plugins in a run": (("run", "mine.yaml", "--plugins", "x.py"), "x.py: no such file or folder"),
     "plugins as YAML": (("doctor", "--plugins", "mine.yaml"), "must be a Python file"),
     "output in a file": (("run", "mine.yaml", "-o", "mine.yaml/x"), "cannot be made"),
 }
@@ -410,4 +433,4 @@ def test_a_refusal_in_a_process_of_its_own_is_one_line_too(workplace):
     command = [sys.executable, "-m", "ssmbench", "run", "missing.yaml"]
     done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: missing.yaml: no such file\n"
+    assert done.stderr == f"error: {workplace / 'missing.yaml'}: no such file\n"

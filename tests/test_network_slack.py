@@ -1,7 +1,6 @@
 """The tool that measures how loose a trained network's promise is, on a tiny budget."""
 
 import importlib.util
-import json
 import math
 import sys
 from types import SimpleNamespace
@@ -9,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from ssmbench import jsonio
 from ssmbench.tasks.classification import Classification
 
 TINY = ["--steps", "2", "--attack-steps", "2", "4", "--set", "model.d_model=4", "batch_size=8"]
@@ -31,7 +31,7 @@ def rows(tool, tmp_path):
     def call(*arguments):
         file = tmp_path / "rows.json"
         assert tool.main([*TINY, STATES, *arguments, "--json", str(file)]) == 0
-        return json.loads(file.read_text())
+        return jsonio.loads(file.read_text())
 
     return call
 

@@ -12,7 +12,6 @@ it. *Cost*: a layer's forward, and forward and backward, at d_model 64, 64 state
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ import torch
 from gain_sweep import declaring
 from torch import Tensor
 
-from ssmbench import registry
+from ssmbench import jsonio, registry
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.bench.timing import Contestant, device_name, race
 from ssmbench.nn.layer import SSMLayer
@@ -113,7 +112,7 @@ def main() -> None:
         if name != PEER
     ]
     if arguments.json:
-        print(json.dumps({"device": device_name(torch.device("cpu")), "rows": table}, indent=1))
+        print(jsonio.dumps({"device": device_name(torch.device("cpu")), "rows": table}, indent=1))
         return
     print(f"{device_name(torch.device('cpu'))}; s4d {1e3 * forward:.1f} ms, {1e3 * both:.1f} ms")
     columns = ("radius", "gap", "verified", "forward_ms", "both_ms", "forward / s4d", "both / s4d")

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import math
 import sys
 import time
@@ -25,7 +24,7 @@ from statistics import median, quantiles
 
 import torch
 
-from ssmbench import registry
+from ssmbench import jsonio, registry
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.systems import DiscreteDense
@@ -169,7 +168,7 @@ def main() -> None:
     names = arguments.names or (PEERS if arguments.peer else declaring())
     results = [sweep(name, arguments.draws, arguments.seed, ratio) for name in names]
     if arguments.json:
-        print(json.dumps(results, indent=1))
+        print(jsonio.dumps(results, indent=1))
     else:
         columns = ("name", "draws", "exceptions", "violations", "worst", "median", "percentile_5")
         print("| " + " | ".join((*columns, "seconds")) + " |")

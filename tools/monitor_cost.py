@@ -11,7 +11,6 @@ time are left out, which makes the share an overestimate.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 import torch
 
+from ssmbench import jsonio
 from ssmbench.config import RunConfig, typed
 from ssmbench.nn.model import SequenceModel
 from ssmbench.suite.grid import Cell, load_suite
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr if options.json else sys.stdout,
         )
     if options.json:
-        print(json.dumps(rows, indent=2))
+        print(jsonio.dumps(rows, indent=2))
     return 0 if rows and all(row["share"] < ALLOWED for row in rows) else 1
 
 

@@ -20,7 +20,6 @@ its version 0.44.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -33,7 +32,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssmbench import registry
+from ssmbench import jsonio, registry
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.config import OptimizerConfig, RunConfig, load_run, options_of, typed
 from ssmbench.errors import UsageError, require
@@ -311,7 +310,7 @@ def main(arguments: list[str] | None = None) -> int:
                 rows += [row(network, blocks, seed, options) for seed in range(options.seeds)]
                 print(table(rows[-options.seeds :], options.attack_steps), file=sys.stderr)
                 if options.json:
-                    options.json.write_text(json.dumps(rows, indent=1) + "\n")
+                    options.json.write_text(jsonio.dumps(rows, indent=1) + "\n")
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

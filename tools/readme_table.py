@@ -7,11 +7,11 @@ tools/quickstart && .venv/bin/python tools/readme_table.py outputs/quickstart
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
 
+from ssmbench import jsonio
 from ssmbench.bench.scans import gpu_cases
 from ssmbench.suite.report import collect, markdown_table, source_line, write_report
 from ssmbench.suite.statistics import rows
@@ -45,7 +45,7 @@ def benchmarks() -> str:
     parts = []
     measured = set()
     for file in sorted((PROJECT / "benchmarks").glob("scans-*.json")):
-        results = json.loads(file.read_text())
+        results = jsonio.loads(file.read_text())
         measured |= {r["backend"] for r in results}
         lines = [f"{results[0]['device']} ([all figures](benchmarks/{file.name})):", "", *HEADER]
         for r in results:

@@ -10,13 +10,13 @@ of the float32 loop. Poles go up to 1 - 1e-5. See ssmbench/bench/accuracy.py.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from ssmbench import jsonio
 from ssmbench.bench.accuracy import ALLOWED, Accuracy, measure
 from ssmbench.bench.timing import device_name
 
@@ -49,7 +49,7 @@ def main() -> None:
     if arguments.output:
         figures = [{**asdict(r), "ratios": r.ratios, "worst": r.worst} for r in results]
         record = {"device": device_name(torch.device("cpu")), "gap": GAP, "results": figures}
-        arguments.output.write_text(json.dumps(record, indent=1) + "\n")
+        arguments.output.write_text(jsonio.dumps(record, indent=1) + "\n")
     sys.exit(any(r.worst > ALLOWED for r in results))
 
 

@@ -63,7 +63,9 @@ def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | N
         folder.write_status("failed", reason="interrupted")
         raise
     except Exception as error:
-        (folder.path / "error.txt").write_text(traceback.format_exc())
+        (folder.path / "error.txt").write_text(
+            traceback.format_exc(), encoding="utf-8", errors="backslashreplace"
+        )
         folder.write_status("failed", reason=one_line(error))
         return "failed"
     folder.write_status(result["status"])

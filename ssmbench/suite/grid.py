@@ -13,10 +13,13 @@
 kept as refused, with the reason.
 
 Later layers win: base, then task, then variant, then discretizer and seed, then the command line.
+A variant without ``discretizers`` has the discretizer of its own model part, else that of its task
+or of the base, which variants that are discrete by nature leave aside.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -24,13 +27,23 @@ from pathlib import Path
 from typing import Any
 
 from ssmbench import registry
-from ssmbench.config import leaves, merge, parse_overrides, read_yaml, resolve
+from ssmbench.config import (
+    ModelConfig,
+    check_part,
+    leaves,
+    merge,
+    parse_overrides,
+    read_yaml,
+    resolve,
+)
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, require, suggest
 from ssmbench.nn.layer import check_pairing
 from ssmbench.parametrizations.base import Parametrization
 
 ALL = "all"
+#: Bytes in the name of a file.
+_LONGEST_NAME = 255
 KEYS = ("name", "base", "tasks", "variants", "seeds")
 
 #: What the labels of a report name; an override would make them lie.
@@ -89,12 +102,11 @@ def load_suite(path: str | Path, overrides: Iterable[str] = ()) -> Suite:
         require(key in KEYS, f"{path}: unknown key {key!r}: {suggest(str(key), KEYS)}")
     raw |= {key: _parts(raw, key, path) for key in ("tasks", "variants")}
     tasks, variants = raw["tasks"], raw["variants"]
-    seeds = raw.get("seeds", [0])
-    valid = isinstance(seeds, list) and seeds and all(type(s) is int and s >= 0 for s in seeds)
-    require(valid, f"{path}: seeds: must be a list of whole numbers from 0, got {seeds!r}")
+    seeds = _seeds(raw.get("seeds", [0]), path)
     over = parse_overrides(overrides)
     for key, _ in leaves(over):
         require(key not in _AXES, f"override {key}: {path} sets it for each run; change it there")
+    _check_parts(raw, path)
     refused = _expand_all(variants, raw.get("base"), path)
     cells = tuple(
         Cell(
@@ -102,10 +114,49 @@ def load_suite(path: str | Path, overrides: Iterable[str] = ()) -> Suite:
         )
         for task in tasks
         for variant in variants
-        for (label, choice), seed in product(_discretizers(variants[variant], path), seeds)
+        for (label, choice), seed in product(_discretizers(raw, task, variant, path), seeds)
     )
-    _check_distinct(cells, path)
-    return Suite(str(raw.get("name", Path(path).stem)), cells, tuple(refused))
+    _check_labels(cells, path)
+    return Suite(_name(raw, path), cells, tuple(refused))
+
+
+def _seeds(seeds: Any, path: str | Path) -> list[int]:
+    valid = isinstance(seeds, list) and seeds and all(type(s) is int and s >= 0 for s in seeds)
+    require(valid, f"{path}: seeds: must be a list of whole numbers from 0, got {seeds!r}")
+    return seeds
+
+
+def _name(raw: Mapping[str, Any], path: str | Path) -> str:
+    name = raw.get("name", Path(path).stem)
+    require(isinstance(name, str | int | float), f"{path}: name: must be a word, got {name!r}")
+    check_file_name(str(name), f"{path}: name")
+    return str(name)
+
+
+def check_file_name(name: str, where: str) -> None:
+    """Raise a UsageError unless ``name`` can be that of a folder, inside the one it is made in."""
+    usable = bool(name) and "/" not in name and not name.startswith(".") and name.isprintable()
+    require(
+        usable, f"{where} {name!r}: must not hold '/' or what cannot be printed, or start with '.'"
+    )
+    try:
+        size = len(os.fsencode(name))
+    except UnicodeEncodeError:
+        raise UsageError(f"{where} {name!r}: not a name that this system can store") from None
+    require(
+        size <= _LONGEST_NAME,
+        f"{where} {name[:20]!r}...: must have at most {_LONGEST_NAME} bytes, not {size}",
+    )
+
+
+def _check_parts(raw: Mapping[str, Any], path: str | Path) -> None:
+    """What a later layer replaces is looked at too."""
+    if raw.get("base") is not None:
+        check_part(raw["base"], f"{path}: base")
+    for key in ("tasks", "variants"):
+        for label, part in raw[key].items():
+            own = {k: v for k, v in part.items() if key == "tasks" or k != "discretizers"}
+            check_part(own, f"{path}: {key}: {label}")
 
 
 def _expand_all(variants: dict[str, Any], base: Any, path: str | Path) -> list[Refusal]:
@@ -148,16 +199,17 @@ def _parts(raw: Mapping[str, Any], key: str, path: str | Path) -> dict[str, Any]
     require(ok, f"{path}: {key}: must map labels to parts of a run config")
     parts = {str(label): part for label, part in value.items()}
     for label in parts:  # they become names of folders, for TensorBoard
-        usable = bool(label) and "/" not in label and not label.startswith(".")
-        require(usable, f"{path}: {key}: label {label!r}: must not hold '/' or start with '.'")
+        check_file_name(label, f"{path}: {key}: label")
     return parts
 
 
-def _discretizers(variant: Mapping[str, Any], path: str | Path) -> Iterator[tuple[str, Any]]:
-    choices = variant.get("discretizers")
+def _discretizers(
+    raw: Mapping[str, Any], task: str, variant: str, path: str | Path
+) -> Iterator[tuple[str, Any]]:
+    part = raw["variants"][variant]
+    choices = part.get("discretizers")
     if choices is None:
-        model = variant.get("model")
-        choice = model.get("discretizer") if isinstance(model, Mapping) else None
+        choice = _only_discretizer(raw.get("base") or {}, raw["tasks"][task], part)
         yield "none" if choice is None else component_label(choice), choice
         return
     require(
@@ -166,6 +218,24 @@ def _discretizers(variant: Mapping[str, Any], path: str | Path) -> Iterator[tupl
     )
     for choice in choices:
         yield component_label(choice), choice
+
+
+def _only_discretizer(base: Mapping[str, Any], task: Mapping[str, Any], part: Any) -> Any:
+    own, merged = (_model(layer) for layer in (part, merge(merge(base, task), part)))
+    if "discretizer" in own:
+        return own["discretizer"]
+    return None if _is_discrete(merged) else merged.get("discretizer")
+
+
+def _model(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    model = part.get("model")
+    return model if isinstance(model, Mapping) else {}
+
+
+def _is_discrete(model: Mapping[str, Any]) -> bool:
+    component = model.get("parametrization", ModelConfig.parametrization)
+    name = component.get("name") if isinstance(component, Mapping) else component
+    return registry.parametrizations.get(str(name)).factory.time_domain == "discrete"
 
 
 def component_label(component: Any) -> str:
@@ -200,9 +270,9 @@ def _resolve_cell(
     return resolve(config, f"{path} ({task}, {variant})")
 
 
-def _check_distinct(cells: Iterable[Cell], path: str | Path) -> None:
-    seen: dict[str, Cell] = {}
+def _check_labels(cells: Iterable[Cell], path: str | Path) -> None:
+    seen: set[str] = set()
     for cell in cells:
-        if cell.label in seen:
-            raise UsageError(f"{path}: two runs are called {cell.label!r}")
-        seen[cell.label] = cell
+        require(cell.label not in seen, f"{path}: two runs are called {cell.label!r}")
+        seen.add(cell.label)
+        check_file_name(cell.label.removeprefix(f"{cell.task}/"), f"{path}: label")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from ssmbench import jsonio
 from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.errors import UsageError
 from ssmbench.suite.grid import Suite
@@ -65,7 +65,7 @@ def write_suite(root: Path, suite: Suite, fingerprints: Iterable[str]) -> None:
         for cell, mark in zip(suite.cells, fingerprints, strict=True)
     ]
     record = {"name": suite.name, "cells": cells, "refused": [asdict(r) for r in suite.refused]}
-    write_atomically(root / SUITE_FILE, json.dumps(record, indent=1))
+    write_atomically(root / SUITE_FILE, jsonio.dumps(record, indent=1))
 
 
 def link_tensorboard(root: Path) -> Path:
@@ -140,7 +140,7 @@ def write_report(root: Path) -> dict[str, Path]:
     files["csv"], files["json"] = out / "report.csv", out / "report.json"
     files["markdown"] = out / "report.md"
     write_atomically(files["csv"], to_csv(table))
-    write_atomically(files["json"], json.dumps([asdict(row) for row in table], indent=1))
+    write_atomically(files["json"], jsonio.dumps([asdict(row) for row in table], indent=1))
     images = [file.name for file in files.values() if file.suffix == ".png"]
     suite = _suite(root)
     page = to_markdown(suite["name"], records, images) + refusals_text(suite.get("refused", []))

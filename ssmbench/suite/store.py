@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from ssmbench import jsonio
 from ssmbench.config import fingerprint
 from ssmbench.errors import UsageError
 
@@ -66,10 +66,10 @@ class RunFolder:
     def write_status(self, state: str, **details: Any) -> None:
         """Replace the status in one step: a reader never sees half of it."""
         content = {"state": state, "updated": round(time.time(), 3), "pid": os.getpid(), **details}
-        write_atomically(self.path / "status.json", json.dumps(content))
+        write_atomically(self.path / "status.json", jsonio.dumps(content))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        write_atomically(self.path / "result.json", json.dumps(result, indent=2))
+        write_atomically(self.path / "result.json", jsonio.dumps(result, indent=2))
 
     @contextmanager
     def lock(self) -> Iterator[bool]:
@@ -91,7 +91,7 @@ def dump_yaml(config: Mapping[str, Any]) -> str:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The content of a JSON file, or None where there is none or it is damaged."""
     try:
-        return json.loads(path.read_text())
+        return jsonio.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -99,5 +99,5 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def write_atomically(path: Path, text: str) -> None:
     """Write a file beside ``path`` and rename it into place."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
+    draft.write_text(text, encoding="utf-8")
     draft.replace(path)

@@ -124,7 +124,7 @@ class Task(pl.LightningDataModule, ABC):
         """Nothing is read here.
 
         Raises:
-            UsageError: a batch size below one, or a negative seed.
+            UsageError: a batch size below one, a negative seed, or see :meth:`check`.
         """
         super().__init__()
         if batch_size < 1:
@@ -135,6 +135,14 @@ class Task(pl.LightningDataModule, ABC):
         self.batch_size = batch_size
         self.seed = seed
         self._splits: Splits | None = None
+        self.check()
+
+    def check(self) -> None:
+        """Look at the settings, without reading anything.
+
+        Raises:
+            UsageError: settings that cannot be used, whatever the data are.
+        """
 
     @property
     @abstractmethod

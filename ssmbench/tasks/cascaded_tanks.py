@@ -19,6 +19,7 @@ from torch.nn.functional import mse_loss
 from torchmetrics import MeanSquaredError, MetricCollection
 
 from ssmbench.errors import UsageError
+from ssmbench.options import FOLDER, SEED, option
 from ssmbench.registry import tasks
 from ssmbench.tasks.base import Sequences, Splits, Task, TaskSizes
 from ssmbench.tasks.data import DATA_VARIABLE, find_data, read_columns
@@ -50,7 +51,7 @@ class CascadedTanksConfig:
     """
 
     records: Records = Records.auto
-    data_dir: str | None = None
+    data_dir: str | None = option(None, FOLDER)
     window: int = 256
     stride: int = 4
     washout: int = 32
@@ -58,7 +59,7 @@ class CascadedTanksConfig:
     refit: bool = False
     input_noise: float = 0.0
     # Both records overflow with this seed, the estimation record twice before its held-out end.
-    simulation_seed: int = 2
+    simulation_seed: int = option(2, SEED)
 
     def settle(self) -> None:
         """Decide what ``auto`` means here, so that a run's name tells which data it saw.
@@ -101,6 +102,10 @@ class CascadedTanks(Task):
     config: CascadedTanksConfig
     _level_scale: Scale
 
+    def check(self) -> None:
+        """The settings that fit no data are refused. Raises UsageError."""
+        _check(self.config)
+
     @property
     def sizes(self) -> TaskSizes:
         """One channel in, one out at every step; the length is that of a training window."""
@@ -123,7 +128,6 @@ class CascadedTanks(Task):
             UsageError: the data folder or its file is not right, or lengths do not fit the record.
         """
         config = self.config
-        _check(config)
         estimation, validation = self._records()
         held_out = SAMPLES - config.validation
         training_end = SAMPLES if config.refit else held_out

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ssmbench.errors import UsageError
+from ssmbench.paths import absolute
 
 DATA_VARIABLE = "SSMBENCH_DATA"
 
@@ -28,7 +29,7 @@ def find_data(config_dir: str | None, *relative: str) -> Path | None:
     named = config_dir or os.environ.get(DATA_VARIABLE)
     if not named:
         return None
-    folder = Path(named).expanduser()
+    folder = absolute(named, given_by)
     if not folder.is_dir():
         raise UsageError(f"{given_by} {named!r}: no such folder")
     for path in (folder / name for name in relative):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ssmbench.errors import UsageError
+from ssmbench.options import SEED, option
 from ssmbench.registry import tasks
 from ssmbench.tasks.base import Sequences, Splits, TaskSizes
 from ssmbench.tasks.classification import Classification
@@ -29,7 +30,7 @@ class DigitsConfig:
 
     val_images: int = 240
     test_images: int = 360
-    split_seed: int = 0
+    split_seed: int = option(0, SEED)
 
 
 @tasks.register(
@@ -47,6 +48,10 @@ class Digits(Classification):
 
     config: DigitsConfig
 
+    def check(self) -> None:
+        """The settings that fit no data are refused. Raises UsageError."""
+        _check(self.config)
+
     @property
     def sizes(self) -> TaskSizes:
         """One channel of 64 steps, ten classes, one prediction a sequence."""
@@ -63,7 +68,6 @@ class Digits(Classification):
         Raises:
             UsageError: a split that has fewer images than there are classes.
         """
-        _check(self.config)
         # Importing scikit-learn takes a second, which listing the tasks should not cost.
         from sklearn.datasets import load_digits
 

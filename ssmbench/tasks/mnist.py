@@ -17,6 +17,7 @@ import torch
 from jaxtyping import UInt8
 
 from ssmbench.errors import UsageError, require
+from ssmbench.options import FOLDER, SEED, option
 from ssmbench.registry import tasks
 from ssmbench.tasks.base import Sequences, Splits, TaskSizes
 from ssmbench.tasks.classification import Classification
@@ -32,11 +33,11 @@ class MNISTConfig:
     """``train_images`` and ``val_images`` are drawn from the 60,000 by ``split_seed``; the 10,000
     test images are the published ones, or the first ``test_images`` of them."""
 
-    data_dir: str | None = None
+    data_dir: str | None = option(None, FOLDER)
     train_images: int = 55_000
     val_images: int = 5_000
     test_images: int = 10_000
-    split_seed: int = 0
+    split_seed: int = option(0, SEED)
 
 
 @tasks.register(
@@ -51,6 +52,10 @@ class MNIST(Classification):
     """u (B, 784, 1): the pixels row by row, standardised; target (B,) int64: the digit."""
 
     config: MNISTConfig
+
+    def check(self) -> None:
+        """The settings that fit no data are refused. Raises UsageError."""
+        _check(self.config)
 
     @property
     def sizes(self) -> TaskSizes:
@@ -68,7 +73,6 @@ class MNIST(Classification):
         Raises:
             UsageError: no data folder, a file that is not right, or splits larger than the data.
         """
-        _check(self.config)
         pixels, digits = self._read("train")
         tested, answers = self._read("t10k")
         _check_room(self.config, len(pixels), len(tested))

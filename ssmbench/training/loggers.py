@@ -1,13 +1,15 @@
-"""Metrics as an append-only file: one JSON object a line, kept over resumes."""
+"""Where metrics go: an append-only file, one JSON object a line, kept over resumes; TensorBoard."""
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+
+from ssmbench import jsonio
 
 
 class JsonLinesLogger(Logger):
@@ -31,8 +33,19 @@ class JsonLinesLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         row = {"step": step, **{key: float(value) for key, value in metrics.items()}}
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(jsonio.dumps(row) + "\n")
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The config has a file of its own."""
+
+
+class EventsLogger(TensorBoardLogger):
+    """TensorBoard's events in a run's folder, which Lightning would expand a second time."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder, name="", version="tensorboard")
+
+    @property
+    def log_dir(self) -> str:
+        return os.path.join(self.root_dir, str(self.version))

@@ -11,15 +11,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ssmbench import registry
 from ssmbench.config import RunConfig, build, typed
@@ -28,25 +26,11 @@ from ssmbench.nn.layer import InitialState, SSMLayer
 from ssmbench.nn.model import NO_SHARING, Block, Norm, Pooling, Residual, SequenceModel
 from ssmbench.tasks.base import Task, TaskSizes
 from ssmbench.training.callbacks import EpochProgress, GainMonitor, Speed
-from ssmbench.training.loggers import JsonLinesLogger
+from ssmbench.training.loggers import EventsLogger, JsonLinesLogger
 from ssmbench.training.module import SequenceModule, build_optimizer
 from ssmbench.training.step_sizes import step_size_warning
+from ssmbench.training.trainer_options import check_trainer_options
 
-#: Trainer arguments that ssmbench sets itself.
-RESERVED = {
-    "callbacks",
-    "default_root_dir",
-    "enable_checkpointing",
-    "enable_model_summary",
-    "enable_progress_bar",
-    "logger",
-    "num_sanity_val_steps",
-    "use_distributed_sampler",
-}
-
-#: Precisions that would keep the parameters themselves in 16 bits.
-HALF_PARAMETERS = {"16-true", "bf16-true", "transformer-engine", "transformer-engine-float16"}
-_LARGEST_SEED = 2**32 - 1
 _MOST_RANKS = 16  # with fewer cores than that
 
 
@@ -128,35 +112,6 @@ def _choice(enum: type, name: str, where: str) -> Any:
     return enum[name]
 
 
-def check_trainer_options(options: Mapping[str, Any]) -> None:
-    """Raise a UsageError unless every option is an argument of Lightning's Trainer, of its type."""
-    hints = get_type_hints(pl.Trainer.__init__)
-    allowed = set(hints) - {"return"} - RESERVED
-    for key, value in options.items():
-        if key in RESERVED:
-            raise UsageError(f"trainer.{key}: is set by ssmbench itself")
-        if key not in allowed:
-            raise UsageError(f"trainer.{key}: no such Trainer argument; {suggest(key, allowed)}")
-        if not _fits(value, hints[key]):
-            raise UsageError(f"trainer.{key}: {value!r} is not of type {_names(hints[key])}")
-    require(
-        str(options.get("precision")) not in HALF_PARAMETERS,
-        "trainer.precision: an SSM's complex parameters have no half precision; take bf16-mixed, "
-        "16-mixed, 32-true or 64-true",
-    )
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value has a plain type; what is not plain, Lightning checks itself."""
-    kinds = set(get_args(hint)) or {hint}
-    plain = kinds <= {bool, int, float, str, type(None)}
-    return not plain or type(value) in kinds or (type(value) is int and float in kinds)
-
-
-def _names(hint: Any) -> str:
-    return " or ".join(kind.__name__ for kind in get_args(hint) or (hint,))
-
-
 def _check_settings(run: RunConfig) -> None:
     check_trainer_options(run.trainer)
     _check_sharing(run)
@@ -165,7 +120,6 @@ def _check_settings(run: RunConfig) -> None:
         not str(ranks).isdecimal() or int(ranks) <= most,
         f"trainer.devices: {ranks} processes on a machine of {os.cpu_count()} cores",
     )
-    require(0 <= run.seed <= _LARGEST_SEED, f"seed: must be in 0..{_LARGEST_SEED}, got {run.seed}")
 
 
 def _check_sharing(run: RunConfig) -> None:
@@ -188,9 +142,10 @@ def check(config: Mapping[str, Any]) -> None:
     """
     run = typed(config)
     _check_settings(run)
-    _build_trainer(run, Path(), [])
     try:
-        with torch.random.fork_rng(devices=[]):
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")  # they come again when the run begins
+            _build_trainer(run, Path(), [])
             model = build_model(run, build_task(run).sizes)
             build_optimizer(model, run.optimizer)
     except UsageError:
@@ -303,7 +258,7 @@ def _build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) 
     _quiet()
     loggers = [
         JsonLinesLogger(folder / "metrics.jsonl"),
-        TensorBoardLogger(folder, name="", version="tensorboard"),
+        EventsLogger(folder),
     ]
     try:
         return pl.Trainer(
@@ -316,7 +271,7 @@ def _build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) 
             enable_model_summary=False,
             **run.trainer,
         )
-    except (MisconfigurationException, TypeError, ValueError) as error:
+    except Exception as error:  # Lightning and the accelerators' packages raise many kinds
         raise UsageError(f"trainer: {one_line(error)}") from None
 
 

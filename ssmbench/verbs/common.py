@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
+from typer.core import TyperCommand
+
+from ssmbench.paths import absolute
+from ssmbench.verbs import streams
+from ssmbench.verbs.streams import say
+
+#: Of every argument and option that is a path: expanded and absolute before a verb sees it.
+PATH_ARGUMENT: dict[str, Any] = {"parser": absolute}
+PATH_OPTION: dict[str, Any] = {"parser": absolute, "metavar": "PATH"}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugins", help="A plugin file or a folder of them; may be repeated."),
+    typer.Option(
+        "--plugins", help="A plugin file or a folder of them; may be repeated.", **PATH_OPTION
+    ),
 ]
 
 
+class Verb(TyperCommand):
+    """A command whose answer is all that reaches standard output."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with streams.answers_apart():
+            return super().invoke(ctx)
+
+
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, default=str))
+    from ssmbench import jsonio
+
+    say(jsonio.dumps(value, indent=1))
 
 
 def plain(value: Any) -> str:
@@ -34,7 +55,7 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]], title: str | Non
     shown = Table(*header, title=title, title_justify="left", box=None, pad_edge=False)
     for row in rows:
         shown.add_row(*(str(cell).replace("[", r"\[") for cell in row))
-    console = Console()
+    console = Console(file=streams.answer())
     # A cell cut short says nothing: let the terminal wrap lines that are too long for it.
     console.width = max(console.width, _natural_width(console, shown))
     console.print(shown)

@@ -9,17 +9,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssmbench.errors import UsageError, require
-from ssmbench.verbs.common import AsJson, Plugins, plain, print_json, table
+from ssmbench.verbs.common import (
+    PATH_ARGUMENT,
+    PATH_OPTION,
+    AsJson,
+    Plugins,
+    plain,
+    print_json,
+    table,
+)
 
 if TYPE_CHECKING:
     from ssmbench.systems import ContinuousDense, DiscreteDense
 
 
 def discretize(
-    path: Annotated[Path, typer.Argument(help="An .npz with A, B, C, D of x' = A x + B u.")],
+    path: Annotated[
+        Path, typer.Argument(help="An .npz with A, B, C, D of x' = A x + B u.", **PATH_ARGUMENT)
+    ],
     method: Annotated[str, typer.Option(help="As in `ssmbench list discretizers`.")],
     dt: Annotated[float, typer.Option(help="The step size, in the time unit of A.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz to write: A, B, C, D, dt.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The .npz to write: A, B, C, D, dt.", **PATH_OPTION)
+    ],
     options: Annotated[
         list[str] | None, typer.Option(help="key=value, for example alpha=0.75; may be repeated.")
     ] = None,

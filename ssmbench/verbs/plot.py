@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssmbench.errors import require
-from ssmbench.verbs.common import AsJson, Plugins, print_json, table
+from ssmbench.verbs.common import PATH_OPTION, AsJson, Plugins, Verb, print_json, table
+from ssmbench.verbs.streams import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,17 +22,18 @@ def _group() -> None:
     """Draw what can be drawn."""
 
 
-@app.command()
+@app.command(cls=Verb)
 def stability(
     names: Annotated[list[str], typer.Argument(help="Discretizers, for example zoh rk4.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The picture to write, PNG.")
+        Path, typer.Option("--output", "-o", help="The picture to write, PNG.", **PATH_OPTION)
     ] = Path("stability.png"),
     run: Annotated[
-        Path | None, typer.Option(help="Also h lambda of a run's trained layers.")
+        Path | None, typer.Option(help="Also h lambda of a run's trained layers.", **PATH_OPTION)
     ] = None,
     system: Annotated[
-        Path | None, typer.Option(help="Also h lambda of an .npz with A, B, C, D; needs --dt.")
+        Path | None,
+        typer.Option(help="Also h lambda of an .npz with A, B, C, D; needs --dt.", **PATH_OPTION),
     ] = None,
     dt: Annotated[float | None, typer.Option(help="The step size for --system.")] = None,
     as_json: AsJson = False,
@@ -57,7 +59,7 @@ def stability(
         table(
             ("method", "stable poles", "of"), [(n, str(c), str(total)) for n, c in counts.items()]
         )
-    print(f"picture: {output}")
+    say(f"picture: {output}")
 
 
 def _points(run: Path | None, system: Path | None, dt: float | None) -> np.ndarray | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import ssmbench.scans.triton
+from ssmbench import jsonio
 
 pytest.importorskip("triton", reason="the package triton is not installed")
 
@@ -39,7 +39,7 @@ def kernel_names() -> list[str]:
 def test_every_kernel_in_every_configuration_compiles_without_spills(tmp_path):
     done = python("-m", MODULE, "--json", TRITON_CACHE_DIR=str(tmp_path))
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
-    rows = json.loads(done.stdout)
+    rows = jsonio.loads(done.stdout)
     assert [row for row in rows if row["spilled"] != 0] == []
     # 255 is the most that a thread can have; none of these kernels is near doing nothing, either.
     assert all(16 <= row["registers"] <= 255 for row in rows)
@@ -62,6 +62,7 @@ def test_a_kernel_that_spills_is_refused(tmp_path):
     script = f"""
 import dataclasses, sys
 import {MODULE} as gate
+from ssmbench import jsonio
 from ssmbench.scans.triton.blocks import Blocks, scan_variants
 blocks = Blocks(256, 16, 1, 1)
 variant = next(scan_variants())

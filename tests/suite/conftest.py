@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ssmbench import jsonio
 from ssmbench.registry import PLUGINS_VARIABLE
 from ssmbench.suite import launch
 from ssmbench.suite.store import RunFolder
@@ -54,6 +54,7 @@ class Raises(Nonlinearity):
 
     def forward(self, x):
         print("noise on stdout")
+        os.write(1, b"noise on descriptor 1\\n")
         raise RuntimeError("planted crash")
 
 
@@ -88,7 +89,7 @@ class Outcome:
 
     def run(self, variant: str) -> RunFolder:
         """The folder of a variant's only run."""
-        cells = json.loads((self.root / "suite.json").read_text())["cells"]
+        cells = jsonio.loads((self.root / "suite.json").read_text())["cells"]
         (mark,) = (cell["fingerprint"] for cell in cells if cell["variant"] == variant)
         return RunFolder(self.root / "runs" / mark)
 

@@ -84,6 +84,17 @@ def test_a_variant_may_name_its_one_discretizer_in_its_model(write, tiny_suite):
     assert cell.label == "digits/S4D-tustin-s0"
 
 
+def test_a_variant_without_discretizers_has_the_one_of_the_base(write, tiny_suite):
+    """But what is discrete by nature, which takes none."""
+    tiny_suite["base"]["model"]["discretizer"] = "tustin"
+    tiny_suite["variants"]["S4D"] = {"model": {"parametrization": "s4d"}}
+    cells = load_suite(write("suite.yaml", tiny_suite)).cells
+    found = {
+        cell.variant: (cell.discretizer, cell.config["model"]["discretizer"]) for cell in cells
+    }
+    assert found == {"S4D": ("tustin", {"name": "tustin"}), "L2RU": ("none", None)}
+
+
 def test_labels_are_text_whatever_yaml_makes_of_them(write, tiny_suite):
     tiny_suite["variants"] = {1: tiny_suite["variants"]["S4D"]}
     tiny_suite["tasks"] = {2: {"task": "digits"}}
@@ -121,9 +132,16 @@ REFUSED = {
     "seed as a fraction": ({"seeds": [0.5]}, "seeds: must be a list"),
     "seed twice": ({"seeds": [0, 0]}, "two runs are called"),
     "base as a list": ({"base": [1]}, "base: must be a part"),
+    "a number for a section": ({"base": {"model": 1e18}}, "base: .*1e\\+18"),
+    "a place outside": ({"name": "../../x"}, r"name '\.\./\.\./x': must not hold '/'"),
+    "a label too long": ({"variants": {"a" * 300: {}}}, "at most 255 bytes, not 300"),
+    "two parts too long": (
+        {"variants": {"a" * 250: {"model": {"parametrization": "s4d", "discretizer": "zoh"}}}},
+        "at most 255 bytes, not 257",
+    ),
     "folder in a label": ({"variants": {"a/b": {}}}, "label 'a/b'"),
     "parent in a label": ({"tasks": {"..": {"task": "digits"}}}, r"label '\.\.'"),
-    "unknown key in a run": ({"base": {"modle": {}}}, r"\(digits, S4D\).*modle"),
+    "unknown key in a run": ({"base": {"modle": {}}}, "base: .*modle"),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ssmbench import registry
+from ssmbench import jsonio, registry
 from ssmbench.config import resolve
 from ssmbench.suite import execute as execution
 from ssmbench.suite import launch
@@ -24,7 +23,7 @@ from ssmbench.suite.store import RunFolder
 
 
 def metrics(folder: RunFolder) -> list[dict]:
-    return [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    return [jsonio.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
 
 
 # --- what becomes of runs -----------------------------------------------------------------------
@@ -33,7 +32,7 @@ def metrics(folder: RunFolder) -> list[dict]:
 def test_a_suite_with_failures_exits_with_1_and_prints_json_only(troubled):
     assert troubled.code == 1
     assert "Traceback" not in troubled.err
-    assert {row["variant"] for row in json.loads(troubled.out)["rows"]} == {
+    assert {row["variant"] for row in jsonio.loads(troubled.out)["rows"]} == {
         "Good",
         "Killing",
         "Crashing",
@@ -44,6 +43,7 @@ def test_a_suite_with_failures_exits_with_1_and_prints_json_only(troubled):
 
 def test_what_a_worker_prints_goes_to_stderr(troubled):
     assert "noise on stdout" in troubled.err
+    assert "noise on descriptor 1" in troubled.err
 
 
 def test_every_run_gets_a_plain_line_with_its_outcome(troubled):
@@ -122,7 +122,7 @@ def _files(root) -> dict[str, tuple[int, bytes]]:
 def test_a_suite_runs_only_what_is_missing(write, tiny_suite, ssmbench, workplace):
     command = ("suite", write("suite.yaml", tiny_suite), "-o", "out", "--json", "--jobs", "1")
     first = ssmbench(*command)
-    assert (first.code, len(json.loads(first.out)["rows"])) == (0, 2)
+    assert (first.code, len(jsonio.loads(first.out)["rows"])) == (0, 2)
 
     before = _files(workplace / "out")
     again = ssmbench(*command)
@@ -144,7 +144,7 @@ def test_a_suite_runs_only_what_is_missing(write, tiny_suite, ssmbench, workplac
 def test_a_dry_run_runs_nothing(write, tiny_suite, ssmbench, workplace):
     file = write("suite.yaml", tiny_suite)
     answer = ssmbench("suite", file, "--dry-run", "--json", "-o", "out")
-    runs = json.loads(answer.out)["runs"]
+    runs = jsonio.loads(answer.out)["runs"]
     assert [run["label"] for run in runs] == ["digits/S4D-zoh-s0", "digits/L2RU-s0"]
     assert {run["state"] for run in runs} == {"missing"}
     plain = ssmbench("suite", file, "--dry-run", "-o", "out")
@@ -164,7 +164,7 @@ def test_a_suite_in_which_every_run_fails_still_reports(write, tiny_suite, ssmbe
     tiny_suite["variants"] = {"Broken": {"model": {"parametrization": "l2ru"}}}
     tiny_suite["base"]["model"]["nonlinearity"] = "broken"
     answer = ssmbench("suite", write("suite.yaml", tiny_suite), "-o", "out", "--json")
-    (row,) = json.loads(answer.out)["rows"]
+    (row,) = jsonio.loads(answer.out)["rows"]
     assert (answer.code, row["failed"], row["outcome"]) == (1, 1, "failed")
 
 
@@ -216,7 +216,7 @@ def test_a_result_that_cannot_be_written_is_a_failed_run(tiny, workplace, monkey
     config = resolve(tiny)
     assert execute(config, workplace) == "failed"
     folder = RunFolder.create(workplace, config)
-    assert "not JSON serializable" in folder.status["reason"]
+    assert "a set has no JSON" in folder.status["reason"]
     assert folder.result is None
 
 

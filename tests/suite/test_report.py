@@ -33,6 +33,7 @@ from ssmbench.suite.report import (
 )
 from ssmbench.suite.statistics import RobustnessRow, RunRecord, robustness_rows, rows
 from ssmbench.suite.store import RunFolder
+from tests.strict_json import strict_json
 
 
 def curve(scores: dict[float, float | None], kind: str = "adversarial") -> list[dict[str, Any]]:
@@ -82,16 +83,6 @@ EVERYTHING = [
         for seed, state in enumerate(["finished", "finished", "diverged", "failed", "missing"])
     ),
 ]
-
-
-def strict_json(text: str) -> Any:
-    """JSON in which Infinity is allowed, and NaN is not."""
-
-    def refuse(constant: str) -> float:
-        assert constant != "NaN"
-        return float(constant.replace("Infinity", "inf"))
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def cells_of(markdown: str) -> list[list[str]]:
@@ -367,12 +358,12 @@ def test_the_report_catches_a_false_declaration(troubled):
     promises = page.partition("## Broken promises")[2].strip().splitlines()
     assert promises[0] == "- digits, Lying, none: layer 0: verified 1 > declared 0.1"
     assert not any(line.startswith("- ") for line in promises[1:])
-    rows_ = {row["variant"]: row for row in json.loads(troubled.out)["rows"]}
+    rows_ = {row["variant"]: row for row in strict_json(troubled.out)["rows"]}
     assert rows_["Lying"]["violations"] == ["layer 0: verified 1 > declared 0.1"]
 
 
 def test_the_report_of_a_troubled_suite_is_whole(troubled):
-    files = json.loads(troubled.out)["files"]
+    files = strict_json(troubled.out)["files"]
     root = troubled.root.parent
     strict_json((root / files["json"]).read_text())
     page = (root / files["markdown"]).read_text()
@@ -397,7 +388,7 @@ def test_events_can_be_read(troubled):
     events.Reload()
     loss = events.Scalars("train/loss")
     lines = (troubled.run("Good").path / "metrics.jsonl").read_text().splitlines()
-    logged = [json.loads(line) for line in lines]
+    logged = [strict_json(line) for line in lines]
     expected = [row["train/loss"] for row in logged if "train/loss" in row]
     assert [point.value for point in loss] == pytest.approx(expected)
 

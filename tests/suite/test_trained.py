@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
+from ssmbench import jsonio
 from ssmbench.config import resolve
 from ssmbench.errors import UsageError
 from ssmbench.suite import execute as execution
@@ -124,7 +124,7 @@ def test_the_command_line_attacks_at_another_rate(folder, ssmbench):
     budget = ("--attack-steps", 3, "--attack-restarts", 4, "--seed", 5)
     answer = ssmbench("gain", folder, "--attack", "--rate", 0.5, *budget, "--json")
     assert answer.code == 0
-    assert json.loads(answer.out)["gain"] == attack_run(folder, rate=0.5, **BUDGET)["gain"]
+    assert jsonio.loads(answer.out)["gain"] == attack_run(folder, rate=0.5, **BUDGET)["gain"]
     answer = ssmbench("gain", folder, "--rate", 0.5)
     assert (answer.code, answer.err) == (2, "error: --rate: is for --attack\n")
     answer = ssmbench("gain", folder, "--attack", "--rate", 0)

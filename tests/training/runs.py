@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ssmbench import registry
+from ssmbench import jsonio, registry
 
 TOYS = Path(__file__).with_name("toys.py")
 
@@ -46,7 +45,7 @@ def toys_registered() -> Iterator[None]:
 
 def rows(folder: Path) -> list[dict]:
     """The metrics file, line by line."""
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [jsonio.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def losses(folder: Path) -> dict[int, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ssmbench import jsonio
 from ssmbench.config import fingerprint, merge, resolve
 from ssmbench.suite.execute import execute
 from ssmbench.suite.store import RunFolder
@@ -60,7 +60,7 @@ def runs(tmp_path_factory):
 
 
 def test_prints_the_result_once(runs):
-    printed = json.loads(runs["output"].stdout)
+    printed = jsonio.loads(runs["output"].stdout)
     assert printed["status"] == "finished"
     assert printed["folder"] == str(runs["two"])
 
@@ -124,7 +124,7 @@ def test_all_ranks_stop_where_one_diverges(tmp_path):
     config = merge(BASE, {"model": {"parametrization": fuse, "n_layers": 1}})
     output = run_on_two(config, tmp_path, CONSOLE_SCRIPT)
     assert output.returncode == 0, output.stderr
-    result = json.loads(output.stdout)
+    result = jsonio.loads(output.stdout)
     assert (result["status"], result["diverged_at"]) == ("diverged", 2)
     assert list(losses(only_folder(tmp_path))) == [0, 1]
     assert "NaN" not in output.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ssmbench import jsonio
 from ssmbench.config import fingerprint, merge, resolve
 from ssmbench.errors import UsageError
 from ssmbench.suite.execute import execute
@@ -56,7 +56,7 @@ def test_sharing_sequences_changes_nothing(task, tmp_path):
     expected, found = losses(one), losses(two)
     assert len(expected) == len(found) > 0
     assert found == pytest.approx(expected, rel=TOLERANCE)
-    first, second = (json.loads((f / "result.json").read_text()) for f in (one, two))
+    first, second = (jsonio.loads((f / "result.json").read_text()) for f in (one, two))
     assert second["scores"] == pytest.approx(first["scores"], rel=TOLERANCE)
     assert second["gain"]["verified"] == pytest.approx(first["gain"]["verified"], rel=TOLERANCE)
 

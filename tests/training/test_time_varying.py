@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from ssmbench import jsonio
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.config import AnalysisConfig
 from ssmbench.systems import FROZEN_ONLY
@@ -121,7 +122,7 @@ def test_run_and_gain_say_what_there_is(ssmbench, selective):
     assert done.code == 0
     assert FROZEN_ONLY in done.out
     (folder,) = (selective.parent / "outputs" / "runs").iterdir()
-    gain = json.loads(ssmbench("gain", folder, "--json").out)
+    gain = jsonio.loads(ssmbench("gain", folder, "--json").out)
     assert (gain["verified"], gain["note"]) == (None, FROZEN_ONLY)
     assert gain["frozen"] > 0
     attacked = ssmbench("gain", folder, "--attack")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
@@ -13,17 +12,18 @@ from ssmbench.nn.model import Residual
 from ssmbench.suite.execute import execute
 from ssmbench.suite.store import RunFolder
 from ssmbench.training.trainer import build_model, build_task, check, is_main_process, train
+from tests.strict_json import strict_json
 from tests.training.runs import losses, rows
 
 INFINITE = ("verified", "attacked", "spectral_radius")
 
 
 def result_of(config, root) -> dict:
-    """The result of a run, from its file; strict JSON but for infinities: a NaN fails."""
+    """The result of a run, from its file; strict JSON, in which no figure is NaN."""
     execute(config, root)
     text = (RunFolder.create(root, config).path / "result.json").read_text()
-    assert "NaN" not in text
-    return json.loads(text)
+    assert '"nan"' not in text
+    return strict_json(text)
 
 
 def model_with(parametrization: str) -> dict:

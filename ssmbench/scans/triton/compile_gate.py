@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
 import re
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability
 from triton.compiler import ASTSource
 
+from ssmbench import jsonio
 from ssmbench.scans.triton import bank_kernel, kernels
 from ssmbench.scans.triton.blocks import Variant, variants
 
@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     every = itertools.product(variants(), ARCHITECTURES)
     rows = [_row(*build, measure(*build)) for build in every]
-    print(json.dumps(rows, indent=1) if as_json else _table(rows))
+    print(jsonio.dumps(rows, indent=1) if as_json else _table(rows))
     return 1 if any(row["spilled"] for row in rows) else 0
 
 

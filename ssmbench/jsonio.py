@@ -1,0 +1,91 @@
+"""JSON that every parser reads: the one place where ssmbench writes or reads it.
+
+RFC 8259 has no infinity and no NaN, and Python writes them all the same, as bare words. Here they
+are the strings "inf", "-inf" and "nan". A text that would read as one of these gains a backslash,
+so that what is read back is what was written: the label nan is written as "\\\\nan".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ssmbench.errors import SsmbenchError
+
+_NOT_FINITE = re.compile(r"-?inf|nan")
+_MISTAKABLE = re.compile(r"\\*(?:-?inf|nan)")
+
+
+class NotJsonError(SsmbenchError, TypeError):
+    """A value that has no JSON; the message says where it stands."""
+
+
+def dumps(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
+    """JSON text of mappings, sequences, texts, numbers, booleans and None.
+
+    Numbers and arrays of numpy and torch become numbers and lists, members of enums their names,
+    paths texts.
+
+    Raises:
+        NotJsonError: a value of another type, or a key that is no text.
+    """
+    return json.dumps(_encoded(value, ""), indent=indent, sort_keys=sort_keys, allow_nan=False)
+
+
+def loads(text: str) -> Any:
+    """The value that :func:`dumps` wrote; bare ``Infinity`` and ``NaN`` of older files too.
+
+    Raises:
+        ValueError: not JSON.
+    """
+    try:
+        return _decoded(json.loads(text))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _encoded(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Enum):
+        return _encoded(value.name, where)
+    if isinstance(value, str):
+        return f"\\{value}" if _MISTAKABLE.fullmatch(value) else str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    return _encoded_container(value, where)
+
+
+def _encoded_container(value: Any, where: str) -> Any:
+    if isinstance(value, Mapping):
+        return {_key(k, where): _encoded(v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encoded(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if isinstance(value, Path):
+        return _encoded(str(value), where)
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):  # numpy's and torch's, unimported
+        return _encoded(value.tolist(), where)
+    raise NotJsonError(f"{where.lstrip('.') or 'value'}: a {type(value).__name__} has no JSON")
+
+
+def _key(key: Any, where: str) -> str:
+    if not isinstance(key, str):
+        raise NotJsonError(f"{where.lstrip('.') or 'value'}: the key {key!r} is no text")
+    return str(key)
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _decoded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_decoded(inner) for inner in value]
+    if isinstance(value, str) and _MISTAKABLE.fullmatch(value):
+        return float(value) if _NOT_FINITE.fullmatch(value) else value[1:]
+    return value

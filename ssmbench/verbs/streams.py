@@ -1,0 +1,139 @@
+"""Standard output is for a verb's answer: whatever else is written there goes to standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import TextIO
+
+from ssmbench.registry import LOGGER
+
+_answer: TextIO | None = None
+_LONGEST_LINE = 2000
+
+
+def say(*words: object) -> None:
+    """Print a line of the verb's answer."""
+    print(*words, file=answer())
+
+
+def answer() -> TextIO:
+    """The stream of the verb's answer."""
+    return _answer or sys.stdout or open(os.devnull, "w")
+
+
+def one_line(text: str) -> str:
+    """A message as one line that a terminal can show, cut where it would fill the screen."""
+    line = " ".join(text.split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return shown if len(shown) <= _LONGEST_LINE else f"{shown[:_LONGEST_LINE]}..."
+
+
+@contextlib.contextmanager
+def prepared() -> Iterator[None]:
+    """Make both streams fit for people: no character that they cannot hold, no place in the source
+    in a warning, and a line on standard error where plugins are imported."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    logger, shown = logging.getLogger(LOGGER), warnings.showwarning
+    notices = _Notices()
+    logger.addHandler(notices)
+    logger.setLevel(logging.INFO)
+    warnings.showwarning = _show_warning
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
+        logger.removeHandler(notices)
+
+
+def _show_warning(message: Warning | str, *place: object, **where: object) -> None:
+    print(f"warning: {one_line(str(message))}", file=sys.stderr, flush=True)
+
+
+class _Notices(logging.Handler):
+    """Lines on standard error; of a distributed run, its first process alone writes them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK")):
+            print(one_line(record.getMessage()), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def answers_apart() -> Iterator[None]:
+    """Send all that is written to file descriptor 1 to standard error, but for the answer.
+
+    Plugins and libraries print, in Python and in C, while they are imported, while they run and
+    while the process ends: in a process of its own, descriptor 1 stays where it was put.
+    """
+    global _answer
+    owned = _fileno(sys.stdout) == 1
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    kept = _duplicate(1)
+    _point_stdout_at_stderr()
+    _answer = _stream(kept) if owned else sys.stdout or _nowhere()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        stream, _answer = _answer, None
+        if not owned and kept is not None:
+            _restore(kept)
+        _flush(stream, owned)
+
+
+def _fileno(stream: TextIO | None) -> int | None:
+    try:
+        return None if stream is None else stream.fileno()
+    except (OSError, ValueError):
+        return None
+
+
+def _duplicate(descriptor: int) -> int | None:
+    try:
+        return os.dup(descriptor)
+    except OSError:  # closed by who started us
+        return None
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")
+
+
+def _stream(descriptor: int | None) -> TextIO:
+    if descriptor is None:
+        return _nowhere()
+    encoding = sys.stdout.encoding
+    return open(descriptor, "w", encoding=encoding, errors="backslashreplace")
+
+
+def _flush(stream: TextIO, owned: bool) -> None:
+    try:
+        stream.flush()
+    except OSError:
+        if owned:  # else Python would try again, and complain, as it ends
+            with _nowhere() as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
+        raise
+
+
+def _point_stdout_at_stderr() -> None:
+    try:
+        os.dup2(2, 1)
+    except OSError:  # there is no standard error
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+
+
+def _restore(kept: int) -> None:
+    ctypes.CDLL(None).fflush(None)  # what C code still holds belongs to standard error
+    os.dup2(kept, 1)
+    os.close(kept)

@@ -1,0 +1,78 @@
+"""YAML files and ``key=value`` arguments as plain values; whatever is wrong is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from ssmbench.errors import UsageError, require
+
+#: Levels of a config.
+_DEEPEST = 50
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UsageError: no such file, no mapping in it, or a syntax error (with its line).
+    """
+    path = Path(path)
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise UsageError(f"{path}{where}: not YAML: {problem}") from None
+    except Exception as error:  # a tag's constructor raises whatever int() or a dict does
+        raise UsageError(f"{path}: cannot be read: {first_line(error)}") from None
+    usable = isinstance(content, dict) and bool(content)
+    require(usable, f"{path}: must hold a mapping of keys to values")
+    _check_plain(content, str(path))
+    return content
+
+
+def read_override(argument: str) -> dict[str, Any]:
+    """A ``key=value`` argument as a nested dict; the value is YAML.
+
+    Raises:
+        UsageError: no ``=`` in it, or a value that is not YAML.
+    """
+    key, equals, _ = argument.partition("=")
+    where = f"override {argument!r}"
+    require(bool(equals and key), f"{where}: must be key=value")
+    require(key.count(".") < _DEEPEST, f"{where}: nested more than {_DEEPEST} deep")
+    try:
+        parsed = OmegaConf.to_container(OmegaConf.from_dotlist([argument]))
+    except Exception as error:  # as above
+        raise UsageError(f"{where}: {first_line(error)}") from None
+    _check_plain(parsed, where)
+    return parsed
+
+
+def _check_plain(value: Any, where: str, depth: int = 0) -> None:
+    """Refuse what YAML has beside mappings, lists, texts and numbers of a machine's size."""
+    require(depth <= _DEEPEST, f"{where}: nested more than {_DEEPEST} deep")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            usable = isinstance(key, str | int | float)
+            require(usable, f"{where}: the key {key!r} must be a word or a number")
+            _check_plain(inner, where, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_plain(inner, where, depth + 1)
+    elif isinstance(value, int):
+        require(-(2**63) <= value < 2**63, f"{where}: a whole number of more than 64 bits")
+    elif value is not None and not isinstance(value, str | float):
+        raise UsageError(f"{where}: {value!r} is no text, number, list or mapping")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message."""
+    return str(error).strip().partition("\n")[0][:200]

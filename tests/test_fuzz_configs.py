@@ -1,0 +1,37 @@
+"""Configs that are wrong in many ways: exit code 0 or 2 and one line, nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def tool(request):
+    path = request.config.rootpath / "tools" / "fuzz_configs.py"
+    spec = importlib.util.spec_from_file_location("fuzz_configs", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fuzz_configs"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_strange_configs_are_answered_in_one_line(tool, workplace):
+    wrong = {}
+    for case in tool.cases(seed=0, count=40):
+        problem, answer = tool.attempt(case, workplace, tool.answer_here)
+        if problem:
+            wrong[case.number] = problem, answer
+    assert wrong == {}
+
+
+TAGS = ("!!float x", "!!int x", "!!bool x", "!!timestamp x", "!!binary '%'", "!!set {a}")
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_a_tag_that_its_value_does_not_fit_is_one_line(tag, tool, workplace):
+    text = f"task: digits\nseed: {tag}\n".encode()
+    problem, answer = tool.attempt(tool.Case(0, "run", text, ()), workplace, tool.answer_here)
+    assert (problem, answer.code) == (None, 2)
