@@ -27,6 +27,8 @@ from ssmbench.analysis.scaling import balancing_scale
 #: Working precisions in bits, tried in turn.
 PRECISIONS = (128, 256, 512, 1024)
 LARGEST_BEFORE_EXACT = 256
+#: Further ones for Gramians, whose recursion loses 50 bits a doubling where A is far from normal.
+GRAMIAN_BITS = (2048, 4096)
 #: Relative width below which an enclosure counts as found.
 TOLERANCE = 1e-9
 #: Rounds of the level-set method at one precision.
@@ -34,6 +36,7 @@ ROUNDS = 30
 #: Exact decisions in rational numbers are made for at most this many states.
 LARGEST_EXACT = 24
 LARGEST_EXACT_LEVEL = 12
+LARGEST_BITS = 400
 EXACT_BITS = 1 << 17
 #: Squarings of G^H G before its Frobenius norm is taken, which brings it within 1e-10 of sigma_max.
 SQUARINGS = 36
@@ -124,13 +127,15 @@ def _to_balls(matrix: np.ndarray, exponents: np.ndarray | int) -> acb_mat:
 
 
 def at_growing_precision(
-    compute: Callable[[], T | None], exactly: Callable[[], T | None] | None = None
+    compute: Callable[[], T | None],
+    exactly: Callable[[], T | None] | None = None,
+    precisions: tuple[int, ...] = PRECISIONS,
 ) -> T | None:
     """The first result that is not None, with more digits each time; None where all fail.
 
     ``exactly`` computes it in rational numbers, and is preferred to the highest precisions.
     """
-    for bits in PRECISIONS:
+    for bits in precisions:
         if exactly is not None and bits > LARGEST_BEFORE_EXACT:
             break
         with flint.ctx.workprec(bits), contextlib.suppress(ZeroDivisionError, ValueError):
@@ -139,7 +144,7 @@ def at_growing_precision(
                 return found
     if exactly is None:
         return None
-    with flint.ctx.workprec(PRECISIONS[-1]):
+    with flint.ctx.workprec(precisions[-1]):
         return exactly()
 
 
@@ -198,7 +203,7 @@ def poles(system: BallSystem) -> Poles:
         roots = [root for root, _ in polynomial.complex_roots()]
         return Poles(_extent(roots, system.discrete)[0], _side_of(polynomial, system.discrete))
 
-    small = system.states <= LARGEST_EXACT
+    small = _is_small(LARGEST_EXACT, system.A)
     return at_growing_precision(compute, exactly if small else None) or Poles(best, None)
 
 
@@ -226,6 +231,14 @@ def _side_of(polynomial: fmpq_poly, discrete: bool) -> bool:
         rest = [a[-1] * a[k + 1] - a[0] * a[-2 - k] for k in range(len(a) - 1)]
         a = [x / rest[-1] for x in rest]
     return True
+
+
+def _is_small(states: int, *matrices: acb_mat) -> bool:
+    """Whether exact arithmetic is quick: few states, and entries of few bits altogether."""
+    parts = [part(x).man_exp() for M in matrices for x in M.entries() for part in _PARTS]
+    ends = [(int(e), int(e) + int(abs(m)).bit_length()) for m, e in parts if m != 0]
+    bits = max((high for _, high in ends), default=0) - min((low for low, _ in ends), default=0)
+    return matrices[0].nrows() <= states and bits <= LARGEST_BITS
 
 
 def _real_rational(matrix: acb_mat, real: bool) -> fmpq_mat:
@@ -275,7 +288,7 @@ def hinf(system: BallSystem) -> Peak:
         return _static(system)
     if _has_no_response(system):
         return Peak(Interval(0.0, 0.0), 0.0)
-    small = system.states <= LARGEST_EXACT_LEVEL
+    small = _is_small(LARGEST_EXACT_LEVEL, system.A, system.B, system.C, system.D)
     found = at_growing_precision(
         lambda: _level_set(axis := _on_axis(system), partial(_crossings, axis)),
         (lambda: _exact_level_set(system)) if small else None,
@@ -410,9 +423,7 @@ def _with_middles(crossings: list[arb]) -> list[arb]:
     return ordered + [(a + b) / 2 for a, b in pairs] + [x.mid() for x in means]
 
 
-def _climb(
-    axis: BallSystem, candidates: list[arb], gain: arb, omega: float
-) -> tuple[arb, float]:
+def _climb(axis: BallSystem, candidates: list[arb], gain: arb, omega: float) -> tuple[arb, float]:
     """The largest proved gain among the candidates and the best so far, with its frequency."""
     for candidate in candidates:
         found = _gain_at(axis, candidate)
@@ -431,7 +442,7 @@ def _gain_at(axis: BallSystem, omega: arb) -> arb:
 
 
 def _gain_of(G: acb_mat) -> arb:
-    """A lower bound on sigma_max G, next to it: ||G v|| for a unit vector v, the best in float64."""
+    """A lower bound on sigma_max G, next to it: ||G v|| for the unit vector best in float64."""
     entries = G.entries()
     largest = max((abs(x) for x in entries), key=float, default=arb(0))
     if not largest > 0:
@@ -465,7 +476,7 @@ def _root_of_power(matrix: acb_mat, squarings: int) -> arb:
 
 def _has_no_response(system: BallSystem) -> bool:
     """Whether D and C A^k B vanish for all k < N, exactly, and so the transfer function."""
-    if not _is_zero(system.D) or system.states > LARGEST_EXACT:
+    if not _is_zero(system.D) or not _is_small(LARGEST_EXACT, system.A, system.B, system.C):
         return False
     with flint.ctx.workprec(EXACT_BITS):
         columns = system.B
@@ -493,7 +504,7 @@ def h2(system: BallSystem) -> Interval:
     if _is_zero(system.B) or _is_zero(system.C):
         with flint.ctx.workprec(PRECISIONS[0]):
             return _scaled(_square_norm(system.D).sqrt(), system.exponent)
-    found = at_growing_precision(lambda: _energy(system))
+    found = at_growing_precision(lambda: _energy(system), precisions=PRECISIONS + GRAMIAN_BITS)
     if found is None:
         return UNPROVED
     return _scaled(found.sqrt(), system.exponent)

@@ -126,7 +126,7 @@ def enclose_energy(A: np.ndarray, B: np.ndarray, C: np.ndarray, *, discrete: boo
     """trace(C X C^H) of the controllability Gramian X of a stable system, enclosed.
 
     With X computed and R its residual in the Stein or Lyapunov equation, the error lies between
-    -||R|| Y and ||R|| Y, where Y is the Gramian of an input to every state, bounded in the same way.
+    -||R|| Y and ||R|| Y, where Y is the Gramian of an input to every state, bounded likewise.
     """
     L = _factor(A, B, discrete)
     X, energy = L @ L.conj().T, float(np.linalg.norm(C @ L) ** 2)

@@ -39,6 +39,8 @@ class GainReport:
     -spectral_abscissa: stable when positive. horizon_gain is the l2 gain over ``horizon`` steps
     from rest. Fields that do not apply are None.
 
+    A radius or abscissa of which nothing at all is known is NaN, and so is its margin.
+
     ``unproved`` names the figures that are estimates, for want of a proof: of the others, norms
     are proved to within 1% (hinf) and 1e-6 (h2), poles to within 1e-6.
     """
@@ -83,8 +85,8 @@ def analyse(system: LinearSystem | TimeVaryingSystem, horizon: int | None = None
 
 def _report(proved: list[Proved], *, discrete: bool, **rest: Any) -> GainReport:
     worst = max(proved, key=lambda p: p.hinf.lower)
-    least = min(proved, key=lambda p: p.margin.middle)
-    h2 = max(proved, key=lambda p: p.h2.middle)
+    least = min(proved, key=lambda p: p.margin.lower)
+    h2 = max(proved, key=lambda p: p.h2.lower)
     place = "spectral_radius" if discrete else "spectral_abscissa"
     missing = {
         "stable": _verdict(proved) is None,

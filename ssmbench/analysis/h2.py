@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ssmbench.analysis.hinf import silenced, usable_copies
-from ssmbench.analysis.scaling import in_units, times_power
 from ssmbench.analysis.interval import INFINITE, UNPROVED, Interval, around
 from ssmbench.analysis.lyapunov import gramian_factor
+from ssmbench.analysis.scaling import in_units, times_power
 from ssmbench.systems import ContinuousSystem, DiagonalSystem, DiscreteSystem, LinearSystem
 
 _SPLITTER = 2.0**27 + 1
@@ -68,7 +68,8 @@ def _dense_energy(system: LinearSystem) -> Tensor:
     if not any(t.requires_grad for t in (A, B, C)):
         return energy
     slopes = _slopes(A, B, C, L, discrete)
-    linear = sum(2 * (g.conj() * t).sum((-2, -1)).real for g, t in zip(slopes, (A, B, C), strict=True))
+    pairs = zip(slopes, (A, B, C), strict=True)
+    linear = sum(2 * (slope.conj() * t).sum((-2, -1)).real for slope, t in pairs)
     return energy + (linear - linear.detach())
 
 
@@ -90,7 +91,7 @@ def _diagonal_energy(system: DiagonalSystem) -> Tensor:
 
 
 def _energy_terms(system: DiagonalSystem, *, absolute: bool = False) -> Tensor:
-    """The terms (H, n, n); ``absolute``: the sums of absolute values that rounding may be part of."""
+    """The terms (H, n, n); ``absolute``: with absolute values, of which rounding is a share."""
     lam, B, C = (t.to(torch.complex128) for t in (system.lam, system.B, system.C))
     if system.conjugate:
         lam, B = torch.cat([lam, lam.conj()], 1), torch.cat([B, B.conj()], 1)

@@ -26,7 +26,6 @@ from ssmbench.analysis.level_set import Plant, peak_frequency, schur_gain, spect
 from ssmbench.analysis.scaling import balanced, first_order, in_units
 from ssmbench.systems import (
     ContinuousSystem,
-    DenseSystem,
     DiagonalSystem,
     DiscreteDiagonal,
     DiscreteSystem,

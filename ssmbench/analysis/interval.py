@@ -23,7 +23,9 @@ class Interval:
 
     @property
     def middle(self) -> float:
-        """A value inside: the finite end where there is only one."""
+        """A value inside: the finite end where there is only one, NaN where there is none."""
+        if math.isinf(self.lower) and math.isinf(self.upper):
+            return self.lower if self.is_infinite else math.nan
         if math.isinf(self.upper):
             return self.lower
         return self.upper if math.isinf(self.lower) else self.lower / 2 + self.upper / 2

@@ -23,7 +23,6 @@ times the best sample are divided until none is left. Every figure carries its r
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 

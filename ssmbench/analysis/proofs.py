@@ -24,7 +24,7 @@ from ssmbench.analysis.hinf import (
     silenced,
     usable_copies,
 )
-from ssmbench.analysis.interval import INFINITE, UNKNOWN, UNPROVED, Interval, around
+from ssmbench.analysis.interval import INFINITE, UNPROVED, Interval, around
 from ssmbench.analysis.scaling import InUnits, first_order, in_units, times_power
 from ssmbench.systems import DenseSystem, DiagonalSystem, DiscreteSystem, LinearSystem
 
@@ -110,7 +110,7 @@ def _in_balls(system: LinearSystem) -> Proved:
     exact = ball.BallSystem.of(*_matrices(system), discrete=discrete)
     poles = ball.poles(exact)
     margin = _margin(poles.extent, discrete)
-    scale = 1.0 if discrete else _finite(system.poles().abs().max())
+    scale = _pole_size(system)
     proved = Proved(poles.stable, poles.extent, margin, UNPROVED, 0.0, UNPROVED, scale)
     return _norms_in_balls(proved, system)
 
@@ -135,8 +135,10 @@ def _least_stable(system: LinearSystem) -> float:
     return float(least_stable_frequency(system)[0])
 
 
-def _finite(value: Tensor) -> float:
-    return float(torch.nan_to_num(value, nan=0.0))
+def _pole_size(system: LinearSystem) -> float:
+    """What the width of a radius or abscissa is compared with: max(1, radius), or the radius."""
+    largest = float(torch.nan_to_num(system.poles().abs().max(), nan=0.0))
+    return max(1.0, largest) if isinstance(system, DiscreteSystem) else largest
 
 
 def _lost(system: LinearSystem) -> Proved:
@@ -156,9 +158,7 @@ def _diagonal(system: DiagonalSystem) -> list[Proved]:
         energy if known else UNPROVED
         for energy, known in zip(diagonal_energy_interval(safe), usable.tolist(), strict=True)
     ]
-    singles = [
-        _diagonal_poles(one) if one.is_finite() else _lost(one) for one in _each(system)
-    ]
+    singles = [_diagonal_poles(one) if one.is_finite() else _lost(one) for one in _each(system)]
     return _assembled(units, singles, peaks, energies)
 
 
@@ -171,7 +171,7 @@ def _diagonal_poles(system: DiagonalSystem) -> Proved:
         extent = around(radius, 2 * math.ulp(radius))
         return Proved(stable, extent, around(loss, 1e-15 * abs(loss)), UNPROVED, 0.0, UNPROVED)
     abscissa = float(lam.real.max())
-    extent, scale = Interval(abscissa, abscissa), _finite(lam.abs().max())
+    extent, scale = Interval(abscissa, abscissa), _pole_size(system)
     margin = Interval(-abscissa, -abscissa)
     return Proved(abscissa < 0, extent, margin, UNPROVED, 0.0, UNPROVED, scale)
 
@@ -285,7 +285,7 @@ def _dense_poles(
         stable = True  # a bounded-real certificate is a Lyapunov function too
     elif extent.lower >= boundary:
         stable = False
-    scale = 1.0 if discrete else _finite(system.poles().abs().max())
+    scale = _pole_size(system)
     margin = _margin(extent, discrete)
     return Proved(stable, extent, margin, UNPROVED, 0.0, UNPROVED, scale)
 

@@ -31,8 +31,9 @@ LEGEND = """\
 Gains are L2 gains. *Layer* gains are from the input to the output of one SSM layer, the largest
 over the layers and seeds: **declared** is what the parametrization promises (none: it promises
 nothing), **verified** is the H-infinity norm of the matrices as trained, proved to 1% or marked as
-unproved (none where they vary with the input), **attacked** is the largest that an adversary reached through the
-layer as it runs, on sequences of the task's length. declared >= verified >= attacked must hold.
+unproved (none where they vary with the input), **attacked** is the largest that an adversary
+reached through the layer as it runs, on sequences of the task's length. declared >= verified >=
+attacked must hold.
 *Network* gains are incremental, from the input sequence to the prediction: **declared** by
 `model.gamma`, an upper **bound** composed from the verified layers, and **attacked**. `inf` means
 unstable. Scores are on the test split, mean and standard deviation over finished seeds.

@@ -127,10 +127,9 @@ def examine(
     ``declared``, ``verified`` and ``attacked`` are the largest over the SSM layers, each from the
     layer's input to its output; ``promised`` is declared of the continuous systems, before a
     discretizer that may break it; ``network`` has the incremental gain from u to the prediction:
-    what ``model.gamma`` declares, an upper bound composed from what is proved of the layers, and what
-    the adversary found. A *zero-state*
-    gain ``||f(u)|| / ||u||`` exists only where f(0) = 0; elsewhere it is None, with the reason,
-    and what was found from silence is incremental.
+    what ``model.gamma`` declares, an upper bound composed from what is proved of the layers, and
+    what the adversary found. A *zero-state* gain ``||f(u)|| / ||u||`` exists only where f(0) = 0;
+    elsewhere it is None, with the reason, and what was found from silence is incremental.
     """
     frozen = freeze(model)
     length = inputs.shape[1]
