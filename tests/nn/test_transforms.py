@@ -1,0 +1,98 @@
+"""Layers under second derivatives, ``torch.func``, ``torch.export`` and ``torch.compile``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ssmbench import registry
+from ssmbench.nn.layer import SSMLayer
+
+NAMES = [entry.name for entry in registry.parametrizations]
+
+
+def layer_of(name: str, scan: str = "auto", d_model: int = 4) -> SSMLayer:
+    torch.manual_seed(0)
+    parametrization = registry.parametrizations.get(name).build(d_model=d_model)
+    continuous = parametrization.time_domain == "continuous"
+    discretizer = registry.discretizers.get("zoh").build() if continuous else None
+    layer = SSMLayer(parametrization, discretizer, registry.scans.get(scan).build())
+    return layer.double()
+
+
+def second(layer: SSMLayer, u: torch.Tensor) -> list[torch.Tensor]:
+    """Gradients of the sum of the gradients of a result that is linear in the outputs."""
+    parameters = [p for name, p in layer.named_parameters()]
+    options = {"allow_unused": True, "materialize_grads": True}
+    first = torch.autograd.grad(layer(u).sum(), parameters, create_graph=True, **options)
+    return torch.autograd.grad(sum(g.square().sum() for g in first), parameters, **options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("d_model", [1, 4])
+def test_second_derivatives_are_those_of_the_reference(name, d_model):
+    layer, reference = (layer_of(name, scan, d_model) for scan in ("auto", "reference"))
+    u = torch.randn(2, 9, d_model, dtype=torch.float64)
+    for found, expected in zip(second(layer, u), second(reference, u), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_of_each_sample(name):
+    layer, u = layer_of(name), torch.randn(3, 9, 4, dtype=torch.float64)
+    parameters = {k: p.detach() for k, p in layer.named_parameters()}
+
+    def loss(parameters, u):
+        return torch.func.functional_call(layer, parameters, (u[None],)).square().sum()
+
+    together = torch.vmap(torch.func.grad(loss), (None, 0))(parameters, u)
+    alone = torch.func.grad(loss)(parameters, u[1])
+    for key, expected in alone.items():
+        torch.testing.assert_close(together[key][1], expected, rtol=1e-8, atol=1e-10)
+
+
+def test_hessian_of_l2ru_against_finite_differences_of_the_reference():
+    layer, reference = (layer_of("l2ru", scan) for scan in ("auto", "reference"))
+    u = torch.randn(1, 6, 4, dtype=torch.float64)
+    name, start = next((k, p.detach()) for k, p in layer.named_parameters() if p.numel() > 1)
+
+    def loss(module, value):
+        return torch.func.functional_call(module, {name: value}, (u,)).sum()
+
+    hessian = torch.autograd.functional.hessian(lambda v: loss(layer, v), start)
+    step = torch.zeros_like(start)
+    step.view(-1)[1] = 1e-5
+    ends = [torch.func.grad(lambda v: loss(reference, v))(start + s) for s in (step, -step)]
+    column = hessian.reshape(start.numel(), -1)[:, 1].reshape(start.shape)
+    torch.testing.assert_close(column, (ends[0] - ends[1]) / 2e-5, rtol=1e-5, atol=1e-7)
+
+
+TRACED = """
+import sys, torch
+sys.path.insert(0, {folder!r})
+from test_transforms import layer_of
+layer, u = layer_of({name!r}), torch.randn(2, 9, 4, dtype=torch.float64)
+expected = layer(u)
+wanted = torch.autograd.grad(expected.square().sum(), list(layer.parameters()))
+for backend in ("eager", "aot_eager"):
+    torch._dynamo.reset()
+    y = torch.compile(layer, backend=backend, fullgraph=True)(u)
+    found = torch.autograd.grad(y.square().sum(), list(layer.parameters()))
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(found, wanted)
+dims = dict(u={{0: torch.export.Dim("B", min=2), 1: torch.export.Dim("L", min=3)}})
+program = torch.export.export(layer, (u,), dynamic_shapes=dims)
+longer = torch.cat([u, u, u], 1)
+torch.testing.assert_close(program.module()(longer), layer(longer))
+"""
+
+
+@pytest.mark.parametrize("name", ["s4d", "l2ru", "contraction"])
+def test_compile_and_export(name, root):
+    """In a process of its own: a kernel that got a fake tensor's address would end it."""
+    code = TRACED.format(folder=str(root / "tests" / "nn"), name=name)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
