@@ -130,7 +130,7 @@ def run(
     registry.add_plugin_paths(plugins or [])
     resolved = load_run(config, overrides or [])
     from ssmbench.suite.execute import execute
-    from ssmbench.suite.store import RunFolder
+    from ssmbench.suite.store import DONE, RunFolder
     from ssmbench.training.trainer import check, is_main_process
 
     root = output or Path("outputs/runs")
@@ -141,7 +141,7 @@ def run(
         return
     folder = RunFolder(root / fingerprint(resolved))
     _print_run(folder, state, as_json)
-    if state == "failed":
+    if state not in DONE:
         raise typer.Exit(1)
 
 
@@ -336,13 +336,14 @@ def _notices_on_stderr() -> contextlib.AbstractContextManager:
 
 
 def _print_run(folder: Any, state: str, as_json: bool) -> None:
-    result = folder.result or {"status": state, **folder.status}
+    complete = folder.is_done
+    result = folder.result if complete else {"status": state, **folder.status}
     if as_json:
         _print_json({"folder": str(folder.path), **result})
         return
     rows = [("folder", folder.path), ("status", state)]
     rows += [("warning", warning) for warning in result.get("warnings", ())]
-    if folder.result:
+    if complete:
         gains = result["gain"]
         task = result["task"]
         rows += [(f"{split} {task['score']}", _plain(v)) for split, v in result["scores"].items()]

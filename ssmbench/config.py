@@ -24,7 +24,7 @@ from ssmbench import registry
 from ssmbench.errors import UsageError, require
 
 #: Part of every fingerprint: raise it when the meaning of a config changes.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass
@@ -100,6 +100,8 @@ class RunConfig:
     #: Ranks that share each sequence, a segment each; divides trainer.devices x num_nodes.
     sequence_parallel: int = 1
     seed: int = 0
+    #: Digest of the data that the task reads; found by :func:`resolve`, "" where they are missing.
+    data_digest: str = ""
 
 
 #: Where the components stand in a run config, and the registry that knows them.
@@ -145,8 +147,9 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "from 0 to 2^32 - 1": (lambda v: 0 <= v < 2**32, ("seed", "analysis.attack_seed")),
 }
 
-#: Labels and places: what does not change a run's result is not part of its name.
-NOT_FINGERPRINTED = ("variant", "task.data_dir")
+#: Labels and places: what does not change a run's result is not part of its name. The data in a
+#: place are, by their digest. A run that ``max_time`` ended has no result and goes on under more.
+NOT_FINGERPRINTED = ("variant", "task.data_dir", "trainer.max_time")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -224,7 +227,24 @@ def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]
         else:
             require(path in _OPTIONAL, f"{source}: {path}: needs a {kind.kind}")
     _check_numbers(plain, source)
+    plain["data_digest"] = _data_digest(plain, source)
     return plain
+
+
+def _data_digest(config: Mapping[str, Any], source: str) -> str:
+    """That of the data as they are now. What is missing is refused where it is read, a plugin
+    that fails where it is used."""
+    given = config["data_digest"]
+    try:
+        found = build(registry.tasks, config["task"], batch_size=1, seed=0).data_digest
+    except Exception:
+        return given
+    require(
+        given in ("", found),
+        f"{source}: data_digest: is {given}, but the task's data have {found}: they are other data;"
+        " leave data_digest out to use them",
+    )
+    return found
 
 
 def resolve_component(kind: registry.Registry, component: Any, where: str) -> dict[str, Any]:
@@ -274,9 +294,13 @@ def load_run(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 def fingerprint(resolved: Mapping[str, Any]) -> str:
     """12 hex digits that name a resolved config."""
-    named = {path: v for path, v in leaves(resolved) if path not in NOT_FINGERPRINTED}
+    named = {path: value for path, value in leaves(resolved) if not _is_unnamed(path)}
     text = json.dumps({"schema": SCHEMA_VERSION, **named}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _is_unnamed(path: str) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in NOT_FINGERPRINTED)
 
 
 def _validated(schema: type, config: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def build_task(config: RunConfig) -> Task:
     """The data module of a run; nothing is read yet."""
     task = build(registry.tasks, config.task, batch_size=config.batch_size, seed=config.seed)
     task.ranks_per_sequence = config.sequence_parallel
+    task.expected_digest = config.data_digest
     return task
 
 
