@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ssmbench.errors import SsmbenchError, UsageError
+from ssmbench.launcher import check_rank_variables
 from ssmbench.verbs import plot
 from ssmbench.verbs.common import AsJson, Plugins
 from ssmbench.verbs.common import plain as _plain
@@ -45,6 +46,7 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where resul
 def main() -> NoReturn:
     """Entry point: errors of the user's making become one line and exit code 2."""
     try:
+        check_rank_variables()
         code = app(standalone_mode=False)
     except UsageError as error:
         _fail(str(error), 2)

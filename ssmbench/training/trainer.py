@@ -39,6 +39,7 @@ from ssmbench.training.checkpoints import (
     load_checkpoint,
     prepare_folder,
 )
+from ssmbench.training.environment import cluster_environment
 from ssmbench.training.loggers import JsonLinesLogger
 from ssmbench.training.module import SequenceModule, build_optimizer
 from ssmbench.training.step_sizes import step_size_warning
@@ -187,13 +188,23 @@ def _check_settings(run: RunConfig) -> None:
 def _check_sharing(run: RunConfig) -> None:
     shared, devices = run.sequence_parallel, str(run.trainer.get("devices", "auto"))
     require(shared >= 1, f"sequence_parallel: must be at least 1, got {shared}")
-    ranks = int(devices) * int(run.trainer.get("num_nodes", 1)) if devices.isdecimal() else 0
+    ranks = _ranks(run)
     require(
         shared == 1 or (ranks and ranks % shared == 0),
         f"sequence_parallel: {shared} ranks a sequence do not divide trainer.devices={devices}; "
         f"set trainer.devices to a multiple of {shared}",
     )
     require(shared == 1 or not run.model.bidirectional, f"sequence_parallel: {NO_SHARING}")
+
+
+def _ranks(run: RunConfig) -> int | None:
+    """Processes of a run; None where the machine decides."""
+    devices = str(run.trainer.get("devices", "auto"))
+    return int(devices) * int(run.trainer.get("num_nodes", 1)) if devices.isdecimal() else None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -321,18 +332,21 @@ def _build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) 
     options = dict(run.trainer)
     options.setdefault("max_epochs", -1 if options.pop("max_steps", -1) >= 0 else None)
     try:
+        environment = cluster_environment(_ranks(run))
+        plugins = [environment, *_listed(options.pop("plugins", None))]
         last = LastCheckpoint(folder, TimeLimit(options.pop("max_time", None)))
         return pl.Trainer(
             default_root_dir=folder,
             logger=loggers,
             callbacks=[*callbacks, last],
+            plugins=[plugin for plugin in plugins if plugin is not None],
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             **options,
         )
-    except (MisconfigurationException, TypeError, ValueError) as error:
+    except (MisconfigurationException, TypeError, ValueError, RuntimeError, KeyError) as error:
         raise UsageError(f"trainer: {one_line(error)}") from None
 
 
