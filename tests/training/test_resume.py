@@ -185,7 +185,7 @@ def test_killed_process_goes_on_from_the_command_line(mortal, tmp_path):
     killed = subprocess.run(command, env=os.environ | death, capture_output=True, timeout=120)
     assert killed.returncode == -9
     folder = RunFolder.create(tmp_path / "killed", config)
-    assert folder.state == "running"
+    assert folder.state == "interrupted"
     done = subprocess.run(command, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     expected = RunFolder.create(tmp_path / "whole", config).result
