@@ -26,8 +26,9 @@ def _npz(**arrays) -> bytes:
     return stream.getvalue()
 
 
-def _flipped(content: bytes, place: int) -> bytes:
-    return content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]
+def _flipped(content: bytes) -> bytes:
+    start, end = len(content) // 3, len(content) // 2
+    return content[:start] + bytes(byte ^ 255 for byte in content[start:end]) + content[end:]
 
 
 #: What a file's content becomes.
@@ -35,7 +36,7 @@ WAYS = {
     "empty": lambda content: b"",
     "half of it": lambda content: content[: len(content) // 2],
     "random bytes": lambda content: RANDOM,
-    "a byte changed": lambda content: _flipped(content, len(content) // 2),
+    "some bytes changed": lambda content: _flipped(content),
     "a list": lambda content: b"[1, 2]",
     "a number": lambda content: b"3",
     "null": lambda content: b"null",
@@ -111,8 +112,6 @@ def test_what_is_damaged_is_run_again_and_no_other_run(copy, way):
         saved = (folder.path / file).read_bytes()
         damage(folder, file, way)
         expected = file in ("status.json", "result.json", "poles.npz")
-        if way == "a byte changed" and file == "status.json":  # it may be one of a time
-            expected = not folder.is_done
         assert _missing(copy) == (["One"] if expected else []), file
         (folder.path / file).write_bytes(saved)
 
@@ -144,7 +143,7 @@ def test_every_run_damaged_is_every_run_again(copy, ssmbench):
 
 @pytest.mark.usefixtures("in_threads")
 @pytest.mark.parametrize("file", ["last.ckpt", "best.ckpt"])
-@pytest.mark.parametrize("way", ["half of it", "random bytes", "a byte changed"])
+@pytest.mark.parametrize("way", ["half of it", "random bytes", "some bytes changed"])
 def test_a_damaged_checkpoint_does_not_block_a_run(copy, ssmbench, file, way):
     folder = _folders(copy)["One"]
     scores = folder.result["scores"]
@@ -156,7 +155,9 @@ def test_a_damaged_checkpoint_does_not_block_a_run(copy, ssmbench, file, way):
     assert folder.result["scores"] == scores
 
 
-@pytest.mark.parametrize("way", ["empty", "half of it", "random bytes", "a byte changed", "a list"])
+@pytest.mark.parametrize(
+    "way", ["empty", "half of it", "random bytes", "some bytes changed", "a list"]
+)
 def test_an_attack_on_damaged_weights_names_the_file(copy, ssmbench, way):
     folder = _folders(copy)["One"]
     damage(folder, f"{FOLDER}/best.ckpt", way)
@@ -171,5 +172,5 @@ def test_a_damaged_suite_file_is_one_line(copy, ssmbench, way):
     file = copy / "out" / "suite.json"
     file.write_bytes(WAYS[way](file.read_bytes()))
     answer = ssmbench("report", copy / "out")
-    assert answer.code in ((0, 2) if way == "a byte changed" else (2,))
-    assert len(answer.err.splitlines()) <= 1
+    assert answer.code == 2
+    assert len(answer.err.splitlines()) == 1

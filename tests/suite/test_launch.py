@@ -194,9 +194,7 @@ class Broken(Nonlinearity):
 '''
 
 
-def test_metrics_before_the_checkpoint_are_kept_over_a_resume_and_no_step_is_there_twice(
-    write, tiny, workplace
-):
+def test_metrics_over_a_resume_have_every_step_once(write, tiny, workplace):
     write("plugins/broken.py", BROKEN_AT_FIRST.format(name="broken", flag="mended"))
     tiny["model"]["nonlinearity"] = "broken"
     tiny["trainer"]["max_epochs"] = 3
