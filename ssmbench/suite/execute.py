@@ -106,7 +106,7 @@ def _why_out_of_time(config: Mapping[str, Any], trained: Trained) -> str:
     limit = config["trainer"]["max_time"]
     return (
         f"trainer.max_time={limit} ended it at step {trained.steps} of "
-        f"{trained.module.total_steps()}; a larger one goes on from there"
+        f"{trained.module.total_steps()}; a larger one goes on"
     )
 
 

@@ -177,8 +177,11 @@ class LastCheckpoint(Checkpoint):
     ``last.ckpt`` is written at the end of each epoch and at each validation inside one that does
     not fall between accumulated batches; the file before it is kept as ``previous.ckpt``.
 
+    A run out of time stops at once: what it did since ``last.ckpt`` is repeated when it goes on.
+    A checkpoint at any batch would come before that batch is logged and validated.
+
     Raises:
-        OutOfTimeError: in training, after saving, on every rank.
+        OutOfTimeError: in training, on every rank.
     """
 
     def __init__(self, folder: Path, limit: TimeLimit):
@@ -197,17 +200,10 @@ class LastCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        done = batch_idx + 1
-        stepped = done % trainer.accumulate_grad_batches == 0
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         self._resumable = stepped and not trainer.is_last_batch
-        # At a validation that is due, the checkpoint comes after it.
-        if (
-            self._resumable
-            and not _may_validate(trainer, done)
-            and self._is_out_of_time(trainer, pl_module)
-        ):
-            self._save(trainer)
-            raise OutOfTimeError(trainer.global_step)
+        if not trainer.is_last_batch:  # at the end of an epoch, after saving
+            self._stop_if_out_of_time(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and self._resumable:
@@ -232,11 +228,3 @@ class LastCheckpoint(Checkpoint):
     def _is_out_of_time(self, trainer: pl.Trainer, pl_module: SequenceModule) -> bool:
         complete = 0 <= pl_module.max_steps <= trainer.global_step
         return not complete and self._limit.is_over(trainer)
-
-
-def _may_validate(trainer: pl.Trainer, done: int) -> bool:
-    """Whether a validation may follow the batch after which ``done`` of its epoch are done."""
-    every = trainer.val_check_batch
-    if trainer.check_val_every_n_epoch is None:  # counted over epochs
-        done += trainer.current_epoch * int(trainer.num_training_batches)
-    return not isinstance(every, int) or done % every == 0

@@ -15,7 +15,7 @@ from ssmbench.parametrizations.s4d import S4D, S4DConfig
 from ssmbench.registry import parametrizations, tasks
 from ssmbench.tasks.base import Sequences, Splits, Task, TaskSizes
 
-#: Training forward pass, counted from 0, at which a "mortal" run dies; and "raise", "kill" or "terminate".
+#: Training forward pass, counted from 0, at which a "mortal" run dies; raise, kill or terminate.
 DIE_AT, DIE_HOW = "TOY_DIE_AT", "TOY_DIE_HOW"
 
 
