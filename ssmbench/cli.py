@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ssmbench.errors import SsmbenchError, UsageError
+from ssmbench.launcher import check_rank_variables
 from ssmbench.paths import absolute
 from ssmbench.verbs import plot, streams
 from ssmbench.verbs.common import PATH_ARGUMENT, PATH_OPTION, AsJson, Plugins, Verb
@@ -53,6 +54,7 @@ def main() -> NoReturn:
 
 def _run_verb() -> NoReturn:
     try:
+        check_rank_variables()
         code = app(standalone_mode=False)
     except UsageError as error:
         _fail(str(error), 2)
@@ -148,7 +150,7 @@ def run(
     registry.add_plugin_paths(plugins or [])
     resolved = load_run(config, overrides or [])
     from ssmbench.suite.execute import execute
-    from ssmbench.suite.store import RunFolder
+    from ssmbench.suite.store import DONE, RunFolder
     from ssmbench.training.trainer import check, is_main_process
 
     root = output or absolute("outputs/runs")
@@ -161,7 +163,7 @@ def run(
     if not is_main_process():
         return
     _print_run(folder, state, as_json)
-    if state == "failed":
+    if state not in DONE:
         raise typer.Exit(1)
 
 
@@ -365,13 +367,14 @@ def _print_config(folder: Any, config: Mapping[str, Any], as_json: bool) -> None
 
 
 def _print_run(folder: Any, state: str, as_json: bool) -> None:
-    result = folder.result or {"status": state, **folder.status}
+    complete = folder.is_done
+    result = folder.result if complete else {"status": state, **folder.status}
     if as_json:
         _print_json({"folder": str(folder.path), **result})
         return
     rows = [("folder", folder.path), ("status", state)]
     rows += [("warning", warning) for warning in result.get("warnings", ())]
-    if folder.result:
+    if complete:
         gains = result["gain"]
         task = result["task"]
         rows += [(f"{split} {task['score']}", _plain(v)) for split, v in result["scores"].items()]

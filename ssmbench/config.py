@@ -38,7 +38,7 @@ from ssmbench.paths import absolute
 from ssmbench.yamlio import first_line, read_override, read_yaml
 
 #: Part of every fingerprint: raise it when the meaning of a config changes.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 _LAYERS = (POSITIVE, Allowed("at most 10000", lambda v: v <= 10_000))
@@ -117,6 +117,8 @@ class RunConfig:
     #: Ranks that share each sequence, a segment each; divides trainer.devices x num_nodes.
     sequence_parallel: int = option(1, POSITIVE_COUNT)
     seed: int = option(0, SEED)
+    #: Digest of the data that the task reads; found by :func:`resolve`, "" where they are missing.
+    data_digest: str = ""
 
 
 #: Where the components stand in a run config, and the registry that knows them.
@@ -139,8 +141,9 @@ _OPTIONAL = ("model.discretizer", "model.normaliser")
 #: What a config that does not fit its class makes OmegaConf raise.
 _NOT_TYPED = (OmegaConfBaseException, TypeError, ValueError, OverflowError, RecursionError)
 
-#: Labels and places: what does not change a run's result is not part of its name.
-NOT_FINGERPRINTED = ("variant", "task.data_dir")
+#: Labels and places: what does not change a run's result is not part of its name. The data in a
+#: place are, by their digest. A run that ``max_time`` ended has no result and goes on under more.
+NOT_FINGERPRINTED = ("variant", "task.data_dir", "trainer.max_time")
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
@@ -191,6 +194,7 @@ def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]
         else:
             require(path in _OPTIONAL, f"{source}: {path}: needs a {kind.kind}")
     _check_values(plain, source)
+    plain["data_digest"] = _data_digest(plain, source)
     return plain
 
 
@@ -201,6 +205,22 @@ def check_part(part: Any, source: str) -> None:
     """
     require(isinstance(part, Mapping), f"{source}: must be a part of a run config, got {part!r}")
     _validated_run(merge(_defaults(), part), source, partial=True)
+
+
+def _data_digest(config: Mapping[str, Any], source: str) -> str:
+    """That of the data as they are now. What is missing is refused where it is read, a plugin
+    that fails where it is used."""
+    given = config["data_digest"]
+    try:
+        found = build(registry.tasks, config["task"], batch_size=1, seed=0).data_digest
+    except Exception:
+        return given
+    require(
+        given in ("", found),
+        f"{source}: data_digest: is {given}, but the task's data have {found}: they are other data;"
+        " leave data_digest out to use them",
+    )
+    return found
 
 
 def resolve_component(kind: registry.Registry, component: Any, where: str) -> dict[str, Any]:
@@ -250,9 +270,13 @@ def load_run(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 def fingerprint(resolved: Mapping[str, Any]) -> str:
     """12 hex digits that name a resolved config."""
-    named = {path: v for path, v in leaves(resolved) if path not in NOT_FINGERPRINTED}
+    named = {path: value for path, value in leaves(resolved) if not _is_unnamed(path)}
     text = jsonio.dumps({"schema": SCHEMA_VERSION, **named}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _is_unnamed(path: str) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in NOT_FINGERPRINTED)
 
 
 def _defaults() -> dict[str, Any]:

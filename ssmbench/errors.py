@@ -26,6 +26,18 @@ class DivergedError(SsmbenchError):
         self.step = step
 
 
+class OutOfTimeError(SsmbenchError):
+    """Training reached ``trainer.max_time``: it is not complete, and can be resumed."""
+
+    def __init__(self, step: int):
+        super().__init__(f"out of time at step {step}")
+        self.step = step
+
+
+class InterruptedRunError(SsmbenchError):
+    """A run was asked to stop, from the keyboard or by a signal: it can be resumed."""
+
+
 def suggest(name: str, choices: Iterable[str]) -> str:
     """A sentence naming the nearest of ``choices``, or all of them when none is near."""
     known = sorted(choices)

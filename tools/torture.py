@@ -15,7 +15,6 @@ Needs mpmath and slycot (the ``test`` extra); gmpy2, where installed, makes ``--
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 import traceback
@@ -28,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mpmath import mp
 
+from ssmbench import jsonio
 from ssmbench.analysis.gain import analyse
 from tests.analysis.torture import judge, kept
 from tests.analysis.torture.case import Case
@@ -180,7 +180,7 @@ def main() -> int:
     failed = [o for o in outcomes if o.failures]
     if options.json:
         failures = {o.case.name: o.failures for o in failed}
-        print(json.dumps({"kinds": by_kind(outcomes), "failures": failures}, indent=1))
+        print(jsonio.dumps({"kinds": by_kind(outcomes), "failures": failures}, indent=1))
         return bool(failed)
     for outcome in failed:
         for sentence in outcome.failures:

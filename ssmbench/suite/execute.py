@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import signal
+import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +18,30 @@ import numpy as np
 import torch
 
 from ssmbench.config import typed
-from ssmbench.errors import UsageError, one_line
+from ssmbench.errors import InterruptedRunError, UsageError, one_line
 from ssmbench.suite.store import RunFolder
 from ssmbench.suite.trained import examine_task, save_worst_input
 from ssmbench.training.robustness import robustness
-from ssmbench.training.trainer import Trained, is_main_process, train
+from ssmbench.training.trainer import Trained, check_data, is_main_process, train
 
-RESULT_SCHEMA = 1
+RESULT_SCHEMA = 2
 
 
 def execute(config: Mapping[str, Any], root: Path, label: str | None = None) -> str:
     """Train, measure and store a resolved config; the state that the run ends in.
 
     A complete run is left alone. A run that another process holds stays ``running``. A crash ends
-    as ``failed`` with its traceback in ``error.txt``; divergence ends as ``diverged``.
+    as ``failed`` with its traceback in ``error.txt``; divergence ends as ``diverged``; a run that
+    ``trainer.max_time`` stopped is ``out_of_time``, has no result, and can be resumed.
 
     ``label`` names the progress that is shown; None shows none.
 
     Raises:
         UsageError: the config's options do not fit together or its data are missing.
+        InterruptedRunError: Control-C or SIGTERM; the state is then ``interrupted``.
     """
+    if not config["data_digest"]:  # the data were missing: refuse before a folder is made
+        check_data(config)
     folder = RunFolder.create(root, config)
     if folder.is_done:  # on every rank: the others would wait for one that has left
         return folder.state
@@ -46,22 +53,47 @@ def execute(config: Mapping[str, Any], root: Path, label: str | None = None) -> 
             return "running"
         if folder.is_done:  # another launcher completed it in the meantime
             return folder.state
-        return _execute_locked(config, folder, label)
+        with _termination_as_exception():
+            return _execute_locked(config, folder, label)
+
+
+@contextmanager
+def _termination_as_exception() -> Iterator[None]:
+    """Let SIGTERM end a run as Control-C does, with its state written down."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise SystemExit("terminated by a signal")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | None) -> str:
+    folder.write_config(config)
     folder.write_status("running")
     started = time.time()
     try:
         trained = train(config, folder.path, label)
+        if trained.out_of_time:
+            folder.write_status("out_of_time", reason=_why_out_of_time(config, trained))
+            return "out_of_time"
         result = _result(config, folder, trained) | {"seconds": round(time.time() - started, 2)}
         folder.write_result(result)
     except UsageError as error:
         folder.write_status("failed", reason=str(error))
         raise
-    except KeyboardInterrupt:
-        folder.write_status("failed", reason="interrupted")
-        raise
+    except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the former into the latter
+        how = "terminated by a signal" if "terminated" in str(error) else "interrupted"
+        folder.write_status("interrupted", reason=how)
+        raise InterruptedRunError(
+            f"{folder.path}: {how}; the same command goes on from the last checkpoint"
+        ) from None
     except Exception as error:
         (folder.path / "error.txt").write_text(
             traceback.format_exc(), encoding="utf-8", errors="backslashreplace"
@@ -70,6 +102,14 @@ def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | N
         return "failed"
     folder.write_status(result["status"])
     return result["status"]
+
+
+def _why_out_of_time(config: Mapping[str, Any], trained: Trained) -> str:
+    limit = config["trainer"]["max_time"]
+    return (
+        f"trainer.max_time={limit} ended it at step {trained.steps} of "
+        f"{trained.module.total_steps()}; a larger one goes on"
+    )
 
 
 def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> dict[str, Any]:
@@ -96,6 +136,7 @@ def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> d
             "score": task.score,
             "higher_is_better": task.higher_is_better,
             "unit": task.unit,
+            "data_digest": config["data_digest"],
         },
         "scores": trained.scores,
         "gain": found.gain,

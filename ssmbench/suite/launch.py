@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from ssmbench.errors import UsageError
+from ssmbench.errors import InterruptedRunError, UsageError
 from ssmbench.suite.grid import Cell
 from ssmbench.suite.store import RunFolder
 
@@ -117,6 +117,8 @@ def _execute(cell: Cell, root: Path) -> str:
         return execute(cell.config, root)
     except UsageError:
         return "failed"  # the reason stands in the run's status
+    except InterruptedRunError:
+        return "interrupted"
 
 
 def _is_distributed(cell: Cell) -> bool:
@@ -127,9 +129,10 @@ def _is_distributed(cell: Cell) -> bool:
 def _execute_alone(cell: Cell, root: Path) -> str:
     """In a process of its own, which Lightning may start again for each rank."""
     folder = RunFolder.create(root, cell.config)
+    folder.write_config(cell.config)
     command = [sys.executable, "-m", "ssmbench", "run", str(folder.path / "config.yaml")]
     command += ["--output", str(root)]
     process = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-    if process.returncode and folder.state == "running":
+    if process.returncode and folder.status["state"] == "running":
         return _fail(cell, root)
     return folder.state

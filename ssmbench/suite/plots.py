@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 
 from ssmbench.suite.statistics import RobustnessRow, Row, RunRecord
+from ssmbench.suite.store import read_poles
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -217,11 +218,12 @@ def _label_plainly(axis: Axis) -> None:
 
 def poles(records: list[RunRecord], runs: Path, task: str, path: Path) -> Path:
     """One panel a variant: the poles of all layers of its first complete run, in the unit disc."""
-    chosen: dict[str, RunRecord] = {}
-    for record in records:
-        has_poles = (runs / record.fingerprint / "poles.npz").exists()
-        if record.task == task and record.result and has_poles:
-            chosen.setdefault(f"{record.variant}\n{record.discretizer}", record)
+    chosen: dict[str, np.ndarray] = {}
+    for record in (r for r in records if r.task == task and r.result):
+        title = f"{record.variant}\n{record.discretizer}"
+        found = None if title in chosen else read_poles(runs / record.fingerprint)
+        if found is not None:
+            chosen[title] = np.concatenate([layer.ravel() for layer in found.values()])
     columns = min(5, max(1, len(chosen)))
     lines = max(1, math.ceil(len(chosen) / columns))
     figure, axes = plt.subplots(
@@ -234,9 +236,7 @@ def poles(records: list[RunRecord], runs: Path, task: str, path: Path) -> Path:
     figure.suptitle(f"Poles after training: {task}")
     for axis in axes.flat[len(chosen) :]:
         axis.set_axis_off()
-    for axis, (title, record) in zip(axes.flat, chosen.items(), strict=False):
-        with np.load(runs / record.fingerprint / "poles.npz") as saved:
-            points = np.concatenate([saved[name] for name in saved.files])
+    for axis, (title, points) in zip(axes.flat, chosen.items(), strict=False):
         _draw_poles(axis, title, points)
     figure.savefig(path, dpi=130)
     plt.close(figure)

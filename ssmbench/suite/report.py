@@ -22,9 +22,12 @@ from ssmbench.suite.statistics import (
     robustness_rows,
     rows,
 )
-from ssmbench.suite.store import RunFolder, read_json, write_atomically
+from ssmbench.suite.store import RunFolder, fits, read_json, write_atomically
 
 SUITE_FILE = "suite.json"
+_CELL = dict.fromkeys(("task", "variant", "discretizer", "label", "fingerprint"), str)
+_REFUSAL = dict.fromkeys(("variant", "discretizer", "reason"), str)
+_SUITE = {"name": str, "cells": [_CELL | {"seed": int}]}
 RUNS = "runs"
 
 LEGEND = """\
@@ -95,7 +98,7 @@ def collect(root: Path) -> list[RunRecord]:
 
 def _suite(root: Path) -> dict[str, Any]:
     suite = read_json(root / SUITE_FILE)
-    if suite is None:
+    if not (fits(suite, _SUITE) and fits(suite.get("refused", []), [_REFUSAL])):
         raise UsageError(f"{root}: no suite was run there (it has no readable {SUITE_FILE})")
     return suite
 
@@ -108,9 +111,15 @@ def _record(root: Path, cell: Mapping[str, Any]) -> RunRecord:
         discretizer=cell["discretizer"],
         seed=cell["seed"],
         fingerprint=cell["fingerprint"],
-        state=folder.state,
+        state=_state(folder),
         result=folder.result if folder.is_done else None,
     )
+
+
+def _state(folder: RunFolder) -> str:
+    """As the report shows it: what is damaged is named."""
+    state = folder.state
+    return f"{state}: {folder.reason}" if state == "damaged" else state
 
 
 def write_report(root: Path) -> dict[str, Path]:

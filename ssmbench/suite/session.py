@@ -14,12 +14,12 @@ from ssmbench.errors import UsageError
 from ssmbench.suite.grid import Cell, Suite
 from ssmbench.suite.launch import default_jobs, launch, missing
 from ssmbench.suite.report import RUNS, link_tensorboard, write_suite
-from ssmbench.suite.store import RunFolder
+from ssmbench.suite.store import DONE, RunFolder
 from ssmbench.training.trainer import check, check_data
 
 
 def run_suite(suite: Suite, fingerprints: list[str], root: Path, jobs: int | None) -> int:
-    """Run the missing cells of a suite into ``root``; the number of runs that failed.
+    """Run the missing cells of a suite into ``root``; the number of runs that did not complete.
 
     Raises:
         UsageError: a cell could not run; found before the first one starts.
@@ -76,7 +76,7 @@ class _Reporter:
     def __call__(self, cell: Cell, state: str) -> None:
         link_tensorboard(self._root)
         self._done += 1
-        self.failed += state == "failed"
+        self.failed += state not in (*DONE, "running")  # running: another launcher's
         elapsed = time.monotonic() - self._start
         count = f"[{self._done}/{self._total}] {elapsed:5.0f} s"
         line = f"{count}  {cell.label}: {self._outcome(cell, state)}"
@@ -90,8 +90,8 @@ class _Reporter:
         folder = RunFolder.create(self._root / RUNS, cell.config)
         if state == "diverged":
             return f"diverged at step {folder.result['diverged_at']}"
-        if state == "failed":
-            return f"failed: {folder.status.get('reason', 'unknown')}"
+        if state not in DONE and folder.reason:
+            return f"{state}: {folder.reason}"
         if state == "finished":
             task, scores = folder.result["task"], folder.result["scores"]
             return f"{task['score']} {scores['test']:.4f} {task['unit']}".rstrip()

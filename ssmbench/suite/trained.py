@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from ssmbench.config import AnalysisConfig, RunConfig, read_yaml, resolve, typed
 from ssmbench.errors import UsageError, one_line, require
 from ssmbench.nn.model import SequenceModel
 from ssmbench.tasks.base import Task
+from ssmbench.training.checkpoints import BEST, FOLDER, LAST, load_checkpoint
 from ssmbench.training.measure import Measurement, examine
 from ssmbench.training.trainer import build_model, build_task
 
@@ -50,7 +50,9 @@ def load_trained(folder: Path, rate: float = 1.0) -> TrainedRun:
     require(folder.is_dir(), f"{folder}: no such folder")
     file = folder / "config.yaml"
     require(file.exists(), f"{folder}: not the folder of a run (it has no config.yaml)")
-    config = typed(resolve(read_yaml(file), str(file)))
+    stored = read_yaml(file)
+    digest = str(stored.pop("data_digest", ""))  # compared where the data are read
+    config = replace(typed(resolve(stored, str(file))), data_digest=digest)
     checkpoint = _checkpoint(folder)
     task = build_task(config)
     with torch.random.fork_rng(devices=[]):
@@ -62,8 +64,8 @@ def load_trained(folder: Path, rate: float = 1.0) -> TrainedRun:
 
 
 def _checkpoint(folder: Path) -> Path:
-    for name in ("best", "last"):
-        file = folder / "checkpoints" / f"{name}.ckpt"
+    for name in (BEST, LAST):
+        file = folder / FOLDER / name
         if file.exists():
             return file
     raise UsageError(f"{folder}: no checkpoint in it (checkpoints/best.ckpt or last.ckpt)")
@@ -79,10 +81,7 @@ def _load_weights(model: SequenceModel, checkpoint: Path) -> None:
 
 
 def _weights(checkpoint: Path) -> Mapping[str, Tensor]:
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    except (OSError, EOFError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
-        raise UsageError(f"{checkpoint}: not a checkpoint: {one_line(error)}") from None
+    state = load_checkpoint(checkpoint)["state_dict"]
     return {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
 
 

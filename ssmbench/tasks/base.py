@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -21,6 +22,7 @@ from torch.utils.data.distributed import DistributedSampler
 from torchmetrics import MetricCollection
 
 from ssmbench.errors import UsageError
+from ssmbench.tasks.digest import digest_of
 
 Split = Literal["train", "val", "test"]
 
@@ -119,6 +121,10 @@ class Task(pl.LightningDataModule, ABC):
     unit: str = ""
     #: Ranks that share each sequence: together they are one reader of the data.
     ranks_per_sequence: int = 1
+    #: Raise it when :meth:`load` makes other data of the same files and options.
+    data_version: int = 1
+    #: The digest that the data must have; "" where any will do.
+    expected_digest: str = ""
 
     def __init__(self, config: Any, *, batch_size: int, seed: int):
         """Nothing is read here.
@@ -154,6 +160,26 @@ class Task(pl.LightningDataModule, ABC):
     def source(self) -> str:
         """Where the data come from, in words, for the run's result."""
 
+    def data_files(self) -> Sequence[Path]:
+        """The files that :meth:`load` reads, as this machine has them; none by default.
+
+        A task that reads files names them here: their contents are part of a run's identity.
+
+        Raises:
+            UsageError: they cannot be found.
+        """
+        return ()
+
+    @property
+    def data_digest(self) -> str:
+        """16 hex digits of :attr:`data_version`, all options but ``data_dir``, and the contents of
+        :meth:`data_files`: equal digests mean equal data. Raises what :meth:`data_files` raises.
+        """
+        options = asdict(self.config) if is_dataclass(self.config) else {"config": self.config}
+        options.pop("data_dir", None)
+        settings = {"task": type(self).__name__, "version": self.data_version, **options}
+        return digest_of(settings, self.data_files())
+
     @abstractmethod
     def load(self) -> Splits:
         """Read or make the data; called once, and free of the global random generators.
@@ -186,9 +212,22 @@ class Task(pl.LightningDataModule, ABC):
         return prediction, target
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the data unless they are there already. Raises what :meth:`load` raises."""
+        """Load the data unless they are there already.
+
+        Raises:
+            UsageError: what :meth:`load` raises, or the data are not the expected ones.
+        """
         if self._splits is None:
+            self._check_digest()
             self._splits = self.load()
+            self._check_digest()  # a file replaced while it was read
+
+    def _check_digest(self) -> None:
+        if self.expected_digest and self.data_digest != self.expected_digest:
+            raise UsageError(
+                f"the run's data have the digest {self.expected_digest}, those found now "
+                f"{self.data_digest} ({self.source}): give it the data that it was started with"
+            )
 
     def split(self, name: Split) -> Sequences:
         """The sequences of one split. Raises what :meth:`load` raises."""

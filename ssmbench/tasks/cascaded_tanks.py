@@ -116,6 +116,11 @@ class CascadedTanks(Task):
         """Where the data come from. Raises UsageError where :meth:`load` would not find them."""
         return "simulation" if self._file() is None else "published CSV"
 
+    def data_files(self) -> tuple[Path, ...]:
+        """The published file; none of a simulation."""
+        file = self._file()
+        return () if file is None else (file,)
+
     def _file(self) -> Path | None:
         if self.config.records is Records.simulation:
             return None

@@ -67,6 +67,11 @@ class MNIST(Classification):
         """Where the data come from."""
         return "published IDX files"
 
+    def data_files(self) -> tuple[Path, ...]:
+        """Images and labels of both parts. Raises UsageError where one is missing."""
+        kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
+        return tuple(self._file(f"{part}-{kind}") for part in ("train", "t10k") for kind in kinds)
+
     def load(self) -> Splits:
         """The images in three splits, standardised by the training part.
 

@@ -27,12 +27,22 @@ from ssmbench.tasks.base import Task
 class SequenceModule(pl.LightningModule):
     """Trains a model on a task; ``optimizer`` is a resolved component of the run config.
 
+    ``max_steps`` ends the training, -1 does not. It is counted here, not by Lightning's Trainer,
+    which resumes a run of limited steps in the wrong epoch.
+
     Raises:
         DivergedError: a loss or prediction is not finite on any rank; all ranks raise together.
     """
 
-    def __init__(self, model: SequenceModel, task: Task, optimizer: Mapping[str, Any]):
+    def __init__(
+        self,
+        model: SequenceModel,
+        task: Task,
+        optimizer: Mapping[str, Any],
+        max_steps: int = -1,
+    ):
         super().__init__()
+        self.max_steps = max_steps
         self.model = model
         self.task = task
         self.optimizer = optimizer
@@ -68,6 +78,18 @@ class SequenceModule(pl.LightningModule):
         """
         place = (self.task.seed, self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+    def on_fit_start(self) -> None:
+        """Let the run end with the epoch in which its last step lies."""
+        if self.max_steps >= 0:
+            epochs = math.ceil(self.max_steps / self._steps_per_epoch())
+            given = self.trainer.max_epochs
+            unlimited = given is None or given < 0
+            self.trainer.fit_loop.max_epochs = epochs if unlimited else min(epochs, given)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        """-1, which ends the epoch, after the last step."""
+        return -1 if 0 <= self.max_steps <= self.global_step else None
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         self.seed_batch(batch_idx)
@@ -146,11 +168,9 @@ class SequenceModule(pl.LightningModule):
         Raises:
             UsageError: the run has no end.
         """
-        trainer = self.trainer
-        batches, limit = len(self.task.train_dataloader()), trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        epoch = math.ceil(batches / trainer.accumulate_grad_batches)
+        trainer, epoch = self.trainer, self._steps_per_epoch()
         ends = [
+            self.max_steps,
             trainer.max_steps,
             epoch * (-1 if trainer.max_epochs is None else trainer.max_epochs),
         ]
@@ -159,6 +179,12 @@ class SequenceModule(pl.LightningModule):
             "trainer: the learning rate's schedule needs an end; set max_epochs or max_steps",
         )
         return min(end for end in ends if end >= 0)
+
+    def _steps_per_epoch(self) -> int:
+        trainer = self.trainer
+        batches, limit = len(self.task.train_dataloader()), trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        return math.ceil(batches / trainer.accumulate_grad_batches)
 
 
 class Schedule:

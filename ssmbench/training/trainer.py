@@ -21,11 +21,22 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ssmbench import registry
 from ssmbench.config import RunConfig, build, typed
-from ssmbench.errors import DivergedError, UsageError, one_line, require, suggest
+from ssmbench.errors import DivergedError, OutOfTimeError, UsageError, one_line, require, suggest
 from ssmbench.nn.layer import InitialState, SSMLayer
 from ssmbench.nn.model import NO_SHARING, Block, Norm, Pooling, Residual, SequenceModel
 from ssmbench.tasks.base import Task, TaskSizes
 from ssmbench.training.callbacks import EpochProgress, GainMonitor, Speed
+from ssmbench.training.checkpoints import (
+    METRICS,
+    BestCheckpoint,
+    LastCheckpoint,
+    LogSizes,
+    TimeLimit,
+    find_resume_point,
+    load_checkpoint,
+    prepare_folder,
+)
+from ssmbench.training.environment import cluster_environment
 from ssmbench.training.loggers import EventsLogger, JsonLinesLogger
 from ssmbench.training.module import SequenceModule, build_optimizer
 from ssmbench.training.step_sizes import step_size_warning
@@ -38,6 +49,7 @@ _MOST_RANKS = 16  # with fewer cores than that
 class Trained:
     """A network after training; ``diverged_at`` is the step of the first loss not finite.
 
+    ``out_of_time``: ``trainer.max_time`` ended the training before it was complete.
     ``warnings`` are those given before training began.
     """
 
@@ -48,12 +60,14 @@ class Trained:
     steps: int
     steps_per_second: float | None
     warnings: tuple[str, ...] = ()
+    out_of_time: bool = False
 
 
 def build_task(config: RunConfig) -> Task:
     """The data module of a run; nothing is read yet."""
     task = build(registry.tasks, config.task, batch_size=config.batch_size, seed=config.seed)
     task.ranks_per_sequence = config.sequence_parallel
+    task.expected_digest = config.data_digest
     return task
 
 
@@ -125,13 +139,25 @@ def _check_settings(run: RunConfig) -> None:
 def _check_sharing(run: RunConfig) -> None:
     shared, devices = run.sequence_parallel, str(run.trainer.get("devices", "auto"))
     require(shared >= 1, f"sequence_parallel: must be at least 1, got {shared}")
-    ranks = int(devices) * int(run.trainer.get("num_nodes", 1)) if devices.isdecimal() else 0
+    ranks = _ranks(run)
     require(
         shared == 1 or (ranks and ranks % shared == 0),
         f"sequence_parallel: {shared} ranks a sequence do not divide trainer.devices={devices}; "
         f"set trainer.devices to a multiple of {shared}",
     )
     require(shared == 1 or not run.model.bidirectional, f"sequence_parallel: {NO_SHARING}")
+
+
+def _ranks(run: RunConfig) -> int | None:
+    """Processes of a run; None where the machine decides."""
+    devices = str(run.trainer.get("devices", "auto"))
+    return int(devices) * int(run.trainer.get("num_nodes", 1)) if devices.isdecimal() else None
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -169,32 +195,34 @@ def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> 
     """Train a resolved config in ``folder``, going on from its last checkpoint where there is one.
 
     The weights with the best validation score are tested. A run that diverges comes back with
-    ``diverged_at`` and no scores.
+    ``diverged_at`` and no scores, one that is out of time with no scores.
     """
     run = typed(config)
     _check_settings(run)
     pl.seed_everything(run.seed, verbose=False)
     task = build_task(run)
-    module = SequenceModule(build_model(run, task.sizes), task, run.optimizer)
+    steps = run.trainer.get("max_steps", -1)
+    module = SequenceModule(build_model(run, task.sizes), task, run.optimizer, steps)
     warned = _warn_of_step_sizes(run, module.model)
-    speed = Speed()
-    checkpoints = _checkpoints(folder, task)
-    callbacks = [GainMonitor(run.analysis.every_n_epochs), speed]
+    point = find_resume_point(folder)
+    if is_main_process():
+        prepare_folder(folder, point)
+    speed, best = Speed(), BestCheckpoint(folder, task)
+    callbacks = [GainMonitor(run.analysis.every_n_epochs), speed, LogSizes(folder)]
     callbacks += [EpochProgress(label)] if label else []
-    trainer = _build_trainer(run, folder, [*callbacks, *checkpoints])
-    last = folder / "checkpoints" / "last.ckpt"
-    diverged_at, scores = None, {}
+    trainer = _build_trainer(run, folder, [*callbacks, best])
+    diverged_at, scores, out_of_time = None, {}, False
     try:
-        trainer.fit(
-            module, datamodule=task, ckpt_path=last if last.exists() else None, weights_only=True
-        )
-        scores = _evaluate_best(trainer, module, task, checkpoints[0])
+        trainer.fit(module, datamodule=task, ckpt_path=point.file, weights_only=True)
+        scores = _evaluate_best(trainer, module, task, best)
     except DivergedError as error:
         diverged_at = error.step
+    except OutOfTimeError:
+        out_of_time = True
     finally:
         _leave_process_group()
-    rate = speed.steps_per_second
-    return Trained(module, task, scores, diverged_at, trainer.global_step, rate, warned)
+    rate, steps = speed.steps_per_second, trainer.global_step
+    return Trained(module, task, scores, diverged_at, steps, rate, warned, out_of_time)
 
 
 def _warn_of_step_sizes(run: RunConfig, model: SequenceModel) -> tuple[str, ...]:
@@ -224,52 +252,53 @@ def _evaluate_best(
     trainer: pl.Trainer, module: SequenceModule, task: Task, best: ModelCheckpoint
 ) -> dict[str, float]:
     if best.best_model_path:
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-        module.load_state_dict(state["state_dict"])
-    scores = {}
-    for split, run in (("val", trainer.validate), ("test", trainer.test)):
-        results = run(module, datamodule=task, verbose=False)
-        require(len(results) == 1, f"trainer.limit_{split}_batches: leaves nothing to score")
-        scores[split] = results[0][f"{split}/{task.score}"]
+        module.load_state_dict(load_checkpoint(Path(best.best_model_path))["state_dict"])
+    scores = {"val": _validate_best(trainer, module, task)}
+    (found,) = _scored(trainer.test(module, datamodule=task, verbose=False), "test")
+    scores["test"] = found[f"test/{task.score}"]
     if not all(math.isfinite(score) for score in scores.values()):
         raise DivergedError(trainer.global_step)
     return scores
 
 
-def _checkpoints(folder: Path, task: Task) -> list[ModelCheckpoint]:
-    common = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "save_top_k": 1}
-    mode = "max" if task.higher_is_better else "min"
-    best = _Checkpoint(filename="best", monitor=f"val/{task.score}", mode=mode, **common)
-    return [best, _Checkpoint(filename="last", **common)]
+def _validate_best(trainer: pl.Trainer, module: SequenceModule, task: Task) -> float:
+    """The score, logged as ``best/val/...``: a point of ``val/...`` would be the last epoch's."""
+    loggers, trainer.loggers = trainer.loggers, []
+    (found,) = _scored(trainer.validate(module, datamodule=task, verbose=False), "val")
+    trainer.loggers = loggers
+    for logger in loggers:
+        named = {f"best/{name}": value for name, value in found.items()}
+        logger.log_metrics(named, step=trainer.global_step)
+    return found[f"val/{task.score}"]
 
 
-class _Checkpoint(ModelCheckpoint):
-    """Remembers the best score also where the run's folder was moved since."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        old, new = state_dict["dirpath"], self.dirpath
-        moved = {k: v.replace(old, new) if isinstance(v, str) else v for k, v in state_dict.items()}
-        files = state_dict["best_k_models"].items()
-        moved["best_k_models"] = {file.replace(old, new): score for file, score in files}
-        super().load_state_dict(moved)
+def _scored(results: list[Mapping[str, float]], split: str) -> list[Mapping[str, float]]:
+    require(len(results) == 1, f"trainer.limit_{split}_batches: leaves nothing to score")
+    return results
 
 
 def _build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
     _quiet()
     loggers = [
-        JsonLinesLogger(folder / "metrics.jsonl"),
+        JsonLinesLogger(folder / METRICS),
         EventsLogger(folder),
     ]
+    options = dict(run.trainer)
+    options.setdefault("max_epochs", -1 if options.pop("max_steps", -1) >= 0 else None)
     try:
+        environment = cluster_environment(_ranks(run))
+        plugins = [environment, *_listed(options.pop("plugins", None))]
+        last = LastCheckpoint(folder, TimeLimit(options.pop("max_time", None)))
         return pl.Trainer(
             default_root_dir=folder,
             logger=loggers,
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, last],
+            plugins=[plugin for plugin in plugins if plugin is not None],
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            **run.trainer,
+            **options,
         )
     except Exception as error:  # Lightning and the accelerators' packages raise many kinds
         raise UsageError(f"trainer: {one_line(error)}") from None

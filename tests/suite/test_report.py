@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -10,6 +11,7 @@ import math
 import statistics
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -244,19 +246,23 @@ def test_the_page_lists_broken_promises_and_only_then():
 @pytest.fixture
 def mixed_suite(workplace):
     """A suite's folder with finished, diverged, failed, running and missing runs."""
-    cells = []
+    cells, locks = [], contextlib.ExitStack()
     for item in EVERYTHING:
         folder = RunFolder(workplace / "runs" / item.fingerprint)
         folder.path.mkdir(parents=True)
         if item.state != "missing":
             folder.write_status(item.state)
+        if item.state == "running":
+            locks.enter_context(folder.lock())
         if item.result:
             folder.write_result(item.result)
+            np.savez(folder.path / "poles.npz", layer0=np.array([0.5j]))
         names = ("task", "variant", "discretizer", "seed", "fingerprint")
         cell = {name: getattr(item, name) for name in names}
         cells.append(cell | {"label": f"digits/{item.variant}-zoh-s{item.seed}"})
     (workplace / "suite.json").write_text(json.dumps({"name": "mixed", "cells": cells}))
-    return workplace
+    with locks:
+        yield workplace
 
 
 def test_collecting_a_suite_gives_its_runs_in_order(mixed_suite):

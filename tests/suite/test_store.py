@@ -12,6 +12,7 @@ import pytest
 from ssmbench.config import fingerprint, load_run, resolve
 from ssmbench.errors import UsageError
 from ssmbench.suite.store import RunFolder, read_json, write_atomically
+from tests.suite.results import complete
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
@@ -32,8 +33,8 @@ def test_a_folder_is_named_by_the_fingerprint_and_holds_the_config(folder, confi
 
 
 def test_creating_a_folder_again_keeps_what_is_in_it(folder, config):
-    folder.write_status("running")
-    assert RunFolder.create(folder.path.parent, config).state == "running"
+    folder.write_status("failed")
+    assert RunFolder.create(folder.path.parent, config).state == "failed"
 
 
 def test_a_new_folder_is_missing_its_run(folder):
@@ -44,8 +45,16 @@ def test_a_new_folder_is_missing_its_run(folder):
 def test_a_run_is_done_when_its_result_and_its_state_say_so(folder, state):
     folder.write_status(state)
     assert not folder.is_done
-    folder.write_result({"status": state})
+    complete(folder, state)
     assert folder.is_done
+
+
+def test_a_run_whose_process_died_is_interrupted(folder):
+    """kill -9 leaves its last status behind; the kernel frees its lock."""
+    with folder.lock():
+        folder.write_status("running")
+        assert folder.state == "running"
+    assert (folder.state, folder.reason) == ("interrupted", "its process ended")
 
 
 @pytest.mark.parametrize("state", ["running", "failed"])
@@ -66,9 +75,9 @@ def test_a_status_is_replaced_in_one_step(folder):
     """A reader that has the old file open goes on reading the old one: it was never rewritten."""
     folder.write_status("running")
     (folder.path / "held").hardlink_to(folder.path / "status.json")
-    folder.write_status("finished")
+    folder.write_status("failed")
     assert json.loads((folder.path / "held").read_text())["state"] == "running"
-    assert folder.state == "finished"
+    assert folder.state == "failed"
     leftovers = [f.name for f in folder.path.iterdir() if f.name.startswith(".")]
     assert leftovers == []
 

@@ -169,7 +169,7 @@ TROUBLES = {
     "no checkpoint": (lambda f: shutil.rmtree(f / "checkpoints"), "no checkpoint in it"),
     "another network": (other_width, "does not fit the network of config.yaml"),
     "damaged": (damaged, "not a checkpoint"),
-    "foreign": (foreign, "not a checkpoint: KeyError: 'state_dict'"),
+    "foreign": (foreign, "not a checkpoint: it is damaged, or it holds no weights"),
     "a part that is gone": (unknown_part, "unknown parametrization 's4x'"),
 }
 

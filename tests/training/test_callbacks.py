@@ -126,9 +126,9 @@ def test_progress_of_a_long_run_is_some_ten_lines(tiny, tmp_path, capfd):
     assert lines[-1].endswith("40/40")
 
 
-def test_progress_without_a_known_number_of_epochs(tiny, tmp_path, capfd):
+def test_progress_of_a_run_of_limited_steps(tiny, tmp_path, capfd):
     train(tiny(trainer={"max_epochs": -1, "max_steps": 8}), tmp_path, "steps")
-    assert [x.rpartition(" ")[2] for x in capfd.readouterr().err.splitlines()] == ["1", "2"]
+    assert [x.rpartition(" ")[2] for x in capfd.readouterr().err.splitlines()] == ["1/2", "2/2"]
 
 
 def test_nothing_is_printed_without_a_label(tiny, tmp_path, capfd):

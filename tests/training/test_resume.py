@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssmbench.suite.execute import execute
 from ssmbench.suite.store import RunFolder
 from ssmbench.training.trainer import Trained, train
-from tests.training.runs import STEPS_PER_EPOCH, TOYS, losses, rows
+from tests.training.runs import TOYS, losses, rows
 
 #: In the first epoch (no checkpoint yet), at an epoch's first step, inside one, at the last step.
 DEATHS = (1, 4, 6, 8, 15)
@@ -26,6 +27,10 @@ TRAINERS = {
     "every second epoch": {"check_val_every_n_epoch": 2},
     "twice an epoch": {"val_check_interval": 0.5},
     "accumulating": {"accumulate_grad_batches": 2},
+    "between accumulated batches": {"accumulate_grad_batches": 3, "val_check_interval": 2},
+    "over epochs": {"check_val_every_n_epoch": None, "val_check_interval": 6},
+    "steps": {"max_epochs": 5, "max_steps": 18},
+    "steps alone": {"max_epochs": -1, "max_steps": 18, "val_check_interval": 2},
 }
 
 
@@ -88,24 +93,49 @@ def test_resumes_wherever_the_trainer_validates(mortal, tmp_path, monkeypatch, d
     whole = uninterrupted(mortal(trainer=trainer), tmp_path / "whole")
     resumed = interrupted(mortal(trainer=trainer), tmp_path / "resumed", monkeypatch, death)
     assert_same(resumed, whole)
+    assert rows(tmp_path / "resumed") == rows(tmp_path / "whole")
 
 
-def test_earlier_rows_of_the_metrics_are_kept(mortal, tmp_path, monkeypatch):
-    folder = tmp_path / "run"
-    train_until(6, mortal(), folder, monkeypatch)
-    before = (folder / "metrics.jsonl").read_text()
-    assert [r["step"] for r in rows(folder) if "train/loss" in r] == [0, 1, 2, 3, 4, 5]
-    train(mortal(), folder)
-    assert (folder / "metrics.jsonl").read_text().startswith(before)
-    again = [r["step"] for r in rows(folder) if "train/loss" in r][6:]
-    assert again == list(range(STEPS_PER_EPOCH, 16)), "the broken epoch is done again, no other"
+@pytest.mark.parametrize("death", [7, 15, 21])
+def test_a_checkpoint_never_falls_inside_an_accumulation(mortal, tmp_path, monkeypatch, death):
+    """Eight batches an epoch, a validation after the sixth, a step after each fourth."""
+    trainer = {"accumulate_grad_batches": 4, "val_check_interval": 6, "max_epochs": 3}
+    config = mortal(task={"name": "toy", "train": 32}, trainer=trainer)
+    whole = uninterrupted(config, tmp_path / "whole")
+    assert_same(interrupted(config, tmp_path / "resumed", monkeypatch, death), whole)
+    assert rows(tmp_path / "resumed") == rows(tmp_path / "whole")
+
+
+def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows: (step, value) of every tag, over all event files."""
+    events = EventAccumulator(str(folder / "tensorboard"), purge_orphaned_data=False).Reload()
+    tags = events.Tags()["scalars"]
+    return {tag: [(point.step, point.value) for point in events.Scalars(tag)] for tag in tags}
+
+
+@pytest.mark.parametrize("deaths", [(2,), (6,), (6, 6)], ids=str)
+def test_what_is_repeated_is_logged_once(mortal, tmp_path, monkeypatch, deaths):
+    config = mortal(analysis={"every_n_epochs": 1})
+    uninterrupted(config, tmp_path / "whole")
+    interrupted(config, tmp_path / "resumed", monkeypatch, *deaths)
+    assert rows(tmp_path / "resumed") == rows(tmp_path / "whole")
+    assert points(tmp_path / "resumed") == points(tmp_path / "whole")
+
+
+def test_the_best_weights_add_no_point_to_the_curve_of_validation(mortal, tmp_path):
+    """The first epoch is the best: its score would look like the last one's."""
+    trained = uninterrupted(mortal(task=MISLED, model={"dropout": 0.0}), tmp_path / "run")
+    written = rows(tmp_path / "run")
+    assert [r["step"] for r in written if "val/rmse" in r] == [3, 7, 11, 15]
+    best = [r["best/val/rmse"] for r in written if "best/val/rmse" in r]
+    assert best == [trained.scores["val"]]
 
 
 def test_best_checkpoint_survives(mortal, tmp_path, monkeypatch):
     config = mortal(task=MISLED, model={"dropout": 0.0})
     whole = uninterrupted(config, tmp_path / "whole")
     val = [r["val/rmse"] for r in rows(tmp_path / "whole") if "val/rmse" in r]
-    assert val[0] < min(val[1:-1]), "precondition: validation only gets worse"
+    assert val[0] < min(val[1:]), "precondition: validation only gets worse"
     assert whole.scores["val"] == val[0]
     folder = tmp_path / "resumed"
     assert interrupted(config, folder, monkeypatch, 6).scores == whole.scores
@@ -131,12 +161,13 @@ def test_finished_training_is_only_scored_again(mortal, tmp_path):
     assert len([r for r in rows(tmp_path / "run") if "train/loss" in r]) == trained
 
 
-@pytest.mark.parametrize("file", ["best.ckpt", "last.ckpt"])
+@pytest.mark.parametrize("file", ["best.ckpt", "last.ckpt", "previous.ckpt"])
 def test_checkpoints_hold_plain_data_alone(mortal, tmp_path, file):
     train(mortal(), tmp_path)
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
         "best.ckpt",
         "last.ckpt",
+        "previous.ckpt",
     ]
     state = torch.load(tmp_path / "checkpoints" / file, weights_only=True)
     assert any(name.startswith("model.") for name in state["state_dict"])
@@ -154,7 +185,7 @@ def test_killed_process_goes_on_from_the_command_line(mortal, tmp_path):
     killed = subprocess.run(command, env=os.environ | death, capture_output=True, timeout=120)
     assert killed.returncode == -9
     folder = RunFolder.create(tmp_path / "killed", config)
-    assert folder.state == "running"
+    assert folder.state == "interrupted"
     done = subprocess.run(command, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     expected = RunFolder.create(tmp_path / "whole", config).result

@@ -15,7 +15,7 @@ from ssmbench.parametrizations.s4d import S4D, S4DConfig
 from ssmbench.registry import parametrizations, tasks
 from ssmbench.tasks.base import Sequences, Splits, Task, TaskSizes
 
-#: Training forward pass, counted from 0, at which a "mortal" run dies; and "raise" or "kill".
+#: Training forward pass, counted from 0, at which a "mortal" run dies; raise, kill or terminate.
 DIE_AT, DIE_HOW = "TOY_DIE_AT", "TOY_DIE_HOW"
 
 
@@ -95,6 +95,9 @@ class Mortal(Counting):
         if number == int(os.environ.get(DIE_AT, -1)):
             if os.environ.get(DIE_HOW) == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if os.environ.get(DIE_HOW) == "terminate":
+                os.kill(os.getpid(), signal.SIGTERM)
+                return system
             raise RuntimeError("killed by the test")
         return system
 

@@ -1,0 +1,38 @@
+"""A digest of what a task reads, known before anything is trained."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ssmbench.errors import UsageError
+
+
+def digest_of(settings: Mapping[str, Any], files: Iterable[Path]) -> str:
+    """16 hex digits of a task's settings and of its files' contents; places and names of files
+    are no part of it.
+
+    Raises:
+        UsageError: a file cannot be read.
+    """
+    text = repr([sorted(settings.items()), [_hash(file) for file in files]])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _hash(file: Path) -> str:
+    try:
+        about = file.stat()
+        # ctime too: copying with preserved times can replace a file by one of the same mtime
+        return _hash_once(file, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+@lru_cache(maxsize=4096)
+def _hash_once(file: Path, *state: int) -> str:
+    """SHA-256 of a file's content; read again only where the file is another one since."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

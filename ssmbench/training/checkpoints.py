@@ -1,0 +1,230 @@
+"""Checkpoints: what is saved and when, which one a run is resumed from, and its log files.
+
+A run is resumed from ``last.ckpt``, or, where that file is damaged, from the one before it. Both
+are written at moments from which Lightning repeats the rest of the run bit for bit: the end of an
+epoch, or a validation inside one, but never between two optimizer steps' accumulated batches,
+whose gradients no checkpoint holds.
+"""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, Timer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
+
+from ssmbench.errors import OutOfTimeError, UsageError, one_line
+from ssmbench.tasks.base import Task
+from ssmbench.training.module import SequenceModule
+
+FOLDER, BEST, LAST, PREVIOUS = "checkpoints", "best.ckpt", "last.ckpt", "previous.ckpt"
+METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
+_SIZES = "log_sizes"
+
+
+def load_checkpoint(file: Path) -> dict[str, Any]:
+    """The content of a checkpoint, on the CPU; no code is unpickled.
+
+    Raises:
+        UsageError: the file is missing, damaged, or no checkpoint; the message names it.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:  # torch itself ignores the archive's checksums
+            damaged = archive.testzip()
+        state = None if damaged else torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many types, depending on where the damage is
+        raise UsageError(f"{file}: not a checkpoint: {one_line(error)}") from None
+    if not isinstance(state, dict) or not isinstance(state.get("state_dict"), dict):
+        raise UsageError(f"{file}: not a checkpoint: it is damaged, or it holds no weights")
+    return state
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """The checkpoint that a run goes on from, None for its start, and what it holds."""
+
+    file: Path | None
+    state: dict[str, Any]
+
+
+def find_resume_point(folder: Path) -> ResumePoint:
+    """The newest usable checkpoint of a run; what is damaged is named on stderr.
+
+    A checkpoint refers to the best weights so far in a file of their own: where that one is
+    damaged, the run starts again, since its weights cannot be had otherwise.
+    """
+    for name in (LAST, PREVIOUS):
+        file = folder / FOLDER / name
+        if not file.exists():
+            continue
+        try:
+            state = load_checkpoint(file)
+            best = _best_score_in(state)
+            if best is not None:
+                load_checkpoint(folder / FOLDER / BEST)
+        except UsageError as error:
+            print(f"warning: {error}; it is not used", file=sys.stderr, flush=True)
+        else:
+            return ResumePoint(file, state)
+    return ResumePoint(None, {})
+
+
+def _best_score_in(state: dict[str, Any]) -> Any:
+    """The best score that a checkpoint remembers; None where nothing was validated before it."""
+    states = state.get("callbacks", {}).values()
+    return next((s["best_model_score"] for s in states if "best_model_score" in s), None)
+
+
+def prepare_folder(folder: Path, point: ResumePoint) -> None:
+    """Remove from a run's folder what lies after its resume point: it is going to be repeated.
+
+    Log files are cut to their sizes at that moment. Call it on one rank.
+    """
+    for name in (LAST, PREVIOUS) if point.file is None else (LAST,):
+        file = folder / FOLDER / name
+        if file != point.file:
+            file.unlink(missing_ok=True)
+    sizes = {} if point.file is None else point.state.get(_SIZES)
+    if sizes is None:  # the checkpoint of an earlier version: nothing is known of the logs
+        return
+    for file in _log_files(folder):
+        _cut(file, sizes.get(str(file.relative_to(folder)), 0))
+
+
+def _cut(file: Path, size: int) -> None:
+    if size == 0:
+        file.unlink()
+    elif file.stat().st_size > size:
+        with file.open("r+b") as stream:
+            stream.truncate(size)
+
+
+def _log_files(folder: Path) -> list[Path]:
+    files = [folder / METRICS, *(folder / TENSORBOARD).glob("events.*")]
+    return [file for file in files if file.is_file()]
+
+
+class LogSizes(Callback):
+    """Writes into each checkpoint how long the log files are at that moment."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if not trainer.is_global_zero:
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.flush()
+        files = _log_files(self._folder)
+        checkpoint[_SIZES] = {str(f.relative_to(self._folder)): f.stat().st_size for f in files}
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the weights with the best validation score in ``best.ckpt``.
+
+    Remembers the best score also where the run's folder was moved since.
+    """
+
+    def __init__(self, folder: Path, task: Task):
+        super().__init__(
+            dirpath=folder / FOLDER,
+            filename=Path(BEST).stem,
+            monitor=f"val/{task.score}",
+            mode="max" if task.higher_is_better else "min",
+            save_top_k=1,
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        old, new = state_dict["dirpath"], self.dirpath
+        moved = {k: v.replace(old, new) if isinstance(v, str) else v for k, v in state_dict.items()}
+        files = state_dict["best_k_models"].items()
+        moved["best_k_models"] = {file.replace(old, new): score for file, score in files}
+        super().load_state_dict(moved)
+
+
+class TimeLimit(Timer):
+    """Training time, over all resumes of a run, and whether it is used up; it stops nothing."""
+
+    def __init__(self, duration: Any):
+        super().__init__(duration, verbose=False)
+
+    def on_fit_start(self, *args: Any, **kwargs: Any) -> None:
+        """Lightning's would end the fit as if it were complete."""
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """As :meth:`on_fit_start`."""
+
+    def is_over(self, trainer: pl.Trainer) -> bool:
+        """The same on every rank: the first one's clock counts."""
+        remaining = self.time_remaining()
+        return bool(trainer.strategy.broadcast(remaining is not None and remaining <= 0))
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves the state that a run is resumed from, and ends a run that is out of time.
+
+    ``last.ckpt`` is written at the end of each epoch and at each validation inside one that does
+    not fall between accumulated batches; the file before it is kept as ``previous.ckpt``.
+
+    A run out of time stops at once: what it did since ``last.ckpt`` is repeated when it goes on.
+    A checkpoint at any batch would come before that batch is logged and validated.
+
+    Raises:
+        OutOfTimeError: in training, on every rank.
+    """
+
+    def __init__(self, folder: Path, limit: TimeLimit):
+        self._last, self._previous = folder / FOLDER / LAST, folder / FOLDER / PREVIOUS
+        self._limit = limit
+        self._resumable = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
+        self._stop_if_out_of_time(trainer, pl_module)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: SequenceModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        self._resumable = stepped and not trainer.is_last_batch
+        if not trainer.is_last_batch:  # at the end of an epoch, after saving
+            self._stop_if_out_of_time(trainer, pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and self._resumable:
+            self._save(trainer)
+            self._stop_if_out_of_time(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
+        self._save(trainer)
+        epochs = trainer.max_epochs
+        if epochs is None or not 0 <= epochs <= trainer.current_epoch + 1:
+            self._stop_if_out_of_time(trainer, pl_module)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero and self._last.exists():
+            self._last.replace(self._previous)
+        trainer.save_checkpoint(self._last)
+
+    def _stop_if_out_of_time(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
+        if self._is_out_of_time(trainer, pl_module):
+            raise OutOfTimeError(trainer.global_step)
+
+    def _is_out_of_time(self, trainer: pl.Trainer, pl_module: SequenceModule) -> bool:
+        complete = 0 <= pl_module.max_steps <= trainer.global_step
+        return not complete and self._limit.is_over(trainer)

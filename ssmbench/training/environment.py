@@ -1,0 +1,48 @@
+"""Which launcher started this process: its environment variables, read with care."""
+
+from __future__ import annotations
+
+import os
+
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+
+from ssmbench.errors import require
+from ssmbench.launcher import RANK_VARIABLES, whole_number
+
+
+def cluster_environment(ranks: int | None) -> ClusterEnvironment | None:
+    """The environment of a run of ``ranks`` processes; None where Lightning may detect it.
+
+    A run of one process is alone whatever an allocation says. Under Slurm, ``srun`` has started
+    as many tasks as there are ranks, or Lightning starts them itself on one node; it would else
+    take every allocation for a step of ``srun``, and wait for ranks that nobody started.
+
+    Raises:
+        UsageError: a launcher started another number of processes.
+    """
+    if ranks == 1:
+        _require_first_process()
+        return LightningEnvironment()
+    if TorchElasticEnvironment.detect() or "SLURM_NTASKS" not in os.environ:
+        return None
+    tasks = whole_number("SLURM_STEP_NUM_TASKS", 1)
+    require(
+        ranks is None or tasks in (1, ranks),
+        f"srun started {tasks} tasks, but trainer.devices x num_nodes are {ranks}: make them equal",
+    )
+    return LightningEnvironment() if tasks == 1 else SLURMEnvironment(auto_requeue=False)
+
+
+def _require_first_process() -> None:
+    name = next((name for name in RANK_VARIABLES if name in os.environ), "RANK")
+    rank = whole_number(name)
+    require(
+        rank == 0,
+        f"{name}={rank}: a launcher started several processes, but trainer.devices=1 is one: start "
+        "one, set trainer.devices and num_nodes to their number, or unset it",
+    )

@@ -1,0 +1,137 @@
+"""Runs that end before they are complete: out of time, or asked to stop; both can be resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from ssmbench.config import fingerprint, merge
+from ssmbench.errors import InterruptedRunError
+from ssmbench.suite import execute as execution
+from ssmbench.suite.execute import execute
+from ssmbench.suite.store import RunFolder
+from ssmbench.training.checkpoints import FOLDER, LAST, TimeLimit
+from tests.training.runs import TOYS, rows
+
+LIMIT = {"max_time": "00:01:00:00"}
+TRAINERS = {
+    "each epoch": {},
+    "twice an epoch": {"val_check_interval": 0.5},
+    "each batch": {"val_check_interval": 1, "accumulate_grad_batches": 2},
+    "steps": {"max_steps": 14},
+}
+
+
+@pytest.fixture
+def out_of_time_at(monkeypatch):
+    """Let the time of runs be over from a step on, None for never."""
+
+    def at(step: int | None) -> None:
+        def is_over(self, trainer):
+            return step is not None and trainer.global_step >= step
+
+        monkeypatch.setattr(TimeLimit, "is_over", is_over)
+
+    return at
+
+
+@pytest.mark.parametrize("trainer", TRAINERS.values(), ids=TRAINERS)
+@pytest.mark.parametrize("step", [1, 4, 6])
+def test_a_run_out_of_time_has_its_own_state_and_goes_on(
+    tiny, tmp_path, out_of_time_at, step, trainer
+):
+    out_of_time_at(None)
+    whole = tiny(trainer=trainer, model={"dropout": 0.3})
+    assert execute(whole, tmp_path / "whole") == "finished"
+    config = merge(whole, {"trainer": LIMIT})
+    out_of_time_at(step)
+    assert execute(config, tmp_path / "late") == "out_of_time"
+    folder = RunFolder.create(tmp_path / "late", config)
+    assert (folder.state, folder.result, folder.is_done) == ("out_of_time", None, False)
+    assert "max_time=00:01:00:00 ended it at step" in folder.reason
+    out_of_time_at(None)
+    assert execute(merge(whole, {"trainer": {"max_time": "01:00:00:00"}}), folder.path.parent)
+    expected = RunFolder.create(tmp_path / "whole", whole)
+    assert folder.result["scores"] == expected.result["scores"]
+    assert rows(folder.path) == rows(expected.path)
+    one, other = (torch.load(f.path / FOLDER / LAST)["state_dict"] for f in (folder, expected))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_time_limit_is_no_part_of_the_name(tiny):
+    names = {fingerprint(tiny(trainer=t)) for t in ({}, LIMIT, {"max_time": {"hours": 3}})}
+    assert len(names) == 1
+
+
+def test_a_run_that_is_complete_when_its_time_is_over_has_finished(tiny, tmp_path, out_of_time_at):
+    out_of_time_at(16)
+    assert execute(tiny(trainer=LIMIT), tmp_path) == "finished"
+    out_of_time_at(6)
+    assert execute(tiny(trainer={"max_steps": 6} | LIMIT), tmp_path) == "finished"
+
+
+def test_the_command_line_says_that_time_is_over_and_exits_with_1(tiny, tmp_path):
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tiny(trainer={"max_time": "00:00:00:00"})))
+    command = [sys.executable, "-m", "ssmbench", "run", "run.yaml", "--plugins", str(TOYS)]
+    done = subprocess.run(
+        [*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["status"] == "out_of_time"
+    assert "a larger one goes on" in answer["reason"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, lambda: SystemExit(1)])
+def test_a_run_that_is_stopped_is_interrupted(tiny, tmp_path, monkeypatch, error):
+    def stop(*_):
+        raise error()
+
+    monkeypatch.setattr(execution, "train", stop)
+    with pytest.raises(InterruptedRunError, match="the same command goes on"):
+        execute(tiny(), tmp_path)
+    assert RunFolder.create(tmp_path, tiny()).state == "interrupted"
+
+
+@pytest.mark.parametrize("place", ["train", "examine_task"])
+def test_a_signal_ends_a_run_with_its_state_written(tiny, tmp_path, monkeypatch, place):
+    """In training, and in the measurement after it."""
+    original = getattr(execution, place)
+
+    def signalled(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(execution, place, signalled)
+    with pytest.raises(InterruptedRunError, match="terminated by a signal"):
+        execute(tiny(), tmp_path)
+    folder = RunFolder.create(tmp_path, tiny())
+    assert (folder.state, folder.reason) == ("interrupted", "terminated by a signal")
+
+
+def test_a_terminated_process_does_not_exit_with_0(tiny, tmp_path):
+    """SIGTERM in the middle of an epoch, where Lightning itself exits with 0."""
+    model = {"parametrization": {"name": "mortal", "d_state": 4}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tiny(model=model)))
+    command = [sys.executable, "-m", "ssmbench", "run", "run.yaml", "--plugins", str(TOYS)]
+    environment = os.environ | {"TOY_DIE_AT": "6", "TOY_DIE_HOW": "terminate"}
+    done = subprocess.run(
+        [*command, "-o", "out"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "terminated by a signal; the same command goes on" in done.stderr
+    assert "Traceback" not in done.stderr
+    (folder,) = (tmp_path / "out").iterdir()
+    assert RunFolder(folder).state == "interrupted"
