@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from ssmbench.analysis.attack import Attack, Attacks, Map, attack, attacks
+from ssmbench.analysis.attack import Attack, Attacks, Map, attacks
 from ssmbench.analysis.certificate import TOLERANCE, Bound
 from ssmbench.analysis.gain import FrozenReport, GainReport, analyse, analyse_frozen, stability
 from ssmbench.analysis.hinf import hinf_norm
@@ -21,9 +21,16 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel, is_finite
 from ssmbench.systems import FROZEN_ONLY
 
-#: Norms of disturbances, of silence and of data, and first moves of the data: in typical inputs.
-_AMPLITUDES = ((0.03, 3.0), (0.01, 0.3))
-_BASE_STEP = 0.075
+#: Norms of disturbances of silence, and of bases that move (in turn: small ones for smooth maps,
+#: large ones that reach beyond the kinks of others); all sizes are in typical inputs.
+_STILL_AMPLITUDES = (0.03, 3.0)
+_MOVING_AMPLITUDES = (0.01, 0.3)
+#: Sizes of constant bases, and factors of data; first moves, in sizes of the base.
+_CONSTANTS = (0.1, 30.0)
+_DATA_FACTORS = (1.0, 0.3, 3.0)
+_BASE_STEP = 0.1
+#: Bases that move, for each restart: most of them are soon given up.
+_CANDIDATES = 3
 _LOST = "a parameter is not finite"
 #: Sequences that time-varying layers are looked at with: their systems follow from the input.
 FROZEN_SEQUENCES = 2
@@ -258,13 +265,27 @@ def exact_map(frozen: SequenceModel, inputs: Float[Tensor, "n L m"]) -> Sequence
     """The same map in float64, with the very systems of ``frozen``; None where there is none."""
     exact = copy.deepcopy(frozen).double()
     for layer, still in zip(exact.layers, frozen.layers, strict=True):
-        if not layer.time_varying:
-            layer.hold(still.system().double())
+        _hold_in_double(layer, still)
+    return exact if _runs_in_double(exact, inputs) else None
+
+
+def _exact_layer(frozen: SSMLayer, inputs: Float[Tensor, "n L d"]) -> SSMLayer | None:
+    exact = copy.deepcopy(frozen).double()
+    _hold_in_double(exact, frozen)
+    return exact if _runs_in_double(exact, inputs) else None
+
+
+def _hold_in_double(layer: SSMLayer, still: SSMLayer) -> None:
+    if not layer.time_varying:
+        layer.hold(still.system().double())
+
+
+def _runs_in_double(exact: Map, inputs: Float[Tensor, "n L m"]) -> bool:
     try:
-        prediction = exact(torch.zeros_like(inputs[:1], dtype=torch.float64))
+        output = exact(torch.zeros_like(inputs[:1], dtype=torch.float64))
     except RuntimeError:  # a plugin's part that knows float32 only: there is nothing to compare
-        return None
-    return exact if prediction.dtype == torch.float64 else None
+        return False
+    return output.dtype == torch.float64
 
 
 def precision(model: SequenceModel) -> torch.dtype:
@@ -322,12 +343,16 @@ def _measure_varying(
 
 
 def _attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:
+    """What the layer as it runs makes of the disturbances that were found in float64."""
     system = layer.system()
     width = system.copies * system.inputs
     silence = system.D.real.new_zeros(config.attack_restarts, length, width)
+    exact = _exact_layer(layer, silence[:1])
+    ascended, start = (layer, silence) if exact is None else (exact, silence.double())
     amplitude = torch.ones(config.attack_restarts)
-    found = attack(layer, silence, amplitude, steps=config.attack_steps, seed=config.attack_seed)
-    return found.gain
+    budget = {"steps": config.attack_steps, "seed": config.attack_seed}
+    found = attacks(ascended, start, amplitude, **budget)
+    return found.to(silence.dtype).measured_by(layer).worst.gain
 
 
 def _measure_network(
@@ -342,7 +367,7 @@ def _measure_network(
         bound = Bound.none(bound.reason or "the bound overflows")
     exact = exact_map(frozen, inputs)
     found = attack_network(frozen, exact, inputs, config)
-    from_silence = found.gains[::2].max().item()
+    from_silence = found.gains[: silent_starts(config)].max().item()
     reason = _why_no_zero_state(exact or frozen, inputs[:1])
     figures = {
         "declared": frozen.gamma,
@@ -362,25 +387,54 @@ def attack_network(
     inputs: Float[Tensor, "n L m"],
     config: AnalysisConfig,
 ) -> Attacks:
-    """Every other start disturbs silence, which stays; the others disturb data, which move.
+    """The first ``silent_starts(config)`` starts disturb silence, which stays; the others disturb
+    constants and data, which move.
 
     ``network`` is any map of sequences; ``exact`` is the same in float64, if there is one.
     """
-    starts = config.attack_restarts
-    data = torch.arange(starts) % 2 == 1
-    base = inputs[torch.arange(starts) % len(inputs)] * data[:, None, None]
-    typical = torch.linalg.vector_norm(inputs.double()).item() / math.sqrt(len(inputs))
-    typical = max(typical, 1e-6)
-    still, moving = (_log_spaced(*ends, starts) for ends in _AMPLITUDES)
+    silent = silent_starts(config)
+    candidates = _CANDIDATES * config.attack_restarts
+    size = _typical_norm(inputs)
+    moving = _moving_bases(inputs, size, candidates)
+    base = torch.cat([inputs.new_zeros(silent, *inputs.shape[1:]), moving])
+    few, many = torch.tensor(_MOVING_AMPLITUDES).double(), torch.arange(candidates) % 2
+    amplitude = torch.cat([_log_spaced(*_STILL_AMPLITUDES, silent), few[many]])
+    norms = torch.linalg.vector_norm(base.double(), dim=(1, 2)).cpu()
+    step = _BASE_STEP * norms.clamp_min(size) * (torch.arange(len(base)) >= silent)
     return attacks(
         network,
         base,
-        torch.where(data, moving, still) * typical,
+        size * amplitude,
         steps=config.attack_steps,
         seed=config.attack_seed,
-        base_step=data * typical * _BASE_STEP,
+        base_step=step,
         exact=exact,
     )
+
+
+def silent_starts(config: AnalysisConfig) -> int:
+    """How many of the starts of :func:`attack_network` disturb silence; they are its first."""
+    return math.ceil(config.attack_restarts / 2)
+
+
+def _typical_norm(inputs: Float[Tensor, "n L m"]) -> float:
+    """Root mean square norm; of signals of root mean square 1 where all are zero."""
+    norm = torch.linalg.vector_norm(inputs.double()).item() / math.sqrt(len(inputs))
+    return norm or math.sqrt(inputs[0].numel())
+
+
+def _moving_bases(
+    inputs: Float[Tensor, "n L m"], size: float, number: int
+) -> Float[Tensor, "number L m"]:
+    """Every other one constant, of growing size and both signs; the others data, scaled."""
+    constants = number // 2
+    level = size / math.sqrt(inputs[0].numel())
+    levels = level * _log_spaced(*_CONSTANTS, math.ceil(constants / 2))
+    levels = torch.stack([levels, -levels], 1).flatten()[:constants]
+    flat = levels.to(inputs)[:, None, None].expand(-1, *inputs.shape[1:])
+    which = torch.arange(number - constants)
+    factors = torch.tensor(_DATA_FACTORS)[which // len(inputs) % len(_DATA_FACTORS)]
+    return torch.cat([flat, factors.to(inputs)[:, None, None] * inputs[which % len(inputs)]])
 
 
 def _log_spaced(low: float, high: float, number: int) -> Float[Tensor, " number"]:
