@@ -22,6 +22,7 @@ _MEMORY = 10
 _LONGEST, _SHRINK = 10.0, 0.3
 #: Of each kind of start, at most one in so many goes on to the end.
 _SURVIVORS = 8
+_FIRST_HALVING = 2
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def attacks(
         if not search.ascend():
             break
         search.aim(power_iteration=ascent <= _POWER_ITERATIONS)
-        if ascent > 1 and ascent.bit_count() == 1:
+        if ascent >= _FIRST_HALVING and ascent.bit_count() == 1:
             search.halve()
     found = search.found()
     if exact is not None:

@@ -397,8 +397,8 @@ def attack_network(
     size = _typical_norm(inputs)
     moving = _moving_bases(inputs, size, candidates)
     base = torch.cat([inputs.new_zeros(silent, *inputs.shape[1:]), moving])
-    few, many = torch.tensor(_MOVING_AMPLITUDES).double(), torch.arange(candidates) % 2
-    amplitude = torch.cat([_log_spaced(*_STILL_AMPLITUDES, silent), few[many]])
+    in_turn = torch.tensor(_MOVING_AMPLITUDES).double()[torch.arange(candidates) // 2 % 2]
+    amplitude = torch.cat([_log_spaced(*_STILL_AMPLITUDES, silent), in_turn])
     norms = torch.linalg.vector_norm(base.double(), dim=(1, 2)).cpu()
     step = _BASE_STEP * norms.clamp_min(size) * (torch.arange(len(base)) >= silent)
     return attacks(
