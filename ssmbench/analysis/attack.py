@@ -22,6 +22,8 @@ _MEMORY = 10
 _LONGEST, _SHRINK = 10.0, 0.3
 #: Of each kind of start, at most one in so many goes on to the end.
 _SURVIVORS = 8
+#: Slopes of log gain, for a first step, at which an ascent has arrived.
+_FLAT = 1e-5
 _FIRST_HALVING = 2
 
 
@@ -118,7 +120,7 @@ def attacks(
     ascended, start = (function, base) if exact is None else (exact, base.double())
     search = _Search(ascended, start, noise, amplitude, base_step)
     for ascent in range(1, steps + 1):
-        if not search.ascend():
+        if not search.ascend(bases_rest=ascent < _POWER_ITERATIONS):
             break
         search.aim(power_iteration=ascent <= _POWER_ITERATIONS)
         if ascent >= _FIRST_HALVING and ascent.bit_count() == 1:
@@ -150,9 +152,12 @@ class _Search:
         self._length = torch.ones_like(amplitude)
         self._curvature: BatchedLBFGS | None = None
 
-    def ascend(self) -> bool:
-        """Look at the present trial of every start; whether it makes sense to go on."""
-        gains, slope = self._look()
+    def ascend(self, *, bases_rest: bool) -> bool:
+        """Look at the present trial of every start; whether it makes sense to go on.
+
+        While no base has moved, half of the work is saved, and the slope by the base is wrong.
+        """
+        gains, slope = self._look(bases_rest)
         alive, best = self._alive, self._best[self._alive]
         better = gains > self._gains[alive]
         if self._curvature is not None:
@@ -161,7 +166,7 @@ class _Search:
         self._best[alive] = _choose(better, self._trial, best)
         self._slope = _choose(better & slope.isfinite().all(1), slope, self._slope)
         self._length = torch.where(better, 1.0, _SHRINK * self._length)
-        return bool(self._gains.isfinite().all())
+        return bool(self._gains.isfinite().all()) and bool((_norms(self._slope) > _FLAT).any())
 
     def aim(self, *, power_iteration: bool) -> None:
         """The next trials, from the best point of each start."""
@@ -198,11 +203,11 @@ class _Search:
         number = min(len(left), max(least, math.ceil(len(left) / 2)))
         return left[self._gains[self._alive[left]].topk(number).indices]
 
-    def _look(self) -> tuple[Float[Tensor, " K"], Float[Tensor, "K n"]]:
+    def _look(self, bases_rest: bool) -> tuple[Float[Tensor, " K"], Float[Tensor, "K n"]]:
         """Gains at the trials, and the gradients of their logarithms."""
         trial = self._trial.detach().requires_grad_()
         base, d = self._signals(trial, self._alive)
-        moves = self._moves[self._alive]
+        moves = self._moves[self._alive] & (not bases_rest)
         outputs = self._function(torch.cat([base + d, base[moves]]))
         disturbed, fresh = outputs.split([len(d), len(outputs) - len(d)])
         rest = self._rest[self._alive].index_copy(0, moves.nonzero().flatten(), fresh)

@@ -8,6 +8,8 @@ from torch import Tensor
 
 #: Least s'y / (|s| |y|) of a pair that is kept: below, rounding or a convex stretch decides.
 _LEAST_CURVATURE = 1e-10
+#: Along a convex stretch steps grow by this.
+_GROW = 2.0
 _TINY = 1e-300
 
 
@@ -46,7 +48,8 @@ class BatchedLBFGS:
         curvature, square = (step * fall).sum(1), fall.square().sum(1)
         norms = torch.linalg.vector_norm(step, dim=1) * square.sqrt()
         usable = curvature > _LEAST_CURVATURE * norms  # never so where it is not a number
-        self._scale = torch.where(usable, curvature / square.clamp_min(_TINY), self._scale)
+        newton = curvature / square.clamp_min(_TINY)
+        self._scale = newton.where(usable, self._scale * torch.where(curvature < 0, _GROW, 1.0))
         self._steps = self._with(self._steps, step, usable)
         self._falls = self._with(self._falls, fall, usable)
 

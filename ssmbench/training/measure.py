@@ -24,7 +24,7 @@ from ssmbench.systems import FROZEN_ONLY
 #: Norms of disturbances of silence, and of bases that move (in turn: small ones for smooth maps,
 #: large ones that reach beyond the kinks of others); all sizes are in typical inputs.
 _STILL_AMPLITUDES = (0.03, 3.0)
-_MOVING_AMPLITUDES = (0.01, 0.3)
+_MOVING_AMPLITUDES = (0.003, 0.3)
 #: Sizes of constant bases, and factors of data; first moves, in sizes of the base.
 _CONSTANTS = (0.1, 30.0)
 _DATA_FACTORS = (1.0, 0.3, 3.0)
@@ -306,7 +306,7 @@ def _measure_layer(
     return LayerGains(
         declared=declared_gain(layer),
         verified=report.hinf,
-        attacked=_attack_layer(frozen, length, config) if is_finite(layer) else math.inf,
+        attacked=attack_layer(frozen, length, config) if is_finite(layer) else math.inf,
         peak_frequency=report.peak_frequency,
         spectral_radius=report.spectral_radius,
         margin=report.margin,
@@ -342,7 +342,7 @@ def _measure_varying(
     )
 
 
-def _attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:
+def attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:
     """What the layer as it runs makes of the disturbances that were found in float64."""
     system = layer.system()
     width = system.copies * system.inputs
