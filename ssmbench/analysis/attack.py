@@ -17,14 +17,14 @@ Map = Callable[[Tensor], Tensor]
 _TINY = 1e-300
 # Chosen with tools/attack_strength.py.
 _POWER_ITERATIONS = 2
-_MEMORY = 10
+_MEMORY = 20
 #: A step is at most so many first moves long, and this much shorter after one that does not help.
 _LONGEST, _SHRINK = 10.0, 0.3
 #: Of each kind of start, at most one in so many goes on to the end.
 _SURVIVORS = 8
 #: Slopes of log gain, for a first step, at which an ascent has arrived.
-_FLAT = 1e-5
-_FIRST_HALVING = 2
+_FLAT = 1e-4
+_FIRST_HALVING = 4
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def attacks(
     the base too where ``base_step``, the norm of a first move of it, is not 0: an incremental gain
     is a supremum over both. Two power iterations for d come first, then limited-memory BFGS for d
     and the base together. Successive halving (Karnin, Koren and Somekh 2013) spends most of the
-    ascents on the starts that promise most: after 2, 4, 8, ... ascents the worse half of the
+    ascents on the starts that promise most: after 4, 8, 16, ... ascents the worse half of the
     starts that move, and of those that do not, ends; what each had found counts.
 
     ``function`` must treat its sequences independently; it sees up to 2 R of them. An output that

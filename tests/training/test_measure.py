@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
+import numpy as np
 import pytest
+import scipy.linalg
+import scipy.signal
 import torch
 
 from ssmbench import registry
@@ -18,7 +22,9 @@ from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import DiscreteDense
 from ssmbench.training.measure import (
     LayerGains,
+    attack_layer,
     examine,
+    freeze,
     layer_figures,
     measure,
     poles,
@@ -196,6 +202,49 @@ def test_signals_of_nothing_but_zeros():
     assert 0 < found["network"]["attacked"] <= found["network"]["bound"]
 
 
+@pytest.mark.parametrize("name", ["s4d", "l2ru", "lru", "contraction"])
+def test_attack_of_a_layer_finds_the_largest_singular_value_of_its_toeplitz_matrix(name):
+    """scipy's impulse responses and singular values; the layer runs in float32."""
+    torch.manual_seed(0)
+    layer = layer_of(name, "zoh" if name == "s4d" else None)
+    frozen = freeze(network_of(layer)).layers[0]
+    found = attack_layer(frozen, LENGTH, AnalysisConfig())
+    with torch.no_grad():
+        dense = layer.system().double().to_dense()
+    exact = max(toeplitz_gain(*(m.numpy() for m in one)) for one in zip(*dense_parts(dense)))
+    assert 0.99 * exact <= found <= exact * (1 + TOLERANCE)
+
+
+def dense_parts(system) -> list[torch.Tensor]:
+    return [system.A, system.B, system.C, system.D]
+
+
+def toeplitz_gain(A, B, C, D) -> float:
+    matrices = [m.real if np.isrealobj(m) else m for m in (A, B, C, D)]
+    _, response = scipy.signal.dimpulse((*matrices, 1), n=LENGTH)
+    blocks = np.stack(response, -1)  # (L, outputs, inputs)
+    outputs, inputs = blocks.shape[1:]
+    toeplitz = np.zeros((LENGTH * outputs, LENGTH * inputs))
+    for t in range(LENGTH):
+        for s in range(t + 1):
+            rows, columns = slice(t * outputs, (t + 1) * outputs), slice(s * inputs, (s + 1) * inputs)
+            toeplitz[rows, columns] = blocks[t - s]
+    return scipy.linalg.svdvals(toeplitz)[0]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-6, 1e-9])
+def test_a_small_gain_under_a_large_bias_is_found(scale):
+    """A decoder that is scaled scales the gain; in float32, biases of 1 hide the difference."""
+    model = network(0, "s4d", "zoh")
+    reference = measure(model, signals(), CONFIG)["network"]["attacked"]
+    with torch.no_grad():
+        model.decoder.weight.mul_(scale)
+        model.decoder.bias.fill_(1.0)
+    found = measure(model, signals(), CONFIG)["network"]
+    assert found["attacked"] == pytest.approx(scale * reference, rel=0.02)
+    assert found["attacked"] <= found["bound"] * (1 + TOLERANCE)
+
+
 def test_network_in_double_precision():
     found = measure(network(0, "s4d", "zoh").double(), signals(), CONFIG)
     single = measure(network(0, "s4d", "zoh"), signals(), CONFIG)
@@ -251,12 +300,15 @@ class SingleOnly(torch.nn.Module):
 
 def test_a_network_that_knows_float32_only_is_measured_in_it():
     model = network(0, "s4d", "zoh")
-    reference = measure(model, signals(), CONFIG)["network"]["attacked"]
+    exact = copy.deepcopy(model).double().eval()
     for block in model.blocks:
         block.mix = torch.nn.Sequential(block.mix, SingleOnly())
         block.bound = lambda gain: IDENTITY
-    found = measure(model, signals(), CONFIG)["network"]["attacked"]
-    assert found == pytest.approx(reference, rel=1e-4)
+    found = examine(model, signals(), CONFIG)
+    base, d = found.worst.base.double(), found.worst.disturbance.double()
+    with torch.no_grad():
+        reference = (exact((base + d)[None]) - exact(base[None])).norm() / d.norm()
+    assert found.gain["network"]["attacked"] == pytest.approx(reference.item(), rel=1e-3)
 
 
 # --- planted lies ---------------------------------------------------------------------------------
