@@ -133,7 +133,7 @@ class Target:
 
     def timed(self, config: AnalysisConfig) -> dict[str, float]:
         """The gain, and processor time of the attacks on the network and on all layers."""
-        # Another checkout may be an older one, where the name is private.
+        # Another checkout may be an older one, where the name was private.
         attack_layer = getattr(measure, "attack_layer", None) or measure._attack_layer
         started = time.process_time()
         gain = self.gain(config)
