@@ -40,7 +40,8 @@ from ssmbench.nn.model import Pooling, SequenceModel
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.systems import DiscreteDense
 from ssmbench.tasks.base import Task
-from ssmbench.training.measure import attack_network, exact_map, freeze
+from ssmbench.training.adversary import attack_network, exact_map
+from ssmbench.training.measure import freeze
 from ssmbench.training.module import Schedule, parameter_groups
 from ssmbench.training.trainer import build_model, build_task
 

@@ -7,16 +7,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+from ssmbench.analysis.quasi_newton import BatchedLBFGS
 
 Map = Callable[[Tensor], Tensor]
 
 _TINY = 1e-300
-# Tuned on four trained S4D and L2RU networks: in 40 steps from the same starts, the gain found is
-# 1 to 4% lower without memory, and up to 9% lower with steps that never shrink.
-_MEMORY = 0.75
-_SHRINK, _GROW = 0.5, 1.5
+# Chosen with tools/attack_strength.py.
+_POWER_ITERATIONS = 2
+_MEMORY = 20
+#: A step is at most so many first moves long, and this much shorter after one that does not help.
+_LONGEST, _SHRINK = 10.0, 0.3
+#: Of each kind of start, at most one in so many goes on to the end.
+_SURVIVORS = 8
+#: Slopes of log gain, for a first step, at which an ascent has arrived.
+_FLAT = 1e-4
+_FIRST_HALVING = 4
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,33 @@ class Attacks:
         """The largest gain of all."""
         index = int(self.gains.argmax())
         return Attack(self.gains[index].item(), self.base[index], self.disturbance[index])
+
+    def to(self, dtype: torch.dtype) -> Attacks:
+        """The same figures, with signals of another precision."""
+        return Attacks(self.gains, self.base.to(dtype), self.disturbance.to(dtype))
+
+    def measured_by(self, function: Map) -> Attacks:
+        """The same signals, with the gains that another map has on them.
+
+        Rounding of ``function``, estimated from its outputs' size, counts against the attack.
+        """
+        with torch.no_grad():
+            outputs = [function(u) for u in (self.base + self.disturbance, self.base)]
+        gains = amplification(*outputs, self.disturbance)
+        return Attacks(gains.where(self.gains > 0, 0.0), self.base, self.disturbance)
+
+
+def amplification(
+    disturbed: Tensor, rest: Tensor, disturbance: Float[Tensor, "R L m"]
+) -> Float[Tensor, " R"]:
+    """``||disturbed - rest|| / ||disturbance||``, less what rounding of the outputs may add to it.
+
+    Infinite where an output is not finite.
+    """
+    change = _norms(disturbed - rest)
+    rounding = torch.finfo(disturbed.dtype).eps * (_norms(disturbed) + _norms(rest))
+    gains = (change - rounding).clamp_min(0) / _norms(disturbance).clamp_min(_TINY)
+    return gains.where(change.isfinite(), math.inf)
 
 
 def attack(
@@ -67,116 +102,142 @@ def attacks(
 ) -> Attacks:
     """The largest incremental l2 gain found from each of R starts in ``steps`` ascents.
 
-    Ascends ``||f(base + d) - f(base)||`` over disturbances d of norm ``amplitude``, and over the
-    base too where ``base_step``, the norm of a first move of it, is not 0: an incremental gain is
-    a supremum over both. A step goes along the normalised gradients, for d all the way: for a
-    linear map it is power iteration. Where it does not help, the start goes back to its best
-    point and halves its steps.
+    Ascends ``log ||f(base + d) - f(base)||`` over disturbances d of norm ``amplitude``, and over
+    the base too where ``base_step``, the norm of a first move of it, is not 0: an incremental gain
+    is a supremum over both. Two power iterations for d come first, then limited-memory BFGS for d
+    and the base together. Successive halving (Karnin, Koren and Somekh 2013) spends most of the
+    ascents on the starts that promise most: after 4, 8, 16, ... ascents the worse half of the
+    starts that move, and of those that do not, ends; what each had found counts.
 
     ``function`` must treat its sequences independently; it sees up to 2 R of them. An output that
-    is not finite is an infinite gain. ``exact`` is the same map in higher precision: it measures
-    the gains of what was found, so that rounding is not taken for amplification.
+    is not finite is an infinite gain. ``exact`` is the same map in float64: it takes the place of
+    ``function`` in the ascent, where differences may vanish in the rounding of single precision,
+    and measures what was found, which is returned in the precision of ``base``.
     """
     noise = torch.randn(base.shape, generator=torch.Generator().manual_seed(seed)).to(base)
     amplitude = amplitude.to(base.device, torch.float64)
     base_step = torch.zeros_like(amplitude) if base_step is None else base_step.to(amplitude)
-    search = _Search(base, _on_sphere(noise, amplitude), amplitude, base_step)
-    moving = base_step.nonzero().flatten()
-    with torch.no_grad():
-        rest = function(base)
-    for _ in range(steps):
-        gains, gradients = _gains(function, search, rest, moving)
-        search.note(gains, gradients)
-        if gradients is None or not bool(torch.isfinite(search.best).all()):
+    ascended, start = (function, base) if exact is None else (exact, base.double())
+    search = _Search(ascended, start, noise, amplitude, base_step)
+    for ascent in range(1, steps + 1):
+        if not search.ascend(bases_rest=ascent < _POWER_ITERATIONS):
             break
-        search.move()
-    return search.found(exact)
-
-
-def _gains(
-    function: Map, search: _Search, rest: Tensor, moving: Int64[Tensor, " M"]
-) -> tuple[Float[Tensor, " R"], tuple[Tensor, Tensor] | None]:
-    """Gains at the present point, and the gradients by d and base; None where nothing depends.
-
-    ``rest`` is the output at the bases that do not move.
-    """
-    d, base = (x.detach().requires_grad_() for x in (search.d, search.base))
-    disturbed, fresh = function(torch.cat([base + d, base[moving]])).split([len(d), len(moving)])
-    change = (disturbed - rest.index_copy(0, moving, fresh)).flatten(1)
-    gains = _norms(change) / _norms(d).clamp_min(_TINY)
-    gains = torch.where(torch.isnan(gains), math.inf, gains)
-    if not change.requires_grad:
-        return gains, None
-    return gains, torch.autograd.grad(change.square().sum(), (d, base))
+        search.aim(power_iteration=ascent <= _POWER_ITERATIONS)
+        if ascent >= _FIRST_HALVING and ascent.bit_count() == 1:
+            search.halve()
+    found = search.found()
+    if exact is not None:
+        found = found.to(base.dtype).to(torch.float64).measured_by(exact)
+    return found.to(base.dtype)
 
 
 class _Search:
-    """R ascents side by side: where each is, its best point, and the gradients there."""
+    """R ascents side by side, each in coordinates in which a first step has the length 1.
 
-    def __init__(self, base: Tensor, d: Tensor, amplitude: Tensor, base_step: Tensor):
-        self.base, self.d = base, d
-        self.best = torch.zeros_like(amplitude)
-        self._best_base, self._best_d = base, d
-        self._amplitude, self._base_step = amplitude, base_step
-        self._up_d = self._up_base = self._drift = torch.zeros_like(base)
-        self._better = torch.zeros_like(amplitude, dtype=torch.bool)
-        self._step = torch.full_like(amplitude, 1 / _GROW)
+    The coordinates (base_move, direction) of a start mean the base ``base + base_step base_move``
+    and the disturbance ``amplitude direction / ||direction||``.
+    """
 
-    def note(self, gains: Tensor, gradients: tuple[Tensor, Tensor] | None) -> None:
-        """Keep what is better than before; adapt the steps."""
-        self._better = better = gains > self.best
-        self.best = torch.where(better, gains, self.best)
-        self._best_base = _choose(better, self.base, self._best_base)
-        self._best_d = _choose(better, self.d, self._best_d)
-        self._step = self._step * torch.where(better, _GROW, _SHRINK)
-        self._step = self._step.clamp_max(1.0)
-        if gradients is not None:
-            self._up_d = _choose(better, gradients[0], self._up_d)
-            self._up_base = _choose(better, gradients[1], self._up_base)
+    def __init__(self, function: Map, base: Tensor, noise: Tensor, amplitude: Tensor, step: Tensor):
+        self._function, self._base = function, base
+        self._amplitude, self._step = amplitude, step
+        self._moves = step > 0
+        with torch.no_grad():
+            self._rest = function(base)
+        self._alive = torch.arange(len(base), device=base.device)
+        direction = _LONGEST * _unit(noise.double().flatten(1))
+        self._best = torch.cat([torch.zeros_like(direction), direction], 1)
+        self._gains = torch.zeros_like(amplitude)
+        self._trial, self._slope = self._best, torch.zeros_like(self._best)
+        self._length = torch.ones_like(amplitude)
+        self._curvature: BatchedLBFGS | None = None
 
-    def move(self) -> None:
-        """From each best point along its gradients."""
-        at = _unit(self._best_d)
-        up = _choose(_usable(self._up_d), _unit(self._up_d), at)
-        self.d = _on_sphere(at + _each(self._step) * (up - at), self._amplitude).to(self.base.dtype)
-        slope = _choose(_usable(self._up_base), _unit(self._up_base), torch.zeros_like(at))
-        # What was gained along the way points on; after a step too far, the slope alone counts.
-        self._drift = slope + _MEMORY * _choose(self._better, self._drift, torch.zeros_like(at))
-        stride = _each(self._step * self._base_step)
-        self.base = (self._best_base + stride * self._drift).to(self.base.dtype)
+    def ascend(self, *, bases_rest: bool) -> bool:
+        """Look at the present trial of every start; whether it makes sense to go on.
 
-    def found(self, exact: Map | None) -> Attacks:
-        """The best points, measured by ``exact`` where it is given."""
-        gains = self.best
-        if exact is not None:
-            base, d = self._best_base.double(), self._best_d.double()
-            with torch.no_grad():
-                change = exact(base + d) - exact(base)
-            measured = _norms(change) / _norms(d).clamp_min(_TINY)
-            measured = torch.where(torch.isnan(measured), math.inf, measured)
-            gains = torch.where(self.best > 0, measured, 0.0)
-        return Attacks(gains, self._best_base, self._best_d)
+        While no base has moved, half of the work is saved, and the slope by the base is wrong.
+        """
+        gains, slope = self._look(bases_rest)
+        alive, best = self._alive, self._best[self._alive]
+        better = gains > self._gains[alive]
+        if self._curvature is not None:
+            self._curvature.note(self._trial - best, self._slope - slope)
+        self._gains[alive] = gains.where(better, self._gains[alive])
+        self._best[alive] = _choose(better, self._trial, best)
+        self._slope = _choose(better & slope.isfinite().all(1), slope, self._slope)
+        self._length = torch.where(better, 1.0, _SHRINK * self._length)
+        return bool(self._gains.isfinite().all()) and bool((_norms(self._slope) > _FLAT).any())
+
+    def aim(self, *, power_iteration: bool) -> None:
+        """The next trials, from the best point of each start."""
+        best = self._best[self._alive]
+        if power_iteration:
+            move, direction = best.chunk(2, 1)
+            up = self._slope.chunk(2, 1)[1]
+            direction = _choose(_norms(up) > 0, _LONGEST * _unit(up), direction)
+            self._trial = torch.cat([move, direction], 1)
+            return
+        if self._curvature is None:
+            scale = 1 / _norms(self._slope).clamp_min(_TINY)
+            self._curvature = BatchedLBFGS(scale, best.shape[1], _MEMORY)
+        step = self._curvature.direction(self._slope)
+        rises = (step * self._slope).sum(1) > 0
+        step = _choose(rises & step.isfinite().all(1), step, _unit(self._slope))
+        too_long = (_norms(step) / _LONGEST).clamp_min(1.0)
+        self._trial = best + (self._length / too_long)[:, None] * step
+
+    def halve(self) -> None:
+        """End the worse half of the starts that move, and of those that do not."""
+        halves = [self._better_half(kind) for kind in (True, False)]
+        kept = torch.cat(halves).sort().values
+        self._alive = self._alive[kept]
+        self._trial, self._slope = self._trial[kept], self._slope[kept]
+        self._length = self._length[kept]
+        if self._curvature is not None:
+            self._curvature.keep(kept)
+
+    def _better_half(self, moving: bool) -> Int64[Tensor, " K"]:
+        """Which of one kind of the starts that are left go on."""
+        left = (self._moves[self._alive] == moving).nonzero().flatten()
+        least = math.ceil(int((self._moves == moving).sum()) / _SURVIVORS)
+        number = min(len(left), max(least, math.ceil(len(left) / 2)))
+        return left[self._gains[self._alive[left]].topk(number).indices]
+
+    def _look(self, bases_rest: bool) -> tuple[Float[Tensor, " K"], Float[Tensor, "K n"]]:
+        """Gains at the trials, and the gradients of their logarithms."""
+        trial = self._trial.detach().requires_grad_()
+        base, d = self._signals(trial, self._alive)
+        moves = self._moves[self._alive] & (not bases_rest)
+        outputs = self._function(torch.cat([base + d, base[moves]]))
+        disturbed, fresh = outputs.split([len(d), len(outputs) - len(d)])
+        rest = self._rest[self._alive].index_copy(0, moves.nonzero().flatten(), fresh)
+        gains = amplification(disturbed.detach(), rest.detach(), d.detach())
+        heights = _norms(disturbed - rest).clamp_min(_TINY).log()
+        if not heights.requires_grad:
+            return gains, torch.zeros_like(trial)
+        return gains, torch.autograd.grad(heights.sum(), trial)[0].nan_to_num(posinf=0, neginf=0)
+
+    def _signals(self, coordinates: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Bases and disturbances."""
+        move, direction = coordinates.chunk(2, 1)
+        base, shape = self._base[starts], self._base.shape[1:]
+        move = (self._step[starts, None] * move).unflatten(1, shape)
+        d = (self._amplitude[starts, None] * _unit(direction)).unflatten(1, shape)
+        return base + move.to(base.dtype), d.to(base.dtype)
+
+    def found(self) -> Attacks:
+        """The best point of every start."""
+        everything = torch.arange(len(self._base), device=self._base.device)
+        return Attacks(self._gains, *self._signals(self._best, everything))
 
 
 def _norms(signals: Tensor) -> Float[Tensor, " R"]:
-    return torch.linalg.vector_norm(signals.detach().flatten(1).double(), dim=1)
+    return torch.linalg.vector_norm(signals.flatten(1).double(), dim=1)
 
 
-def _each(values: Float[Tensor, " R"]) -> Float[Tensor, "R 1 1"]:
-    return values[:, None, None]
+def _unit(rows: Float[Tensor, "R n"]) -> Float[Tensor, "R n"]:
+    return rows / _norms(rows).clamp_min(_TINY)[:, None]
 
 
-def _choose(which: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(which[:, None, None], yes.detach(), no)
-
-
-def _usable(gradient: Tensor) -> Tensor:
-    return torch.isfinite(gradient).flatten(1).all(1) & (_norms(gradient) > 0)
-
-
-def _unit(direction: Tensor) -> Tensor:
-    return direction.double() / _each(_norms(direction).clamp_min(_TINY))
-
-
-def _on_sphere(direction: Tensor, amplitude: Tensor) -> Tensor:
-    return (_unit(direction) * _each(amplitude)).to(direction.dtype)
+def _choose(which: Bool[Tensor, " R"], yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(which[:, None], yes, no)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from ssmbench.analysis.attack import Attack, Attacks, Map, attack, attacks
+from ssmbench.analysis.attack import Attack
 from ssmbench.analysis.certificate import TOLERANCE, Bound
 from ssmbench.analysis.gain import FrozenReport, GainReport, analyse, analyse_frozen, stability
 from ssmbench.analysis.hinf import hinf_norm
@@ -20,10 +20,13 @@ from ssmbench.config import AnalysisConfig
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel, is_finite
 from ssmbench.systems import FROZEN_ONLY
+from ssmbench.training.adversary import (
+    attack_layer,
+    attack_network,
+    exact_map,
+    silent_starts,
+)
 
-#: Norms of disturbances, of silence and of data, and first moves of the data: in typical inputs.
-_AMPLITUDES = ((0.03, 3.0), (0.01, 0.3))
-_BASE_STEP = 0.075
 #: Figures of a layer, by their names in an analysis.
 _FIGURES = {"hinf": "verified", "spectral_radius": "spectral_radius", "margin": "margin"}
 _LOST = "a parameter is not finite"
@@ -268,19 +271,6 @@ def freeze(model: SequenceModel) -> SequenceModel:
     return frozen
 
 
-def exact_map(frozen: SequenceModel, inputs: Float[Tensor, "n L m"]) -> SequenceModel | None:
-    """The same map in float64, with the very systems of ``frozen``; None where there is none."""
-    exact = copy.deepcopy(frozen).double()
-    for layer, still in zip(exact.layers, frozen.layers, strict=True):
-        if not layer.time_varying:
-            layer.hold(still.system().double())
-    try:
-        prediction = exact(torch.zeros_like(inputs[:1], dtype=torch.float64))
-    except RuntimeError:  # a plugin's part that knows float32 only: there is nothing to compare
-        return None
-    return exact if prediction.dtype == torch.float64 else None
-
-
 def precision(model: SequenceModel) -> torch.dtype:
     """The real type that the network's signals have."""
     return next(p.dtype for p in model.parameters() if p.is_floating_point())
@@ -299,7 +289,7 @@ def _measure_layer(
     return LayerGains(
         declared=declared_gain(layer),
         verified=report.hinf,
-        attacked=_attack_layer(frozen, length, config) if is_finite(layer) else math.inf,
+        attacked=attack_layer(frozen, length, config) if is_finite(layer) else math.inf,
         peak_frequency=report.peak_frequency,
         spectral_radius=report.spectral_radius,
         margin=report.margin,
@@ -337,15 +327,6 @@ def _measure_varying(
     )
 
 
-def _attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:
-    system = layer.system()
-    width = system.copies * system.inputs
-    silence = system.D.real.new_zeros(config.attack_restarts, length, width)
-    amplitude = torch.ones(config.attack_restarts)
-    found = attack(layer, silence, amplitude, steps=config.attack_steps, seed=config.attack_seed)
-    return found.gain
-
-
 def _measure_network(
     frozen: SequenceModel, bound: Bound, inputs: Tensor, config: AnalysisConfig
 ) -> tuple[dict[str, Any], Attack | None]:
@@ -358,7 +339,7 @@ def _measure_network(
         bound = Bound.none(bound.reason or "the bound overflows")
     exact = exact_map(frozen, inputs)
     found = attack_network(frozen, exact, inputs, config)
-    from_silence = found.gains[::2].max().item()
+    from_silence = found.gains[: silent_starts(config)].max().item()
     reason = _why_no_zero_state(exact or frozen, inputs[:1])
     figures = {
         "declared": frozen.gamma,
@@ -370,37 +351,6 @@ def _measure_network(
         "zero_state_reason": reason,
     }
     return figures, found.worst
-
-
-def attack_network(
-    network: Map,
-    exact: Map | None,
-    inputs: Float[Tensor, "n L m"],
-    config: AnalysisConfig,
-) -> Attacks:
-    """Every other start disturbs silence, which stays; the others disturb data, which move.
-
-    ``network`` is any map of sequences; ``exact`` is the same in float64, if there is one.
-    """
-    starts = config.attack_restarts
-    data = torch.arange(starts) % 2 == 1
-    base = inputs[torch.arange(starts) % len(inputs)] * data[:, None, None]
-    typical = torch.linalg.vector_norm(inputs.double()).item() / math.sqrt(len(inputs))
-    typical = max(typical, 1e-6)
-    still, moving = (_log_spaced(*ends, starts) for ends in _AMPLITUDES)
-    return attacks(
-        network,
-        base,
-        torch.where(data, moving, still) * typical,
-        steps=config.attack_steps,
-        seed=config.attack_seed,
-        base_step=data * typical * _BASE_STEP,
-        exact=exact,
-    )
-
-
-def _log_spaced(low: float, high: float, number: int) -> Float[Tensor, " number"]:
-    return torch.linspace(math.log(low), math.log(high), number, dtype=torch.float64).exp()
 
 
 def _why_no_zero_state(model: SequenceModel, like: Float[Tensor, "1 L m"]) -> str:

@@ -215,6 +215,14 @@ def test_the_exact_map_is_asked_in_double_precision():
     assert set(seen) == {torch.float64}
 
 
+@pytest.mark.parametrize("bias", [1e6, 1e9, 1e12])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_under_a_bias_never_exceeds_the_true_gain(bias, dtype):
+    base = torch.rand(RESTARTS, 5, 1, generator=torch.Generator().manual_seed(0)).to(dtype)
+    found = attacked(lambda u: u + bias, base, 1e-2, steps=20)
+    assert found.gain <= 1
+
+
 # --- edges ----------------------------------------------------------------------------------------
 
 NOT_FINITE = {

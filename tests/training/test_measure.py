@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
+import numpy as np
 import pytest
+import scipy.linalg
+import scipy.signal
 import torch
 
 from ssmbench import registry
@@ -16,9 +20,11 @@ from ssmbench.nn.model import Block, Pooling, Residual, SequenceModel
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import DiscreteDense
+from ssmbench.training.adversary import attack_layer
 from ssmbench.training.measure import (
     LayerGains,
     examine,
+    freeze,
     layer_figures,
     measure,
     poles,
@@ -197,6 +203,44 @@ def test_signals_of_nothing_but_zeros():
     assert 0 < found["network"]["attacked"] <= found["network"]["bound"]
 
 
+@pytest.mark.parametrize("name", ["s4d", "l2ru", "lru", "contraction"])
+def test_attack_of_a_layer_finds_the_largest_singular_value_of_its_toeplitz_matrix(name):
+    """scipy's impulse responses and singular values; the layer runs in float32."""
+    torch.manual_seed(0)
+    layer = layer_of(name, "zoh" if name == "s4d" else None)
+    frozen = freeze(network_of(layer)).layers[0]
+    found = attack_layer(frozen, LENGTH, AnalysisConfig())
+    with torch.no_grad():
+        dense = layer.system().double().to_dense()
+    copies = zip(dense.A, dense.B, dense.C, dense.D, strict=True)
+    exact = max(toeplitz_gain(*(m.numpy() for m in one)) for one in copies)
+    assert 0.99 * exact <= found
+    assert found <= exact * (1 + TOLERANCE)
+
+
+def toeplitz_gain(A, B, C, D) -> float:
+    _, response = scipy.signal.dimpulse((A, B, C, D, 1), n=LENGTH)
+    blocks = np.stack(response, -1)  # (L, outputs, inputs)
+    lag = np.subtract.outer(np.arange(LENGTH), np.arange(LENGTH))
+    toeplitz = np.where((lag >= 0)[..., None, None], blocks[lag.clip(0)], 0.0)
+    outputs, inputs = blocks.shape[1:]
+    matrix = toeplitz.transpose(0, 2, 1, 3).reshape(LENGTH * outputs, LENGTH * inputs)
+    return scipy.linalg.svdvals(matrix)[0]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-6, 1e-9])
+def test_a_small_gain_under_a_large_bias_is_found(scale):
+    """A decoder that is scaled scales the gain; in float32, biases of 1 hide the difference."""
+    model = network(0, "s4d", "zoh")
+    reference = measure(model, signals(), CONFIG)["network"]["attacked"]
+    with torch.no_grad():
+        model.decoder.weight.mul_(scale)
+        model.decoder.bias.fill_(1.0)
+    found = measure(model, signals(), CONFIG)["network"]
+    assert found["attacked"] == pytest.approx(scale * reference, rel=0.02)
+    assert found["attacked"] <= found["bound"] * (1 + TOLERANCE)
+
+
 def test_network_in_double_precision():
     found = measure(network(0, "s4d", "zoh").double(), signals(), CONFIG)
     single = measure(network(0, "s4d", "zoh"), signals(), CONFIG)
@@ -252,12 +296,15 @@ class SingleOnly(torch.nn.Module):
 
 def test_a_network_that_knows_float32_only_is_measured_in_it():
     model = network(0, "s4d", "zoh")
-    reference = measure(model, signals(), CONFIG)["network"]["attacked"]
+    exact = copy.deepcopy(model).double().eval()
     for block in model.blocks:
         block.mix = torch.nn.Sequential(block.mix, SingleOnly())
         block.bound = lambda gain: IDENTITY
-    found = measure(model, signals(), CONFIG)["network"]["attacked"]
-    assert found == pytest.approx(reference, rel=1e-4)
+    found = examine(model, signals(), CONFIG)
+    base, d = found.worst.base.double(), found.worst.disturbance.double()
+    with torch.no_grad():
+        reference = (exact((base + d)[None]) - exact(base[None])).norm() / d.norm()
+    assert found.gain["network"]["attacked"] == pytest.approx(reference.item(), rel=1e-3)
 
 
 # --- planted lies ---------------------------------------------------------------------------------
