@@ -113,7 +113,7 @@ def enclose(system: DiagonalSystem, tolerance: float, *, real: bool) -> Enclosur
     samples, distance, certain = _first_samples(system, bank, real)
     certain = certain & (blur < COARSEST)
     found = _divide(bank, samples, distance, torch.where(certain, blur, math.inf), tolerance)
-    bound = torch.where(certain, found.bound, math.inf).minimum(_triangle(system))
+    bound = torch.where(certain, found.bound, math.inf).minimum(triangle_bound(system))
     return Enclosure(found.best, torch.maximum(bound, found.best), found.omega)
 
 
@@ -177,7 +177,7 @@ def _phase_error(system: DiagonalSystem) -> Tensor:
     return 16 * EPS * system.order * (4 + 1 / distance.clamp_min(EPS))
 
 
-def _triangle(system: DiagonalSystem) -> Tensor:
+def triangle_bound(system: DiagonalSystem) -> Tensor:
     """|D| + sum |c| |b| / (1 - |lam|), (H,): crude, but right at any pole."""
     sizes = torch.linalg.vector_norm(system.B, dim=-1) * torch.linalg.vector_norm(system.C, dim=-2)
     if isinstance(system, DiscreteSystem):

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ssmbench.config import typed
+from ssmbench.config import RunConfig, typed
 from ssmbench.errors import InterruptedRunError, UsageError, one_line
 from ssmbench.suite.store import RunFolder
 from ssmbench.suite.trained import examine_task, save_worst_input
+from ssmbench.training.measure import precision
 from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, check_data, is_main_process, train
 
@@ -112,6 +113,16 @@ def _why_out_of_time(config: Mapping[str, Any], trained: Trained) -> str:
     )
 
 
+def _not_covered(run: RunConfig) -> tuple[str, ...]:
+    """What the gains are not of: SSM layers keep their precision under autocast, others do not."""
+    mixed = str(run.trainer.get("precision", ""))
+    sentence = (
+        f"trainer.precision={mixed}: the gains are of the network in the precision of its "
+        "parameters; what 16-bit rounding between the SSM layers adds is not covered"
+    )
+    return (sentence,) if mixed.endswith("-mixed") else ()
+
+
 def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> dict[str, Any]:
     run, task, model = typed(config), trained.task, trained.module.model
     device = trained.module.device
@@ -125,7 +136,7 @@ def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> d
         "fingerprint": folder.path.name,
         "status": "diverged" if diverged else "finished",
         "diverged_at": trained.diverged_at,
-        "warnings": list(trained.warnings),
+        "warnings": [*trained.warnings, *_not_covered(run)],
         "variant": run.variant or run.model.parametrization["name"],
         "parametrization": run.model.parametrization["name"],
         "discretizer": run.model.discretizer and run.model.discretizer["name"],
@@ -139,7 +150,7 @@ def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> d
             "data_digest": config["data_digest"],
         },
         "scores": trained.scores,
-        "gain": found.gain,
+        "gain": found.gain | {"arithmetic": str(precision(model)).removeprefix("torch.")},
         "robustness": [] if diverged else robustness(model, task, run.analysis),
         "parameters": model.parameter_count(),
         "steps": trained.steps,

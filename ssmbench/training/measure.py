@@ -16,6 +16,7 @@ from ssmbench.analysis.attack import Attack
 from ssmbench.analysis.certificate import TOLERANCE, Bound
 from ssmbench.analysis.gain import FrozenReport, GainReport, analyse, analyse_frozen, stability
 from ssmbench.analysis.hinf import hinf_norm
+from ssmbench.analysis.rounding import rounding_gain
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel, is_finite
@@ -40,7 +41,9 @@ class LayerGains:
 
     ``promised`` is what its parametrization declares of the continuous system, before sampling.
     ``verified`` is proved not to exceed the gain, and ``verified_bound`` not to lie below it
-    (infinite where no proof succeeded); ``unproved`` names the figures that are estimates.
+    (infinite where no proof succeeded); ``unproved`` names the figures that are estimates. Both
+    are of exact arithmetic on the stored matrices; ``rounding`` bounds what the layer's own
+    precision may add.
     A time-varying layer has nothing verified, and a ``note`` that says so; ``frozen``, the radius
     and the margin are those of the systems that it is at some steps of some inputs, and the attack
     is incremental, around silence and its inputs.
@@ -57,6 +60,7 @@ class LayerGains:
     note: str = ""
     verified_bound: float | None = None
     unproved: tuple[str, ...] = ()
+    rounding: float | None = None
 
 
 def layer_figures(layer: SSMLayer, u: Tensor | None = None) -> dict[str, float]:
@@ -295,8 +299,16 @@ def _measure_layer(
         margin=report.margin,
         promised=_promised(layer),
         verified_bound=report.hinf_upper_bound,
+        rounding=_rounding(layer),
         unproved=tuple(_FIGURES[name] for name in report.unproved if name in _FIGURES),
     )
+
+
+def _rounding(layer: SSMLayer) -> float:
+    if not is_finite(layer):
+        return math.inf
+    with torch.no_grad():
+        return float(rounding_gain(layer.system()).max())
 
 
 def _promised(layer: SSMLayer) -> float | None:
