@@ -87,10 +87,23 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        total = _as_real(gradient).clone()
-        dist.all_reduce(total, group=ctx.group)
-        mine = total[dist.get_rank(ctx.group)]
-        return (torch.view_as_complex(mine) if gradient.is_complex() else mine), None
+        return _SumOfOwn.apply(gradient, ctx.group), None
+
+
+class _SumOfOwn(torch.autograd.Function):
+    """The adjoint of :class:`_Gather`: this rank's row (R, ...), summed over the ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+        ctx.group = group
+        total = _as_real(rows).clone()
+        dist.all_reduce(total, group=group)
+        mine = total[dist.get_rank(group)]
+        return torch.view_as_complex(mine) if rows.is_complex() else mine
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Gather.apply(gradient, ctx.group), None
 
 
 def _as_real(tensor: Tensor) -> Tensor:

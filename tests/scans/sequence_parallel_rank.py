@@ -79,7 +79,8 @@ def of_segment(system, segments: Segments, length: int):
 
 
 def summed(gradient: torch.Tensor | None, leaf: torch.Tensor) -> torch.Tensor:
-    total = torch.zeros_like(leaf) if gradient is None else gradient.resolve_conj().contiguous()
+    total = torch.zeros_like(leaf) if gradient is None else gradient.detach().resolve_conj()
+    total = total.clone(memory_format=torch.contiguous_format)
     dist.all_reduce(torch.view_as_real(total) if total.is_complex() else total)
     return total
 
@@ -95,14 +96,26 @@ def check_linear_scan(segments: Segments, length: int, varies: bool, dtype: torc
         local = chunked.linear_scan
     s = local(a, b, x0)
     weight = torch.randn_like(s)
-    expected = torch.autograd.grad((s * weight.conj()).real.sum(), (a, b, x0))
+    total = (s * weight.conj()).real.sum()
+    expected = torch.autograd.grad(total, (a, b, x0), create_graph=True)
+    directions = [torch.randn_like(g) for g in expected]
+    curved = torch.autograd.grad(along(expected, directions), (a, b), allow_unused=True)
     mine_a = segments.take(a) if varies else a
     mine = linear_scan(mine_a, segments.take(b), x0, segments, local)
     compare("s", mine, segments.take(s))
     share = (mine * segments.take(weight).conj()).real.sum()
-    gradients = torch.autograd.grad(share, (a, b, x0), allow_unused=True)
+    gradients = torch.autograd.grad(share, (a, b, x0), allow_unused=True, create_graph=True)
     for name, leaf, gradient, wanted in zip("abx", (a, b, x0), gradients, expected, strict=True):
-        compare(f"gradient of {name}", summed(gradient, leaf), wanted)
+        compare(f"gradient of {name}", summed(gradient, leaf), wanted.detach())
+    # each rank has a share of the gradient, and of what that share depends on
+    seconds = torch.autograd.grad(along(gradients, directions), (a, b), allow_unused=True)
+    for name, leaf, second, wanted in zip("ab", (a, b), seconds, curved, strict=True):
+        compare(f"second gradient of {name}", summed(second, leaf), wanted)
+
+
+def along(gradients, directions) -> torch.Tensor:
+    pairs = zip(gradients, directions, strict=True)
+    return sum((g * d.conj()).real.sum() for g, d in pairs if g is not None)
 
 
 if __name__ == "__main__":
