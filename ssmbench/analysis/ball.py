@@ -52,7 +52,8 @@ T = TypeVar("T")
 class BallSystem:
     """One dense system, in balls or in rational numbers: G(z) = 2^exponent (C (z I - A)^-1 B + D).
 
-    States, inputs and outputs are scaled by powers of two, so that A, B and C are of like size.
+    States, inputs, outputs and, in continuous time, time are scaled by powers of two, so that A, B
+    and C are of like size: a frequency is 2^speed times that of these matrices.
     """
 
     A: acb_mat | fmpq_mat
@@ -62,24 +63,27 @@ class BallSystem:
     exponent: int
     discrete: bool
     real: bool = False
+    speed: int = 0
 
     @staticmethod
     def of(
         A: np.ndarray, B: np.ndarray, C: np.ndarray, D: np.ndarray, *, discrete: bool
     ) -> BallSystem:
         """From float64 or complex128 matrices (N, N), (N, m), (p, N) and (p, m), all finite."""
+        speed = 0 if discrete else _exponent(A)
         size_in, size_out = _exponent(B), _exponent(C)
         B_unit, C_unit = _times_power(B, -size_in), _times_power(C, -size_out)
         states = _scale_exponents(A, B_unit, C_unit)
         rows, columns = -states[:, None], states[None, :]
-        exponent = size_in + size_out
+        exponent = size_in - speed + size_out
         return BallSystem(
-            A=_to_balls(A, rows + columns),
+            A=_to_balls(A, rows + columns - speed),
             B=_to_balls(B, rows - size_in),
             C=_to_balls(C, columns - size_out),
             D=_to_balls(D, -exponent),
             exponent=exponent,
             discrete=discrete,
+            speed=speed,
             real=not any(np.iscomplexobj(x) and x.imag.any() for x in (A, B, C, D)),
         )
 
@@ -192,7 +196,7 @@ def poles(system: BallSystem) -> Poles:
 
     def compute() -> Poles | None:
         nonlocal best
-        found, scale = _extent(system.A.eig(multiple=True), system.discrete)
+        found, scale = _extent(system.A.eig(multiple=True), system)
         best = found if found.upper - found.lower <= best.upper - best.lower else best
         side = _side(found, 1.0 if system.discrete else 0.0)
         narrow = found.upper - found.lower <= TOLERANCE * scale
@@ -201,19 +205,20 @@ def poles(system: BallSystem) -> Poles:
     def exactly() -> Poles:
         polynomial = _real_rational(system.A, system.real).charpoly()
         roots = [root for root, _ in polynomial.complex_roots()]
-        return Poles(_extent(roots, system.discrete)[0], _side_of(polynomial, system.discrete))
+        return Poles(_extent(roots, system)[0], _side_of(polynomial, system.discrete))
 
     small = _is_small(LARGEST_EXACT, system.A)
     return at_growing_precision(compute, exactly if small else None) or Poles(best, None)
 
 
-def _extent(eigenvalues: list[acb], discrete: bool) -> tuple[Interval, float]:
+def _extent(eigenvalues: list[acb], system: BallSystem) -> tuple[Interval, float]:
     """The enclosure at the present precision, and the size that its width is compared with."""
-    sizes = [abs(z) for z in eigenvalues]
-    parts = sizes if discrete else [z.real for z in eigenvalues]
+    time = arb(2) ** system.speed
+    sizes = [abs(z) * time for z in eigenvalues]
+    parts = sizes if system.discrete else [z.real * time for z in eigenvalues]
     found = Interval(max(map(_lower, parts)), max(map(_upper, parts)))
     largest = max(map(_lower, sizes))
-    return found, max(1.0, largest) if discrete else largest
+    return found, max(1.0, largest) if system.discrete else largest
 
 
 def _side(found: Interval, boundary: float) -> bool | None:
@@ -295,8 +300,15 @@ def hinf(system: BallSystem) -> Peak:
     )
     gain, level, omega = found or _lower_bound(system)
     lower, upper = _scaled(gain, system.exponent).lower, _scaled(level, system.exponent).upper
-    omega = 2 * math.atan(omega) if system.discrete else omega
+    omega = 2 * math.atan(omega) if system.discrete else _frequency(omega, system.speed)
     return Peak(Interval(lower, upper), abs(omega) if system.real else omega)
+
+
+def _frequency(omega: float, speed: int) -> float:
+    try:
+        return math.ldexp(omega, speed)
+    except OverflowError:
+        return math.copysign(math.inf, omega)
 
 
 def _static(system: BallSystem) -> Peak:
@@ -507,7 +519,8 @@ def h2(system: BallSystem) -> Interval:
     found = at_growing_precision(lambda: _energy(system), precisions=PRECISIONS + GRAMIAN_BITS)
     if found is None:
         return UNPROVED
-    return _scaled(found.sqrt(), system.exponent)
+    time = arb(2) ** system.speed  # energy per unit of time
+    return _scaled((found * time).sqrt(), system.exponent)
 
 
 def _energy(system: BallSystem) -> arb | None:

@@ -145,7 +145,7 @@ def enclose_energy(A: np.ndarray, B: np.ndarray, C: np.ndarray, *, discrete: boo
 def _factor(A: np.ndarray, B: np.ndarray, discrete: bool) -> np.ndarray:
     dtype = np.result_type(A, B)
     given = (torch.from_numpy(x.astype(dtype))[None] for x in (A, B))
-    return gramian_factor(*given, discrete=discrete)[0].numpy()
+    return gramian_factor(*given, discrete=discrete)[0].resolve_conj().numpy()
 
 
 def _residual(A: np.ndarray, X: np.ndarray, Q: np.ndarray, discrete: bool) -> float:

@@ -175,6 +175,7 @@ def _point(system: LinearSystem, omega: Tensor) -> Tensor:
     return torch.complex(torch.zeros_like(omega), omega)
 
 
+@np.errstate(all="ignore")  # frequencies at which the gain overflows are left out
 def _peak_frequency(system: LinearSystem) -> Tensor:
     """Peak frequency (H,) of a stable, finite bank."""
     if isinstance(system, DiagonalSystem) and min(system.inputs, system.outputs) == 1:
@@ -188,7 +189,7 @@ def _peak_frequency(system: LinearSystem) -> Tensor:
 
 def _plant(copy: LinearSystem) -> Plant:
     dense = balanced(copy.to_dense())
-    A, B, C, D = (t[0].cpu().numpy() for t in (dense.A, dense.B, dense.C, dense.D))
+    A, B, C, D = (t[0].cpu().resolve_conj().numpy() for t in (dense.A, dense.B, dense.C, dense.D))
     discrete = isinstance(copy, DiscreteSystem)
     gain = (
         _modal_gain(copy) if isinstance(copy, DiagonalSystem) else schur_gain(A, B, C, D, discrete)

@@ -66,6 +66,7 @@ class Proved:
         return self.stable is not None and self.poles_known and norms
 
 
+@np.errstate(all="ignore")  # what overflows proves nothing, and that is said
 def prove(system: LinearSystem) -> list[Proved]:
     """What can be proved of each of the H systems, in at most about half a minute."""
     system = first_order(system.detach()).double()
@@ -100,7 +101,11 @@ def _stateless(system: LinearSystem) -> Proved:
 
 def _matrices(system: LinearSystem) -> tuple[np.ndarray, ...]:
     dense = system.to_dense()
-    return tuple(t[0].cpu().numpy() for t in (dense.A, dense.B, dense.C, dense.D))
+    return tuple(_array(t) for t in (dense.A, dense.B, dense.C, dense.D))
+
+
+def _array(matrices: Tensor) -> np.ndarray:
+    return matrices[0].cpu().resolve_conj().resolve_neg().numpy()
 
 
 def _in_balls(system: LinearSystem) -> Proved:
@@ -276,7 +281,7 @@ def _dense_poles(
 ) -> Proved:
     if not system.is_finite():
         return _lost(system)
-    A = scaled.A[0].cpu().numpy()
+    A = _array(scaled.A)
     extent = dense_proofs.enclose_extent(A, discrete=discrete)
     extent = Interval(*(x * 2.0**speed for x in (extent.lower, extent.upper)))
     boundary = 1.0 if discrete else 0.0

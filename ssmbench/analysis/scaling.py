@@ -127,7 +127,10 @@ def _balancing_rows(system: LinearSystem) -> Tensor:
     shape = (system.copies, system.states, 1)
     if not isinstance(system, DenseSystem) or not system.states:
         return torch.ones(shape, dtype=torch.float64, device=system.D.device)
-    matrices = (t.detach().cpu().numpy() for t in (system.A, system.B, system.C))
+    matrices = (
+        t.detach().cpu().resolve_conj().resolve_neg().numpy()
+        for t in (system.A, system.B, system.C)
+    )
     scales = np.stack([balancing_scale(*copy) for copy in zip(*matrices, strict=True)])
     return torch.as_tensor(scales, device=system.A.device).reshape(shape)
 

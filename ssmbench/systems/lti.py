@@ -87,7 +87,7 @@ class DenseSystem(LinearSystem):
         wide = torch.complex128 if self.A.is_complex() else torch.float64
         finite = torch.isfinite(self.A).all(-1).all(-1)
         safe = torch.where(finite[:, None, None], self.A, 0).to(wide)
-        poles = torch.linalg.eigvals(safe)
+        poles = _eigenvalues(safe)
         return torch.where(finite[:, None], poles, complex(math.inf, 0))
 
     def response(self, points: Inexact[Tensor, "H W"]) -> Complex[Tensor, "H W p m"]:
@@ -106,6 +106,16 @@ class DenseSystem(LinearSystem):
 def _largest(values: Float[Tensor, "H order"], of_none: float) -> Float[Tensor, " H"]:
     """The largest of each row, at least ``of_none``, which is that of an empty one."""
     return torch.nn.functional.pad(values, (1, 0), value=of_none).amax(-1)
+
+
+def _eigenvalues(A: Tensor) -> Tensor:
+    """Eigenvalues (H, N) of matrices; NaN where the iteration does not converge."""
+    try:
+        return torch.linalg.eigvals(A)
+    except torch.linalg.LinAlgError:
+        if len(A) == 1:
+            return torch.full(A.shape[:2], complex(math.nan, 0), dtype=torch.complex128)
+        return torch.cat([_eigenvalues(one) for one in A.split(1)])
 
 
 @dataclass(frozen=True, kw_only=True)
