@@ -23,8 +23,8 @@ def enclose_extent(A: np.ndarray, *, discrete: bool) -> Interval:
     """Spectral radius (discrete time) or abscissa of A (N, N), enclosed.
 
     With computed eigenvectors V and X near V^-1, V^-1 A V = Lambda + (I - E)^-1 X (A V - V Lambda),
-    E = I - X V, and Gershgorin's theorem puts all eigenvalues within the norm of the second term of
-    a computed one; discs that overlap hold as many as there are of them.
+    E = I - X V, and Gershgorin's theorem puts all eigenvalues within the row sums of the second term
+    of the computed ones; discs that overlap hold as many as there are of them.
     """
     if not np.isfinite(A).all():
         return UNKNOWN
@@ -34,31 +34,40 @@ def enclose_extent(A: np.ndarray, *, discrete: bool) -> Interval:
     except np.linalg.LinAlgError:
         return UNKNOWN
     with np.errstate(all="ignore"):
-        radius = _disc_radius(A, values, V, X)
-    parts = abs(values) if discrete else values.real
-    if not math.isfinite(radius):
+        radii = _disc_radii(A, values, V, X)
+    if not np.isfinite(radii).all():
         return UNKNOWN
-    top = float(parts.max())
-    chain = 2 * len(A) * radius  # the farthest that a chain of overlapping discs can reach back
+    parts = abs(values) if discrete else values.real
     rounding = 4 * EPS * float(abs(values).max())
-    return Interval(around(top, chain + rounding).lower, around(top, radius + rounding).upper)
+    together = _component(values, radii, int(parts.argmax()))
+    low, high = float((parts - radii)[together].min()), float((parts + radii).max())
+    return Interval(around(low, rounding).lower, around(high, rounding).upper)
 
 
-def _disc_radius(A: np.ndarray, values: np.ndarray, V: np.ndarray, X: np.ndarray) -> float:
+def _disc_radii(A: np.ndarray, values: np.ndarray, V: np.ndarray, X: np.ndarray) -> np.ndarray:
     gamma = _gamma(len(A))
     residual = abs(A @ V - V * values) + gamma * (abs(A) @ abs(V) + abs(V) * abs(values))
-    defect = _row_norm(abs(np.eye(len(A)) - X @ V) + gamma * (abs(X) @ abs(V)))
-    if not defect < 0.5:
-        return math.inf
-    return _row_norm(abs(X) @ residual) * (1 + gamma) / (1 - defect)
+    defects = (abs(np.eye(len(A)) - X @ V) + gamma * (abs(X) @ abs(V))).sum(1) * (1 + gamma)
+    if not defects.max() < 0.5:
+        return np.full(len(A), math.inf)
+    rows = (abs(X) @ residual).sum(1) * (1 + gamma)
+    return (rows + defects * rows.max() / (1 - defects.max())) * (1 + gamma)
+
+
+def _component(values: np.ndarray, radii: np.ndarray, start: int) -> np.ndarray:
+    """The discs (N,) that hang together with one of them, and so hold as many eigenvalues."""
+    inside = np.zeros(len(values), dtype=bool)
+    inside[start] = True
+    while True:
+        gaps = abs(values[:, None] - values[inside]) - radii[:, None] - radii[inside]
+        reached = (gaps <= 8 * EPS * abs(values).max()).any(1)
+        if (reached == inside).all():
+            return inside
+        inside = inside | reached
 
 
 def _gamma(n: int) -> float:
     return 4 * (n + 8) * EPS
-
-
-def _row_norm(matrix: np.ndarray) -> float:
-    return float(matrix.sum(1).max()) * (1 + _gamma(len(matrix)))
 
 
 # --- the gain at one frequency ------------------------------------------------------------------
