@@ -23,8 +23,8 @@ def enclose_extent(A: np.ndarray, *, discrete: bool) -> Interval:
     """Spectral radius (discrete time) or abscissa of A (N, N), enclosed.
 
     With computed eigenvectors V and X near V^-1, V^-1 A V = Lambda + (I - E)^-1 X (A V - V Lambda),
-    E = I - X V, and Gershgorin's theorem puts all eigenvalues within the row sums of the second term
-    of the computed ones; discs that overlap hold as many as there are of them.
+    E = I - X V, and Gershgorin's theorem puts all eigenvalues within the row sums of the second
+    term of the computed ones; discs that overlap hold as many as there are of them.
     """
     if not np.isfinite(A).all():
         return UNKNOWN
