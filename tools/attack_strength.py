@@ -16,7 +16,6 @@ larger budget finds more.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssmbench import jsonio
 from ssmbench.config import AnalysisConfig, RunConfig, merge, parse_overrides, resolve, typed
 from ssmbench.nn.model import SequenceModel
 from ssmbench.tasks.base import Task
@@ -161,7 +161,7 @@ class Other:
 
     def timed(self, name: str) -> dict[str, float]:
         print(name, file=self._process.stdin, flush=True)
-        return json.loads(self._process.stdout.readline())
+        return jsonio.loads(self._process.stdout.readline())
 
     def close(self) -> None:
         self._process.stdin.close()
@@ -176,7 +176,7 @@ def _work() -> None:
         if name not in targets:
             targets = {name: Target(*build(NETWORKS[name]))}
             targets[name].timed(replace(AnalysisConfig(), attack_steps=2))  # warm up
-        print(json.dumps(targets[name].timed(AnalysisConfig())), flush=True)
+        print(jsonio.dumps(targets[name].timed(AnalysisConfig())), flush=True)
 
 
 def row(name: str, rounds: int, other: Other | None) -> dict[str, Any]:
@@ -223,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
     if other:
         other.close()
     if options.json:
-        print(json.dumps(rows, indent=1))
+        print(jsonio.dumps(rows, indent=1))
     return 0
 
 

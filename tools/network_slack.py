@@ -246,6 +246,13 @@ def _slack(found: dict[str, Any]) -> dict[str, dict[int, float]]:
     }
 
 
+def _texts(value: Any) -> Any:
+    """The same with numbers of ascents, as keys, in words: JSON has no others."""
+    if isinstance(value, dict):
+        return {str(key): _texts(inner) for key, inner in value.items()}
+    return [_texts(inner) for inner in value] if isinstance(value, list) else value
+
+
 def table(rows: list[dict[str, Any]], budgets: list[int]) -> str:
     """Markdown, a line a network; the slack to the logits at each attack budget."""
     head = ["network", "blocks", "seed", "declared", "composed"]
@@ -311,7 +318,7 @@ def main(arguments: list[str] | None = None) -> int:
                 rows += [row(network, blocks, seed, options) for seed in range(options.seeds)]
                 print(table(rows[-options.seeds :], options.attack_steps), file=sys.stderr)
                 if options.json:
-                    options.json.write_text(jsonio.dumps(rows, indent=1) + "\n")
+                    options.json.write_text(jsonio.dumps(_texts(rows), indent=1) + "\n")
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

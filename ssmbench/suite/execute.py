@@ -21,7 +21,6 @@ from ssmbench.config import RunConfig, typed
 from ssmbench.errors import InterruptedRunError, UsageError, one_line
 from ssmbench.suite.store import RunFolder
 from ssmbench.suite.trained import examine_task, save_worst_input
-from ssmbench.training.measure import precision
 from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, check_data, is_main_process, train
 
@@ -150,7 +149,7 @@ def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> d
             "data_digest": config["data_digest"],
         },
         "scores": trained.scores,
-        "gain": found.gain | {"arithmetic": str(precision(model)).removeprefix("torch.")},
+        "gain": found.gain,
         "robustness": [] if diverged else robustness(model, task, run.analysis),
         "parameters": model.parameter_count(),
         "steps": trained.steps,

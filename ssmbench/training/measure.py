@@ -30,6 +30,8 @@ from ssmbench.training.adversary import (
 
 #: Figures of a layer, by their names in an analysis.
 _FIGURES = {"hinf": "verified", "spectral_radius": "spectral_radius", "margin": "margin"}
+#: Above such a gain, float32 overflows at signals of norm 1: an infinite attack says nothing.
+_OBSERVABLE = torch.finfo(torch.float32).max / 16
 _LOST = "a parameter is not finite"
 #: Sequences that time-varying layers are looked at with: their systems follow from the input.
 FROZEN_SEQUENCES = 2
@@ -154,7 +156,8 @@ def examine(
         "margin": min(g.margin for g in layers),
         "unproved": sorted({name for g in layers for name in g.unproved}),
         "violations": violations(layers, network),
-        "layers": [asdict(g) for g in layers],
+        "arithmetic": str(precision(model)).removeprefix("torch."),
+        "layers": [asdict(g) | {"unproved": list(g.unproved)} for g in layers],
         "network": network,
     }
     if any(layer.time_varying for layer in model.layers):
@@ -185,7 +188,8 @@ def violations(layers: list[LayerGains], network: dict[str, Any]) -> list[str]:
             found.append(
                 f"layer {index}: verified {gains.verified:g} > declared {gains.declared:g}"
             )
-        if gains.attacked > gains.verified * (1 + TOLERANCE):
+        overflow = math.isinf(gains.attacked) and gains.verified > _OBSERVABLE
+        if gains.attacked > gains.verified * (1 + TOLERANCE) and not overflow:
             found.append(
                 f"layer {index}: attacked {gains.attacked:g} > verified {gains.verified:g}"
             )

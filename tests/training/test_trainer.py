@@ -211,7 +211,7 @@ REFUSED = {
     "half parameters": ({"precision": "bf16-true"}, r"trainer\.precision: .*bf16-mixed"),
 }
 REFUSED_BY_LIGHTNING = {
-    "precision": ({"precision": "bf17"}, "trainer: .*bf17"),
+    "precision": ({"precision": "bf17"}, r"trainer\.precision: 'bf17'"),
     "accelerator": ({"accelerator": "abacus"}, "trainer: .*abacus"),
     "strategy": ({"strategy": "hope"}, "trainer: .*hope"),
     "devices": ({"devices": "two"}, "trainer: .*devices"),
