@@ -40,7 +40,6 @@ LARGEST_BITS = 400
 EXACT_BITS = 1 << 17
 #: Squarings of G^H G before its Frobenius norm is taken, which brings it within 1e-10 of sigma_max.
 SQUARINGS = 36
-HALF = 0.5
 _PARTS = (attrgetter("real"), attrgetter("imag"))
 #: Doublings of a Gramian's horizon: enough for a stability margin of 1e-30.
 DOUBLINGS = 100
@@ -90,10 +89,6 @@ class BallSystem:
     @property
     def states(self) -> int:
         return self.A.nrows()
-
-    def point(self, omega: arb) -> acb:
-        """The point of the stability boundary at a frequency: e^{i omega} or i omega."""
-        return acb(0, omega).exp() if self.discrete else acb(0, omega)
 
 
 def _exponent(matrix: np.ndarray) -> int:
@@ -148,8 +143,9 @@ def at_growing_precision(
                 return found
     if exactly is None:
         return None
-    with flint.ctx.workprec(precisions[-1]):
+    with flint.ctx.workprec(precisions[-1]), contextlib.suppress(ZeroDivisionError, ValueError):
         return exactly()
+    return None
 
 
 def _lower(x: arb) -> float:
@@ -326,9 +322,10 @@ def _is_zero(matrix: acb_mat) -> bool:
 
 def _lower_bound(system: BallSystem) -> tuple[arb, arb, float]:
     """The largest gain found at a pole's frequency, and no upper bound."""
-    with flint.ctx.workprec(PRECISIONS[1]):
+    gain, omega = arb(0), 0.0
+    with flint.ctx.workprec(PRECISIONS[1]), contextlib.suppress(ZeroDivisionError, ValueError):
         axis = _on_axis(system)
-        gain, omega = _climb(axis, _pole_frequencies(axis), arb(0), 0.0)
+        gain, omega = _climb(axis, _pole_frequencies(axis), gain, omega)
     return gain, arb("inf"), omega
 
 
@@ -532,7 +529,7 @@ def _energy(system: BallSystem) -> arb | None:
         share, sizes = _square_norm(A).sqrt(), _square_norm(X).sqrt()
         if not share.is_finite():
             return None
-        if not share < HALF:
+        if not share < 0.5:
             continue
         rest = _square_norm(C) * share**2 * sizes / (1 - share**2)
         energy = direct + _trace(C * X * C.conjugate().transpose())

@@ -24,7 +24,7 @@ from ssmbench.analysis.hinf import (
     silenced,
     usable_copies,
 )
-from ssmbench.analysis.interval import INFINITE, UNPROVED, Interval, around
+from ssmbench.analysis.interval import INFINITE, UNKNOWN, UNPROVED, Interval, around
 from ssmbench.analysis.scaling import InUnits, first_order, in_units, times_power
 from ssmbench.systems import DenseSystem, DiagonalSystem, DiscreteSystem, LinearSystem
 
@@ -253,6 +253,9 @@ def _dense(system: DenseSystem) -> list[Proved]:
             _each(units.system), _each(system), peaks.bound, units.speed, strict=True
         )
     ]
+    # A system that scaling has rounded is another one, of which nothing here is a proof.
+    exact = units.exact.tolist()
+    singles = [one if same else _undecided(one) for one, same in zip(singles, exact, strict=True)]
     energies = [
         _energy(one, proved) for one, proved in zip(_each(units.system), singles, strict=True)
     ]
@@ -276,6 +279,10 @@ def _peaks_of_dense(system: DenseSystem, usable: Tensor) -> phase_bound.Enclosur
     return phase_bound.Enclosure(best, bound, peak.omega)
 
 
+def _undecided(proved: Proved) -> Proved:
+    return replace(proved, stable=None, extent=UNKNOWN, margin=UNKNOWN)
+
+
 def _dense_poles(
     scaled: DenseSystem, system: DenseSystem, discrete: bool, bound: float, speed: int
 ) -> Proved:
@@ -283,7 +290,7 @@ def _dense_poles(
         return _lost(system)
     A = _array(scaled.A)
     extent = dense_proofs.enclose_extent(A, discrete=discrete)
-    extent = Interval(*(x * 2.0**speed for x in (extent.lower, extent.upper)))
+    extent = Interval(*np.ldexp((extent.lower, extent.upper), speed).tolist())
     boundary = 1.0 if discrete else 0.0
     stable = None
     if extent.upper < boundary or (math.isfinite(bound) and not bool(is_static(scaled))):
