@@ -80,12 +80,19 @@ def hinf_norm(system: LinearSystem) -> Peak:
     safe = silenced(units.system, usable)
     with torch.no_grad():
         omega = _peak_frequency(safe.detach())
-        fallback = least_stable_frequency(first_order(system).double().detach())
+        fallback = _fallback(system, usable)
     norm = torch.nan_to_num(units.gain(gain_at(safe, omega)), nan=math.inf, posinf=math.inf)
     return Peak(
         norm=torch.where(usable, norm, math.inf),
         omega=torch.where(usable, units.frequency(omega), fallback),
     )
+
+
+def _fallback(system: LinearSystem, usable: Tensor) -> Tensor:
+    """Frequencies (H,) for systems that have no norm."""
+    if bool(usable.all()):
+        return torch.zeros(len(usable), dtype=torch.float64, device=usable.device)
+    return least_stable_frequency(first_order(system).double().detach())
 
 
 # --- preparation --------------------------------------------------------------------------------
