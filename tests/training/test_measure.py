@@ -303,8 +303,11 @@ def test_a_network_that_knows_float32_only_is_measured_in_it():
     found = examine(model, signals(), CONFIG)
     base, d = found.worst.base.double(), found.worst.disturbance.double()
     with torch.no_grad():
-        reference = (exact((base + d)[None]) - exact(base[None])).norm() / d.norm()
-    assert found.gain["network"]["attacked"] == pytest.approx(reference.item(), rel=1e-3)
+        disturbed, rest = exact((base + d)[None]), exact(base[None])
+    reference = ((disturbed - rest).norm() / d.norm()).item()
+    # the network is about sixteen operations deep, each of which rounds by a share of the outputs
+    rounding = torch.finfo(torch.float32).eps * (disturbed.norm() + rest.norm()) / d.norm()
+    assert abs(found.gain["network"]["attacked"] - reference) <= 16 * rounding.item()
 
 
 # --- planted lies ---------------------------------------------------------------------------------
