@@ -426,7 +426,7 @@ def _print_attack(found: Mapping[str, Any]) -> None:
 
 
 def _figure_rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Name and value of each figure, with a word where there is no proof of it."""
+    """Name and value of each figure, marked where it is unproved."""
     open_ = figures.get("unproved", ())
     marks = {key: " (unproved)" for key in open_ if figures.get(key) != "unproved"}
     shown = {key: value for key, value in figures.items() if key != "unproved"}

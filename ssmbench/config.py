@@ -284,7 +284,7 @@ def _defaults() -> dict[str, Any]:
 
 
 def _validated_run(config: Mapping[str, Any], source: str, partial: bool = False) -> dict[str, Any]:
-    """A run config in which components are as they were given, typed in all else.
+    """A run config with every key typed except the components, which stay as given.
 
     Without references between them, its keys are looked at one by one: most are the same in every
     run of a suite, and what was seen before is not looked at again.

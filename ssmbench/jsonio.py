@@ -26,13 +26,13 @@ class NotJsonError(SsmbenchError, TypeError):
 
 
 def dumps(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
-    """JSON text of mappings, sequences, texts, numbers, booleans and None.
+    """JSON text of mappings, sequences, strings, numbers, booleans and None.
 
     Numbers and arrays of numpy and torch become numbers and lists, members of enums their names,
-    paths texts.
+    paths become strings.
 
     Raises:
-        NotJsonError: a value of another type, or a key that is no text.
+        NotJsonError: a value of another type, or a key that is not a string.
     """
     return json.dumps(_encoded(value, ""), indent=indent, sort_keys=sort_keys, allow_nan=False)
 
@@ -77,7 +77,7 @@ def _encoded_container(value: Any, where: str) -> Any:
 
 def _key(key: Any, where: str) -> str:
     if not isinstance(key, str):
-        raise NotJsonError(f"{where.lstrip('.') or 'value'}: the key {key!r} is no text")
+        raise NotJsonError(f"{where.lstrip('.') or 'value'}: the key {key!r} is not a string")
     return str(key)
 
 

@@ -57,7 +57,7 @@ def read_override(argument: str) -> dict[str, Any]:
 
 
 def _check_plain(value: Any, where: str, depth: int = 0) -> None:
-    """Refuse what YAML has beside mappings, lists, texts and numbers of a machine's size."""
+    """Refuse what YAML has beside mappings, lists, strings and numbers of up to 64 bits."""
     require(depth <= _DEEPEST, f"{where}: nested more than {_DEEPEST} deep")
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -70,7 +70,7 @@ def _check_plain(value: Any, where: str, depth: int = 0) -> None:
     elif isinstance(value, int):
         require(-(2**63) <= value < 2**63, f"{where}: a whole number of more than 64 bits")
     elif value is not None and not isinstance(value, str | float):
-        raise UsageError(f"{where}: {value!r} is no text, number, list or mapping")
+        raise UsageError(f"{where}: {value!r} is not a string, number, list or mapping")
 
 
 def first_line(error: BaseException) -> str:

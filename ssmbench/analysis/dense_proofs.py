@@ -1,4 +1,4 @@
-"""Proofs about one dense system in float64: cheap, and silent where rounding is too large for one.
+"""Proofs about one dense system in float64: cheap, and inconclusive where rounding is too large.
 
 Every error bound is the standard one of a product, ||fl(X Y) - X Y|| <= gamma_n |X| |Y| with
 gamma_n = n EPS (Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.5), four
@@ -55,7 +55,7 @@ def _disc_radii(A: np.ndarray, values: np.ndarray, V: np.ndarray, X: np.ndarray)
 
 
 def _component(values: np.ndarray, radii: np.ndarray, start: int) -> np.ndarray:
-    """The discs (N,) that hang together with one of them, and so hold as many eigenvalues."""
+    """The connected component (N,) of one disc: it holds as many eigenvalues as it has discs."""
     inside = np.zeros(len(values), dtype=bool)
     inside[start] = True
     while True:

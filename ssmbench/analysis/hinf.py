@@ -89,7 +89,7 @@ def hinf_norm(system: LinearSystem) -> Peak:
 
 
 def _fallback(system: LinearSystem, usable: Tensor) -> Tensor:
-    """Frequencies (H,) for systems that have no norm."""
+    """Frequencies (H,) reported for systems without a finite norm."""
     if bool(usable.all()):
         return torch.zeros(len(usable), dtype=torch.float64, device=usable.device)
     return least_stable_frequency(first_order(system).double().detach())

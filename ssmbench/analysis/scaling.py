@@ -89,7 +89,7 @@ def times_power(values: Tensor, exponents: Tensor) -> Tensor:
 
 
 def _parts(exponents: Tensor) -> list[Tensor]:
-    """Exponents as sums of such that a float64 holds: largest steps first."""
+    """Exponents split into summands whose powers of two a float64 can represent."""
     parts = []
     while bool((exponents != 0).any()):
         part = exponents.clamp(-1000, 1000)

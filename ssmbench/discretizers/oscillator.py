@@ -204,7 +204,7 @@ def _with_value(exact: Tensor, rounded: Tensor) -> Tensor:
 
 def _volume_kept(M: Blocks, g: Tensor, dtype: torch.dtype) -> Blocks:
     """M in the dtype, its determinant after rounding on its side of 1: no smaller where the damping
-    g is 0, below where there is damping (and the velocity does not turn round in one step)."""
+    g is 0, below where there is damping (and the velocity does not change sign within one step)."""
     rounded = M.to(dtype)
     p, q, r, t = rounded.double().flatten(-2).unbind(-1)
     volume = p * t - q * r

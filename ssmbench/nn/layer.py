@@ -212,7 +212,7 @@ def _resampled(system: Continuous, rate: float) -> Continuous:
 
 
 def _is_complex(system: Scannable) -> bool:
-    """Whether its states are."""
+    """Whether the system's states are complex."""
     return system.dynamics.is_complex() or system.B.is_complex()
 
 

@@ -125,7 +125,7 @@ class _Header:
 
     @property
     def bytes(self) -> int:
-        """What the array takes, in exact arithmetic."""
+        """The memory that the array takes, in integers that cannot overflow."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -150,7 +150,7 @@ def _array(path: str, key: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo)
 
 
 def _header(start: bytes) -> _Header:
-    """What an array's first bytes say of it.
+    """What the header of an array says.
 
     Raises:
         ValueError: this is no header.

@@ -103,7 +103,7 @@ class CascadedTanks(Task):
     _level_scale: Scale
 
     def check(self) -> None:
-        """The settings that fit no data are refused. Raises UsageError."""
+        """Refuse settings that no data can satisfy. Raises UsageError."""
         _check(self.config)
 
     @property

@@ -49,7 +49,7 @@ class Digits(Classification):
     config: DigitsConfig
 
     def check(self) -> None:
-        """The settings that fit no data are refused. Raises UsageError."""
+        """Refuse settings that no data can satisfy. Raises UsageError."""
         _check(self.config)
 
     @property

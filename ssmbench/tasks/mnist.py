@@ -54,7 +54,7 @@ class MNIST(Classification):
     config: MNISTConfig
 
     def check(self) -> None:
-        """The settings that fit no data are refused. Raises UsageError."""
+        """Refuse settings that no data can satisfy. Raises UsageError."""
         _check(self.config)
 
     @property

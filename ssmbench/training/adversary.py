@@ -22,7 +22,7 @@ _MOVING_AMPLITUDES = (0.003, 0.3)
 _CONSTANTS = (0.1, 30.0)
 _DATA_FACTORS = (1.0, 0.3, 3.0)
 _BASE_STEP = 0.1
-#: Bases that move, for each restart: most of them are soon given up.
+#: Moving bases for each restart: most of them are dropped early.
 _CANDIDATES = 3
 
 

@@ -37,7 +37,7 @@ def _is_interval(value: Any) -> bool:
 
 
 def _is_duration(value: Any) -> bool:
-    """A text is left to Lightning, whose format has no sign."""
+    """Strings are left to Lightning, whose format has no sign."""
     if not isinstance(value, dict):
         return True
     try:

@@ -21,7 +21,7 @@ def square_norm(matrix: acb_mat) -> arb:
 
 
 def gain_reached(G: acb_mat) -> arb:
-    """A lower bound on sigma_max G, next to it: ||G v|| for the unit vector best in float64."""
+    """A close lower bound on sigma_max G: ||G v|| for the unit vector found in float64."""
     entries = G.entries()
     largest = max((abs(x) for x in entries), key=float, default=arb(0))
     if not largest > 0:

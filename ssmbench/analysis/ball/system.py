@@ -78,7 +78,7 @@ class BallSystem:
 
 
 def _exponent(matrix: np.ndarray) -> int:
-    """The power of two next to the largest entry."""
+    """The exponent of the power of two nearest to the largest entry."""
     largest = max(abs(matrix.real).max(initial=0.0), abs(matrix.imag).max(initial=0.0))
     return math.frexp(largest)[1]
 
@@ -132,14 +132,14 @@ def at_growing_precision(
 
 
 def lower(x: arb) -> float:
-    """The largest float64 next to x that is proved not to exceed it."""
+    """A float64 just below x, proved not to exceed it."""
     value = float(x.lower())
     value = value if arb(value) <= x else math.nextafter(value, -math.inf)
     return min(value, sys.float_info.max)
 
 
 def upper(x: arb) -> float:
-    """The smallest float64 next to x that is proved not to lie below it."""
+    """A float64 just above x, proved not to lie below it."""
     if not x.is_finite():
         return math.inf
     value = float(x.upper())
