@@ -149,8 +149,8 @@ def run(
 
     registry.add_plugin_paths(plugins or [])
     resolved = load_run(config, overrides or [])
-    from ssmbench.suite.execute import execute
-    from ssmbench.suite.store import DONE, RunFolder
+    from ssmbench.runs.execute import execute
+    from ssmbench.runs.folder import DONE, RunFolder
     from ssmbench.training.trainer import check, is_main_process
 
     root = output or absolute("outputs/runs")
@@ -344,7 +344,7 @@ def _check_attack(
 
 
 def _attack(path: Path, rate: float, budget: Mapping[str, int | None], as_json: bool) -> None:
-    from ssmbench.suite.trained import attack_run
+    from ssmbench.runs.load import attack_run
 
     found = attack_run(path, rate, **budget)
     if as_json:
@@ -357,7 +357,7 @@ def _attack(path: Path, rate: float, budget: Mapping[str, int | None], as_json: 
 
 
 def _print_config(folder: Any, config: Mapping[str, Any], as_json: bool) -> None:
-    from ssmbench.suite.store import dump_yaml
+    from ssmbench.runs.folder import dump_yaml
 
     if as_json:
         _print_json({"folder": str(folder.path), "state": folder.state, "config": config})
@@ -436,8 +436,8 @@ def _figure_rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _print_grid(grid: Any, marks: list[str], root: Path, as_json: bool) -> None:
     import dataclasses
 
+    from ssmbench.runs.folder import RunFolder
     from ssmbench.suite.report import RUNS
-    from ssmbench.suite.store import RunFolder
 
     states = [RunFolder(root / RUNS / mark).state for mark in marks]
     if as_json:
@@ -489,7 +489,7 @@ def _print_report(folder: Path, as_json: bool) -> None:
 
 
 def _gains_of_run(path: Path) -> dict[str, Any]:
-    from ssmbench.suite.store import RunFolder
+    from ssmbench.runs.folder import RunFolder
 
     result = RunFolder(path).result
     if result is None:

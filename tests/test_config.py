@@ -25,7 +25,7 @@ from ssmbench.config import (
     typed,
 )
 from ssmbench.errors import UsageError
-from ssmbench.suite.store import dump_yaml
+from ssmbench.runs.folder import dump_yaml
 from ssmbench.tasks.data import DATA_VARIABLE
 
 pytestmark = pytest.mark.usefixtures("workplace")

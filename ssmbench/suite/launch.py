@@ -12,8 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from ssmbench.errors import InterruptedRunError, UsageError
+from ssmbench.runs.folder import RunFolder
 from ssmbench.suite.grid import Cell
-from ssmbench.suite.store import RunFolder
 
 Report = Callable[[Cell, str], None]
 
@@ -111,7 +111,7 @@ def _state(future: Future[str]) -> str | None:
 
 
 def _execute(cell: Cell, root: Path) -> str:
-    from ssmbench.suite.execute import execute
+    from ssmbench.runs.execute import execute
 
     try:
         return execute(cell.config, root)

@@ -10,8 +10,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from ssmbench.runs.folder import read_poles
 from ssmbench.suite.statistics import RobustnessRow, Row, RunRecord
-from ssmbench.suite.store import read_poles
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -14,6 +14,7 @@ from typing import Any
 from ssmbench import jsonio
 from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.errors import UsageError
+from ssmbench.runs.folder import RunFolder, fits, read_json, write_atomically
 from ssmbench.suite.grid import Suite
 from ssmbench.suite.statistics import (
     RobustnessRow,
@@ -22,7 +23,6 @@ from ssmbench.suite.statistics import (
     robustness_rows,
     rows,
 )
-from ssmbench.suite.store import RunFolder, fits, read_json, write_atomically
 
 SUITE_FILE = "suite.json"
 _CELL = dict.fromkeys(("task", "variant", "discretizer", "label", "fingerprint"), str)

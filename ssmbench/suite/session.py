@@ -11,10 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ssmbench.config import fingerprint
 from ssmbench.errors import UsageError
+from ssmbench.runs.folder import DONE, RunFolder
 from ssmbench.suite.grid import Cell, Suite
 from ssmbench.suite.launch import default_jobs, launch, missing
 from ssmbench.suite.report import RUNS, link_tensorboard, write_suite
-from ssmbench.suite.store import DONE, RunFolder
 from ssmbench.training.trainer import check, check_data
 
 

@@ -83,7 +83,7 @@ def _points_of_run(folder: Path) -> np.ndarray:
     import numpy as np
     import torch
 
-    from ssmbench.suite.trained import load_trained
+    from ssmbench.runs.load import load_trained
     from ssmbench.systems import ContinuousSystem
 
     found = []

@@ -15,8 +15,8 @@ import yaml
 
 from ssmbench import jsonio
 from ssmbench.registry import PLUGINS_VARIABLE
+from ssmbench.runs.folder import RunFolder
 from ssmbench.suite import launch
-from ssmbench.suite.store import RunFolder
 
 PLANTED = '''
 import os

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ssmbench.suite.store import RunFolder
+from ssmbench.runs.folder import RunFolder
 
 FIGURES = dict.fromkeys(("declared", "verified", "attacked", "spectral_radius"), 0.5)
 NETWORK = {"bound": 1.0, "reason": "", "attacked": 0.5}

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
+from ssmbench.runs.folder import RunFolder
 from ssmbench.suite.grid import load_suite
 from ssmbench.suite.launch import missing
-from ssmbench.suite.store import RunFolder
 from ssmbench.training.checkpoints import FOLDER
 from tests.conftest import TINY
 

@@ -11,8 +11,8 @@ import pytest
 
 from ssmbench.config import fingerprint, resolve
 from ssmbench.errors import UsageError
-from ssmbench.suite.execute import execute
-from ssmbench.suite.store import RunFolder
+from ssmbench.runs.execute import execute
+from ssmbench.runs.folder import RunFolder
 from ssmbench.tasks.cascaded_tanks import COLUMNS, FILES, SAMPLES
 from ssmbench.tasks.data import DATA_VARIABLE
 from ssmbench.training.trainer import build_task, train, typed

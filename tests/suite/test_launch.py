@@ -14,12 +14,12 @@ import torch
 
 from ssmbench import jsonio, registry
 from ssmbench.config import resolve
-from ssmbench.suite import execute as execution
+from ssmbench.runs import execute as execution
+from ssmbench.runs.execute import execute
+from ssmbench.runs.folder import RunFolder
 from ssmbench.suite import launch
-from ssmbench.suite.execute import execute
 from ssmbench.suite.grid import Cell, load_suite
 from ssmbench.suite.launch import missing
-from ssmbench.suite.store import RunFolder
 from tests.suite.results import complete
 
 

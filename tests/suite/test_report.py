@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
 from ssmbench.errors import UsageError
+from ssmbench.runs.folder import RunFolder
 from ssmbench.suite import plots
 from ssmbench.suite.report import (
     COLUMNS,
@@ -34,7 +35,6 @@ from ssmbench.suite.report import (
     write_report,
 )
 from ssmbench.suite.statistics import RobustnessRow, RunRecord, robustness_rows, rows
-from ssmbench.suite.store import RunFolder
 from tests.strict_json import strict_json
 
 

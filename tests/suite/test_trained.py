@@ -11,10 +11,10 @@ import torch
 from ssmbench import jsonio
 from ssmbench.config import resolve
 from ssmbench.errors import UsageError
-from ssmbench.suite import execute as execution
-from ssmbench.suite.execute import execute
-from ssmbench.suite.store import RunFolder
-from ssmbench.suite.trained import WORST_INPUT, attack_run, load_trained
+from ssmbench.runs import execute as execution
+from ssmbench.runs.execute import execute
+from ssmbench.runs.folder import RunFolder
+from ssmbench.runs.load import WORST_INPUT, attack_run, load_trained
 
 BUDGET = {"attack_steps": 3, "attack_restarts": 4, "attack_seed": 5}
 

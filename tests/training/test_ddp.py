@@ -12,8 +12,8 @@ import yaml
 
 from ssmbench import jsonio
 from ssmbench.config import fingerprint, merge, resolve
-from ssmbench.suite.execute import execute
-from ssmbench.suite.store import RunFolder
+from ssmbench.runs.execute import execute
+from ssmbench.runs.folder import RunFolder
 from tests.training.runs import TINY, TOYS, losses, rows, toys_registered
 
 TWO = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu")

@@ -14,9 +14,9 @@ import yaml
 
 from ssmbench.config import fingerprint, merge
 from ssmbench.errors import InterruptedRunError
-from ssmbench.suite import execute as execution
-from ssmbench.suite.execute import execute
-from ssmbench.suite.store import RunFolder
+from ssmbench.runs import execute as execution
+from ssmbench.runs.execute import execute
+from ssmbench.runs.folder import RunFolder
 from ssmbench.training.checkpoints import FOLDER, LAST, TimeLimit
 from tests.training.runs import TOYS, rows
 

@@ -13,8 +13,8 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ssmbench.suite.execute import execute
-from ssmbench.suite.store import RunFolder
+from ssmbench.runs.execute import execute
+from ssmbench.runs.folder import RunFolder
 from ssmbench.training.trainer import Trained, train
 from tests.training.runs import TOYS, losses, rows
 

@@ -13,7 +13,7 @@ import yaml
 from ssmbench import jsonio
 from ssmbench.config import fingerprint, merge, resolve
 from ssmbench.errors import UsageError
-from ssmbench.suite.execute import execute
+from ssmbench.runs.execute import execute
 from ssmbench.training.trainer import check
 from tests.training.runs import TINY, losses
 

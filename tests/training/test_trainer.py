@@ -9,8 +9,8 @@ import torch
 
 from ssmbench.errors import UsageError
 from ssmbench.nn.model import Residual
-from ssmbench.suite.execute import execute
-from ssmbench.suite.store import RunFolder
+from ssmbench.runs.execute import execute
+from ssmbench.runs.folder import RunFolder
 from ssmbench.training.trainer import build_model, build_task, check, is_main_process, train
 from tests.strict_json import strict_json
 from tests.training.runs import losses, rows

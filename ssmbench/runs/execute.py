@@ -19,8 +19,8 @@ import torch
 
 from ssmbench.config import RunConfig, typed
 from ssmbench.errors import InterruptedRunError, UsageError, one_line
-from ssmbench.suite.store import RunFolder
-from ssmbench.suite.trained import examine_task, save_worst_input
+from ssmbench.runs.folder import RunFolder
+from ssmbench.runs.load import examine_task, save_worst_input
 from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, check_data, is_main_process, train
 
