@@ -50,7 +50,7 @@ def test_imports_run_one_way():
 
 @pytest.mark.parametrize("arguments", [("check",), ("format", "--check")], ids=" ".join)
 def test_style(arguments):
-    run_tool("ruff", *arguments, "ssmbench", "plugins", "tests", "tools")
+    run_tool("ruff", *arguments, "setup.py", "ssmbench", "plugins", "tests", "tools")
 
 
 def test_functions_and_files_stay_short():

@@ -16,7 +16,7 @@ find_python() {
 # prepare EXTRAS: install the package in .venv unless that was done for these sources of the build.
 prepare() {
   local stamp=".venv/.installed${1:-}" wanted
-  wanted=$(cat pyproject.toml tools/constraints.txt ssmbench/scans/native/*.[ch] | sha256sum)
+  wanted=$(cat pyproject.toml setup.py tools/constraints.txt ssmbench/scans/native/*.[ch] | sha256sum)
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     return
   fi
