@@ -301,7 +301,7 @@ def _validated_run(config: Mapping[str, Any], source: str, partial: bool = False
 
 #: What :func:`_validated` found before, by schema and content.
 _seen: dict[tuple[type, str, bool], dict[str, Any]] = {}
-_MOST_SEEN = 10_000
+_MAX_SEEN = 10_000
 
 
 def _validated(
@@ -312,7 +312,7 @@ def _validated(
         return _typed_anew(schema, config, source, partial)
     key = (schema, content, partial)
     if key not in _seen:
-        if len(_seen) >= _MOST_SEEN:
+        if len(_seen) >= _MAX_SEEN:
             _seen.clear()
         _seen[key] = _typed_anew(schema, config, source, partial)
     return _copied(_seen[key])

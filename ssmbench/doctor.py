@@ -34,7 +34,7 @@ def examine() -> list[Check]:
     checks += [_package(name) for name in PACKAGES]
     checks += [Check("cpu", True, f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}")]
     checks += [Check("gpu", True, _gpu())]
-    checks += [Check("scan kernels in C", True, native.why_missing() or "compiled")]
+    checks += [Check("scan kernels in C", True, native.unavailable_reason() or "compiled")]
     checks += [_attempt(f"scan {name}", lambda name=name: _scan(name)) for name in _scan_names()]
     checks += [
         Check(f"{kind} registry", bool(r.names()), f"{len(r.names())} entries")
@@ -84,7 +84,7 @@ def _scan(name: str) -> str:
     ).to(device)
     u = torch.randn(1, 40, 2, 1, generator=generator).to(device)
     backend = registry.scans.get(name).build()
-    reason = backend.unable(system, device)
+    reason = backend.unsupported_reason(system, device)
     if reason is not None:
         return f"not usable here: {reason}"
     y, _ = backend(system, u)

@@ -30,7 +30,7 @@ def test_the_loop_rounds_at_every_step_so_its_error_is_not_zero(results):
     assert all(max(r.loop_errors.values()) > 10 * accuracy.FLOOR for r in results)
 
 
-@pytest.mark.skipif(native.why_missing() is not None, reason="the C kernels are not compiled")
+@pytest.mark.skipif(native.unavailable_reason() is not None, reason="C kernels not compiled")
 def test_the_fused_kernel_carries_its_states_in_double(results):
     """Carried in float32 it would be the loop itself, with ratios about 1."""
     (bank,) = [r for r in results if r.backend == "cpu" and "single-channel" in r.operation]

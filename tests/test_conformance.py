@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ssmbench import registry
-from ssmbench.discretizers.bilinear import Tustin
 from ssmbench.discretizers.exact import ZeroOrderHold
+from ssmbench.discretizers.tustin import Tustin
 from ssmbench.parametrizations.l2ru import L2RU, L2RUConfig
 from ssmbench.registry import Entry, NoOptions
 from ssmbench.scans.cpu import ChunkedScan

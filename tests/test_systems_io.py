@@ -54,7 +54,7 @@ def test_bank_and_complex_matrices(tmp_path):
     bank = {key: np.stack([value, 2 * value, 3 * value]) for key, value in GOOD.items()}
     bank["A"] = bank["A"] + 0j
     system = load_system(saved(tmp_path, **bank, dt=1))
-    assert system.copies == 3
+    assert system.heads == 3
     assert system.A.dtype == torch.complex128
     assert torch.equal(system.B[2], torch.full((2, 1), 3.0, dtype=torch.float64))
 
@@ -67,7 +67,7 @@ def test_static_gains(tmp_path):
         assert (system.states, system.inputs, system.outputs) == (0, 2, 3)
         assert system.frequency_response(torch.zeros(1))[0, 0].tolist() == (D + 0j).tolist()
     assert isinstance(load_system(saved(tmp_path, D=2.5)), ContinuousDense)
-    assert load_system(saved(tmp_path, D=np.ones((4, 1, 1)))).copies == 4
+    assert load_system(saved(tmp_path, D=np.ones((4, 1, 1)))).heads == 4
 
 
 @pytest.mark.parametrize("dtype", ["f2", ">f4", "f8", "g", "i1", "u8", "c8", "G"])
@@ -99,7 +99,7 @@ WRONG = {
     "bank for B alone": ({"B": np.ones((3, 2, 1))}, r"B has shape \(3, 2, 1\); allowed: \(N, m\)"),
     "no inputs": ({"B": np.ones((2, 0)), "D": np.ones((1, 0))}, r"B is empty, shape \(2, 0\)"),
     "no outputs": ({"C": np.ones((0, 2)), "D": np.ones((0, 1))}, r"C is empty, shape \(0, 2\)"),
-    "no copies": ({k: v[None][:0] for k, v in GOOD.items()}, r"A is empty, shape \(0, 2, 2\)"),
+    "no heads": ({k: v[None][:0] for k, v in GOOD.items()}, r"A is empty, shape \(0, 2, 2\)"),
     "no D and no states": ({"A": None, "B": None, "C": None, "D": None, "dt": 1.0}, "missing A, B"),
     "D alone, a vector": ({"A": None, "B": None, "C": None, "D": np.ones(2)}, r"shape \(2,\)"),
     "too small for a double": (

@@ -25,15 +25,15 @@ def examples() -> list[TimeVaryingDiagonal]:
 def test_frozen_at_a_time_it_has_that_times_matrices(system):
     bank = system.bank()
     assert isinstance(bank, DiscreteDiagonal)
-    assert bank.copies == BATCH * LENGTH * system.copies
+    assert bank.heads == BATCH * LENGTH * system.heads
     for b, k in ((0, 0), (1, 3)):
         still = system.at(b, k)
         assert still.conjugate == system.conjugate
         for name in ("lam", "B", "C"):
             assert torch.equal(getattr(still, name), getattr(system, name)[b, k])
         assert torch.equal(still.D, system.D if system.D.ndim == 3 else system.D[b, k])
-        first = (b * LENGTH + k) * system.copies
-        assert torch.equal(bank.copy(first).lam, still.copy(0).lam)
+        first = (b * LENGTH + k) * system.heads
+        assert torch.equal(bank.head(first).lam, still.head(0).lam)
 
 
 @pytest.mark.parametrize("system", examples())

@@ -163,7 +163,7 @@ def analyse_frozen(system: TimeVaryingDiagonal, most: int = 8) -> FrozenReport:
     peak = hinf_norm(bank)
     worst = int(peak.norm.argmax())
     poles = stability(bank)
-    places = (system.batch, len(steps), system.copies)
+    places = (system.batch, len(steps), system.heads)
     return FrozenReport(
         steps=tuple(steps),
         gains=tuple(peak.norm.unflatten(0, places).amax((0, 2)).tolist()),

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ssmbench.analysis.hinf import silenced, usable_copies
+from ssmbench.analysis.hinf import replace_unusable_with_zero, usable_heads
 from ssmbench.analysis.interval import INFINITE, UNPROVED, Interval, around
 from ssmbench.analysis.lyapunov import gramian_factor
 from ssmbench.analysis.scaling import in_units, times_power
@@ -37,11 +37,11 @@ def h2_norm(system: LinearSystem) -> Float[Tensor, " H"]:
         diagonal systems, X_ij = b_i b_j^H / (1 - lam_i conj(lam_j)).
     """
     units = in_units(system)
-    usable = usable_copies(units.system.detach())
+    usable = usable_heads(units.system.detach())
     continuous = isinstance(system, ContinuousSystem)
     if continuous:
         usable = usable & ~(system.D.detach().abs().amax((-2, -1)) > 0)
-    safe = silenced(units.system, usable)
+    safe = replace_unusable_with_zero(units.system, usable)
     energy = _diagonal_energy(safe) if isinstance(safe, DiagonalSystem) else _dense_energy(safe)
     if not continuous:
         energy = energy + safe.D.abs().square().sum((-2, -1))

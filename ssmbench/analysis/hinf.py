@@ -4,7 +4,7 @@ Two searches find the peak frequency, and one differentiable evaluation turns it
 
 * dense systems, and diagonal ones with several inputs and outputs: the two-step level-set method of
   Bruinsma & Steinbuch (1990), in ``level_set``, exact to 2e-9;
-* banks of diagonal systems with one input or one output: all copies at once, on a grid that is as
+* banks of diagonal systems with one input or one output: all heads at once, on a grid that is as
   fine as the distance to the nearest pole, each high local maximum refined by golden sections.
 
 Everything runs in float64 and complex128: complex64 is off by 4% at a gap of 1e-6.
@@ -76,8 +76,8 @@ def hinf_norm(system: LinearSystem) -> Peak:
         D = system.D.double()
         return Peak(_sigma_max(D), D.real.new_zeros(len(D)))
     units = in_units(system)
-    usable = usable_copies(units.system.detach())
-    safe = silenced(units.system, usable)
+    usable = usable_heads(units.system.detach())
+    safe = replace_unusable_with_zero(units.system, usable)
     with torch.no_grad():
         omega = _peak_frequency(safe.detach())
         fallback = _fallback(system, usable)
@@ -111,7 +111,7 @@ def gaps(system: LinearSystem) -> Float[Tensor, "H order"]:
     return 1 - poles.abs() if isinstance(system, DiscreteSystem) else -poles.real
 
 
-def usable_copies(system: LinearSystem) -> Tensor:
+def usable_heads(system: LinearSystem) -> Tensor:
     """Systems (H,) that are finite and, unless they are static, strictly stable."""
     finite = torch.stack([t.isfinite().flatten(1).all(1) for t in _matrices(system).values()])
     return finite.all(0) & ((gaps(system) > 0).all(-1) | is_static(system))
@@ -127,7 +127,7 @@ def _matrices(system: LinearSystem) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in system.tensors().items() if name != "dt"}
 
 
-def silenced(system: LinearSystem, usable: Tensor) -> LinearSystem:
+def replace_unusable_with_zero(system: LinearSystem, usable: Tensor) -> LinearSystem:
     """Zero systems in place of those that have no norm, so that no NaN enters a gradient.
 
     Static systems keep D; their poles, which no output shows, are put to rest.
@@ -187,8 +187,8 @@ def _peak_frequency(system: LinearSystem) -> Tensor:
     """Peak frequency (H,) of a stable, finite bank."""
     if isinstance(system, DiagonalSystem) and min(system.inputs, system.outputs) == 1:
         return _search_bank(system)
-    copies = [peak_frequency(_plant(system.copy(h))) for h in range(system.copies)]
-    return torch.tensor(copies, dtype=torch.float64, device=system.D.device)
+    heads = [peak_frequency(_plant(system.head(h))) for h in range(system.heads)]
+    return torch.tensor(heads, dtype=torch.float64, device=system.D.device)
 
 
 # --- one copy -----------------------------------------------------------------------------------
@@ -215,11 +215,11 @@ def _modal_gain(copy: LinearSystem) -> Callable[[np.ndarray], np.ndarray]:
     return gain
 
 
-# --- banks of diagonal copies -------------------------------------------------------------------
+# --- banks of diagonal heads -------------------------------------------------------------------
 
 
 def _search_bank(system: DiagonalSystem) -> Tensor:
-    """Peak frequency (H,) of diagonal copies with one input or one output."""
+    """Peak frequency (H,) of diagonal heads with one input or one output."""
     modes = _modes(system)
     omega = _grid(system)
     gain = _bank_gain(system, modes, omega)

@@ -140,7 +140,7 @@ def _bracket(system: DiscreteDense, floor: Tensor, horizon: int) -> tuple[Tensor
 
 
 def _slack_of(active: Tensor, system: DiscreteDense, level: Tensor, horizon: int) -> Tensor:
-    """The slack of the active copies alone; 1 elsewhere."""
+    """The slack of the active heads alone; 1 elsewhere."""
     slack = torch.ones_like(level)
     slack[active] = _slack(system.map(lambda t: t[active]), level[active], horizon)
     return slack

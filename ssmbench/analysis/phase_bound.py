@@ -105,7 +105,7 @@ def enclose(system: DiagonalSystem, tolerance: float, *, real: bool) -> Enclosur
     time with poles within 1e-11 of the circle.
 
     Args:
-        system: bank of H copies; gradients are not recorded.
+        system: bank of H heads; gradients are not recorded.
         tolerance: relative width of the enclosure.
         real: whether non-negative frequencies suffice.
     """
@@ -359,7 +359,7 @@ def _with_ends(left: _Samples, right: _Samples, inner: _Samples) -> _Samples:
 
 
 def _better(best: Tensor, omega: Tensor, rows: Tensor, samples: _Samples) -> tuple[Tensor, Tensor]:
-    """The best sample of every copy, now that those of intervals of copies ``rows`` are known."""
+    """The best sample of every copy, now that those of intervals of heads ``rows`` are known."""
     if not len(rows):
         return best, omega
     gain, index = samples.below.max(-1)

@@ -21,8 +21,8 @@ from ssmbench.analysis.hinf import (
     is_real,
     is_static,
     least_stable_frequency,
-    silenced,
-    usable_copies,
+    replace_unusable_with_zero,
+    usable_heads,
 )
 from ssmbench.analysis.interval import INFINITE, UNKNOWN, UNPROVED, Interval, around
 from ssmbench.analysis.scaling import InUnits, first_order, in_units, times_power
@@ -74,19 +74,19 @@ def prove(system: LinearSystem) -> list[Proved]:
         return [_stateless(one) for one in _each(system)]
     cost = system.order**3
     dense = isinstance(system, DenseSystem)
-    if dense and cost * system.copies <= AT_ONCE:
+    if dense and cost * system.heads <= AT_ONCE:
         return [_in_balls(one) for one in _each(system)]
     found = _dense(system) if dense else _diagonal(system)
     budget = BUDGET
     for index, proved in enumerate(found):
         if not proved.is_complete and cost <= budget:
             budget -= cost
-            found[index] = _in_balls(system.copy(index))
+            found[index] = _in_balls(system.head(index))
     return found
 
 
 def _each(system: LinearSystem) -> list[LinearSystem]:
-    return [system.copy(index) for index in range(system.copies)]
+    return [system.head(index) for index in range(system.heads)]
 
 
 def _stateless(system: LinearSystem) -> Proved:
@@ -156,8 +156,8 @@ def _lost(system: LinearSystem) -> Proved:
 
 def _diagonal(system: DiagonalSystem) -> list[Proved]:
     units = in_units(system)
-    usable = usable_copies(units.system) & units.exact
-    safe = silenced(units.system, usable)
+    usable = usable_heads(units.system) & units.exact
+    safe = replace_unusable_with_zero(units.system, usable)
     peaks = _peaks_of_diagonal(safe, usable)
     energies = [
         energy if known else UNPROVED
@@ -243,8 +243,8 @@ def _root(value: Interval) -> Interval:
 
 def _dense(system: DenseSystem) -> list[Proved]:
     units = in_units(system)
-    usable = usable_copies(units.system) & units.exact
-    safe = silenced(units.system, usable)
+    usable = usable_heads(units.system) & units.exact
+    safe = replace_unusable_with_zero(units.system, usable)
     peaks = _peaks_of_dense(safe, usable)
     discrete = isinstance(system, DiscreteSystem)
     singles = [

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 #: Least s'y / (|s| |y|) of a pair that is kept: below, rounding or a convex stretch decides.
-_LEAST_CURVATURE = 1e-10
+_MIN_CURVATURE = 1e-10
 #: Along a convex stretch steps grow by this.
 _GROW = 2.0
 _TINY = 1e-300
@@ -47,7 +47,7 @@ class BatchedLBFGS:
         """Learn from a step, taken or only tried, and how much the gradient fell along it."""
         curvature, square = (step * fall).sum(1), fall.square().sum(1)
         norms = torch.linalg.vector_norm(step, dim=1) * square.sqrt()
-        usable = curvature > _LEAST_CURVATURE * norms  # never so where it is not a number
+        usable = curvature > _MIN_CURVATURE * norms  # never so where it is not a number
         newton = curvature / square.clamp_min(_TINY)
         self._scale = newton.where(usable, self._scale * torch.where(curvature < 0, _GROW, 1.0))
         self._steps = self._with(self._steps, step, usable)

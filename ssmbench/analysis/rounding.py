@@ -45,7 +45,7 @@ def rounding_gain(system: DiscreteSystem) -> Float[Tensor, " H"]:
 
 def _through_states(system: DiscreteSystem) -> Tensor:
     eye = torch.eye(system.states, dtype=system.A.dtype, device=system.A.device)
-    eye = eye.expand(system.copies, -1, -1)
+    eye = eye.expand(system.heads, -1, -1)
     no_input = torch.zeros_like(system.B[:, :, :1]).mT.expand(-1, system.outputs, system.states)
     no_output = torch.zeros_like(system.B)
     inward = hinf_norm(dataclasses.replace(system, C=eye, D=no_output)).norm

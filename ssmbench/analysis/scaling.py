@@ -50,7 +50,7 @@ class InUnits:
 def in_units(system: LinearSystem) -> InUnits:
     """Any system, oscillators as dense ones, in units of its own. Differentiable."""
     system = first_order(system).double()
-    speed = torch.zeros(system.copies, dtype=torch.int64, device=system.D.device)
+    speed = torch.zeros(system.heads, dtype=torch.int64, device=system.D.device)
     if isinstance(system, ContinuousSystem):
         speed = _largest_exponent(system.dynamics)
     size_in, size_out = _largest_exponent(system.B) - speed, _largest_exponent(system.C)
@@ -124,7 +124,7 @@ def balanced(system: LinearSystem) -> LinearSystem:
 
 def _balancing_rows(system: LinearSystem) -> Tensor:
     """Scales (H, N, 1) of the states, powers of two; ones where A is diagonal."""
-    shape = (system.copies, system.states, 1)
+    shape = (system.heads, system.states, 1)
     if not isinstance(system, DenseSystem) or not system.states:
         return torch.ones(shape, dtype=torch.float64, device=system.D.device)
     matrices = (

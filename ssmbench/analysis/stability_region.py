@@ -30,7 +30,7 @@ Method = Callable[[ContinuousSystem], DiscreteSystem]
 _ROUNDING = 1e-10
 _EDGE = 1e-13  # where the place of a crossing is known already
 #: Coefficients of R are compared with those of the exponential to this, up to this order.
-_COEFFICIENT, _MOST_ORDER = 1e-9, 12
+_COEFFICIENT, _MAX_ORDER = 1e-9, 12
 _RADIUS, _CIRCLE = 0.25, 64
 #: Intervals are searched up to here, and steps up to here over the size of the poles.
 _FAR = 1e6
@@ -50,7 +50,7 @@ def taylor_order(R: StabilityFunction) -> int | float:
     angle = torch.arange(_CIRCLE, dtype=torch.float64) * (2 * math.pi / _CIRCLE)
     values = R(_RADIUS * torch.exp(1j * angle))
     coefficients = torch.fft.fft(values) / _CIRCLE
-    for k in range(_MOST_ORDER + 1):
+    for k in range(_MAX_ORDER + 1):
         # coefficient times radius^k is known to rounding, so the comparison is made there
         expected = _RADIUS**k / math.factorial(k)
         if abs(complex(coefficients[k]) - expected) > _COEFFICIENT * _RADIUS**k:
@@ -179,7 +179,7 @@ def largest_stable_step(method: Method, system: ContinuousSystem) -> Float[Tenso
 class Instability:
     """The copy of a bank that a method's step size makes most unstable."""
 
-    copies: int
+    heads: int
     of: int
     dt: float
     largest_stable_step: float
@@ -187,7 +187,7 @@ class Instability:
 
     @property
     def sentence(self) -> str:
-        bank = f"{self.copies} of {self.of} stable systems" if self.of > 1 else "the stable system"
+        bank = f"{self.heads} of {self.of} stable systems" if self.of > 1 else "the stable system"
         return (
             f"step size {self.dt:.4g} makes {bank} unstable (spectral radius "
             f"{self.spectral_radius:.6g}); largest stable step {self.largest_stable_step:.4g}"
@@ -208,8 +208,8 @@ def instability(method: Method, system: ContinuousSystem) -> Instability | None:
         limit = largest_stable_step(method, system)
         worst = int(torch.where(lost, limit / system.dt, math.inf).argmin())
         return Instability(
-            copies=int(lost.sum()),
-            of=system.copies,
+            heads=int(lost.sum()),
+            of=system.heads,
             dt=float(system.dt[worst]),
             largest_stable_step=float(limit[worst]),
             spectral_radius=float(radius[worst]),

@@ -14,7 +14,13 @@ from torch import Tensor
 
 from ssmbench.analysis import bounded_real, phase_bound
 from ssmbench.analysis.bounded_real import static_bound
-from ssmbench.analysis.hinf import gain_at, hinf_norm, is_real, silenced, usable_copies
+from ssmbench.analysis.hinf import (
+    gain_at,
+    hinf_norm,
+    is_real,
+    replace_unusable_with_zero,
+    usable_heads,
+)
 from ssmbench.analysis.markov import markov_error, markov_parameters
 from ssmbench.analysis.scaling import in_units
 from ssmbench.errors import UsageError
@@ -28,7 +34,7 @@ def hinf_bound(system: LinearSystem, tolerance: float = TOLERANCE) -> Float[Tens
     """Upper bound on the H-infinity norm of every copy of a bank.
 
     Differentiable: the gradient is that of the gain at its peak frequency held fixed (envelope
-    theorem), scaled like the bound; zero for copies of infinite norm.
+    theorem), scaled like the bound; zero for heads of infinite norm.
 
     Args:
         system: dense or diagonal, continuous or discrete; any float dtype.
@@ -37,7 +43,7 @@ def hinf_bound(system: LinearSystem, tolerance: float = TOLERANCE) -> Float[Tens
     Returns:
         (H,) float64: never below the norm; at most (1 + tolerance) times the norm unless rounding
         prevents a proof (poles within about 1e-11 of the boundary, coordinates far from balanced).
-        Infinite for unstable copies, and where nothing could be proved; never NaN.
+        Infinite for unstable heads, and where nothing could be proved; never NaN.
 
     Source: phase sampling for diagonal banks (``phase_bound``), the bounded-real lemma with a
         verified Cholesky factorization for dense systems (``bounded_real``).
@@ -45,8 +51,8 @@ def hinf_bound(system: LinearSystem, tolerance: float = TOLERANCE) -> Float[Tens
     if not system.states:
         return static_bound(system.D.double())
     units = in_units(system)
-    usable = usable_copies(units.system.detach()) & units.exact
-    safe = silenced(units.system, usable)
+    usable = usable_heads(units.system.detach()) & units.exact
+    safe = replace_unusable_with_zero(units.system, usable)
     with torch.no_grad():
         omega, bound = _certified(safe.detach(), tolerance)
     gain = gain_at(safe, omega)

@@ -165,8 +165,8 @@ def _poles(gap: float, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _bank(length: int, gap: float, generator: torch.Generator) -> Case:
-    copies, states = _STATES // 2, 2
-    lam = _poles(gap, copies * states, generator).reshape(copies, states)
+    heads, states = _STATES // 2, 2
+    lam = _poles(gap, heads * states, generator).reshape(heads, states)
     return _diagonal("fused diagonal layer, single-channel bank", lam, 1, length, generator)
 
 
@@ -178,17 +178,17 @@ def _multichannel(length: int, gap: float, generator: torch.Generator) -> Case:
 def _diagonal(
     operation: str, lam: Tensor, channels: int, length: int, generator: torch.Generator
 ) -> Case:
-    copies, states = lam.shape
+    heads, states = lam.shape
 
     def random(*shape: int, dtype: torch.dtype) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=dtype)
 
     leaves = {
         "lam": lam,
-        "B": random(copies, states, channels, dtype=torch.complex64),
-        "C": random(copies, channels, states, dtype=torch.complex64),
-        "D": random(copies, channels, channels, dtype=torch.float32),
-        "u": random(1, length, copies, channels, dtype=torch.float32),
+        "B": random(heads, states, channels, dtype=torch.complex64),
+        "C": random(heads, channels, states, dtype=torch.complex64),
+        "D": random(heads, channels, channels, dtype=torch.float32),
+        "u": random(1, length, heads, channels, dtype=torch.float32),
     }
 
     def system(leaves: Mapping[str, Tensor]) -> DiscreteDiagonal:

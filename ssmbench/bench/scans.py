@@ -236,7 +236,7 @@ def _states_case(batch: int, length: int, states: int, dtype: torch.dtype, kind:
         found = {
             name: Contestant(partial(kind.scan(name), a, b), leaves)
             for name in BACKENDS
-            if registry.scans.get(name).build().unable_linear_scan(b) is None
+            if registry.scans.get(name).build().linear_scan_unsupported_reason(b) is None
         }
         if kind.reverse or dtype == torch.bfloat16:  # the peers' figures stand beside the plain one
             return found
@@ -268,7 +268,7 @@ def _backends(system: DiscreteSystem, u: Tensor) -> dict[str, Contestant]:
     leaves, found = {**system.tensors(), "u": u}, {}
     for name in BACKENDS:
         backend = registry.scans.get(name).build()
-        if backend.unable(system, u.device) is None:
+        if backend.unsupported_reason(system, u.device) is None:
             found[name] = Contestant(lambda b=backend: b(system, u, None)[0], leaves)
     return found
 
@@ -329,8 +329,8 @@ def _leaves(system: Any, device: torch.device) -> Any:
     return system.map(lambda t: t.to(device).detach().requires_grad_())
 
 
-def _signal(batch: int, length: int, copies: int, inputs: int, device: torch.device) -> Tensor:
-    return torch.randn(batch, length, copies, inputs, device=device, requires_grad=True)
+def _signal(batch: int, length: int, heads: int, inputs: int, device: torch.device) -> Tensor:
+    return torch.randn(batch, length, heads, inputs, device=device, requires_grad=True)
 
 
 def _recurrence(

@@ -63,7 +63,7 @@ class Discretizer(ABC):
     def __call__(
         self, system: ContinuousSystem | ContinuousTimeVaryingDiagonal
     ) -> DiscreteSystem | TimeVaryingDiagonal:
-        """The discrete system of the same structure, copies, inputs, outputs and precision.
+        """The discrete system of the same structure, heads, inputs, outputs and precision.
 
         Systems are discretized in double precision and rounded at the end, diagonal ones by
         :func:`~ssmbench.discretizers.rounding.rounded`, but for time-varying ones, whose steps are
@@ -106,7 +106,7 @@ class Discretizer(ABC):
         way, kept for every step, would be many times the size of its result. (torch.func does not
         support that: there it is kept.)
         """
-        size = max(1, system.batch * system.copies * system.states)
+        size = max(1, system.batch * system.heads * system.states)
         steps = max(1, _PIECE // size)
         make = self._discretized if functorch_active() else self._made_again
         pieces = [make(piece) for piece in system.split(steps)]
@@ -122,7 +122,7 @@ class Discretizer(ABC):
         bank = system.bank()
         found = self.diagonal(bank).tensors()
         changed = {name: t for name, t in found.items() if t is not getattr(bank, name)}
-        place = (system.batch, system.length, system.copies)
+        place = (system.batch, system.length, system.heads)
         return {name: tensor.unflatten(0, place) for name, tensor in changed.items()}
 
     def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import Chebyshev
 
-from ssmbench.discretizers.method import RungeKutta, RungeKuttaConfig
+from ssmbench.discretizers.runge_kutta import RungeKutta, RungeKuttaConfig
 from ssmbench.discretizers.tableau import Tableau
 from ssmbench.errors import require
 from ssmbench.registry import discretizers
@@ -20,7 +20,7 @@ _CITATION = (
     "van der Houwen, Sommeijer 1980, ZAMM 60:479; Verwer, Hundsdorfer, Sommeijer 1990, "
     "Numer. Math. 57:157"
 )
-_MOST_STAGES = 50  # the tableau's coefficients grow with the stages, and rounding with them
+_MAX_STAGES = 50  # the tableau's coefficients grow with the stages, and rounding with them
 
 
 @dataclass
@@ -64,8 +64,8 @@ class Rkc2(RungeKutta):
 def check(owner: str, config: Rkc1Config | Rkc2Config, least: int) -> None:
     """Raise a UsageError unless stages and damping are in range."""
     require(
-        least <= config.stages <= _MOST_STAGES,
-        f"{owner}: stages must be from {least} to {_MOST_STAGES}, got {config.stages}",
+        least <= config.stages <= _MAX_STAGES,
+        f"{owner}: stages must be from {least} to {_MAX_STAGES}, got {config.stages}",
     )
     require(0 <= config.damping <= 1, f"{owner}: damping must be in [0, 1], got {config.damping}")
 

@@ -55,7 +55,7 @@ class OscillatorDiscretizer(Discretizer):
         eigenvectors to go by) or real (an oscillator that grows), whose states are (q, w).
         """
         M, _ = self._steps(system)
-        is_pair = (_turning(M.detach()) > PAIR_MARGIN**2).all(0)
+        is_pair = (_discriminant(M.detach()) > PAIR_MARGIN**2).all(0)
         return by_kind(system, is_pair, self._pairs, self._dense)
 
     def _steps(self, system: ContinuousOscillator) -> tuple[Blocks, Forces]:
@@ -89,7 +89,7 @@ class OscillatorDiscretizer(Discretizer):
         """
         M, _ = self.step(z.abs().square()[None], -2 * z.real[None])
         middle = M.diagonal(dim1=-2, dim2=-1).mean(-1)[0]
-        root = (-_turning(M)[0]).to(torch.complex128).sqrt()
+        root = (-_discriminant(M)[0]).to(torch.complex128).sqrt()
         lower = torch.where(root.real > 0, middle < 0, z.to(torch.complex128).imag < 0)
         return middle + torch.where(lower, -root, root)
 
@@ -148,7 +148,7 @@ class StormerVerlet(OscillatorDiscretizer):
 # --- from steps to systems ----------------------------------------------------------------------
 
 
-def _turning(M: Blocks) -> Float[Tensor, "H N"]:
+def _discriminant(M: Blocks) -> Float[Tensor, "H N"]:
     """sin^2 of the angle times the determinant, negative for real multipliers: -((p - t)/2)^2 - qr
     of [[p, q], [r, t]]."""
     half = (M[..., 0, 0] - M[..., 1, 1]) / 2
@@ -167,7 +167,7 @@ def _pairs(
     """With mu = tau + i sigma: right eigenvector (q, mu - p), left one (mu - t, q), whose product
     is 2 i q sigma."""
     p, q, t = M[..., 0, 0], M[..., 0, 1], M[..., 1, 1]
-    sigma = _turning(M).sqrt()
+    sigma = _discriminant(M).sqrt()
     mu = torch.complex((p + t) / 2, sigma)
     force = ((mu - t) * F[..., 0] + q * F[..., 1]) / (2j * q * sigma)
     dtype = system.D.dtype
@@ -189,7 +189,7 @@ def _dense(
 ) -> DiscreteDense:
     dtype = system.D.dtype
     return DiscreteDense(
-        A=block_diagonal(_with_value(M, _volume_kept(M.detach(), system.g, dtype))),
+        A=block_diagonal(_with_value(M, _preserve_determinant(M.detach(), system.g, dtype))),
         B=(F[..., None] * B[:, :, None]).flatten(1, 2).to(dtype),
         C=torch.stack([C, C_w], -1).flatten(-2).to(dtype),
         D=system.D,
@@ -202,7 +202,7 @@ def _with_value(exact: Tensor, rounded: Tensor) -> Tensor:
     return nearest + (rounded - nearest.detach())
 
 
-def _volume_kept(M: Blocks, g: Tensor, dtype: torch.dtype) -> Blocks:
+def _preserve_determinant(M: Blocks, g: Tensor, dtype: torch.dtype) -> Blocks:
     """M in the dtype, its determinant after rounding on its side of 1: no smaller where the damping
     g is 0, below where there is damping (and the velocity does not change sign within one step)."""
     rounded = M.to(dtype)

@@ -14,7 +14,7 @@ from ssmbench.errors import UsageError, require
 #: Rounding of coefficients that are typed or computed in double precision.
 _ROUNDING = 1e-13
 #: The order conditions are checked up to here: 85 rooted trees.
-MOST_ORDER = 7
+MAX_ORDER = 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +80,13 @@ class Tableau:
 
         Source: Hairer, Norsett, Wanner 1993, Solving ODEs I, section II.2, theorem 2.13.
         """
-        for p in range(1, MOST_ORDER + 1):
+        for p in range(1, MAX_ORDER + 1):
             defects = (abs(self.b @ _elementary(self.T, t) - 1 / _density(t)) for t in trees(p))
             if max(defects) > 1e-10:
                 return p - 1
-        return MOST_ORDER
+        return MAX_ORDER
 
-    def adjoint(self) -> Tableau:
+    def costate_tableau(self) -> Tableau:
         """The conjugate tableau, ``b_i a^_ij + b_j a_ji = b_i b_j`` with the same b and c.
 
         Where this method steps x' = A x, the conjugate steps the adjoint equation l' = -A' l so

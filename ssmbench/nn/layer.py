@@ -120,7 +120,7 @@ class SSMLayer(nn.Module):
         parametrization = self.parametrization
         owner = f"dt: {type(parametrization).__name__}"
         discrete = parametrization.time_domain == "discrete"
-        require(not discrete, f"{owner} has no step size: {parametrization.why_discrete}")
+        require(not discrete, f"{owner} has no step size: {parametrization.no_discretizer_reason}")
         diagonal = isinstance(system, ContinuousDiagonal | ContinuousTimeVaryingDiagonal)
         kind = "oscillators" if parametrization.gives_oscillator else "a dense system"
         require(diagonal, f"{owner} gives {kind}; steps of their own need a diagonal system")
@@ -138,7 +138,7 @@ class SSMLayer(nn.Module):
         facts = None if self.discretizer is None else self.discretizer.facts
         if self.normaliser is not None:
             stable = self.parametrization.stable_by_construction and (not facts or facts.a_stable)
-            return self.normaliser.gamma if stable and self.normaliser.over_all_time else None
+            return self.normaliser.gamma if stable and self.normaliser.infinite_horizon else None
         return None if facts and not facts.preserves_gain else self.parametrization.declared_gain()
 
     def optimizer_options(self) -> Mapping[str, ParameterOptions]:
@@ -181,8 +181,8 @@ class SSMLayer(nn.Module):
             start = self._start(u.shape[0]) if x0 is None else x0
             if self.parametrization.gives_oscillator and start is not None:
                 start = _two_numbers(start, complex_=_is_complex(system))
-            _check_state(start, (u.shape[0], system.copies, system.states))
-            u = u.unflatten(-1, (system.copies, system.inputs))
+            _check_state(start, (u.shape[0], system.heads, system.states))
+            u = u.unflatten(-1, (system.heads, system.inputs))
             y, final = scan_by_parts(self.scan, system, u, start)
             return y.flatten(-2), final
 
@@ -194,7 +194,7 @@ class SSMLayer(nn.Module):
         """
         width = self.parametrization.d_model if self.time_varying else 0
         system = self.system_for(torch.zeros(1, 1, width))
-        shape = (system.copies, system.states, *([2] if _is_complex(system) else []))
+        shape = (system.heads, system.states, *([2] if _is_complex(system) else []))
         return nn.Parameter(system.D.real.new_zeros(shape))
 
     def _start(self, batch: int) -> Inexact[Tensor, "B H N"] | None:
@@ -244,7 +244,7 @@ def _one_more(batch: Tensor | None, fill: float) -> Tensor | None:
 def _check_state(state: Tensor | None, shape: tuple[int, ...]) -> None:
     require(
         state is None or tuple(state.shape) == shape,
-        f"an SSM layer's state must have the shape (batch, copies, states) = {shape}"
+        f"an SSM layer's state must have the shape (batch, heads, states) = {shape}"
         + ("" if state is None else f", got {tuple(state.shape)}"),
     )
 
@@ -255,7 +255,7 @@ def check_rate(layer: SSMLayer, rate: float) -> None:
     kind = type(layer.parametrization)
     require(
         kind.time_domain == "continuous",
-        f"{kind.__name__} has no other sampling rate: {kind.why_discrete}",
+        f"{kind.__name__} has no other sampling rate: {kind.no_discretizer_reason}",
     )
     require(layer._held is None, "rate: this network is frozen; set the rate before freezing it")
 
@@ -267,7 +267,7 @@ def check_pairing(
     name = parametrization.__name__
     if discretizer and parametrization.time_domain == "discrete":
         raise UsageError(
-            f"{name} takes no discretizer: {parametrization.why_discrete} "
+            f"{name} takes no discretizer: {parametrization.no_discretizer_reason} "
             "(set model.discretizer=null)"
         )
     if not discretizer and parametrization.time_domain == "continuous":

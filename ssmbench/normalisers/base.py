@@ -37,7 +37,7 @@ class Normaliser(ABC):
     """
 
     #: Whether the gain over all time is at most gamma, so that the layer may declare it.
-    over_all_time: ClassVar[bool]
+    infinite_horizon: ClassVar[bool]
 
     def __init__(self, config: NormaliserConfig):
         require(config.gamma > 0, f"normaliser: gamma must be positive, got {config.gamma}")
@@ -64,4 +64,4 @@ class Normaliser(ABC):
     @classmethod
     def describe(cls) -> dict[str, Any]:
         """The class's facts as plain values."""
-        return {"over_all_time": cls.over_all_time}
+        return {"infinite_horizon": cls.infinite_horizon}

@@ -23,7 +23,7 @@ class HinfNormaliser(Normaliser):
     cancel or are hardly damped, and counts as constant in gradients.
     """
 
-    over_all_time = True
+    infinite_horizon = True
 
     def bound(self, system: DiscreteSystem) -> Float[Tensor, " H"]:
         return hinf_bound(system) + rounding_gain(system)
@@ -41,7 +41,7 @@ class HorizonConfig(NormaliserConfig):
 class HorizonNormaliser(Normaliser):
     """By the FFT bound over a horizon: slow modes that it does not see may exceed gamma later."""
 
-    over_all_time = False
+    infinite_horizon = False
 
     def __init__(self, config: HorizonConfig):
         super().__init__(config)

@@ -44,7 +44,7 @@ class ParameterOptions:
 class Parametrization(nn.Module, ABC):
     """Maps unconstrained parameters to a linear system for a layer of width ``d_model``.
 
-    The system is a bank whose copies' inputs and outputs together make up the ``d_model`` channels.
+    The system is a bank whose heads' inputs and outputs together make up the ``d_model`` channels.
     Built by the registry as ``factory(config, d_model=...)``. Knows no scan and no task.
     """
 
@@ -59,8 +59,10 @@ class Parametrization(nn.Module, ABC):
     needs_input: ClassVar[bool] = False
     #: The width of that input, which those with :attr:`needs_input` set.
     d_model: int
-    #: For discrete ones: the sentence that refuses a discretizer.
-    why_discrete: ClassVar[str] = ""
+    #: For discrete ones: why they take no discretizer, as the end of a sentence about them.
+    no_discretizer_reason: ClassVar[str] = (
+        "it returns a discrete-time system, so there is nothing left to discretize"
+    )
 
     @abstractmethod
     def forward(self, *u: Float[Tensor, "B L d"]) -> LinearSystem | TimeVaryingSystem:
@@ -80,12 +82,13 @@ class Parametrization(nn.Module, ABC):
     @classmethod
     def describe(cls) -> dict[str, Any]:
         """The class's facts as plain values."""
+        discrete = cls.time_domain == "discrete"
         return {
             "time_domain": cls.time_domain,
             "stable_by_construction": cls.stable_by_construction,
             "declares_gain": cls.declared_gain is not Parametrization.declared_gain,
             **({"needs_input": True} if cls.needs_input else {}),
-            **({"why_discrete": cls.why_discrete} if cls.why_discrete else {}),
+            **({"no_discretizer_reason": cls.no_discretizer_reason} if discrete else {}),
         }
 
 
@@ -107,7 +110,7 @@ def check_step_sizes(owner: str, dt_min: float, dt_max: float) -> None:
     )
 
 
-def log_uniform_steps(copies: int, dt_min: float, dt_max: float) -> Float[Tensor, " H"]:
+def log_uniform_steps(heads: int, dt_min: float, dt_max: float) -> Float[Tensor, " H"]:
     """log dt (H,), dt log-uniform in [dt_min, dt_max] (Gu et al. 2022, S4, appendix)."""
     low, high = math.log(dt_min), math.log(dt_max)
-    return low + (high - low) * torch.rand(copies)
+    return low + (high - low) * torch.rand(heads)

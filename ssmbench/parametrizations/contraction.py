@@ -19,7 +19,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.orthogonal import cayley, limited
+from ssmbench.linalg.orthogonal import cayley, limited
 from ssmbench.parametrizations.base import GAIN_IS_DISCRETE, Parametrization
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDiagonal, DiagonalSystem, DiscreteDiagonal
@@ -88,7 +88,7 @@ class Contraction(Parametrization):
 
     time_domain = "discrete"
     stable_by_construction = True
-    why_discrete = GAIN_IS_DISCRETE
+    no_discretizer_reason = GAIN_IS_DISCRETE
 
     def __init__(self, config: ContractionConfig, *, d_model: int, outputs: int | None = None):
         super().__init__()
@@ -134,7 +134,6 @@ class ContinuousContraction(Contraction):
     """
 
     time_domain = "continuous"
-    why_discrete = ""
 
     def __init__(
         self, config: ContinuousContractionConfig, *, d_model: int, outputs: int | None = None
@@ -161,7 +160,7 @@ def inverse_tustin(system: DiscreteDiagonal, dt: float) -> ContinuousDiagonal:
         B=system.B / M[..., None] / dt,
         C=system.C / M[:, None],
         D=system.D - (2 * direct.real if system.conjugate else direct),
-        dt=system.D.new_full((system.copies,), dt),
+        dt=system.D.new_full((system.heads,), dt),
         conjugate=system.conjugate,
     )
 

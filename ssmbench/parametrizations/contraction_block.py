@@ -22,15 +22,15 @@ from ssmbench.registry import parametrizations
 from ssmbench.systems import DiscreteDiagonal
 
 #: Left between ||K|| and 1 for rounding to float32.
-_MARGIN = 1e-5
+MARGIN = 1e-5
 
 
-class _FreeBlocks(Parametrization):
+class FreeBlocks(Parametrization):
     """Poles, and free complex B0 (P, m), C0 (p, P) and real D0 (p, m)."""
 
     time_domain = "discrete"
     stable_by_construction = True
-    why_discrete = GAIN_IS_DISCRETE
+    no_discretizer_reason = GAIN_IS_DISCRETE
     owner: str
 
     def __init__(self, config: ContractionConfig, *, d_model: int, outputs: int | None = None):
@@ -69,7 +69,7 @@ class _FreeBlocks(Parametrization):
     config=ContractionConfig,
     citation="own; normalised block: neural-ssm 0.44, Block2x2DenseL2SSM",
 )
-class ContractionBlock(_FreeBlocks):
+class ContractionBlock(FreeBlocks):
     """K / max(1, ||K||_2): any shape; the common scale also shrinks every pole."""
 
     owner = "contraction_block"
@@ -82,50 +82,5 @@ class ContractionBlock(_FreeBlocks):
         # In orthonormal coordinates of each pair, 2 Re(C x) is split evenly between B and C.
         B_real, C_real = dense.B[0] * 2**0.5, dense.C[0] / 2**0.5
         K = torch.cat([torch.cat([dense.A[0], B_real], 1), torch.cat([C_real, D], 1)], 0)
-        scale = (1 - _MARGIN) / torch.linalg.matrix_norm(K, 2).clamp_min(1.0)
+        scale = (1 - MARGIN) / torch.linalg.matrix_norm(K, 2).clamp_min(1.0)
         return lam * scale, B * scale, C * scale, D * scale
-
-
-@parametrizations.register(
-    "l2ru_conservative",
-    config=ContractionConfig,
-    citation="Massai, Zakwan, Ferrari-Trecate 2025, L2RU, arXiv 2503.23818: the structured "
-    "conservative form (cell `zak` of neural-ssm); here with a free P that commutes with A",
-)
-class Conservative(_FreeBlocks):
-    """Diagonal A; B and C share one scale, D stays below gamma on its own.
-
-    K is a contraction exactly when [W, Y; Y*, Z] >= 0 with W = [I, A; A*, I], Z = [I, D'; D, I] and
-    Y = diag(B, C*), that is, when ||W^(-1/2) Y Z^(-1/2)|| <= 1 (Schur complement). For diagonal A
-    the inverse of W is known, and with B = d X, C = Y d, d = (1 - |lam|^2)^(1/2), nothing cancels.
-    """
-
-    owner = "l2ru_conservative"
-
-    def __init__(self, config: ContractionConfig, *, d_model: int, outputs: int | None = None):
-        super().__init__(config, d_model=d_model, outputs=outputs)
-        self.share = nn.Parameter(torch.zeros(()))  # ||D|| = gamma sigmoid(share)
-
-    def _contraction(
-        self, lam: Tensor, B: Tensor, C: Tensor, D: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        D = D * (1 - _MARGIN) * torch.sigmoid(self.share.double()) / _norm(D)
-        top = torch.cat([(B.mH @ B).real, -(B.mH @ (lam[:, None] * C.mH)).real], 1)
-        low = torch.cat([-(C @ (lam.conj()[:, None] * B)).real, (C @ C.mH).real], 1)
-        inner = 2 * torch.cat([top, low], 0)
-        size = torch.linalg.eigvalsh(_balanced(inner, D))[-1].clamp_min(1e-24).sqrt()
-        scale = (1 - _MARGIN) * torch.sqrt(1 - lam.abs().square()) / size
-        return lam, scale[:, None] * B, C * scale, D
-
-
-def _balanced(inner: Tensor, D: Tensor) -> Tensor:
-    """Lz^-1 inner Lz^-T for Z = Lz Lz' = [I, D'; D, I]."""
-    eye = [torch.eye(size, dtype=D.dtype, device=D.device) for size in (D.shape[1], D.shape[0])]
-    Z = torch.cat([torch.cat([eye[0], D.T], 1), torch.cat([D, eye[1]], 1)], 0)
-    root = torch.linalg.cholesky(Z)
-    half = torch.linalg.solve_triangular(root, inner, upper=False)
-    return torch.linalg.solve_triangular(root, half.T, upper=False)
-
-
-def _norm(D: Tensor) -> Tensor:
-    return torch.linalg.matrix_norm(D, 2).clamp_min(1e-12)

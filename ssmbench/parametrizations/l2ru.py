@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.orthogonal import cayley
+from ssmbench.linalg.orthogonal import cayley
 from ssmbench.parametrizations.base import GAIN_IS_DISCRETE, Parametrization
 from ssmbench.registry import parametrizations
 from ssmbench.systems import DiscreteDense
@@ -66,7 +66,7 @@ class L2RU(Parametrization):
 
     time_domain = "discrete"
     stable_by_construction = True
-    why_discrete = GAIN_IS_DISCRETE
+    no_discretizer_reason = GAIN_IS_DISCRETE
 
     def __init__(self, config: L2RUConfig, *, d_model: int):
         super().__init__()

@@ -59,7 +59,7 @@ class LRU(Parametrization):
 
     time_domain = "discrete"
     stable_by_construction = True
-    why_discrete = (
+    no_discretizer_reason = (
         "its poles are parametrized on the unit disc itself and it has no step size, so it returns "
         "a discrete system and there is nothing left to discretize"
     )

@@ -2,7 +2,7 @@
 
 Gu, Johnson, Goel, Saab, Dao, Rudra, Re 2021, Combining Recurrent, Convolutional, and
 Continuous-time Models with Linear State-Space Layers, arXiv 2110.13985. A bank of H = d_model
-single-channel copies, each with its own step size. Departures from the paper and its code:
+single-channel heads, each with its own step size. Departures from the paper and its code:
 
 * a trained A is any matrix: the paper trains a structured family around HiPPO, which is cheaper to
   multiply by and no less free to go unstable;

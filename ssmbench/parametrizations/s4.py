@@ -1,11 +1,11 @@
 """S4: normal plus low-rank systems, and their convolution kernel by Cauchy sums.
 
 Gu, Goel, Re 2022, Efficiently Modeling Long Sequences with Structured State Spaces, arXiv
-2111.00396. A bank of H = d_model single-channel copies with ``A = diag(lam) - P P*``; Q = P and
+2111.00396. A bank of H = d_model single-channel heads with ``A = diag(lam) - P P*``; Q = P and
 Re lam < 0 make A + A* negative definite, so every parameter value is stable (Goel, Gu, Donahue, Re
 2022, SaShiMi, arXiv 2202.09729, section 4). Departures from the published code:
 
-* lam, P, B belong to each copy; the code shares them between copies unless told otherwise;
+* lam, P, B belong to each copy; the code shares them between heads unless told otherwise;
 * C itself is a parameter. The paper learns ``C (I - A_bar^L)``, which ties it to one length L;
 * the output is ``y[k] = C x[k] + D u[k]`` with the state *before* input k, control's convention:
   the kernel starts D, C B_bar, C A_bar B_bar, where the paper's starts C B_bar + D;
@@ -36,7 +36,7 @@ from ssmbench.parametrizations.hippo import Measure, normal_plus_low_rank, rank
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDense
 
-_LEAST_INITIAL_DECAY = 1e-3
+_MIN_INITIAL_DECAY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,11 @@ class S4(Parametrization):
         super().__init__()
         _check(config)
         lam, P, B = initial_pairs(config.init, config.d_state)
-        decay = (-lam.real).clamp_min(_LEAST_INITIAL_DECAY)
-        self.log_decay = _per_copy(decay.log(), d_model)
-        self.frequency = _per_copy(lam.imag, d_model)
-        self.P = _per_copy(torch.view_as_real(P), d_model)
-        self.B = _per_copy(torch.view_as_real(B), d_model)
+        decay = (-lam.real).clamp_min(_MIN_INITIAL_DECAY)
+        self.log_decay = _per_head(decay.log(), d_model)
+        self.frequency = _per_head(lam.imag, d_model)
+        self.P = _per_head(torch.view_as_real(P), d_model)
+        self.B = _per_head(torch.view_as_real(B), d_model)
         self.C = nn.Parameter(torch.randn(d_model, len(lam), 2) * math.sqrt(0.5))
         self.D = nn.Parameter(torch.randn(d_model))
         self.log_dt = nn.Parameter(log_uniform_steps(d_model, config.dt_min, config.dt_max))
@@ -153,8 +153,8 @@ def _check(config: S4Config) -> None:
     )
 
 
-def _per_copy(value: Tensor, copies: int) -> nn.Parameter:
-    return nn.Parameter(value.float().expand(copies, *value.shape).clone())
+def _per_head(value: Tensor, heads: int) -> nn.Parameter:
+    return nn.Parameter(value.float().expand(heads, *value.shape).clone())
 
 
 def _above_rounding(decay: Tensor, frequency: Tensor, P: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """S4D: diagonal state-space models (Gu, Gupta, Goel, Re 2022, arXiv 2206.11893).
 
-A bank of H = d_model single-channel copies. Departures from the published code: B stays fixed at
+A bank of H = d_model single-channel heads. Departures from the published code: B stays fixed at
 one (it only multiplies C), and the output is ``y[k] = C x[k] + D u[k]`` with the state *before*
 input k, control's convention, where the published kernel starts at C B.
 """

@@ -93,7 +93,7 @@ class S5(Parametrization):
 def block_hippo(
     d_state: int, blocks: int
 ) -> tuple[Complex[Tensor, " modes"], Complex[Tensor, "N modes"]]:
-    """Poles with positive imaginary part, and their eigenvectors, of J = ``blocks`` copies of
+    """Poles with positive imaginary part, and their eigenvectors, of J = ``blocks`` heads of
     :func:`hippo_normal` on a diagonal; complex128, N = ``d_state``, N/2 modes."""
     lam, V = hippo_normal(d_state // blocks)
     return lam.repeat(blocks), torch.block_diag(*[V] * blocks)

@@ -22,7 +22,7 @@ class AutoScan(ScanBackend):
 
     def choose(self, system: Scannable, device: torch.device) -> ScanBackend:
         """The first backend of :data:`PREFERENCE` that is able."""
-        able = (b for b in self._backends if b.unable(system, device) is None)
+        able = (b for b in self._backends if b.unsupported_reason(system, device) is None)
         return next(able, self._backends[-1])
 
     def __call__(
@@ -33,5 +33,5 @@ class AutoScan(ScanBackend):
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
     ) -> Tensor:
-        able = (x for x in self._backends if x.unable_linear_scan(b) is None)
+        able = (x for x in self._backends if x.linear_scan_unsupported_reason(b) is None)
         return next(able, self._backends[-1]).linear_scan(a, b, x0, reverse=reverse)

@@ -63,11 +63,11 @@ class ScanBackend(ABC):
     def __init__(self, config: NoOptions):
         self.config = config
 
-    def unable(self, system: Scannable, device: torch.device) -> str | None:
+    def unsupported_reason(self, system: Scannable, device: torch.device) -> str | None:
         """Why this backend cannot run ``system`` on ``device``, or None when it can."""
         return None
 
-    def unable_linear_scan(self, b: Tensor) -> str | None:
+    def linear_scan_unsupported_reason(self, b: Tensor) -> str | None:
         """Why :meth:`linear_scan` cannot run on b's device and dtype, or None when it can."""
         return None
 
@@ -125,7 +125,7 @@ def initial_state(system: Scannable, u: Tensor, x0: Tensor | None) -> Tensor:
     """x0 (B, H, N) in the dtype of the states; zero where None."""
     dtype = state_dtype(system, u)
     if x0 is None:
-        return u.new_zeros(u.shape[0], system.copies, system.states, dtype=dtype)
+        return u.new_zeros(u.shape[0], system.heads, system.states, dtype=dtype)
     return x0.to(dtype)
 
 
@@ -161,7 +161,7 @@ def scan_through_states(
     drive = drive_states(system.B.to(start.dtype), u)
     lam = system.lam.to(start.dtype).reshape(-1)
     after = linear_scan(lam, drive.reshape(batch, length, -1), start.reshape(batch, -1))
-    after = after.reshape(batch, length, system.copies, system.states)
+    after = after.reshape(batch, length, system.heads, system.states)
     before = torch.cat([start[:, None], after[:, :-1]], dim=1)
     return read_out(system, before, u), after[:, -1]
 
@@ -197,7 +197,7 @@ def time_varying_scan(
 
 def read_out_varying(system: TimeVaryingDiagonal, states: Tensor, u: Tensor) -> Tensor:
     """y (B, L, H, p) from the states x[0..L-1] (B, L, H, N) and the inputs (B, L, H, m)."""
-    C = system.C[:, :, :1] if system.C.stride(2) == 0 else system.C  # one for all copies
+    C = system.C[:, :, :1] if system.C.stride(2) == 0 else system.C  # one for all heads
     C = C.to(states.dtype)
     if system.conjugate:  # 2 Re(C x) as a real product of (re, im) pairs
         C = torch.view_as_real(2 * C.conj().resolve_conj()).flatten(-2)

@@ -121,7 +121,7 @@ def toeplitz_scan(
     system: DiscreteDiagonal, u: Inexact[Tensor, "B L H m"], x0: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Few channels a copy: states only at chunk boundaries, Toeplitz blocks within chunks."""
-    batch, length, copies, inputs = u.shape
+    batch, length, heads, inputs = u.shape
     chunk = _chunk_length(length, _MAX_CHUNK)
     powers = power_table(system.lam, chunk + 1)  # (T + 1, H, N)
     if not _fits(powers, system, u):
@@ -130,23 +130,23 @@ def toeplitz_scan(
     read_in = torch.einsum("thn,hnm->htmn", powers[:chunk], system.B.to(powers.dtype))
     read_from = torch.einsum("thn,hpn->htpn", powers[:chunk], system.C.to(powers.dtype))
     blocks = _chunked(u, chunk).permute(3, 0, 1, 2, 4)  # (H, B, S, T, m)
-    rows = blocks.reshape(copies, -1, chunk * inputs)
+    rows = blocks.reshape(heads, -1, chunk * inputs)
     markov = _markov_toeplitz(system, read_from)
     y = _apply_complex(rows, markov.to(dtype if markov.is_complex() else rows.dtype))
     last = length - (blocks.shape[2] - 1) * chunk  # steps in the last chunk
     ends = _apply_complex(rows, read_in.flip(1).flatten(1, 2).to(dtype))
-    ends = ends.reshape(copies, batch, -1, system.states)
+    ends = ends.reshape(heads, batch, -1, system.states)
     wide = torch.promote_types(dtype, powers.dtype)
     starts = [initial_state(system, u, x0).transpose(0, 1).to(wide)]
     for end in ends[:, :, :-1].unbind(2):
         starts.append(powers[chunk, :, None] * starts[-1] + end)
-    tail = blocks[:, :, -1, :last].reshape(copies, batch, -1)
+    tail = blocks[:, :, -1, :last].reshape(heads, batch, -1)
     final = (powers[last, :, None] * starts[-1]).to(dtype)
     final = final + _apply_complex(tail, read_in[:, :last].flip(1).flatten(1, 2).to(dtype))
     if len(starts) > 1 or x0 is not None:
-        carried = torch.stack(starts, 2).to(dtype).reshape(copies, -1, system.states)
+        carried = torch.stack(starts, 2).to(dtype).reshape(heads, -1, system.states)
         y = y + _read_from(system, carried, read_from.flatten(1, 2).to(dtype))
-    y = y.reshape(copies, batch, -1, system.outputs).permute(1, 2, 0, 3)
+    y = y.reshape(heads, batch, -1, system.outputs).permute(1, 2, 0, 3)
     return y[:, :length], final.transpose(0, 1)
 
 
@@ -154,7 +154,7 @@ def dense_scan(
     system: DiscreteDense, u: Inexact[Tensor, "B L H m"], x0: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Dense A: chunk ends by one product with powers of A, then all chunks step together."""
-    batch, length, copies, _ = u.shape
+    batch, length, heads, _ = u.shape
     chunk = _chunk_length(length)
     powers = power_table(system.A, chunk + 1, dense=True)  # (T + 1, H, N, N)
     if not _fits(powers, system, u):
@@ -165,10 +165,10 @@ def dense_scan(
     drive = torch.einsum("hnm,blhm->hbln", system.B.to(start.dtype), u.to(start.dtype))
     padding = -length % chunk
     drive = torch.nn.functional.pad(drive, (0, 0, 0, padding))
-    drive = drive.reshape(copies, batch, -1, chunk, system.states)  # (H, B, S, T, N)
+    drive = drive.reshape(heads, batch, -1, chunk, system.states)  # (H, B, S, T, N)
     reach = powers[:chunk].flip(0).permute(1, 0, 3, 2).flatten(1, 2)  # (H, T N, N)
-    ends = torch.bmm(drive.reshape(copies, -1, chunk * system.states), reach)
-    ends = ends.reshape(copies, batch, -1, system.states)
+    ends = torch.bmm(drive.reshape(heads, -1, chunk * system.states), reach)
+    ends = ends.reshape(heads, batch, -1, system.states)
     starts = [start.to(whole.dtype)]
     for end in ends[:, :, :-1].unbind(2):
         starts.append(torch.bmm(starts[-1], whole) + end)
@@ -179,7 +179,7 @@ def dense_scan(
         states.append(state)
         state = torch.bmm(state, step) + b
     states.append(state)
-    table = torch.stack(states, 2).reshape(copies, batch, -1, chunk + 1, system.states)
+    table = torch.stack(states, 2).reshape(heads, batch, -1, chunk + 1, system.states)
     before = table[:, :, :, :chunk].flatten(2, 3)[:, :, :length].permute(1, 2, 0, 3)
     final = table[:, :, -1, chunk - padding].transpose(0, 1)
     return read_out(system, before, u), final

@@ -31,7 +31,7 @@ class CPUScan(ScanBackend):
     def __init__(self, config: NoOptions):
         super().__init__(config)
         self._chunked = ChunkedScan(config)
-        self._compiled = native.why_missing() is None
+        self._compiled = native.unavailable_reason() is None
 
     @widening
     def __call__(
@@ -45,7 +45,7 @@ class CPUScan(ScanBackend):
             scan = native.scan_dense if _is_small(system) else self._chunked
             return scan(system, u, x0)
         if system.inputs == system.outputs == 1 and _is_real_valued(system):
-            few = 2 * system.copies < native.lanes(u)
+            few = 2 * system.heads < native.lanes(u)
             return self._chunked(system, u, x0) if few else _fused(system, u, x0)
         return scan_through_states(system, u, x0, native.linear_scan)
 

@@ -124,8 +124,8 @@ class SequenceParallelScan(ScanBackend):
         self.inner = inner
         self.segments = segments
 
-    def unable(self, system: Scannable, device: torch.device) -> str | None:
-        return self.inner.unable(system, device)
+    def unsupported_reason(self, system: Scannable, device: torch.device) -> str | None:
+        return self.inner.unsupported_reason(system, device)
 
     @widening
     def __call__(

@@ -180,7 +180,7 @@ def _parametrization(model: Any, where: str) -> type[Parametrization]:
     kind = registry.parametrizations.get(str(name)).factory
     require(
         kind.time_domain == "continuous",
-        f"{where}: discretizers: {kind.__name__} takes none: {kind.why_discrete}",
+        f"{where}: discretizers: {kind.__name__} takes none: {kind.no_discretizer_reason}",
     )
     return kind
 

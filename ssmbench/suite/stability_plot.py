@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 _COLUMNS = 4
 _PIXELS = 301
 _DEFAULT_REACH = 6.0  # of a panel to the left, where the stability interval is infinite
-_MOST_ZOOM = 4.0  # poles farther out than this many panels are counted, not shown
+_MAX_ZOOM = 4.0  # poles farther out than this many panels are counted, not shown
 _ROUNDING = 1e-12
 
 
@@ -90,7 +90,7 @@ def _reach(method: Discretizer, points: np.ndarray | None) -> float:
     if points is None or len(points) == 0:
         return own
     wanted = max(1.1 * np.abs(points.real).max(), 1.1 / 0.725 * np.abs(points.imag).max())
-    return float(max(own, min(wanted, _MOST_ZOOM * own)))
+    return float(max(own, min(wanted, _MAX_ZOOM * own)))
 
 
 def _height(method: Discretizer, real: float) -> float:

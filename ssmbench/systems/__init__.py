@@ -4,7 +4,7 @@
 * discrete time: ``x[k+1] = A x[k] + B u[k]``, ``y[k] = C x[k] + D u[k]`` (control's convention:
   the output at step k sees inputs up to k - 1 through the state, and u[k] through D).
 
-Every system is a *bank* of H independent copies with N states, m inputs and p outputs each, and is
+Every system is a *bank* of H independent heads with N states, m inputs and p outputs each, and is
 either diagonal or dense. Time domain and structure are types, not flags. A diagonal system with
 ``conjugate=True`` stores one of each pair of complex conjugate modes: ``y = 2 Re(C x) + D u``.
 A third structure, in continuous time only, is a bank of second-order oscillators.

@@ -1,4 +1,4 @@
-"""What all systems are: a value made of tensors; and a linear one, a bank of copies."""
+"""What all systems are: a value made of tensors; and a linear one, a bank of heads."""
 
 from __future__ import annotations
 
@@ -65,27 +65,27 @@ class LinearSystem(Value, ABC):
             if tensor.ndim != expected:
                 raise ShapeError(
                     f"{type(self).__name__}.{name} needs {expected} dimensions, the first of them "
-                    f"the bank of copies H; got shape {tuple(tensor.shape)}"
+                    f"the bank of heads H; got shape {tuple(tensor.shape)}"
                 )
         self._check_shapes()
 
     def _check_shapes(self) -> None:
-        copies, states = self.copies, self.states
+        heads, states = self.heads, self.states
         inputs, outputs = self.B.shape[-1], self.C.shape[-2]
         wanted = {
-            "B": (copies, states, inputs),
-            "C": (copies, outputs, states),
-            "D": (copies, outputs, inputs),
-            "dt": (copies,),
-            "A": (copies, states, states),
-            **dict.fromkeys(("a", "g"), (copies, states)),
-            "C_v": (copies, outputs, states),
+            "B": (heads, states, inputs),
+            "C": (heads, outputs, states),
+            "D": (heads, outputs, inputs),
+            "dt": (heads,),
+            "A": (heads, states, states),
+            **dict.fromkeys(("a", "g"), (heads, states)),
+            "C_v": (heads, outputs, states),
         }
         for name, tensor in self.tensors().items():
             if name in wanted and tuple(tensor.shape) != wanted[name]:
                 raise ShapeError(
                     f"{type(self).__name__}.{name} has shape {tuple(tensor.shape)}, but with "
-                    f"H={copies} copies, N={states} states, m={inputs} inputs and p={outputs} "
+                    f"H={heads} heads, N={states} states, m={inputs} inputs and p={outputs} "
                     f"outputs it must be {wanted[name]}"
                 )
 
@@ -102,7 +102,7 @@ class LinearSystem(Value, ABC):
         """Number of modes of one copy, conjugates counted."""
 
     @property
-    def copies(self) -> int:
+    def heads(self) -> int:
         return self.dynamics.shape[0]
 
     @property
@@ -120,7 +120,7 @@ class LinearSystem(Value, ABC):
         """p, outputs of one copy."""
         return self.C.shape[-2]
 
-    def copy(self: S, index: int) -> S:
+    def head(self: S, index: int) -> S:
         """One copy of the bank, as a bank of one."""
         return self.map(lambda t: t[index : index + 1])
 
@@ -143,4 +143,4 @@ class LinearSystem(Value, ABC):
         """Transfer matrix at real frequencies (W,), or (H, W) for one grid a copy."""
 
     def _points(self, points: Tensor) -> Tensor:
-        return points if points.ndim == 2 else points.expand(self.copies, -1)
+        return points if points.ndim == 2 else points.expand(self.heads, -1)

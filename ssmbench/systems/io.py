@@ -263,19 +263,19 @@ def _with_bank(path: str, key: str, array: np.ndarray, banked: bool) -> np.ndarr
 
 def _check_shapes(path: str, arrays: dict[str, np.ndarray], banked: bool) -> None:
     """Matrices (H, ., .) that fit together; messages show the shapes without an added bank."""
-    (copies, states, _), inputs = arrays["A"].shape, arrays["B"].shape[2]
+    (heads, states, _), inputs = arrays["A"].shape, arrays["B"].shape[2]
     outputs = arrays["C"].shape[1]
     wanted = {"A": (states, states), "B": (states, inputs), "C": (outputs, states)}
     wanted["D"] = (outputs, inputs)
     for key, array in arrays.items():
         found = array.shape if banked else array.shape[1:]
-        needed = (copies, *wanted[key]) if banked else wanted[key]
+        needed = (heads, *wanted[key]) if banked else wanted[key]
         if found != needed:
             raise UsageError(
                 f"{path}: {key} has shape {found}, but with N={states} states, m={inputs} inputs "
                 f"and p={outputs} outputs (rows of A and C, columns of B) it must be {needed}"
             )
-    for key, least in (("A", copies), ("B", inputs), ("C", outputs)):
+    for key, least in (("A", heads), ("B", inputs), ("C", outputs)):
         if least == 0:
             found = arrays[key].shape if banked else arrays[key].shape[1:]
             raise UsageError(

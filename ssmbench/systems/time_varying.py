@@ -20,7 +20,7 @@ class TimeVaryingSystem(Value, ABC):
     """Diagonal matrices for every step of B sequences of L steps.
 
     lam (B, L, H, N), B (B, L, H, N, m), C (B, L, H, p, N), and D (H, p, m), or (B, L, H, p, m)
-    where it varies too. What is one for all steps, sequences or copies may be an expanded view.
+    where it varies too. What is one for all steps, sequences or heads may be an expanded view.
 
     Raises:
         ShapeError: the matrices do not fit together, or pairs of conjugates that are real.
@@ -71,7 +71,7 @@ class TimeVaryingSystem(Value, ABC):
         return self.lam.shape[1]
 
     @property
-    def copies(self) -> int:
+    def heads(self) -> int:
         return self.lam.shape[2]
 
     @property
@@ -99,7 +99,7 @@ class TimeVaryingSystem(Value, ABC):
         return [dataclasses.replace(self, **dict(zip(own, p, strict=True))) for p in pieces]
 
     def bank(self) -> DiagonalSystem:
-        """Frozen in time: each step of each sequence as H copies of a bank of B L H."""
+        """Frozen in time: each step of each sequence as H heads of a bank of B L H."""
         D = self.D if self.D.ndim == 5 else self.D.expand(self.batch, self.length, -1, -1, -1)
         whole = {**self.tensors(), "D": D}
         parts = {name: tensor.flatten(0, 2) for name, tensor in whole.items()}

@@ -35,7 +35,7 @@ def _with_gamma(config: type, gamma: float) -> Any:
 
 
 def _check_normalised(normaliser: Normaliser, system: DiscreteSystem, name: str) -> None:
-    if not normaliser.over_all_time:
+    if not normaliser.infinite_horizon:
         return
     for norm in hinf_norm(system.double()).norm.tolist():
         assert norm <= normaliser.gamma * (1 + TOLERANCE), (

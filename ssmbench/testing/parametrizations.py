@@ -80,10 +80,9 @@ def _check_system(module: Parametrization, d_model: int) -> None:
     assert domain == module.time_domain, f"{name}: declares {module.time_domain}, gives {domain}"
     oscillates = isinstance(system, ContinuousOscillator)
     assert oscillates == module.gives_oscillator, f"{name}: gives_oscillator is not {oscillates}"
-    assert system.copies * system.inputs == d_model, f"{name}: inputs are not d_model={d_model}"
-    assert system.copies * system.outputs == d_model, f"{name}: outputs are not d_model={d_model}"
+    assert system.heads * system.inputs == d_model, f"{name}: inputs are not d_model={d_model}"
+    assert system.heads * system.outputs == d_model, f"{name}: outputs are not d_model={d_model}"
     assert system.is_finite(), f"{name}: a system that is not finite right after construction"
-    assert domain == "continuous" or module.why_discrete, f"{name}: needs why_discrete"
 
 
 def _check_gradients(module: Parametrization) -> None:

@@ -26,18 +26,18 @@ def conform_scan(entry: Entry[ScanBackend]) -> None:
     backend = entry.build()
     reference = registry.scans.get("reference").build()
     for system in example_systems():
-        if backend.unable(system, torch.device("cpu")) is None:
+        if backend.unsupported_reason(system, torch.device("cpu")) is None:
             for length in (1, 7, 130):
                 check_scan(backend, reference, system, length, entry.name)
             check_scan(backend, reference, system, 130, entry.name, torch.bfloat16)
             check_second_derivatives(backend, reference, system, entry.name)
     for dtype in (torch.float32, torch.complex64, torch.bfloat16):
-        if backend.unable_linear_scan(torch.zeros(1, dtype=dtype)) is None:
+        if backend.linear_scan_unsupported_reason(torch.zeros(1, dtype=dtype)) is None:
             for varies, reverse in ((False, False), (False, True), (True, False), (True, True)):
                 check_linear_scan(backend, reference, dtype, varies, reverse, entry.name)
     for length, dtype in ((1, torch.float32), (37, torch.float32), (37, torch.bfloat16)):
         for system in example_time_varying_systems(2, length):
-            if backend.unable(system, torch.device("cpu")) is None:
+            if backend.unsupported_reason(system, torch.device("cpu")) is None:
                 check_scan(backend, reference, system, length, entry.name, dtype)
                 if dtype == torch.float32:
                     check_second_derivatives(backend, reference, system, entry.name, length)
@@ -93,8 +93,8 @@ def check_scan(
 
     ``dtype`` is that of u; in half precision only what is read and u's own gradient are rounded.
     """
-    u = torch.randn(2, length, system.copies, system.inputs).to(dtype)
-    x0 = torch.randn(2, system.copies, system.states, dtype=system.dynamics.dtype)
+    u = torch.randn(2, length, system.heads, system.inputs).to(dtype)
+    x0 = torch.randn(2, system.heads, system.states, dtype=system.dynamics.dtype)
     for start in (None, x0):
         found = _run(backend, system, u, start)
         expected = _run(reference, system, u, start)
@@ -108,8 +108,8 @@ def check_second_derivatives(
 ) -> None:
     """The gradient of a sum of first gradients; of a result that is linear in the outputs, whose
     own gradient is a constant: what an operator leaves out of its second derivative shows there."""
-    u = torch.randn(2, length, system.copies, system.inputs)
-    x0 = torch.randn(2, system.copies, system.states, dtype=system.dynamics.dtype)
+    u = torch.randn(2, length, system.heads, system.inputs)
+    x0 = torch.randn(2, system.heads, system.states, dtype=system.dynamics.dtype)
     expected = _second_gradients(reference, system, u, x0)
     try:
         found = _second_gradients(backend, system, u, x0)
@@ -156,7 +156,7 @@ def _agree(found: Tensor, expected: Tensor, what: str) -> None:
 def _run(
     backend: ScanBackend, system: Scannable, u: Tensor, x0: Tensor | None
 ) -> dict[str, Tensor]:
-    # no clones: views that are one for all steps or copies stay such
+    # no clones: views that are one for all steps or heads stay such
     system = system.map(lambda t: t.detach().requires_grad_())
     leaves = {**system.tensors(), "u": u.detach().clone().requires_grad_()}
     if x0 is not None:

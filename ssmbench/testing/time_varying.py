@@ -45,9 +45,8 @@ def _check_system(module: Parametrization, u: Tensor, name: str) -> None:
     assert domain == module.time_domain, f"{name}: declares {module.time_domain}, gives {domain}"
     assert (system.batch, system.length) == u.shape[:2], f"{name}: not the input's steps"
     for width in (system.inputs, system.outputs):
-        assert system.copies * width == u.shape[-1], f"{name}: channels are not d_model"
+        assert system.heads * width == u.shape[-1], f"{name}: channels are not d_model"
     assert system.is_finite(), f"{name}: a system that is not finite right after construction"
-    assert domain == "continuous" or module.why_discrete, f"{name}: needs why_discrete"
     pairs = zip(system.tensors().values(), module(2 * u).tensors().values(), strict=True)
     fixed = all(torch.equal(one, other) for one, other in pairs)
     assert not fixed, f"{name}: needs the input, but does not use it"
@@ -78,11 +77,11 @@ def _check_scans(module: Parametrization, u: Tensor, name: str) -> None:
     system = module(u)
     if isinstance(system, ContinuousTimeVaryingDiagonal):
         system = registry.discretizers.get("zoh").build()(system)
-    signal = u.unflatten(-1, (system.copies, system.inputs))
+    signal = u.unflatten(-1, (system.heads, system.inputs))
     expected = _stepwise(registry.scans.get("reference").build(), system, signal)
     for entry in registry.scans:
         backend: ScanBackend = entry.build()
-        if backend.unable(system, u.device) is None:
+        if backend.unsupported_reason(system, u.device) is None:
             y, _ = backend(system, signal)
             error = (y - expected).abs().max() / expected.abs().max().clamp_min(1e-3)
             assert error < _TOLERANCE, f"{name}: {entry.name} scans it with an error of {error:.1e}"

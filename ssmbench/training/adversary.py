@@ -29,7 +29,7 @@ _CANDIDATES = 3
 def attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:
     """What the layer as it runs makes of the disturbances that were found in float64."""
     system = layer.system()
-    width = system.copies * system.inputs
+    width = system.heads * system.inputs
     silence = system.D.real.new_zeros(config.attack_restarts, length, width)
     exact = _exact_layer(layer, silence[:1])
     ascended, start = (layer, silence) if exact is None else (exact, silence.double())

@@ -21,7 +21,7 @@ from ssmbench.training.measure import freeze, precision
 ENERGIES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 KINDS = ("random", "adversarial")
 #: Where there are few sequences, each is disturbed at random up to this often.
-_MOST_DRAWS = 16
+_MAX_DRAWS = 16
 # On trained S4D and L2RU networks, 5 steps with this memory end where 40 do, to 3% of the score;
 # steps without memory jump to and fro, and leave the loss up to a quarter lower.
 _MEMORY = 0.5
@@ -40,7 +40,7 @@ def robustness(model: SequenceModel, task: Task, config: AnalysisConfig) -> list
     typical = torch.linalg.vector_norm(u.double()).item() / math.sqrt(len(u))
     scores = {(kind, energy): _Score(task) for kind in KINDS for energy in ENERGIES}
     attacker = _Attacker(freeze(model), task, typical, config.robustness_steps)
-    draws = max(1, min(_MOST_DRAWS, config.robustness_sequences // len(u)))
+    draws = max(1, min(_MAX_DRAWS, config.robustness_sequences // len(u)))
     noise = _noise(u, draws + 1, config.attack_seed)
     for chosen in _batches(len(u), task.batch_size):
         batch = _batch(task, chosen, precision(model))

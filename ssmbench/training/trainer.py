@@ -42,7 +42,7 @@ from ssmbench.training.module import SequenceModule, build_optimizer
 from ssmbench.training.step_sizes import step_size_warning
 from ssmbench.training.trainer_options import check_trainer_options
 
-_MOST_RANKS = 16  # with fewer cores than that
+_MAX_RANKS = 16  # with fewer cores than that
 
 
 @dataclass
@@ -129,7 +129,7 @@ def _choice(enum: type, name: str, where: str) -> Any:
 def _check_settings(run: RunConfig) -> None:
     check_trainer_options(run.trainer)
     _check_sharing(run)
-    ranks, most = run.trainer.get("devices"), max(os.cpu_count() or 1, _MOST_RANKS)
+    ranks, most = run.trainer.get("devices"), max(os.cpu_count() or 1, _MAX_RANKS)
     require(
         not str(ranks).isdecimal() or int(ranks) <= most,
         f"trainer.devices: {ranks} processes on a machine of {os.cpu_count()} cores",

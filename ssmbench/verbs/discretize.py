@@ -125,7 +125,7 @@ def _write(out: Path, system: DiscreteDense, dt: float) -> None:
     import numpy as np
 
     arrays = {key: getattr(system, key).numpy() for key in "ABCD"}
-    if system.copies == 1:
+    if system.heads == 1:
         arrays = {key: array[0] for key, array in arrays.items()}
     try:
         with out.open("wb") as stream:  # a path would be given the suffix .npz

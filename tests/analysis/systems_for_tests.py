@@ -67,7 +67,7 @@ def random_matrices(
 
 def random_bank(
     rng: np.random.Generator,
-    copies: int,
+    heads: int,
     states: int,
     *,
     discrete: bool,
@@ -78,9 +78,9 @@ def random_bank(
     outputs: int = 1,
 ) -> LinearSystem:
     """A diagonal bank, gaps log-uniform, pole frequencies within ``spread``, residues ~ gap."""
-    gaps = 10 ** rng.uniform(*log_gaps, (copies, states))
-    centre = rng.uniform(0, np.pi - spread, (copies, 1)) if spread < np.pi else 0.0
-    angles = centre + rng.uniform(0, spread, (copies, states))
+    gaps = 10 ** rng.uniform(*log_gaps, (heads, states))
+    centre = rng.uniform(0, np.pi - spread, (heads, 1)) if spread < np.pi else 0.0
+    angles = centre + rng.uniform(0, spread, (heads, states))
     if not conjugate:
         angles = 2 * angles - np.pi
     lam = (1 - gaps) * np.exp(1j * angles) if discrete else -gaps + 3j * angles
@@ -88,8 +88,8 @@ def random_bank(
     def draw(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
 
-    D = rng.standard_normal((copies, outputs, inputs))
-    B, C = draw(copies, states, inputs), draw(copies, outputs, states) * gaps[:, None, :]
+    D = rng.standard_normal((heads, outputs, inputs))
+    B, C = draw(heads, states, inputs), draw(heads, outputs, states) * gaps[:, None, :]
     return diagonal(lam, B, C, D, discrete=discrete, conjugate=conjugate)
 
 

@@ -36,7 +36,7 @@ def of_system(system, channels: int):
     scan = registry.scans.get("cpu").build()
 
     def function(u):
-        y, _ = scan(system, u.unflatten(-1, (system.copies, channels // system.copies)), None)
+        y, _ = scan(system, u.unflatten(-1, (system.heads, channels // system.heads)), None)
         return y
 
     return function

@@ -48,9 +48,9 @@ def test_agrees_with_slicot(discrete, seed):
         A, B, C, D = random_matrices(rng, states, inputs, outputs, gap=gap, discrete=discrete)
         time = "D" if discrete else "C"
         # ab13dd overwrites its arguments
-        copies = [matrix.copy(order="F") for matrix in (A, np.eye(states), B, C, D)]
+        arrays = [matrix.copy(order="F") for matrix in (A, np.eye(states), B, C, D)]
         expected, _ = slycot.ab13dd(
-            time, "I", "N", "D", states, inputs, outputs, *copies, tol=1e-10
+            time, "I", "N", "D", states, inputs, outputs, *arrays, tol=1e-10
         )
         found = norm_of(dense(A, B, C, D, discrete=discrete))
         assert relative(found, expected) < 1e-8, (states, inputs, outputs, gap)
@@ -68,9 +68,9 @@ def test_agrees_with_slicot_on_hippo(discrete):
     if discrete:
         inverse = np.linalg.inv(np.eye(states) - 0.005 * A)
         A, B = inverse @ (np.eye(states) + 0.005 * A), 0.01 * inverse @ B
-    copies = [matrix.copy(order="F") for matrix in (A, np.eye(states), B, C, D)]
+    arrays = [matrix.copy(order="F") for matrix in (A, np.eye(states), B, C, D)]
     expected, _ = slycot.ab13dd(
-        "D" if discrete else "C", "I", "N", "D", states, 1, 1, *copies, tol=1e-10
+        "D" if discrete else "C", "I", "N", "D", states, 1, 1, *arrays, tol=1e-10
     )
     assert relative(norm_of(dense(A, B, C, D, discrete=discrete)), expected) < 1e-9
 
@@ -238,16 +238,16 @@ def test_ring_of_nearly_equal_peaks():
 def test_modes_that_act_together_as_a_delay_line():
     """FIR filters as rings of damped modes: the gain ripples faster than any single mode does."""
     rng = np.random.default_rng(19)
-    radius, states, copies = 0.5, 16, 200
+    radius, states, heads = 0.5, 16, 200
     poles = radius * np.exp(2j * np.pi * np.arange(states) / states)
-    taps = rng.standard_normal((copies, states))  # sum_k taps_k z^-(k + 1) / (1 - (radius / z)^N)
+    taps = rng.standard_normal((heads, states))  # sum_k taps_k z^-(k + 1) / (1 - (radius / z)^N)
     powers = poles[:, None] ** np.arange(states)
     residues = taps @ (powers.conj() / radius ** (2 * np.arange(states))).T / states
     bank = diagonal(
-        np.tile(poles, (copies, 1)),
-        np.ones((copies, states, 1)),
+        np.tile(poles, (heads, 1)),
+        np.ones((heads, states, 1)),
         residues[:, None],
-        np.zeros((copies, 1, 1)),
+        np.zeros((heads, 1, 1)),
         discrete=True,
     )
     z = np.exp(2j * np.pi * np.arange(2**14) / 2**14)
@@ -267,7 +267,7 @@ def test_copies_are_independent():
     together = hinf_norm(mixed).norm
     assert math.isinf(together[2])
     for h in (0, 1, 3, 4):
-        assert relative(float(together[h]), norm_of(bank.copy(h))) < 1e-10
+        assert relative(float(together[h]), norm_of(bank.head(h))) < 1e-10
 
 
 # --- no norm -----------------------------------------------------------------------------------

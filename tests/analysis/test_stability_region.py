@@ -110,7 +110,7 @@ def test_an_unstable_system_has_no_stable_step():
 
 def test_instability_names_the_worst_copy():
     found = region.instability(built("forward_euler"), modes(-1.0, -1 + 3j, -1 + 1j, dt=0.5))
-    assert (found.copies, found.of, found.dt) == (1, 3, 0.5)
+    assert (found.heads, found.of, found.dt) == (1, 3, 0.5)
     assert found.largest_stable_step == pytest.approx(0.2, rel=1e-6)
     assert found.spectral_radius == pytest.approx(abs(1 + 0.5 * (-1 + 3j)))
     assert found.sentence == (

@@ -76,9 +76,9 @@ def test_dense_systems(discrete, complex_):
 def slicot_norm(A, B, C, D) -> float:
     slycot = pytest.importorskip("slycot")
     # ab13dd overwrites its arguments
-    copies = [matrix.copy(order="F") for matrix in (A, np.eye(len(A)), B, C, D)]
+    arrays = [matrix.copy(order="F") for matrix in (A, np.eye(len(A)), B, C, D)]
     sizes = (len(A), B.shape[1], C.shape[0])
-    return slycot.ab13dd("D", "I", "N", "D", *sizes, *copies, tol=1e-10)[0]
+    return slycot.ab13dd("D", "I", "N", "D", *sizes, *arrays, tol=1e-10)[0]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -107,7 +107,7 @@ def test_diagonal_bound_against_slicot(seed):
         bank = random_bank(rng, 4, states, discrete=True, conjugate=True, **limits, **sizes)
         bounds, norms = hinf_bound(bank), hinf_norm(bank).norm
         for copy, bound, norm in zip(range(4), bounds, norms, strict=True):
-            one = bank.to_dense().copy(copy)
+            one = bank.to_dense().head(copy)
             expected = slicot_norm(*(t[0].numpy() for t in (one.A, one.B, one.C, one.D)))
             assert float(norm) == pytest.approx(expected, rel=1e-6)
             assert 1 - 1e-6 <= float(bound) / expected <= 1.01
@@ -207,7 +207,7 @@ def test_resonator(damping):
 
 
 def test_coinciding_poles():
-    """A hundred copies of one mode: their phases must not fall on the same frequencies."""
+    """A hundred heads with the same mode: their phases must not fall on the same frequencies."""
     lam = np.full((1, 100), (1 - 1e-3) * np.exp(0.5j))
     B, C = np.ones((1, 100, 1), complex), np.full((1, 1, 100), 0.01 + 0j)
     check_bound(diagonal(lam, B, C, np.zeros((1, 1, 1)), discrete=True, conjugate=True))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ssmbench import registry
-from ssmbench.discretizers.method import RungeKutta
+from ssmbench.discretizers.runge_kutta import RungeKutta
 from ssmbench.discretizers.tableau import Tableau
 from ssmbench.systems import ContinuousDense, DiscreteDense, DiscreteSystem
 from ssmbench.testing import example_systems
@@ -25,7 +25,7 @@ def adjoints(backend, system: DiscreteSystem, weight: torch.Tensor) -> list[torc
     x = torch.randn(1, *weight.shape, dtype=dtype, generator=generator).requires_grad_()
     states = [x]
     for length in SEGMENTS:
-        u = torch.randn(1, length, system.copies, system.inputs, generator=generator)
+        u = torch.randn(1, length, system.heads, system.inputs, generator=generator)
         _, x = backend(system, u.to(system.D.real.dtype), x)
         x.retain_grad()
         states.append(x)
@@ -60,9 +60,9 @@ def test_the_pairing_is_conserved_through_every_scan(entry):
     torch.manual_seed(0)
     for single in example_systems():
         for system, rounding in ((single, 3e-5), (single.double(), 1e-12)):
-            if backend.unable(system, torch.device("cpu")) is not None:
+            if backend.unsupported_reason(system, torch.device("cpu")) is not None:
                 continue
-            weight = torch.randn(system.copies, system.states, dtype=system.dynamics.dtype)
+            weight = torch.randn(system.heads, system.states, dtype=system.dynamics.dtype)
             lams, deltas = adjoints(backend, system, weight), disturbances(system)
             products = pairings(lams, deltas)
             size = max(float((a.abs() * d.abs()).sum()) for a, d in zip(lams, deltas, strict=True))
@@ -77,7 +77,7 @@ def test_a_wrong_adjoint_is_seen():
     """A backward that forgets the conjugate of complex poles breaks the conservation."""
     torch.manual_seed(0)
     system = next(s for s in example_systems() if s.dynamics.is_complex()).double()
-    weight = torch.randn(system.copies, system.states, dtype=system.dynamics.dtype)
+    weight = torch.randn(system.heads, system.states, dtype=system.dynamics.dtype)
     lams = adjoints(registry.scans.get("reference").build(), system, weight)
     products = pairings([lam.conj() for lam in lams], disturbances(system))
     assert (products - products[0]).abs().max() > 1e-3
@@ -110,6 +110,6 @@ def test_the_conjugate_tableau_on_the_adjoint_equation_undoes_the_transposed_ste
 
     method = registry.discretizers.get(name).build()
     forwards = method(system(A)).A
-    adjoint = of_tableau(method.tableau.adjoint())(system(-A.mT)).A
+    adjoint = of_tableau(method.tableau.costate_tableau())(system(-A.mT)).A
     eye = torch.eye(4, dtype=torch.float64)[None]
     torch.testing.assert_close(adjoint.mT @ forwards, eye, rtol=0, atol=1e-11)

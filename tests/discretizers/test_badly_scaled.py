@@ -110,7 +110,7 @@ def test_one_copy_of_a_bank_does_not_change_anothers_digits():
     one = torch.ones(2, 3, 1, dtype=torch.float64)
     parts = {"B": one, "C": one.mT, "D": one[:, :1], "dt": one[:, 0, 0]}
     bank = ContinuousDense(A=A, **parts)
-    together, alone = discretized(bank, "foh"), discretized(bank.copy(0), "foh")
+    together, alone = discretized(bank, "foh"), discretized(bank.head(0), "foh")
     assert all(torch.equal(t[:1], alone.tensors()[k]) for k, t in together.tensors().items())
 
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.polynomial import Chebyshev, Polynomial
 
 from ssmbench import registry
-from ssmbench.discretizers.method import Hold, RungeKutta
+from ssmbench.discretizers.runge_kutta import Hold, RungeKutta
 
 INF, SQRT2, SQRT3 = math.inf, math.sqrt(2), math.sqrt(3)
 METHODS = {e.name: e for e in registry.discretizers if issubclass(e.factory, RungeKutta)}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ssmbench import registry
 from ssmbench.discretizers.chebyshev import Rkc1Config, Rkc2Config
-from ssmbench.discretizers.method import Hold, RungeKutta
+from ssmbench.discretizers.runge_kutta import Hold, RungeKutta
 from ssmbench.errors import UsageError
 from ssmbench.systems import ContinuousDense, ContinuousDiagonal
 

@@ -7,7 +7,7 @@ import pytest
 
 from ssmbench import registry
 from ssmbench.discretizers.chebyshev import first_order, second_order
-from ssmbench.discretizers.method import RungeKutta
+from ssmbench.discretizers.runge_kutta import RungeKutta
 from ssmbench.discretizers.tableau import Tableau, trees
 from ssmbench.errors import UsageError
 
@@ -78,11 +78,11 @@ def R(tableau, z):
 @pytest.mark.parametrize("name", CONJUGATED)
 def test_the_conjugate_keeps_the_pairing_of_states_and_adjoints(name):
     tableau = METHODS[name].build().tableau
-    conjugate = tableau.adjoint()
+    conjugate = tableau.costate_tableau()
     b = tableau.b
     left = b[:, None] * conjugate.T + b[None, :] * tableau.T.T
     np.testing.assert_allclose(left, np.outer(b, b), rtol=0, atol=1e-12 * np.abs(tableau.T).max())
-    np.testing.assert_allclose(conjugate.adjoint().T, tableau.T, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(conjugate.costate_tableau().T, tableau.T, rtol=0, atol=1e-10)
     # x' = lam x forwards and l' = -lam l by the conjugate: l x is the same number after a step
     for z in (-0.7, -0.3 + 0.9j, 0.4j):
         assert R(conjugate, -z) * R(tableau, z) == pytest.approx(1, rel=1e-9)
@@ -91,9 +91,9 @@ def test_the_conjugate_keeps_the_pairing_of_states_and_adjoints(name):
 def test_gauss_and_the_implicit_midpoint_are_their_own_conjugates():
     for name in ("implicit_midpoint", "gauss2", "gauss3"):
         tableau = METHODS[name].build().tableau
-        np.testing.assert_allclose(tableau.adjoint().T, tableau.T, atol=1e-14)
+        np.testing.assert_allclose(tableau.costate_tableau().T, tableau.T, atol=1e-14)
 
 
 def test_a_zero_weight_has_no_conjugate():
     with pytest.raises(UsageError, match="b is zero at stage 0"):
-        METHODS["explicit_midpoint"].build().tableau.adjoint()
+        METHODS["explicit_midpoint"].build().tableau.costate_tableau()

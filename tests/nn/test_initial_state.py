@@ -42,7 +42,7 @@ def test_it_is_the_state_of_the_system_it_shows(name):
         state = layer.x0[..., :, None] if layer.x0.ndim == 2 else _stacked(layer.x0, whole)
         for step in range(6):
             system = (whole.at(0, step) if layer.time_varying else whole).to_dense()
-            inputs = u[0, step].reshape(system.copies, system.inputs, 1)
+            inputs = u[0, step].reshape(system.heads, system.inputs, 1)
             expected = (system.C @ state + system.D @ inputs).flatten()
             assert torch.allclose(found[0, step], expected, atol=1e-9)
             state = system.A @ state + system.B @ inputs

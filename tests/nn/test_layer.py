@@ -31,7 +31,7 @@ def test_output_is_that_of_the_system_it_shows(name, discretizer):
     system = layer.system()
     assert isinstance(system, DiscreteSystem)
     y, _ = registry.scans.get("reference").build()(
-        system, u.unflatten(-1, (system.copies, system.inputs))
+        system, u.unflatten(-1, (system.heads, system.inputs))
     )
     found = layer(u)
     assert found.shape == u.shape
@@ -86,7 +86,7 @@ def test_discretizer_for_a_discrete_system_is_refused_with_the_reason():
         layer_of("l2ru", "zoh")
     sentence = str(caught.value)
     assert sentence.startswith("L2RU takes no discretizer: ")
-    assert L2RU.why_discrete in sentence
+    assert L2RU.no_discretizer_reason in sentence
     assert "nothing left to discretize" in sentence
     assert "model.discretizer=null" in sentence
     assert "\n" not in sentence

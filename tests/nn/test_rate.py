@@ -115,7 +115,7 @@ def test_a_discrete_parametrization_is_refused_with_the_reason(name):
     model = network(name)
     with pytest.raises(UsageError, match="has no other sampling rate") as caught:
         model.set_rate(0.5)
-    reason = type(model.layers[0].parametrization).why_discrete
+    reason = type(model.layers[0].parametrization).no_discretizer_reason
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 

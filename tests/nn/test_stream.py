@@ -91,7 +91,7 @@ def test_gradients_flow_through_the_state_until_it_is_detached(name):
 def test_a_given_state_is_where_the_layers_start():
     model, u = network("l2ru", layers=1, nonlinearity="identity"), signal(1, 5)
     system = model.layers[0].system()
-    x0 = torch.randn(1, system.copies, system.states, dtype=torch.float64)
+    x0 = torch.randn(1, system.heads, system.states, dtype=torch.float64)
     y, _ = model.stream(u, StreamState((x0,)))
     difference = y[0, 0] - model(u)[0, 0]
     block = model.blocks[0]

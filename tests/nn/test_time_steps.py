@@ -72,7 +72,7 @@ def test_uneven_samples_of_a_held_input_see_the_exact_states():
 
 def exact(layer: SSMLayer, levels: torch.Tensor, hold: float) -> torch.Tensor:
     """The outputs of copy 0 at the ends of intervals, by the exponential of the dense system."""
-    dense = layer.parametrization().copy(0).detach().to_dense()
+    dense = layer.parametrization().head(0).detach().to_dense()
     A, B, C, D = (t[0].numpy() for t in (dense.A, dense.B, dense.C, dense.D))
     n, joint = len(A), torch.zeros(len(A) + 1, len(A) + 1, dtype=torch.float64).numpy()
     joint[:n, :n], joint[:n, n:] = A, B

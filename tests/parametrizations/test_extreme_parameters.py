@@ -43,7 +43,7 @@ def largest_response(system):
     """max sigma(G(e^{i w})) over a grid, denser around each pole, by numpy in double."""
     dense = system.double().to_dense()
     largest = 0.0
-    for copy in range(dense.copies):
+    for copy in range(dense.heads):
         A, B, C, D = (t[copy].numpy() for t in (dense.A, dense.B, dense.C, dense.D))
         poles = np.linalg.eigvals(A)
         gaps = np.maximum(1 - np.abs(poles), 1e-12)

@@ -184,7 +184,7 @@ def test_the_least_decay_leaves_ordinary_ones_alone():
 def test_sizes_are_as_asked():
     for measure in MEASURES:
         system = build(measure, d_state=10, d_model=5)()
-        assert (system.copies, system.states, system.inputs, system.outputs) == (5, 10, 1, 1)
+        assert (system.heads, system.states, system.inputs, system.outputs) == (5, 10, 1, 1)
 
 
 def test_gradients_flow_through_a_layer():
@@ -230,7 +230,7 @@ def test_unfit_options_are_refused_from_the_command_line(ssmbench, write, tiny):
     assert "needs rank=2" in answer.err
 
 
-def test_timescales_are_log_uniform_per_copy():
+def test_timescales_are_log_uniform_per_head():
     dt = S4(S4Config(d_state=2, dt_min=0.01, dt_max=0.02), d_model=64)().dt
     assert dt.min() >= 0.01 * (1 - 1e-5)
     assert dt.max() <= 0.02 * (1 + 1e-5)

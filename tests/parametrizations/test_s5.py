@@ -54,7 +54,7 @@ def test_the_module_starts_there_scaled_by_a_step_size_of_each_state():
     assert ((step >= 0.01 * (1 - 1e-5)) & (step <= 0.02 * (1 + 1e-5))).all()
     assert len(step.unique()) == 6
     assert system.dt.item() == 1
-    assert (system.copies, system.inputs, system.outputs, system.order) == (1, 4, 4, 12)
+    assert (system.heads, system.inputs, system.outputs, system.order) == (1, 4, 4, 12)
 
 
 def test_zoh_is_the_papers_discretization_with_a_step_for_every_state():

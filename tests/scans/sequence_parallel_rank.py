@@ -47,9 +47,9 @@ def compare(name: str, found: torch.Tensor, expected: torch.Tensor) -> None:
 def check_system(segments: Segments, system, length: int) -> None:
     """Outputs, final state and gradients of all inputs against one process with all of u."""
     system = system.map(lambda t: t.detach().requires_grad_())
-    u = torch.randn(2, length, system.copies, system.inputs, dtype=torch.float64)
+    u = torch.randn(2, length, system.heads, system.inputs, dtype=torch.float64)
     u = u.requires_grad_()
-    x0 = torch.randn(2, system.copies, system.states, dtype=system.dynamics.dtype)
+    x0 = torch.randn(2, system.heads, system.states, dtype=system.dynamics.dtype)
     x0 = x0.requires_grad_()
     leaves = {**system.tensors(), "u": u, "x0": x0}
     inner = registry.scans.get("cpu").build()

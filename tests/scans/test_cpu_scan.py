@@ -26,8 +26,8 @@ REFERENCE = registry.scans.get("reference").build()
 def test_double_precision_agrees_to_rounding(scan, index, batch, length, start):
     torch.manual_seed(index + 8 * length)
     system = example_systems()[index].double()
-    u = torch.randn(batch, length, system.copies, system.inputs, dtype=torch.float64)
-    x0 = torch.randn(batch, system.copies, system.states, dtype=system.dynamics.dtype)
+    u = torch.randn(batch, length, system.heads, system.inputs, dtype=torch.float64)
+    x0 = torch.randn(batch, system.heads, system.states, dtype=system.dynamics.dtype)
     found, expected = (run(system, u, x0 if start else None) for run in (scan, REFERENCE))
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == theirs.dtype
@@ -39,8 +39,8 @@ def test_double_precision_agrees_to_rounding(scan, index, batch, length, start):
 def test_gradcheck(scan, index):
     torch.manual_seed(index)
     system = example_systems()[index].double().map(lambda t: t.requires_grad_())
-    u = torch.randn(1, 5, system.copies, system.inputs, dtype=torch.float64, requires_grad=True)
-    x0 = torch.randn(1, system.copies, system.states, dtype=system.dynamics.dtype)
+    u = torch.randn(1, 5, system.heads, system.inputs, dtype=torch.float64, requires_grad=True)
+    x0 = torch.randn(1, system.heads, system.states, dtype=system.dynamics.dtype)
     names = list(system.tensors())
 
     def outputs(u, x0, *tensors):
@@ -95,7 +95,7 @@ def test_half_precision_is_widened_on_entry_and_autocast_is_off(name, half, inde
     """The result is that of the widened inputs, to the bit; the gradient is in u's own dtype."""
     torch.manual_seed(0)
     scan, system = registry.scans.get(name).build(), example_systems()[index]
-    u = torch.randn(2, 70, system.copies, system.inputs).to(half).requires_grad_()
+    u = torch.randn(2, 70, system.heads, system.inputs).to(half).requires_grad_()
     wide = u.detach().float().requires_grad_()
     expected, expected_final = scan(system, wide)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -159,7 +159,7 @@ def test_dense_systems_are_banks_too(scan):
     u = torch.randn(2, 30, 3, 2, dtype=torch.float64)
     together, _ = scan(system, u, None)
     for h in range(3):
-        alone, _ = scan(system.copy(h), u[:, :, h : h + 1], None)
+        alone, _ = scan(system.head(h), u[:, :, h : h + 1], None)
         torch.testing.assert_close(together[:, :, h : h + 1], alone)
 
 

@@ -12,13 +12,13 @@ from ssmbench.scans import native
 from ssmbench.scans.native import library
 
 compiled = pytest.mark.skipif(
-    native.why_missing() is not None, reason=f"native kernels: {native.why_missing()}"
+    native.unavailable_reason() is not None, reason=f"native kernels: {native.unavailable_reason()}"
 )
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler on this machine")
 def test_a_machine_with_a_compiler_has_the_kernels():
-    assert native.why_missing() is None
+    assert native.unavailable_reason() is None
 
 
 def loop(a, b, x0, reverse):
@@ -134,7 +134,7 @@ def test_without_kernels_the_chunked_scan_serves(monkeypatch):
     from ssmbench.scans import cpu
     from ssmbench.testing import check_scan, example_systems
 
-    monkeypatch.setattr(cpu.native, "why_missing", lambda: "not compiled")
+    monkeypatch.setattr(cpu.native, "unavailable_reason", lambda: "not compiled")
     monkeypatch.setattr(
         cpu.native, "fused_layer", lambda *_: pytest.fail("the kernels are not there")
     )

@@ -15,7 +15,7 @@ from ssmbench.scans import native
 from ssmbench.scans.native import library
 
 compiled = pytest.mark.skipif(
-    native.why_missing() is not None, reason=f"native kernels: {native.why_missing()}"
+    native.unavailable_reason() is not None, reason=f"native kernels: {native.unavailable_reason()}"
 )
 B, L, H, N = 2, 3, 3, 2
 WIDE = torch.complex128
@@ -291,7 +291,7 @@ def samples() -> dict[str, list[tuple]]:
 
 @compiled
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("name", samples() if native.why_missing() is None else [])
+@pytest.mark.parametrize("name", samples() if native.unavailable_reason() is None else [])
 def test_opcheck(name):
     for inputs in samples()[name]:
         torch.library.opcheck(getattr(torch.ops.ssmbench, name), inputs)
@@ -335,7 +335,7 @@ def test_conjugated_inputs(compiled_here, monkeypatch):
     if not compiled_here:
         for name in ("linear_scan", "dense"):
             module = sys.modules[f"ssmbench.scans.native.{name}"]
-            monkeypatch.setattr(module, "why_missing", lambda: "no compiler")
+            monkeypatch.setattr(module, "unavailable_reason", lambda: "no compiler")
     torch.manual_seed(0)
     found, definition, inputs = linear_scan_case(WIDE, False, True)
     inputs = tuple(x.conj() for x in inputs)

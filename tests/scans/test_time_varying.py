@@ -24,7 +24,7 @@ def examples(length: int = 23) -> list[TimeVaryingDiagonal]:
 def backends() -> list[str]:
     """Those that can run here."""
     system = examples(1)[0]
-    return [e.name for e in registry.scans if e.build().unable(system, CPU) is None]
+    return [e.name for e in registry.scans if e.build().unsupported_reason(system, CPU) is None]
 
 
 def loop(system: TimeVaryingDiagonal, u: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,8 +69,8 @@ def test_outputs_and_every_gradient(name, case, double):
     if double:
         system, tolerance = system.double(), 1e-12
     precision = torch.float64 if double else torch.float32
-    u = torch.randn(2, system.length, system.copies, system.inputs, dtype=precision)
-    x0 = torch.randn(2, system.copies, system.states, dtype=system.lam.dtype)
+    u = torch.randn(2, system.length, system.heads, system.inputs, dtype=precision)
+    x0 = torch.randn(2, system.heads, system.states, dtype=system.lam.dtype)
     found = results(registry.scans.get(name).build(), system, u, x0)
     for key, expected in results(loop, system, u, x0).items():
         real = found[key] if found[key].is_complex() else found[key].to(expected.dtype)

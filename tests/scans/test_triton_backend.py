@@ -41,24 +41,26 @@ def python(script: str) -> str:
 def test_unable_names_the_reason():
     backend = scans.get("triton").build()
     dense = diagonal().to_dense()
-    assert "diagonal systems only, and this is a DiscreteDense" in backend.unable(dense, CUDA)
-    assert "this system's are complex128" in backend.unable(diagonal().double(), CUDA)
-    assert "this system's are bfloat16" in backend.unable(diagonal(torch.bfloat16), CUDA)
-    assert "this is 'mps'" in backend.unable(diagonal(), torch.device("mps"))
+    reason = backend.unsupported_reason
+    assert "diagonal systems only, and this is a DiscreteDense" in reason(dense, CUDA)
+    assert "this system's are complex128" in reason(diagonal().double(), CUDA)
+    assert "this system's are bfloat16" in reason(diagonal(torch.bfloat16), CUDA)
+    assert "this is 'mps'" in reason(diagonal(), torch.device("mps"))
 
 
 def test_able_on_cuda_without_looking_for_a_device():
     pytest.importorskip("triton", reason="the package triton is not installed")
     backend = scans.get("triton").build()
     for dtype in (torch.float32, torch.complex64):
-        assert backend.unable(diagonal(dtype), CUDA) is None
+        assert backend.unsupported_reason(diagonal(dtype), CUDA) is None
 
 
 @pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="the interpreter runs on the CPU")
 def test_refuses_the_cpu():
     pytest.importorskip("triton", reason="the package triton is not installed")
     backend = scans.get("triton").build()
-    assert backend.unable(diagonal(), CPU) == "it needs a CUDA device, and this is 'cpu'"
+    reason = backend.unsupported_reason(diagonal(), CPU)
+    assert reason == "it needs a CUDA device, and this is 'cpu'"
     with pytest.raises(UsageError, match="scan 'triton' cannot run this: it needs a CUDA device"):
         backend(diagonal(), torch.ones(1, 4, 1, 1))
 
@@ -82,7 +84,7 @@ from ssmbench.registry import scans
 from ssmbench.systems import DiscreteDiagonal
 one = torch.ones(1, 1, 1)
 system = DiscreteDiagonal(lam=one[0], B=one, C=one, D=one)
-print(scans.get("triton").build().unable(system, torch.device("cuda")))
+print(scans.get("triton").build().unsupported_reason(system, torch.device("cuda")))
 """
     assert python(script) == "the package triton is not installed"
 

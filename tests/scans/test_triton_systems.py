@@ -59,29 +59,29 @@ def assert_close(got: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: f
         assert error <= tolerance, f"{name}: relative error {error:.2e}"
 
 
-def bank(kind: str, copies=2, states=3, inputs=2, outputs=2, modulus=None) -> dict[str, Tensor]:
+def bank(kind: str, heads=2, states=3, inputs=2, outputs=2, modulus=None) -> dict[str, Tensor]:
     """The matrices of a system; lam of the given modulus, or between 0.9 and 0.98."""
     torch.manual_seed(1)
     dtype = torch.float32 if kind == "real" else torch.complex64
     sizes = {"B": (states, inputs), "C": (outputs, states)}
-    matrices = {k: torch.randn(copies, *size, dtype=dtype) for k, size in sizes.items()}
-    lam = 0.9 + 0.08 * torch.rand(copies, states)
+    matrices = {k: torch.randn(heads, *size, dtype=dtype) for k, size in sizes.items()}
+    lam = 0.9 + 0.08 * torch.rand(heads, states)
     lam = lam if modulus is None else torch.full_like(lam, modulus)
-    lam = lam if kind == "real" else torch.polar(lam, 3 * torch.rand(copies, states))
+    lam = lam if kind == "real" else torch.polar(lam, 3 * torch.rand(heads, states))
     real_output = kind != "complex"
-    direct = torch.randn(copies, outputs, inputs, dtype=torch.float32 if real_output else dtype)
+    direct = torch.randn(heads, outputs, inputs, dtype=torch.float32 if real_output else dtype)
     tensors = {"lam": lam, **matrices, "D": direct}
     return {name: tensor.to(DEVICE) for name, tensor in tensors.items()}
 
 
 def single_channel(kind: str, shape, states=5, x0=True, modulus=None) -> dict[str, Tensor]:
     """A bank of H single-channel systems with u (B, L, H, 1), and x0 or none."""
-    batch, length, copies = shape
-    leaves = bank(kind, copies, states, 1, 1, modulus)
-    leaves["u"] = torch.randn(batch, length, copies, 1, device=DEVICE)
+    batch, length, heads = shape
+    leaves = bank(kind, heads, states, 1, 1, modulus)
+    leaves["u"] = torch.randn(batch, length, heads, 1, device=DEVICE)
     if x0:
         dtype = leaves["lam"].dtype
-        leaves["x0"] = torch.randn(batch, copies, states, dtype=dtype, device=DEVICE)
+        leaves["x0"] = torch.randn(batch, heads, states, dtype=dtype, device=DEVICE)
     return leaves
 
 
@@ -115,7 +115,7 @@ def test_time_varying_systems_agree_with_the_reference(case):
     torch.manual_seed(3)
     system = example_time_varying_systems(2, 70)[case]
     backend, reference = (scans.get(name).build() for name in ("triton", "reference"))
-    assert backend.unable(system, torch.device(DEVICE)) is None
+    assert backend.unsupported_reason(system, torch.device(DEVICE)) is None
     check_scan(backend, reference, system, 70, "triton")
     check_scan(backend, reference, system, 70, "triton", torch.bfloat16)
 
@@ -138,7 +138,7 @@ def test_backend_refuses_with_its_reason():
     backend = scans.get("triton").build()
     system = DiscreteDiagonal(**bank("real"))
     u = torch.randn(1, 5, 2, 2, device=DEVICE)
-    assert backend.unable(system, u.device) is None
+    assert backend.unsupported_reason(system, u.device) is None
     with pytest.raises(UsageError, match="u is float64"):
         backend(system, u.double())
     dense = system.to_dense()

@@ -212,8 +212,8 @@ def test_attack_of_a_layer_finds_the_largest_singular_value_of_its_toeplitz_matr
     found = attack_layer(frozen, LENGTH, AnalysisConfig())
     with torch.no_grad():
         dense = layer.system().double().to_dense()
-    copies = zip(dense.A, dense.B, dense.C, dense.D, strict=True)
-    exact = max(toeplitz_gain(*(m.numpy() for m in one)) for one in copies)
+    heads = zip(dense.A, dense.B, dense.C, dense.D, strict=True)
+    exact = max(toeplitz_gain(*(m.numpy() for m in one)) for one in heads)
     assert 0.99 * exact <= found
     assert found <= exact * (1 + TOLERANCE)
 
@@ -329,7 +329,7 @@ class Modest(Parametrization):
 
     time_domain = "discrete"
     stable_by_construction = True
-    why_discrete = "it has no dynamics"
+    no_discretizer_reason = "it has no dynamics"
 
     def __init__(self, declared: float | None):
         super().__init__()

@@ -53,7 +53,7 @@ class Static(Parametrization):
 
     time_domain = "discrete"
     stable_by_construction = True
-    why_discrete = "it has no dynamics"
+    no_discretizer_reason = "it has no dynamics"
 
     def __init__(self, D):
         super().__init__()

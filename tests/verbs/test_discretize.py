@@ -162,7 +162,7 @@ def test_plots_the_poles_of_a_run(ssmbench, write, tiny, workplace):
     out = ssmbench("plot", "stability", "rk4", "--run", run["folder"]).out
     assert f"picture: {workplace / 'stability.png'}" in out
     assert (workplace / "stability.png").exists()
-    assert "16" in out  # 4 copies of 4 poles
+    assert "16" in out  # 4 heads of 4 poles
 
 
 PLOT_REFUSED = {

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
+from ssmbench.linalg.orthogonal import cayley
 from ssmbench.nn.linear import spectral_norm
 from ssmbench.nn.nonlinearities.base import Nonlinearity
-from ssmbench.orthogonal import cayley
 from ssmbench.registry import NoOptions, nonlinearities
 
 

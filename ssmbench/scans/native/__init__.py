@@ -1,12 +1,12 @@
 """Scans in plain C, compiled when the package is installed where there is a compiler.
 
-Optional: without them the chunked torch scan serves. :func:`why_missing` says why.
+Optional: without them the chunked torch scan serves. :func:`unavailable_reason` says why.
 """
 
 from ssmbench.scans.native.common import lanes
 from ssmbench.scans.native.dense import dense_layer
 from ssmbench.scans.native.fused import fused_layer
-from ssmbench.scans.native.library import why_missing
+from ssmbench.scans.native.library import unavailable_reason
 from ssmbench.scans.native.linear_scan import linear_scan
 from ssmbench.scans.native.systems import is_real, scan_dense, scan_traced
 
@@ -18,5 +18,5 @@ __all__ = [
     "linear_scan",
     "scan_dense",
     "scan_traced",
-    "why_missing",
+    "unavailable_reason",
 ]

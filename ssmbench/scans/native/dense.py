@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ssmbench.scans.native.common import contiguous, lanes, precision
-from ssmbench.scans.native.library import call, why_missing
+from ssmbench.scans.native.library import call, unavailable_reason
 from ssmbench.scans.operators import (
     define,
     differentiate,
@@ -95,7 +95,7 @@ def _scan(
     batch, length, inputs = u.shape
     rows, columns, size = *matrix.shape, len(A)
     y, end = u.new_empty(batch, length, rows - size), torch.empty_like(x0)
-    if why_missing() or not u.is_cpu or u.numel() == 0:
+    if unavailable_reason() or not u.is_cpu or u.numel() == 0:
         return _step_by_step(matrix, u, x0, states, y, reverse)
     width = -(-rows // lanes(u)) * lanes(u)
     padded = torch.nn.functional.pad(matrix.T, (0, width - rows)).contiguous()

@@ -37,7 +37,7 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
     return None, "not compiled: there was no C compiler when ssmbench was installed"
 
 
-def why_missing() -> str | None:
+def unavailable_reason() -> str | None:
     """Why the kernels cannot be used, or None when they can."""
     library, reason = _find()
     return None if library is not None else reason

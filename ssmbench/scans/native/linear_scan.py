@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ssmbench.scans.base import sequential_linear_scan
 from ssmbench.scans.native.common import VECTOR_BYTES, contiguous, precision
-from ssmbench.scans.native.library import call, why_missing
+from ssmbench.scans.native.library import call, unavailable_reason
 from ssmbench.scans.operators import define, differentiate, differentiate_backward, merge
 from ssmbench.scans.recurrence import adjoint, adjoint_tangents, shifted, tangent
 
@@ -44,7 +44,7 @@ def _run(a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> Tensor:
     s = torch.empty_like(b)
     if b.numel() == 0:
         return s
-    if why_missing() or not b.is_cpu:
+    if unavailable_reason() or not b.is_cpu:
         return sequential_linear_scan(a, b, x0, reverse=reverse)
     _call("linear_scan", b, (*b.shape[1:], int(a.ndim == 3), int(reverse), a, b, x0, s))
     return s
@@ -55,7 +55,7 @@ def _run_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     if s.numel() == 0:
         return tuple(torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (a, s, x0))
-    if why_missing() or not s.is_cpu:
+    if unavailable_reason() or not s.is_cpu:
         return tuple(x.clone() for x in _adjoint(a, x0, s, ds, reverse))
     a, x0, s, ds = contiguous(a, x0, s, ds)
     batch, length, states = s.shape

@@ -16,8 +16,8 @@ def scan_dense(system: DiscreteDense, u: Tensor, x0: Tensor | None) -> tuple[Ten
     start = initial_state(system, u, x0)
     inputs = u.to(start.dtype).unbind(2)
     matrices = (t.to(start.dtype).unbind() for t in (system.A, system.B, system.C, system.D))
-    copies = zip(inputs, *matrices, start.unbind(1), strict=True)
-    results = [dense_layer(*parts) for parts in copies]
+    heads = zip(inputs, *matrices, start.unbind(1), strict=True)
+    results = [dense_layer(*parts) for parts in heads]
     return torch.stack([y for y, _ in results], 2), torch.stack([x for _, x in results], 1)
 
 

@@ -41,7 +41,7 @@ class TritonScan(ScanBackend):
     are; beyond that it can give NaN where the sequential scan is finite.
     """
 
-    def unable(self, system: Scannable, device: torch.device) -> str | None:
+    def unsupported_reason(self, system: Scannable, device: torch.device) -> str | None:
         """Why this backend cannot run ``system`` on ``device``, or None when it can."""
         if not isinstance(system, DiscreteDiagonal | TimeVaryingDiagonal):
             return f"it scans diagonal systems only, and this is a {type(system).__name__}"
@@ -59,9 +59,9 @@ class TritonScan(ScanBackend):
         """As ``ScanBackend.__call__``.
 
         Raises:
-            UsageError: the backend is ``unable`` to run this, or u is in double precision.
+            UsageError: the backend is unable to run this, or u is in double precision.
         """
-        reason = self.unable(system, u.device)
+        reason = self.unsupported_reason(system, u.device)
         if reason is None and u.dtype in (torch.float64, torch.complex128):
             reason = f"its states are float32 or complex64, and u is {_name(u.dtype)}"
         if reason is not None:
@@ -77,7 +77,7 @@ class TritonScan(ScanBackend):
                 return bank.bank_scan(system, u, x0)
             return _through_states(system, u, x0)
 
-    def unable_linear_scan(self, b: Tensor) -> str | None:
+    def linear_scan_unsupported_reason(self, b: Tensor) -> str | None:
         """Why :meth:`linear_scan` cannot run on b's device and dtype, or None when it can."""
         if b.dtype not in (torch.float32, torch.complex64, torch.bfloat16):
             return f"its states are float32 or complex64, and b is {_name(b.dtype)}"
@@ -91,7 +91,7 @@ class TritonScan(ScanBackend):
         Raises:
             UsageError: the kernels cannot run here.
         """
-        reason = self.unable_linear_scan(b)
+        reason = self.linear_scan_unsupported_reason(b)
         if reason is not None:
             raise UsageError(f"scan 'triton' cannot run this: {reason}")
         from ssmbench.scans.triton.linear_scan import linear_scan
@@ -111,7 +111,7 @@ def _through_states(
     lam = system.lam.to(start.dtype).reshape(-1)
     flat = drive.reshape(batch, length, lam.shape[0]), start.reshape(batch, lam.shape[0])
     states, final = states_before(lam, *flat)
-    shape = system.copies, system.states
+    shape = system.heads, system.states
     return read_out(system, states.unflatten(-1, shape), u), final.unflatten(-1, shape)
 
 

@@ -17,7 +17,7 @@ anyway). No GPU was at hand: block sizes are reasoned from registers, and nothin
 
 **bank_states_kernel** does the first two lines. A program takes one copy, one sequence and one
 segment of its chunks, in tiles of ROWS rows. Row i is the border between chunks i - 1 and i: its
-state needs the input of chunk i - 1 and is that at the start of chunk i. Where copies x sequences
+state needs the input of chunk i - 1 and is that at the start of chunk i. Where heads x sequences
 are few there are several segments: first only their ends from zero are computed (STATES false),
 then a scan of these gives their starts, then this again.
 
@@ -41,7 +41,7 @@ from ssmbench.scans.triton.kernels import pick_row, then_complex_guarded
 
 @triton.jit(
     do_not_specialize=[
-        "copies",
+        "heads",
         "sequences",
         "chunks",
         "segment",
@@ -59,7 +59,7 @@ def bank_states_kernel(
     end_ptr,  # (H, B, segments, 2, N), out: the state after every segment
     adjoint_ptr,  # as x_ptr: the states that the forward pass wrote, only WITH_DA
     da_ptr,  # (H, B, segments, 2, N), out: shares of the gradient of lam^T, only WITH_DA
-    copies,  # H
+    heads,  # H
     sequences,  # B
     chunks,  # S
     segment,  # chunks of a segment
@@ -77,7 +77,7 @@ def bank_states_kernel(
     """The states between chunks, over one segment."""
     program = tl.program_id(0)
     part = program % segments
-    sequence = (program // segments).to(tl.int64)  # of all copies: h B + b
+    sequence = (program // segments).to(tl.int64)  # of all heads: h B + b
     copy = sequence // sequences
     r = tl.arange(0, ROWS)[:, None]
     n = tl.arange(0, BLOCK_N)[None, :]
@@ -114,8 +114,8 @@ def bank_states_kernel(
         e_re += tl.where(row == start_row, start_re, 0.0)
         e_im += tl.where(row == start_row, start_im, 0.0)
         _, _, x_re, x_im = tl.associative_scan((a_re, a_im, e_re, e_im), 0, then_complex_guarded)
-        p_re = tl.load(powers + r * copies * (2 * BLOCK_N))
-        p_im = tl.load(powers + r * copies * (2 * BLOCK_N) + 1)
+        p_re = tl.load(powers + r * heads * (2 * BLOCK_N))
+        p_im = tl.load(powers + r * heads * (2 * BLOCK_N) + 1)
         zero = (carry_re == 0.0) & (carry_im == 0.0)
         x_re += tl.where(zero, 0.0, p_re * carry_re - p_im * carry_im)
         x_im += tl.where(zero, 0.0, p_re * carry_im + p_im * carry_re)

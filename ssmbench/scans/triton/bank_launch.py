@@ -36,17 +36,17 @@ def states_of_chunks(
     Forward, start enters after the first chunk; backward, at the end of the last. Where the states
     of the forward pass are given, also the gradient of lam^T, summed in double precision.
     """
-    copies, batch, chunks, _ = rows.shape
-    segment = bank_segment(blocks, copies * batch, chunks)
+    heads, batch, chunks, _ = rows.shape
+    segment = bank_segment(blocks, heads * batch, chunks)
     segments = -(-chunks // segment)
-    starts = rows.new_zeros(copies, batch, segments, 2, blocks.block_n)
+    starts = rows.new_zeros(heads, batch, segments, 2, blocks.block_n)
     if start is not None:
         starts[:, :, 0] = _split(start).transpose(0, 1)
     shared = (rows, read_in, table, direction, segment, blocks)
     if segments > 1:
         ends = _launch_states(*shared, starts, with_states=False)[1]
         begun = scan_chunk_ends(lam_chunk.flatten(), _by_time(ends), segment)
-        starts[:, :, 1:] = _by_copy(begun, copies)[:, :, 1:]
+        starts[:, :, 1:] = _by_head(begun, heads)[:, :, 1:]
     states, ends, shares = _launch_states(*shared, starts, True, adjoint_of)
     dlam = None if shares is None else join_parts(shares.sum((1, 2), dtype=torch.float64))
     return states, join_parts(ends[:, :, -1]).transpose(0, 1), dlam
@@ -63,20 +63,20 @@ def _launch_states(
     with_states: bool,
     adjoint_of: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    copies, batch, chunks, _ = rows.shape
+    heads, batch, chunks, _ = rows.shape
     segments = starts.shape[2]
     ends = torch.empty_like(starts)
     states = ends
     if with_states:
-        shape = (copies, batch, chunks, 2, blocks.block_n)
+        shape = (heads, batch, chunks, 2, blocks.block_n)
         states = torch.empty(shape, dtype=rows.dtype, device=rows.device)
     inject_row = 1 if direction > 0 else 0
     shares = None if adjoint_of is None else torch.empty_like(starts)
     adjoint = (ends, ends) if shares is None else (adjoint_of, shares)  # ends: not touched
     pointers = map(kernel_view, (rows, read_in, table, starts, states, ends, *adjoint))
-    scalars = (copies, batch, chunks, segment, segments, direction, inject_row)
+    scalars = (heads, batch, chunks, segment, segments, direction, inject_row)
     with torch.cuda.device_of(rows):
-        _kernels().bank_states_kernel[(copies * batch * segments,)](
+        _kernels().bank_states_kernel[(heads * batch * segments,)](
             *pointers,
             *scalars,
             STATES=with_states,
@@ -91,12 +91,12 @@ def outputs(
     rows: Tensor, states: Tensor, toeplitz: Tensor, read_out: Tensor, blocks: BankBlocks
 ) -> Tensor:
     """Y = U K + X V (H, B, S, T)."""
-    copies, batch, chunks, _ = rows.shape
+    heads, batch, chunks, _ = rows.shape
     y = torch.empty_like(rows)
     pointers = map(kernel_view, (rows, states, toeplitz, read_out, y))
     tiles = -(-batch * chunks // blocks.output_rows)
     with torch.cuda.device_of(rows):
-        _kernels().bank_outputs_kernel[(copies * tiles,)](
+        _kernels().bank_outputs_kernel[(heads * tiles,)](
             *pointers,
             batch * chunks,
             **blocks.constants(blocks.outputs),
@@ -114,10 +114,10 @@ def count_chunks(length: int, blocks: BankBlocks) -> int:
 
 def to_rows(u: Tensor, blocks: BankBlocks) -> Tensor:
     """(B, L, H) to (H, B, S, T) in float32, zeros in front: one copy, after which rows are wide."""
-    batch, length, copies = u.shape
+    batch, length, heads = u.shape
     chunks = count_chunks(length, blocks)
     padding = chunks * blocks.block_t - length
-    shape = (copies, batch, chunks * blocks.block_t)
+    shape = (heads, batch, chunks * blocks.block_t)
     rows = torch.empty(shape, dtype=torch.float32, device=u.device)
     rows[..., :padding] = 0
     rows[..., padding:] = u.permute(2, 0, 1)
@@ -144,6 +144,6 @@ def _by_time(parts: Tensor) -> Tensor:
     return join_parts(parts).permute(1, 2, 0, 3).flatten(2)
 
 
-def _by_copy(values: Tensor, copies: int) -> Tensor:
+def _by_head(values: Tensor, heads: int) -> Tensor:
     """The inverse of ``_by_time``."""
-    return _split(values.unflatten(-1, (copies, -1)).permute(2, 0, 1, 3))
+    return _split(values.unflatten(-1, (heads, -1)).permute(2, 0, 1, 3))

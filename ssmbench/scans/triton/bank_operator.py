@@ -182,11 +182,11 @@ def _shapes(
     read_out: Tensor,
     width: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    (batch, length, copies), blocks = u.shape, bank_blocks(width)
-    place = copies, batch, count_chunks(length, blocks)
+    (batch, length, heads), blocks = u.shape, bank_blocks(width)
+    place = heads, batch, count_chunks(length, blocks)
     rows = u.new_empty((*place, blocks.block_t), dtype=torch.float32)
     states = rows.new_empty((*place, 2, blocks.block_n))
-    end = rows.new_empty((copies, batch, blocks.block_n), dtype=torch.complex64).transpose(0, 1)
+    end = rows.new_empty((heads, batch, blocks.block_n), dtype=torch.complex64).transpose(0, 1)
     return from_rows(torch.empty_like(rows), length), end, rows, states
 
 
@@ -231,7 +231,7 @@ differentiate_backward(_bank_backward, _adjoint, _no_jvp)
 
 @torch.library.register_vmap(_bank)
 def _map(info: Any, mapped: tuple, *inputs: Any) -> tuple:
-    """Sequences side by side, or copies where the systems differ."""
+    """Sequences side by side, or heads where the systems differ."""
     if any(dim is not None for dim in mapped[2:6]):
         return merge(_bank, info, mapped, inputs, (2, 1, 0, 0, 0, 0, None), (2, 1, 0, 0))
     return merge(_bank, info, mapped, inputs, (0, 0, *[None] * 5), (0, 0, 1, 1))

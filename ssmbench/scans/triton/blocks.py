@@ -170,7 +170,7 @@ def bank_blocks(states: int) -> BankBlocks:
 
 
 def bank_segment(blocks: BankBlocks, signals: int, chunks: int) -> int:
-    """Chunks of a segment: all of them where signals (copies x sequences) are programs enough.
+    """Chunks of a segment: all of them where signals (heads x sequences) are programs enough.
 
     One less than whole tiles otherwise, for a segment has one row more than chunks.
     """

@@ -14,24 +14,24 @@ from tests.analysis.torture.parts import a_pole, channels, kind
 def bank(
     draw: Draw, name: str, discrete: bool, gaps: Callable[[], float], unit: float = 1.0
 ) -> Case:
-    """A bank of 1 to 3 copies with poles at the given distances from the boundary."""
-    copies, size = draw.integer(1, 3), draw.choice((1, 2, 3, 4, 4, 6, 8))
+    """A bank of 1 to 3 heads with poles at the given distances from the boundary."""
+    heads, size = draw.integer(1, 3), draw.choice((1, 2, 3, 4, 4, 6, 8))
     conjugate = draw.chance(0.6)
     if conjugate:
         size = (size + 1) // 2
     inputs, outputs = channels(draw)
     real = not conjugate and draw.chance(0.4)
-    lam = np.empty((copies, size), dtype=complex)
-    for place in np.ndindex(copies, size):
+    lam = np.empty((heads, size), dtype=complex)
+    for place in np.ndindex(heads, size):
         gap = gaps()
         re, im = a_pole(draw, discrete, gap)
         if real:
             re, im = (draw.sign() * (1 - gap) if discrete else -gap), 0.0
         lam[place] = complex(re * unit, im * unit)
     lam = lam.real.copy() if real else lam
-    B = draw.normal(copies, size, inputs, complex_=not real) * unit
-    C = draw.normal(copies, outputs, size, complex_=not real)
-    D = draw.normal(copies, outputs, inputs) * draw.choice((0.0, 1.0))
+    B = draw.normal(heads, size, inputs, complex_=not real) * unit
+    C = draw.normal(heads, outputs, size, complex_=not real)
+    D = draw.normal(heads, outputs, inputs) * draw.choice((0.0, 1.0))
     return Case(name, discrete, lam, B, C, D, conjugate=conjugate)
 
 
@@ -84,17 +84,17 @@ def cancelling_residues(draw: Draw, name: str) -> Case:
 @kind
 def oscillators(draw: Draw, name: str) -> Case:
     """Second-order oscillators: damping from 1e-12 to critical and beyond, in units of time."""
-    copies, size, (inputs, outputs) = draw.integer(1, 2), draw.integer(1, 4), channels(draw)
+    heads, size, (inputs, outputs) = draw.integer(1, 2), draw.integer(1, 4), channels(draw)
     unit = draw.power(-15, 15) if draw.chance(0.4) else 1.0
-    a, g = np.empty((copies, size)), np.empty((copies, size))
-    for place in np.ndindex(copies, size):
+    a, g = np.empty((heads, size)), np.empty((heads, size))
+    for place in np.ndindex(heads, size):
         w = draw.uniform(0.3, 3) * unit
         damping = draw.choice((draw.power(-12, 0), draw.power(-3, 0), 1.0, draw.power(0, 4)))
         a[place], g[place] = w * w, 2 * damping * w
         if draw.chance(0.03):  # an integrator, or an undamped oscillator
             (a if draw.chance(0.5) else g)[place] = 0.0
-    B = draw.normal(copies, size, inputs) * unit * unit
-    C, C_v = draw.normal(copies, outputs, size), draw.normal(copies, outputs, size) / unit
-    D = draw.normal(copies, outputs, inputs) * draw.choice((0.0, 1.0))
+    B = draw.normal(heads, size, inputs) * unit * unit
+    C, C_v = draw.normal(heads, outputs, size), draw.normal(heads, outputs, size) / unit
+    D = draw.normal(heads, outputs, inputs) * draw.choice((0.0, 1.0))
     C_v = C_v * draw.choice((0.0, 1.0))
     return Case(name, False, a, B, C, D, oscillator=(g, C_v))

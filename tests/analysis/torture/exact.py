@@ -32,8 +32,8 @@ class Exact:
         return self.states == 0 or is_zero(self.B) or is_zero(self.C)
 
 
-def copies(case: Case) -> Iterator[Exact]:
-    """The copies of a bank, conjugate pairs and oscillators written out."""
+def heads(case: Case) -> Iterator[Exact]:
+    """The heads of a bank, conjugate pairs and oscillators written out."""
     if case.oscillator:
         yield from _oscillators(case)
         return

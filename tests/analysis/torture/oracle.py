@@ -26,9 +26,9 @@ from mpmath import mp
 from tests.analysis.torture.case import Case
 from tests.analysis.torture.exact import (
     Exact,
-    copies,
     eye,
     gain_at,
+    heads,
     is_zero,
     largest_singular_value,
     norm,
@@ -40,7 +40,7 @@ DIGITS = (60, 120, 240, 480, 960, 1920)
 LEVEL = "1e-9"
 AGREE = "1e-11"
 NIL = 1e-25  # a radius that counts as zero: that of nilpotent matrices only shrinks with the digits
-MOST_LEVELS = 40
+MAX_LEVELS = 40
 
 
 class NoAnswer(Exception):
@@ -49,7 +49,7 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True)
 class Figures:
-    """Of a bank: the worst over its copies.
+    """Of a bank: the worst over its heads.
 
     extent: spectral radius or abscissa. margin: 1 - radius or -abscissa, exactly 0 on the boundary.
     scale: the largest modulus of a pole. A copy with B = 0 or C = 0 has the gain of its D.
@@ -72,7 +72,7 @@ def figures(case: Case) -> Figures:
         from tests.analysis.torture.slycot_oracle import figures_by_slycot
 
         return figures_by_slycot(case)
-    return worst([_settled(copy) for copy in copies(case)])
+    return worst([_settled(copy) for copy in heads(case)])
 
 
 def worst(found: list[Figures]) -> Figures:
@@ -160,7 +160,7 @@ def hinf_norm(system: Exact) -> mpmath.mpf:
     )
     gamma, slack = largest_singular_value(s.D), 1 + mp.mpf(LEVEL)
     tried = [w for p in poles_of(s) for w in (mp.im(p), abs(p), -abs(p))] + [mp.zero]
-    for level in range(MOST_LEVELS):
+    for level in range(MAX_LEVELS):
         best = max(gain_at(s, mp.mpc(0, w)) for w in tried)
         if best <= gamma * slack and gamma > 0 and level > 0:
             return max(best, gamma)

@@ -8,7 +8,7 @@ import slycot
 from mpmath import mp
 
 from tests.analysis.torture.case import Case
-from tests.analysis.torture.exact import copies, gain_at
+from tests.analysis.torture.exact import gain_at, heads
 from tests.analysis.torture.oracle import Figures, NoAnswer
 
 #: slycot's norm, as a relative error that all of these systems keep.
@@ -44,7 +44,7 @@ def _continuous_gramian(A, Q):
 
 def _check_by_mpmath(case: Case, hinf: float, peak: float) -> None:
     with mp.workdps(40):
-        (system,) = copies(case)
+        (system,) = heads(case)
         point = mp.expj(peak) if case.discrete else mp.mpc(0, peak)
         if not np.isinf(peak) and abs(gain_at(system, point) / hinf - 1) > TOLERANCE:
             raise NoAnswer("slycot's peak is not where it says")

@@ -1,23 +1,18 @@
-"""Tustin's transform, and the generalised bilinear rule between the two Euler methods.
+"""Tustin's transform.
 
 Two methods are called "bilinear" in the literature. S4's (Gu, Goel, Re 2022, equation 3) keeps C
-and D: it is the implicit midpoint rule, in ``runge_kutta``, and inflates the gain by
+and D: it is the implicit midpoint rule, in ``butcher_tableaux``, and inflates the gain by
 1 / cos(theta/2) at the frequency theta (radians per sample). Tustin's transform also changes C and
 D, so that G_bar(z) = G((2/h) (z - 1) / (z + 1)): the H-infinity norm is the same number.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Inexact
 from torch import Tensor
 
 from ssmbench.discretizers.base import Discretizer, scaled_matrices, scaled_modes
-from ssmbench.discretizers.method import Hold, RungeKutta, RungeKuttaConfig
-from ssmbench.discretizers.tableau import Tableau
-from ssmbench.errors import require
 from ssmbench.registry import discretizers
 from ssmbench.systems import ContinuousDense, ContinuousDiagonal, DiscreteDense, DiscreteDiagonal
 
@@ -54,30 +49,3 @@ class Tustin(Discretizer):
 
     def increment(self, z: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:
         return z / (1 - z / 2)
-
-
-@dataclass
-class GbtConfig(RungeKuttaConfig):
-    """``alpha``: 0 forward Euler, 1/2 Tustin, 1 backward Euler; with ``hold: zero``, C and D are
-    kept, and 1/2 is the implicit midpoint rule."""
-
-    hold: Hold = Hold.first
-    alpha: float = 0.6
-
-
-@discretizers.register(
-    "gbt",
-    config=GbtConfig,
-    citation="Zhang, Chen, Chen 2009, Digital redesign via the generalised bilinear "
-    "transformation, Int. J. Control 82:741",
-)
-class GeneralisedBilinear(RungeKutta):
-    """A_bar = (I - alpha hA)^-1 (I + (1 - alpha) hA): A-stable for alpha >= 1/2.
-
-    The transform s = (z - 1) / (h (alpha z + 1 - alpha)) of the transfer function, as SciPy's
-    ``gbt``: the one-stage rule at c = alpha with a first-order hold.
-    """
-
-    def make_tableau(self, config: GbtConfig) -> Tableau:
-        require(0 <= config.alpha <= 1, f"gbt: alpha must be in [0, 1], got {config.alpha}")
-        return Tableau("gbt", T=[[config.alpha]], b=[1], c=[config.alpha])

@@ -1,0 +1,1 @@
+"""Matrix functions that several rooms share; knows nothing of systems."""
