@@ -14,8 +14,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ssmbench.errors import SsmbenchError, UsageError
-from ssmbench.launcher import check_rank_variables
 from ssmbench.paths import absolute
+from ssmbench.ranks import check_rank_variables
 from ssmbench.verbs import plot, streams
 from ssmbench.verbs.common import PATH_ARGUMENT, PATH_OPTION, AsJson, Plugins, Verb
 from ssmbench.verbs.common import plain as _plain
@@ -437,7 +437,7 @@ def _print_grid(grid: Any, marks: list[str], root: Path, as_json: bool) -> None:
     import dataclasses
 
     from ssmbench.runs.folder import RunFolder
-    from ssmbench.suite.report import RUNS
+    from ssmbench.suite.record import RUNS
 
     states = [RunFolder(root / RUNS / mark).state for mark in marks]
     if as_json:
@@ -458,12 +458,14 @@ def _print_grid(grid: Any, marks: list[str], root: Path, as_json: bool) -> None:
 def _print_report(folder: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from ssmbench.suite import report as reports
-    from ssmbench.suite.statistics import robustness_rows
-    from ssmbench.suite.statistics import rows as rows_of
+    from ssmbench.report import tables as reports
+    from ssmbench.report.collect import collect
+    from ssmbench.report.statistics import robustness_rows
+    from ssmbench.report.statistics import rows as rows_of
+    from ssmbench.report.write import write_report
 
-    files = reports.write_report(folder)
-    records = reports.collect(folder)
+    files = write_report(folder)
+    records = collect(folder)
     table = rows_of(records)
     board = folder / "tensorboard"
     if as_json:

@@ -13,6 +13,9 @@ import yaml
 
 from ssmbench import registry
 from ssmbench.tasks.data import DATA_VARIABLE
+from tests.troubled import in_threads, troubled
+
+__all__ = ["in_threads", "troubled"]  # fixtures
 
 ROOT = Path(__file__).parents[1]
 

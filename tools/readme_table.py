@@ -13,8 +13,10 @@ from pathlib import Path
 
 from ssmbench import jsonio
 from ssmbench.bench.scans import gpu_cases
-from ssmbench.suite.report import collect, markdown_table, source_line, write_report
-from ssmbench.suite.statistics import rows
+from ssmbench.report.collect import collect
+from ssmbench.report.statistics import rows
+from ssmbench.report.tables import markdown_table, source_line
+from ssmbench.report.write import write_report
 
 PROJECT = Path(__file__).resolve().parent.parent
 HEADER = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -11,10 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ssmbench.config import fingerprint
 from ssmbench.errors import UsageError
+from ssmbench.launchers.local import default_jobs, launch
 from ssmbench.runs.folder import DONE, RunFolder
 from ssmbench.suite.grid import Cell, Suite
-from ssmbench.suite.launch import default_jobs, launch, missing
-from ssmbench.suite.report import RUNS, link_tensorboard, write_suite
+from ssmbench.suite.record import RUNS, link_tensorboard, write_suite
 from ssmbench.training.trainer import check, check_data
 
 
@@ -35,6 +36,16 @@ def run_suite(suite: Suite, fingerprints: list[str], root: Path, jobs: int | Non
         launch(todo, root / RUNS, jobs or default_jobs(), reporter)
     link_tensorboard(root)
     return reporter.failed
+
+
+def missing(cells: Iterable[Cell], root: Path) -> list[Cell]:
+    """The cells whose runs are not complete, each run once."""
+    wanted: dict[str, Cell] = {}
+    for cell in cells:
+        folder = RunFolder.create(root, cell.config)
+        if not folder.is_done:
+            wanted.setdefault(folder.path.name, cell)
+    return list(wanted.values())
 
 
 def check_all(suite: Suite) -> None:

@@ -12,7 +12,7 @@ from lightning.fabric.plugins.environments import (
 )
 
 from ssmbench.errors import require
-from ssmbench.launcher import RANK_VARIABLES, whole_number
+from ssmbench.ranks import RANK_VARIABLES, whole_number
 
 
 def cluster_environment(ranks: int | None) -> ClusterEnvironment | None:

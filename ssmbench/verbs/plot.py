@@ -48,7 +48,7 @@ def stability(
     require(dt is None or 0 < dt < float("inf"), f"--dt must be positive and finite, got {dt}")
     methods = {name: registry.discretizers.get(name).build() for name in names}
     points = _points(run, system, dt)
-    from ssmbench.suite.stability_plot import stability_regions
+    from ssmbench.report.figures.stability import stability_regions
 
     counts = stability_regions(methods, points, output)
     total = None if points is None else len(points)

@@ -13,7 +13,7 @@ import yaml
 
 from ssmbench.runs.folder import RunFolder
 from ssmbench.suite.grid import load_suite
-from ssmbench.suite.launch import missing
+from ssmbench.suite.session import missing
 from ssmbench.training.checkpoints import FOLDER
 from tests.conftest import TINY
 
@@ -65,7 +65,7 @@ def finished(tmp_path_factory):
     from concurrent.futures import ThreadPoolExecutor
 
     from ssmbench import cli
-    from ssmbench.suite import launch
+    from ssmbench.launchers import local as launch
 
     place = tmp_path_factory.mktemp("finished")
     base = TINY | {"model": {"d_model": 4, "n_layers": 1, "parametrization": "l2ru"}}

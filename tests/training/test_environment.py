@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ssmbench.errors import UsageError
-from ssmbench.launcher import RANK_VARIABLES, check_rank_variables
+from ssmbench.ranks import RANK_VARIABLES, check_rank_variables
 from ssmbench.training.environment import cluster_environment
 
 SLURM = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_STEP_NUM_TASKS", "SLURM_JOB_NAME")

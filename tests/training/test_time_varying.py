@@ -146,9 +146,10 @@ def test_promises_that_it_cannot_keep_are_refused(ssmbench, selective, override,
 
 
 def test_report_notes_it(ssmbench, selective):
+    from ssmbench.report.collect import RunRecord
+    from ssmbench.report.statistics import rows
+    from ssmbench.report.tables import to_markdown
     from ssmbench.runs.folder import RunFolder
-    from ssmbench.suite.report import to_markdown
-    from ssmbench.suite.statistics import RunRecord, rows
 
     assert ssmbench("run", selective).code == 0
     (path,) = (selective.parent / "outputs" / "runs").iterdir()

@@ -6,29 +6,30 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any, Protocol
 
 from ssmbench.errors import InterruptedRunError, UsageError
 from ssmbench.runs.folder import RunFolder
-from ssmbench.suite.grid import Cell
-
-Report = Callable[[Cell, str], None]
 
 
-def missing(cells: Iterable[Cell], root: Path) -> list[Cell]:
-    """The cells whose runs are not complete, each run once."""
-    wanted: dict[str, Cell] = {}
-    for cell in cells:
-        folder = RunFolder.create(root, cell.config)
-        if not folder.is_done:
-            wanted.setdefault(folder.path.name, cell)
-    return list(wanted.values())
+class Cell(Protocol):
+    """A run that is wanted: its resolved config and its label."""
+
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+    @property
+    def label(self) -> str: ...
 
 
-def launch(cells: list[Cell], root: Path, jobs: int, report: Report) -> None:
+Report = Callable[[Any, str], None]
+
+
+def launch(cells: Sequence[Cell], root: Path, jobs: int, report: Report) -> None:
     """Execute every cell, ``jobs`` at a time, and ``report(cell, state)`` as each ends.
 
     A run that fails, or kills its worker, does not stop the others.
@@ -46,7 +47,7 @@ def default_jobs() -> int:
     return max(1, min(8, len(os.sched_getaffinity(0))))
 
 
-def _pooled(cells: list[Cell], root: Path, jobs: int) -> Iterator[tuple[Cell, str]]:
+def _pooled(cells: Sequence[Cell], root: Path, jobs: int) -> Iterator[tuple[Cell, str]]:
     waiting = list(reversed(cells))
     jobs = max(1, min(jobs, len(cells)))
     while waiting:

@@ -14,13 +14,13 @@ import torch
 
 from ssmbench import jsonio, registry
 from ssmbench.config import resolve
+from ssmbench.launchers import local as launch
 from ssmbench.runs import execute as execution
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
-from ssmbench.suite import launch
 from ssmbench.suite.grid import Cell, load_suite
-from ssmbench.suite.launch import missing
-from tests.suite.results import complete
+from ssmbench.suite.session import missing
+from tests.runs.results import complete
 
 
 def metrics(folder: RunFolder) -> list[dict]:
@@ -248,7 +248,7 @@ LAUNCHER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from ssmbench.cli import main
-from ssmbench.suite import launch
+from ssmbench.launchers import local as launch
 
 launch._pool = ThreadPoolExecutor  # a worker process would only cost the time of its imports
 sys.argv = ["ssmbench", "suite", "suite.yaml", "--output", "out", "--jobs", "1"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ssmbench import registry
-from ssmbench.suite.stability_plot import _modulus, _reach, stability_regions
+from ssmbench.report.figures.stability import _modulus, _reach, stability_regions
 
 BOUNDED = [
     entry.name

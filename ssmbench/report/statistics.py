@@ -8,18 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class RunRecord:
-    """One run of a suite as its report sees it; ``result`` is None unless the run is complete."""
-
-    task: str
-    variant: str
-    discretizer: str
-    seed: int
-    fingerprint: str
-    state: str
-    result: dict[str, Any] | None
+from ssmbench.report.collect import RunRecord
 
 
 @dataclass(frozen=True)

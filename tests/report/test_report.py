@@ -19,12 +19,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
 from ssmbench.errors import UsageError
-from ssmbench.runs.folder import RunFolder
-from ssmbench.suite import plots
-from ssmbench.suite.report import (
+from ssmbench.report.collect import RunRecord, collect
+from ssmbench.report.figures import plots
+from ssmbench.report.statistics import RobustnessRow, robustness_rows, rows
+from ssmbench.report.tables import (
     COLUMNS,
-    collect,
-    link_tensorboard,
     markdown_table,
     number,
     radius_text,
@@ -32,9 +31,10 @@ from ssmbench.suite.report import (
     score_text,
     to_csv,
     to_markdown,
-    write_report,
 )
-from ssmbench.suite.statistics import RobustnessRow, RunRecord, robustness_rows, rows
+from ssmbench.report.write import write_report
+from ssmbench.runs.folder import RunFolder
+from ssmbench.suite.record import link_tensorboard
 from tests.strict_json import strict_json
 
 

@@ -1,4 +1,4 @@
-"""One real suite in which everything goes wrong that can, shared by the tests of its folder."""
+"""One real suite in which everything that can go wrong does, shared by tests of suites and runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from ssmbench import jsonio
+from ssmbench.launchers import local as launch
 from ssmbench.registry import PLUGINS_VARIABLE
 from ssmbench.runs.folder import RunFolder
-from ssmbench.suite import launch
 
 PLANTED = '''
 import os

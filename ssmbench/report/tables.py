@@ -1,34 +1,17 @@
-"""The report of a suite: tables for every task, as Markdown, CSV and JSON, and plots."""
+"""The tables of a report, as Markdown and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
-from ssmbench import jsonio
 from ssmbench.analysis.certificate import TOLERANCE
-from ssmbench.errors import UsageError
-from ssmbench.runs.folder import RunFolder, fits, read_json, write_atomically
-from ssmbench.suite.grid import Suite
-from ssmbench.suite.statistics import (
-    RobustnessRow,
-    Row,
-    RunRecord,
-    robustness_rows,
-    rows,
-)
-
-SUITE_FILE = "suite.json"
-_CELL = dict.fromkeys(("task", "variant", "discretizer", "label", "fingerprint"), str)
-_REFUSAL = dict.fromkeys(("variant", "discretizer", "reason"), str)
-_SUITE = {"name": str, "cells": [_CELL | {"seed": int}]}
-RUNS = "runs"
+from ssmbench.report.collect import RunRecord
+from ssmbench.report.statistics import RobustnessRow, Row, robustness_rows, rows
 
 LEGEND = """\
 Gains are L2 gains. *Layer* gains are from the input to the output of one SSM layer, the largest
@@ -53,109 +36,6 @@ Score on the first test sequences when every input sequence is disturbed; column
 the disturbance, relative to that of a typical input. **random**: Gaussian directions.
 **adversarial**: gradient ascent of the task's loss. `none`: a prediction was not finite.
 """
-
-
-def write_suite(root: Path, suite: Suite, fingerprints: Iterable[str]) -> None:
-    """Record which runs, under which labels, make up the suite in ``root``."""
-    cells = [
-        {
-            "task": cell.task,
-            "variant": cell.variant,
-            "discretizer": cell.discretizer,
-            "seed": cell.seed,
-            "label": cell.label,
-            "fingerprint": mark,
-        }
-        for cell, mark in zip(suite.cells, fingerprints, strict=True)
-    ]
-    record = {"name": suite.name, "cells": cells, "refused": [asdict(r) for r in suite.refused]}
-    write_atomically(root / SUITE_FILE, jsonio.dumps(record, indent=1))
-
-
-def link_tensorboard(root: Path) -> Path:
-    """A folder of readable names for TensorBoard: ``task/variant-discretizer-seed`` to each run."""
-    board = root / "tensorboard"
-    for cell in _suite(root)["cells"]:
-        link = board / cell["label"]
-        target = root / RUNS / cell["fingerprint"] / "tensorboard"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        source = os.path.relpath(target, link.parent)
-        if link.is_symlink():
-            link.unlink()
-        if target.exists():
-            link.symlink_to(source)
-    return board
-
-
-def collect(root: Path) -> list[RunRecord]:
-    """The runs of the suite in ``root``, complete or not, in the suite's order.
-
-    Raises:
-        UsageError: no suite was run there.
-    """
-    return [_record(root, cell) for cell in _suite(root)["cells"]]
-
-
-def _suite(root: Path) -> dict[str, Any]:
-    suite = read_json(root / SUITE_FILE)
-    if not (fits(suite, _SUITE) and fits(suite.get("refused", []), [_REFUSAL])):
-        raise UsageError(f"{root}: no suite was run there (it has no readable {SUITE_FILE})")
-    return suite
-
-
-def _record(root: Path, cell: Mapping[str, Any]) -> RunRecord:
-    folder = RunFolder(root / RUNS / cell["fingerprint"])
-    return RunRecord(
-        task=cell["task"],
-        variant=cell["variant"],
-        discretizer=cell["discretizer"],
-        seed=cell["seed"],
-        fingerprint=cell["fingerprint"],
-        state=_state(folder),
-        result=folder.result if folder.is_done else None,
-    )
-
-
-def _state(folder: RunFolder) -> str:
-    """As the report shows it: what is damaged is named."""
-    state = folder.state
-    return f"{state}: {folder.reason}" if state == "damaged" else state
-
-
-def write_report(root: Path) -> dict[str, Path]:
-    """Write ``report/`` in a suite's folder; the files by kind.
-
-    Raises:
-        UsageError: no suite was run there.
-    """
-    from ssmbench.suite import plots  # matplotlib takes its time
-
-    records = collect(root)
-    table = rows(records)
-    out = root / "report"
-    out.mkdir(exist_ok=True)
-    files = {"gain_plot": plots.score_against_gain(table, out / "score_vs_gain.png")}
-    if any(row.network_attacked is not None for row in table):
-        file = out / "score_vs_network_gain.png"
-        files["network_gain_plot"] = plots.score_against_network_gain(table, file)
-    for task in dict.fromkeys(row.task for row in table):
-        files[f"poles_{task}"] = plots.poles(records, root / RUNS, task, out / f"poles_{task}.png")
-    curves = robustness_rows(records)
-    for task in dict.fromkeys(point.task for point in curves):
-        file = out / f"robustness_{task}.png"
-        files[f"robustness_{task}"] = plots.robustness(curves, table, task, file)
-    if curves:
-        files["robustness_csv"] = out / "robustness.csv"
-        write_atomically(files["robustness_csv"], to_csv(curves, RobustnessRow))
-    files["csv"], files["json"] = out / "report.csv", out / "report.json"
-    files["markdown"] = out / "report.md"
-    write_atomically(files["csv"], to_csv(table))
-    write_atomically(files["json"], jsonio.dumps([asdict(row) for row in table], indent=1))
-    images = [file.name for file in files.values() if file.suffix == ".png"]
-    suite = _suite(root)
-    page = to_markdown(suite["name"], records, images) + refusals_text(suite.get("refused", []))
-    write_atomically(files["markdown"], page)
-    return files
 
 
 def refusals_text(refused: list[dict[str, str]]) -> str:

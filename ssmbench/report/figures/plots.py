@@ -10,8 +10,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from ssmbench.report.collect import RunRecord
+from ssmbench.report.statistics import RobustnessRow, Row
 from ssmbench.runs.folder import read_poles
-from ssmbench.suite.statistics import RobustnessRow, Row, RunRecord
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -12,7 +12,7 @@ import pytest
 from ssmbench.config import fingerprint, load_run, resolve
 from ssmbench.errors import UsageError
 from ssmbench.runs.folder import RunFolder, read_json, write_atomically
-from tests.suite.results import complete
+from tests.runs.results import complete
 
 pytestmark = pytest.mark.usefixtures("workplace")
 

@@ -1,0 +1,52 @@
+"""From a suite's record and the folders of its runs to one record per run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssmbench.runs.folder import RunFolder
+from ssmbench.suite.record import RUNS, read_suite
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run of a suite as its report sees it; ``result`` is None unless the run is complete."""
+
+    task: str
+    variant: str
+    discretizer: str
+    seed: int
+    fingerprint: str
+    state: str
+    result: dict[str, Any] | None
+
+
+def collect(root: Path) -> list[RunRecord]:
+    """The runs of the suite in ``root``, complete or not, in the suite's order.
+
+    Raises:
+        UsageError: no suite was run there.
+    """
+    return [_record(root, cell) for cell in read_suite(root)["cells"]]
+
+
+def _record(root: Path, cell: Mapping[str, Any]) -> RunRecord:
+    folder = RunFolder(root / RUNS / cell["fingerprint"])
+    return RunRecord(
+        task=cell["task"],
+        variant=cell["variant"],
+        discretizer=cell["discretizer"],
+        seed=cell["seed"],
+        fingerprint=cell["fingerprint"],
+        state=_state(folder),
+        result=folder.result if folder.is_done else None,
+    )
+
+
+def _state(folder: RunFolder) -> str:
+    """As the report shows it: what is damaged is named."""
+    state = folder.state
+    return f"{state}: {folder.reason}" if state == "damaged" else state

@@ -1,0 +1,65 @@
+"""Which runs, under which labels, make up the suite in a folder: ``suite.json`` and its readers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ssmbench import jsonio
+from ssmbench.errors import UsageError
+from ssmbench.runs.folder import fits, read_json, write_atomically
+from ssmbench.suite.grid import Suite
+
+SUITE_FILE = "suite.json"
+#: The folder of a suite's runs, in the suite's folder.
+RUNS = "runs"
+_CELL = dict.fromkeys(("task", "variant", "discretizer", "label", "fingerprint"), str)
+_REFUSAL = dict.fromkeys(("variant", "discretizer", "reason"), str)
+_SUITE = {"name": str, "cells": [_CELL | {"seed": int}]}
+
+
+def write_suite(root: Path, suite: Suite, fingerprints: Iterable[str]) -> None:
+    """Record which runs, under which labels, make up the suite in ``root``."""
+    cells = [
+        {
+            "task": cell.task,
+            "variant": cell.variant,
+            "discretizer": cell.discretizer,
+            "seed": cell.seed,
+            "label": cell.label,
+            "fingerprint": mark,
+        }
+        for cell, mark in zip(suite.cells, fingerprints, strict=True)
+    ]
+    record = {"name": suite.name, "cells": cells, "refused": [asdict(r) for r in suite.refused]}
+    write_atomically(root / SUITE_FILE, jsonio.dumps(record, indent=1))
+
+
+def link_tensorboard(root: Path) -> Path:
+    """A folder of readable names for TensorBoard: ``task/variant-discretizer-seed`` to each run."""
+    board = root / "tensorboard"
+    for cell in read_suite(root)["cells"]:
+        link = board / cell["label"]
+        target = root / RUNS / cell["fingerprint"] / "tensorboard"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        source = os.path.relpath(target, link.parent)
+        if link.is_symlink():
+            link.unlink()
+        if target.exists():
+            link.symlink_to(source)
+    return board
+
+
+def read_suite(root: Path) -> dict[str, Any]:
+    """The record of the suite in ``root``.
+
+    Raises:
+        UsageError: no suite was run there.
+    """
+    suite = read_json(root / SUITE_FILE)
+    if not (fits(suite, _SUITE) and fits(suite.get("refused", []), [_REFUSAL])):
+        raise UsageError(f"{root}: no suite was run there (it has no readable {SUITE_FILE})")
+    return suite
