@@ -151,7 +151,8 @@ def run(
     resolved = load_run(config, overrides or [])
     from ssmbench.runs.execute import execute
     from ssmbench.runs.folder import DONE, RunFolder
-    from ssmbench.training.trainer import check, is_main_process
+    from ssmbench.training.check import check
+    from ssmbench.training.environment import is_main_process
 
     root = output or absolute("outputs/runs")
     check(resolved)

@@ -29,12 +29,13 @@ import torch
 from torch import Tensor
 
 from ssmbench import jsonio
+from ssmbench.build.network import build_network
+from ssmbench.build.optimizer import build_optimizer
+from ssmbench.build.task import build_task
 from ssmbench.config import AnalysisConfig, RunConfig, merge, parse_overrides, resolve, typed
 from ssmbench.nn.model import SequenceModel
 from ssmbench.tasks.base import Task
 from ssmbench.training import measure
-from ssmbench.training.module import build_optimizer
-from ssmbench.training.trainer import build_model, build_task
 
 COMMON = "batch_size=32 model.d_model=16 model.n_layers=2 optimizer.lr=0.01 optimizer.ssm_lr=0.005"
 LENGTH, INPUTS, FACTOR = 128, 8, 10
@@ -102,7 +103,7 @@ def build(network: Network, seed: int = 0) -> tuple[SequenceModel, Tensor]:
     task = build_task(run)
     task.setup()
     torch.manual_seed(seed)
-    model = build_model(run, task.sizes)
+    model = build_network(run, task.sizes)
     _train(model, task, run, network.steps)
     if network.bias is not None:
         torch.nn.init.constant_(model.encoder.bias, network.bias)

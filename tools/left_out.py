@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from ssmbench import registry
+from ssmbench.build.network import build_network
+from ssmbench.build.optimizer import Schedule, build_optimizer
+from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig, load_run, options_of, typed
 from ssmbench.errors import UsageError, require
-from ssmbench.training.module import Schedule, build_optimizer
-from ssmbench.training.trainer import build_model, build_task
 
 BLOCKS = ((128, 384), (384, 640), (640, 896))
 
@@ -37,7 +38,7 @@ def left_out_error(run: RunConfig, block: tuple[int, int], seed: int) -> float:
     u, target = task.split("train").u, task.split("train").target
     whole = len(u) == 1 and u.shape[1] == target.shape[1] >= BLOCKS[-1][1]
     require(whole, "needs task.refit=true task.window=1024 task.washout=0: the record as a whole")
-    model = build_model(run, task.sizes)
+    model = build_network(run, task.sizes)
     kept = torch.ones(u.shape[1], dtype=torch.bool)
     kept[slice(*block)] = False
     _train(run, model, lambda: mse_loss(model(task.augment(u))[:, kept], target[:, kept]))

@@ -20,13 +20,14 @@ from typing import Any
 import torch
 
 from ssmbench import jsonio
+from ssmbench.build.network import build_network
+from ssmbench.build.optimizer import build_optimizer
+from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig, typed
 from ssmbench.nn.model import SequenceModel
 from ssmbench.suite.grid import Cell, load_suite
 from ssmbench.tasks.base import Task
 from ssmbench.training.measure import gain_figures
-from ssmbench.training.module import build_optimizer
-from ssmbench.training.trainer import build_model, build_task
 
 SUITE = Path(__file__).parents[1] / "configs" / "suites" / "quickstart.yaml"
 ALLOWED = 0.05
@@ -38,7 +39,7 @@ def measured(cell: Cell, rounds: int) -> dict[str, Any]:
     torch.manual_seed(run.seed)
     task = build_task(run)
     task.setup("fit")
-    model = build_model(run, task.sizes)
+    model = build_network(run, task.sizes)
     steps_per_epoch = len(task.train_dataloader())
     step, watch = _timed_in_turn(run, task, model, rounds)
     between = run.analysis.every_n_epochs * steps_per_epoch * step

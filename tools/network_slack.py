@@ -34,6 +34,9 @@ from torch import Tensor, nn
 
 from ssmbench import jsonio, registry
 from ssmbench.analysis.hinf import hinf_norm
+from ssmbench.build.network import build_network
+from ssmbench.build.optimizer import Schedule, parameter_groups
+from ssmbench.build.task import build_task
 from ssmbench.config import OptimizerConfig, RunConfig, load_run, options_of, typed
 from ssmbench.errors import UsageError, require
 from ssmbench.nn.model import Pooling, SequenceModel
@@ -42,8 +45,6 @@ from ssmbench.systems import DiscreteDense
 from ssmbench.tasks.base import Task
 from ssmbench.training.adversary import attack_network, exact_map
 from ssmbench.training.measure import freeze
-from ssmbench.training.module import Schedule, parameter_groups
-from ssmbench.training.trainer import build_model, build_task
 
 CONFIG = Path(__file__).parents[1] / "configs" / "runs" / "digits_certified.yaml"
 #: neural-ssm's present certified cells that are linear and time-invariant, so that its gain is an
@@ -183,7 +184,7 @@ def rates(run: RunConfig) -> OptimizerConfig:
 def measure_ours(run: RunConfig, options: argparse.Namespace) -> dict[str, Any]:
     """Train one of our networks, then its gains and its accuracy."""
     task = _task(run)
-    model = build_model(run, task.sizes)
+    model = build_network(run, task.sizes)
     train(model, task, rates(run), epochs=options.epochs, steps=options.steps)
     frozen = freeze(model)
     exact = exact_map(frozen, task.sample_inputs("val", 1))

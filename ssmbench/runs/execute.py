@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from ssmbench.build.check import check_data
 from ssmbench.config import RunConfig, typed
 from ssmbench.errors import InterruptedRunError, UsageError, one_line
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.load import examine_task, save_worst_input
+from ssmbench.training.environment import is_main_process
 from ssmbench.training.robustness import robustness
-from ssmbench.training.trainer import Trained, check_data, is_main_process, train
+from ssmbench.training.trainer import Trained, train
 
 RESULT_SCHEMA = 2
 
@@ -41,7 +43,7 @@ def execute(config: Mapping[str, Any], root: Path, label: str | None = None) -> 
         InterruptedRunError: Control-C or SIGTERM; the state is then ``interrupted``.
     """
     if not config["data_digest"]:  # the data were missing: refuse before a folder is made
-        check_data(config)
+        check_data(typed(config))
     folder = RunFolder.create(root, config)
     if folder.is_done:  # on every rank: the others would wait for one that has left
         return folder.state

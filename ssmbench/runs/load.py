@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from ssmbench.analysis.attack import Attack
+from ssmbench.build.network import build_network
+from ssmbench.build.task import build_task
 from ssmbench.config import AnalysisConfig, RunConfig, read_yaml, resolve, typed
 from ssmbench.errors import UsageError, one_line, require
 from ssmbench.nn.model import SequenceModel
 from ssmbench.tasks.base import Task
 from ssmbench.training.checkpoints import BEST, FOLDER, LAST, load_checkpoint
 from ssmbench.training.measure import Measurement, examine
-from ssmbench.training.trainer import build_model, build_task
 
 WORST_INPUT = "worst_input.npz"
 #: Sequences of the validation split from which the adversary starts.
@@ -56,7 +57,7 @@ def load_trained(folder: Path, rate: float = 1.0) -> TrainedRun:
     checkpoint = _checkpoint(folder)
     task = build_task(config)
     with torch.random.fork_rng(devices=[]):
-        model = build_model(config, task.sizes)
+        model = build_network(config, task.sizes)
     _load_weights(model, checkpoint)
     if rate != 1:
         model.set_rate(rate)

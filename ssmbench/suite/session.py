@@ -10,13 +10,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ssmbench.config import fingerprint
+from ssmbench.build.check import check_data
+from ssmbench.config import fingerprint, typed
 from ssmbench.errors import UsageError
 from ssmbench.launchers.local import default_jobs, launch
 from ssmbench.runs.folder import DONE, RunFolder
 from ssmbench.suite.grid import Cell, Suite
 from ssmbench.suite.record import RUNS, link_tensorboard, write_suite
-from ssmbench.training.trainer import check, check_data
+from ssmbench.training.check import check
 
 
 def run_suite(suite: Suite, fingerprints: list[str], root: Path, jobs: int | None) -> int:
@@ -29,7 +30,7 @@ def run_suite(suite: Suite, fingerprints: list[str], root: Path, jobs: int | Non
     todo = missing(suite.cells, root / RUNS)
     data = {(str(cell.config["task"]), cell.config["batch_size"]): cell.config for cell in todo}
     for config in data.values():
-        check_data(config)
+        check_data(typed(config))
     write_suite(root, suite, fingerprints)
     reporter = _Reporter(len(todo), root)
     with reporter:

@@ -10,6 +10,7 @@ from lightning.fabric.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
+from lightning.pytorch.utilities import rank_zero_only
 
 from ssmbench.errors import require
 from ssmbench.ranks import RANK_VARIABLES, whole_number
@@ -36,6 +37,11 @@ def cluster_environment(ranks: int | None) -> ClusterEnvironment | None:
         f"srun started {tasks} tasks, but trainer.devices x num_nodes are {ranks}: make them equal",
     )
     return LightningEnvironment() if tasks == 1 else SLURMEnvironment(auto_requeue=False)
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0, before or after a trainer exists."""
+    return rank_zero_only.rank == 0
 
 
 def _require_first_process() -> None:

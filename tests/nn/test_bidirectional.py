@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from ssmbench.analysis.attack import attack
 from ssmbench.analysis.gain import analyse
+from ssmbench.build.network import build_network
 from ssmbench.config import AnalysisConfig, resolve, typed
 from ssmbench.errors import UsageError
 from ssmbench.nn.model import Pooling, Residual
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import TaskSizes
+from ssmbench.training.check import check
 from ssmbench.training.measure import examine, gain_figures, poles
-from ssmbench.training.trainer import build_model, check
 from tests.nn.networks import NAMES, TIME_INVARIANT, error, network, signal
 
 LENGTH = 24
@@ -114,7 +115,7 @@ SIZES = TaskSizes(2, 3, 10, False)
 def built(**model):
     config = resolve({"model": CONTENT["model"] | model})
     torch.manual_seed(0)
-    return build_model(typed(config), SIZES)
+    return build_network(typed(config), SIZES)
 
 
 def test_a_config_asks_for_it_and_a_gamma_is_shared():

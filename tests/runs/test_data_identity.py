@@ -9,13 +9,14 @@ import shutil
 import numpy as np
 import pytest
 
-from ssmbench.config import fingerprint, resolve
+from ssmbench.build.task import build_task
+from ssmbench.config import fingerprint, resolve, typed
 from ssmbench.errors import UsageError
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
 from ssmbench.tasks.cascaded_tanks import COLUMNS, FILES, SAMPLES
 from ssmbench.tasks.data import DATA_VARIABLE
-from ssmbench.training.trainer import build_task, train, typed
+from ssmbench.training.trainer import train
 
 TANKS = {"name": "cascaded_tanks", "window": 64, "stride": 64, "washout": 4}
 

@@ -11,12 +11,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ssmbench import registry
+from ssmbench.build.network import build_network
+from ssmbench.build.optimizer import Schedule, parameter_groups
+from ssmbench.build.task import build_task
 from ssmbench.config import OptimizerConfig, options_of, typed
 from ssmbench.errors import UsageError
 from ssmbench.parametrizations.base import ParameterOptions, Parametrization
 from ssmbench.parametrizations.s4d import S4D, S4DConfig
-from ssmbench.training.module import Schedule, SequenceModule, parameter_groups
-from ssmbench.training.trainer import build_model, build_task, train
+from ssmbench.training.module import SequenceModule
+from ssmbench.training.trainer import train
 from tests.training.runs import rows
 
 CONFIG = OptimizerConfig(lr=0.1, ssm_lr=0.01, weight_decay=0.5)
@@ -24,7 +27,7 @@ CONFIG = OptimizerConfig(lr=0.1, ssm_lr=0.01, weight_decay=0.5)
 
 def network(tiny, **model):
     run = typed(tiny(model=model))
-    return build_model(run, build_task(run).sizes)
+    return build_network(run, build_task(run).sizes)
 
 
 # --- parameter groups -------------------------------------------------------------------------

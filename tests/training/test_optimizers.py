@@ -10,7 +10,8 @@ import torch
 from ssmbench import registry
 from ssmbench.errors import UsageError
 from ssmbench.optimizers.base import ClosureOptimizer
-from ssmbench.training.trainer import check, train
+from ssmbench.training.check import check
+from ssmbench.training.trainer import train
 from tests.training.runs import losses
 
 OPTIMIZERS = registry.optimizers.names()

@@ -14,7 +14,7 @@ from ssmbench import jsonio
 from ssmbench.config import fingerprint, merge, resolve
 from ssmbench.errors import UsageError
 from ssmbench.runs.execute import execute
-from ssmbench.training.trainer import check
+from ssmbench.training.check import check
 from tests.training.runs import TINY, losses
 
 #: Sums over a sequence are taken in another order, and rounding grows over the steps.

@@ -10,10 +10,12 @@ import torch
 
 from ssmbench import jsonio
 from ssmbench.analysis.hinf import hinf_norm
+from ssmbench.build.network import build_network
+from ssmbench.build.task import build_task
 from ssmbench.config import AnalysisConfig
 from ssmbench.systems import FROZEN_ONLY
 from ssmbench.training.measure import examine, gain_figures, poles
-from ssmbench.training.trainer import build_model, build_task, train
+from ssmbench.training.trainer import train
 from tests.training.runs import rows as metrics
 
 SELECTIVE = {"parametrization": {"name": "selective", "d_state": 3, "dt_min": 0.1}, "n_layers": 2}
@@ -27,7 +29,7 @@ def network(tiny):
     config = typed(tiny(model=SELECTIVE))
     torch.manual_seed(0)
     task = build_task(config)
-    return build_model(config, task.sizes), task.sample_inputs("val", 4)
+    return build_network(config, task.sizes), task.sample_inputs("val", 4)
 
 
 def test_gains_of_a_network_that_has_none(network):

@@ -7,11 +7,15 @@ import math
 import pytest
 import torch
 
+from ssmbench.build.network import build_network
+from ssmbench.build.task import build_task
 from ssmbench.errors import UsageError
 from ssmbench.nn.model import Residual
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
-from ssmbench.training.trainer import build_model, build_task, check, is_main_process, train
+from ssmbench.training.check import check
+from ssmbench.training.environment import is_main_process
+from ssmbench.training.trainer import train
 from tests.strict_json import strict_json
 from tests.training.runs import losses, rows
 
@@ -266,7 +270,7 @@ def test_model_is_built_as_the_config_says(tiny):
     from ssmbench.config import typed
 
     run = typed(config)
-    network = build_model(run, build_task(run).sizes)
+    network = build_network(run, build_task(run).sizes)
     assert len(network.layers) == 3
     block = network.blocks[0]
     assert isinstance(block.norm, torch.nn.LayerNorm)
@@ -280,7 +284,7 @@ def test_per_step_task_is_not_pooled(tiny):
     from ssmbench.config import typed
 
     run = typed(tiny(task={"name": "toy", "per_step": True}))
-    assert build_model(run, build_task(run).sizes).pooling is None
+    assert build_network(run, build_task(run).sizes).pooling is None
 
 
 def test_this_process_is_the_main_one():

@@ -1,0 +1,90 @@
+"""The optimizer of a run: its groups of parameters, and how its learning rates change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ssmbench import registry
+from ssmbench.config import OptimizerConfig, build, options_of
+from ssmbench.errors import require
+from ssmbench.parametrizations.base import ParameterOptions, Parametrization
+
+
+class Schedule:
+    """Factor on the learning rate at a step: linear warm-up, then cosine to ``final_fraction``."""
+
+    def __init__(self, config: OptimizerConfig, total: int):
+        self.warmup = max(1, round(config.warmup_fraction * total))
+        self.rest = max(1, total - self.warmup)
+        self.final = config.final_fraction
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        done = min(1.0, (step - self.warmup) / self.rest)
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
+
+
+_SSM = ParameterOptions()
+_MATRIX = ParameterOptions("main", decay=True)
+_REST = ParameterOptions("main")
+
+
+def build_optimizer(model: nn.Module, component: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """The optimizer that a resolved component describes, over all parameters of ``model``."""
+    kind = registry.optimizers
+    groups = parameter_groups(model, options_of(kind, component))
+    return build(kind, component, groups=groups)
+
+
+def parameter_groups(
+    model: nn.Module, config: OptimizerConfig, kind: type[nn.Module] = Parametrization
+) -> list[dict[str, Any]]:
+    """Groups: SSM parameters (own rate, no decay), matrices (decay), the rest (no decay).
+
+    SSM parameters are those of the modules of one ``kind``. Decaying them would move poles and step
+    sizes towards arbitrary values (Gu et al. 2022, S4, appendix D).
+
+    What a module's ``optimizer_options`` names is grouped as it says; groups of options other than
+    these three come last.
+
+    Raises:
+        UsageError: options for a parameter that the module does not have.
+    """
+    chosen = _chosen_options(model, kind)
+    groups: dict[ParameterOptions, list[nn.Parameter]] = {_SSM: [], _MATRIX: [], _REST: []}
+    for parameter in model.parameters():
+        options = chosen.get(id(parameter), _MATRIX if parameter.ndim >= 2 else _REST)
+        groups.setdefault(options, []).append(parameter)
+    return [_group(params, options, config) for options, params in groups.items() if params]
+
+
+def _chosen_options(model: nn.Module, kind: type[nn.Module]) -> dict[int, ParameterOptions]:
+    """By id; a parametrization inside another has the last word on its own parameters."""
+    chosen: dict[int, ParameterOptions] = {}
+    for module in model.modules():
+        if isinstance(module, kind):
+            chosen |= {id(p): _SSM for p in module.parameters() if id(p) not in chosen}
+        if hasattr(module, "optimizer_options"):
+            own = dict(module.named_parameters())
+            for name, options in module.optimizer_options().items():
+                require(
+                    name in own,
+                    f"{type(module).__name__}: optimizer options for {name!r}, which is none of "
+                    "its parameters",
+                )
+                chosen[id(own[name])] = options
+    return chosen
+
+
+def _group(
+    params: list[nn.Parameter], options: ParameterOptions, config: OptimizerConfig
+) -> dict[str, Any]:
+    rate = config.ssm_lr if options.rate == "ssm" else config.lr
+    decay = config.weight_decay if options.decay else 0.0
+    return {"params": params, "lr": rate * options.factor, "weight_decay": decay}

@@ -1,0 +1,98 @@
+"""Lightning's Trainer for a run: its settings checked together, and built."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from ssmbench.config import RunConfig
+from ssmbench.errors import UsageError, one_line, require
+from ssmbench.nn.model import NO_SHARING
+from ssmbench.training.checkpoints import METRICS, LastCheckpoint, TimeLimit
+from ssmbench.training.environment import cluster_environment
+from ssmbench.training.loggers import EventsLogger, JsonLinesLogger
+from ssmbench.training.trainer_options import check_trainer_options
+
+_MAX_RANKS = 16  # with fewer cores than that
+
+
+def check_trainer(run: RunConfig) -> None:
+    check_trainer_options(run.trainer)
+    _check_sharing(run)
+    ranks, most = run.trainer.get("devices"), max(os.cpu_count() or 1, _MAX_RANKS)
+    require(
+        not str(ranks).isdecimal() or int(ranks) <= most,
+        f"trainer.devices: {ranks} processes on a machine of {os.cpu_count()} cores",
+    )
+
+
+def _check_sharing(run: RunConfig) -> None:
+    shared, devices = run.sequence_parallel, str(run.trainer.get("devices", "auto"))
+    require(shared >= 1, f"sequence_parallel: must be at least 1, got {shared}")
+    ranks = _ranks(run)
+    require(
+        shared == 1 or (ranks and ranks % shared == 0),
+        f"sequence_parallel: {shared} ranks a sequence do not divide trainer.devices={devices}; "
+        f"set trainer.devices to a multiple of {shared}",
+    )
+    require(shared == 1 or not run.model.bidirectional, f"sequence_parallel: {NO_SHARING}")
+
+
+def _ranks(run: RunConfig) -> int | None:
+    """Processes of a run; None where the machine decides."""
+    devices = str(run.trainer.get("devices", "auto"))
+    return int(devices) * int(run.trainer.get("num_nodes", 1)) if devices.isdecimal() else None
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
+    _quiet()
+    loggers = [
+        JsonLinesLogger(folder / METRICS),
+        EventsLogger(folder),
+    ]
+    options = dict(run.trainer)
+    options.setdefault("max_epochs", -1 if options.pop("max_steps", -1) >= 0 else None)
+    try:
+        environment = cluster_environment(_ranks(run))
+        plugins = [environment, *_listed(options.pop("plugins", None))]
+        last = LastCheckpoint(folder, TimeLimit(options.pop("max_time", None)))
+        return pl.Trainer(
+            default_root_dir=folder,
+            logger=loggers,
+            callbacks=[*callbacks, last],
+            plugins=[plugin for plugin in plugins if plugin is not None],
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **options,
+        )
+    except Exception as error:  # Lightning and the accelerators' packages raise many kinds
+        raise UsageError(f"trainer: {one_line(error)}") from None
+
+
+def _quiet() -> None:
+    """Lightning's tips and notices are not the user's business; its errors are."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in (
+        ".*does not have many workers.*",
+        ".*exists and is not empty.*",
+        ".*smaller than the logging interval.*",
+        ".*could not find the monitored key.*",  # the run ends before it was ever validated
+        ".*LeafSpec.*",  # Lightning 2.6 on torch 2.13
+    ):
+        warnings.filterwarnings("ignore", message)
