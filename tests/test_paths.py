@@ -7,8 +7,8 @@ import pytest
 from ssmbench.errors import UsageError
 from ssmbench.paths import absolute
 from ssmbench.tasks.data import DATA_VARIABLE
+from tests.cli.test_verbs import one_error
 from tests.strict_json import strict_json
-from tests.test_cli import one_error
 
 
 def test_the_whole_of_a_run_is_where_the_output_says(ssmbench, write, tiny, workplace, monkeypatch):

@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ssmbench.cli.printing import plain, print_json, table
+from ssmbench.cli.verb import PATH_ARGUMENT, PATH_OPTION, AsJson
 from ssmbench.errors import UsageError, require
-from ssmbench.verbs.common import (
-    PATH_ARGUMENT,
-    PATH_OPTION,
-    AsJson,
-    Plugins,
-    plain,
-    print_json,
-    table,
-)
 
 if TYPE_CHECKING:
     from ssmbench.systems import ContinuousDense, DiscreteDense
@@ -36,15 +29,11 @@ def discretize(
         list[str] | None, typer.Option(help="key=value, for example alpha=0.75; may be repeated.")
     ] = None,
     as_json: AsJson = False,
-    plugins: Plugins = None,
 ) -> None:
     """Discretize your own matrices and say what that did to their poles and gain.
 
-    x' = A x + B u becomes x[k+1] = A x[k] + B u[k]; in both, y = C x + D u.
+    x' = A x + B u becomes x(k+1) = A x(k) + B u(k); in both, y = C x + D u.
     """
-    from ssmbench import registry
-
-    registry.add_plugin_paths(plugins or [])
     require(0 < dt < float("inf"), f"--dt must be positive and finite, got {dt}")
     component = _component(method, options or [])
     system = _continuous(path, dt)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from ssmbench import cli
+from ssmbench.cli.verb import Verb
 from ssmbench.registry import PLUGINS_VARIABLE
 from ssmbench.tasks.data import DATA_VARIABLE
-from ssmbench.verbs.common import Verb
 from tests.strict_json import strict_json
 
 CHATTY = '''

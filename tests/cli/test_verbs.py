@@ -73,11 +73,13 @@ def test_what_a_plugin_prints_stays_out_of_the_json(ssmbench, write):
     the_json(ssmbench("list", "--json").out)
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["before the verb", "after the verb"])
 @pytest.mark.parametrize("call", [("list",), ("show", "task", "digits"), ("doctor",)])
-def test_a_verb_names_the_plugins_that_it_ran(call, ssmbench, write):
+def test_a_verb_names_the_plugins_that_it_ran(call, before, ssmbench, write):
     write("plugins/quiet.py", "")
     write("elsewhere/other.py", "")
-    answer = ssmbench(*call, "--plugins", "elsewhere")
+    option = ("--plugins", "elsewhere")
+    answer = ssmbench(*option, *call) if before else ssmbench(*call, *option)
     (line,) = (line for line in answer.err.splitlines() if line.startswith("plugins: "))
     assert line.startswith("plugins: quiet from ./plugins; other from ")
     assert line.endswith("/elsewhere")
@@ -168,6 +170,8 @@ def test_gain_attacks_the_network_of_a_run(ssmbench, write, tiny, workplace):
         assert saved["gain"] == found["gain"]["network"]["attacked"]
     answer = ssmbench("gain", run["folder"], "--attack", *budget)
     assert answer.code == 0
+    verb = ("attack", run["folder"], "--steps", "3", "--restarts", "4", "--seed", "2")
+    assert ssmbench(*verb).out == answer.out
     assert re.search(r"layer 0 +none +\S+ +\S+", answer.out)
     assert re.search(r"network +none +\S+ +\S+", answer.out)
     assert "zero-state:     no such gain, because ||f(0)|| is" in answer.out
@@ -355,13 +359,16 @@ BAD_CALLS = {
     "budget without attack": (("gain", ".", "--seed", "1"), "--seed: is for --attack"),
     "attack of no step": (
         ("gain", ".", "--attack", "--attack-steps", "0"),
-        "--attack-steps must be from 1",
+        "steps: must be from 1",
     ),
     "attack from nowhere": (
         ("gain", ".", "--attack", "--attack-restarts", "-1"),
-        "--attack-restarts must be from 1",
+        "restarts: must be from 1",
     ),
-    "attack with a bad seed": (("gain", ".", "--attack", "--seed", "-1"), "--seed must be from 0"),
+    "attack with a bad seed": (("gain", ".", "--attack", "--seed", "-1"), "seed: must be from 0"),
+    "attack verb on a file": (("attack", "system.npz"), "is a file, not a run's folder"),
+    "attack verb on nothing": (("attack", "nowhere"), "nowhere: no such folder"),
+    "attack verb of no step": (("attack", ".", "--steps", "0"), "steps: must be from 1"),
     "attack over a horizon": (("gain", ".", "--attack", "--horizon", "2"), "--horizon"),
     "report of nothing": (("report", "nowhere"), "nowhere: no suite was run there"),
     "report of a folder": (("report", "."), "no suite was run there"),
@@ -371,6 +378,7 @@ BAD_CALLS = {
     "unknown kind": (("list", "tassks"), "unknown kind 'tassks': did you mean 'task'"),
     "unknown name": (("show", "task", "digit"), "did you mean 'digits'"),
     "plugins nowhere": (("list", "--plugins", "nowhere"), "nowhere: no such file or folder"),
+    "plugins before the verb": (("--plugins", "nowhere", "list"), "nowhere: no such file or f"),
     "plugins in a run": (("run", "mine.yaml", "--plugins", "x.py"), "x.py: no such file or folder"),
     "plugins as YAML": (("doctor", "--plugins", "mine.yaml"), "must be a Python file"),
     "output in a file": (("run", "mine.yaml", "-o", "mine.yaml/x"), "cannot be made"),

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ssmbench.cli.printing import print_json, table
+from ssmbench.cli.streams import say
+from ssmbench.cli.verb import PATH_OPTION, AsJson, add_verb
 from ssmbench.errors import require
-from ssmbench.verbs.common import PATH_OPTION, AsJson, Plugins, Verb, print_json, table
-from ssmbench.verbs.streams import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,6 @@ def _group() -> None:
     """Draw what can be drawn."""
 
 
-@app.command(cls=Verb)
 def stability(
     names: Annotated[list[str], typer.Argument(help="Discretizers, for example zoh rk4.")],
     output: Annotated[
@@ -37,12 +37,10 @@ def stability(
     ] = None,
     dt: Annotated[float | None, typer.Option(help="The step size for --system.")] = None,
     as_json: AsJson = False,
-    plugins: Plugins = None,
 ) -> None:
     """Draw where each discretizer is stable, |R(z)| <= 1, with a system's z = h lambda on top."""
     from ssmbench import registry
 
-    registry.add_plugin_paths(plugins or [])
     require(run is None or system is None, "--run and --system: give one of them")
     require((dt is None) == (system is None), "--system and --dt: give both or neither")
     require(dt is None or 0 < dt < float("inf"), f"--dt must be positive and finite, got {dt}")
@@ -60,6 +58,9 @@ def stability(
             ("method", "stable poles", "of"), [(n, str(c), str(total)) for n, c in counts.items()]
         )
     say(f"picture: {output}")
+
+
+add_verb(app, stability)
 
 
 def _points(run: Path | None, system: Path | None, dt: float | None) -> np.ndarray | None:

@@ -1,0 +1,43 @@
+"""``ssmbench attack``: the largest gain that an adversary finds in the network of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssmbench.cli.printing.gains import print_attack
+from ssmbench.cli.verb import PATH_ARGUMENT, AsJson
+from ssmbench.errors import require
+
+
+def attack(
+    run: Annotated[Path, typer.Argument(help="A run's folder.", **PATH_ARGUMENT)],
+    steps: Annotated[
+        int | None, typer.Option(help="Ascent steps from each start; default: the run's.")
+    ] = None,
+    restarts: Annotated[int | None, typer.Option(help="Starts; default: the run's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the adversary's starts; default: the run's.")
+    ] = None,
+    rate: Annotated[
+        float, typer.Option(help="Multiply step sizes; 0.5: sampled twice as fast.")
+    ] = 1.0,
+    as_json: AsJson = False,
+) -> None:
+    """Search for the input that the trained network of a run amplifies most.
+
+    The network is rebuilt from the run's config and checkpoint, and the worst input that is found
+    is written into its folder as worst_input.npz: base, disturbance, gain, amplitude.
+    """
+    budget = {"steps": steps, "restarts": restarts, "seed": seed}
+    for name, value in budget.items():
+        least, most = (0, 2**32 - 1) if name == "seed" else (1, 2**31)
+        fits = value is None or least <= value <= most
+        require(fits, f"{name}: must be from {least} to {most}, got {value}")
+    require(not run.is_file(), f"{run} is a file, not a run's folder")
+    from ssmbench.runs.load import attack_run
+
+    found = attack_run(run, rate, **{f"attack_{name}": value for name, value in budget.items()})
+    print_attack(found, as_json)

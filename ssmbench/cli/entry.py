@@ -1,0 +1,74 @@
+"""The entry point: the verbs in the order of their listing, and how errors end."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from ssmbench.cli import plot, streams
+from ssmbench.cli.attack import attack
+from ssmbench.cli.bench import bench
+from ssmbench.cli.discretize import discretize
+from ssmbench.cli.doctor import doctor
+from ssmbench.cli.gain import gain
+from ssmbench.cli.list import list_
+from ssmbench.cli.report import report
+from ssmbench.cli.run import run
+from ssmbench.cli.show import show
+from ssmbench.cli.suite import suite
+from ssmbench.cli.verb import add_plugins, add_verb
+from ssmbench.errors import SsmbenchError, UsageError
+from ssmbench.ranks import check_rank_variables
+
+app = typer.Typer(
+    help="Benchmark state-space models: accuracy, stability and L2 gain, side by side.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.callback()(add_plugins)
+for function in (list_, show, run, suite, report, gain, attack, discretize, doctor, bench):
+    add_verb(app, function)
+app.add_typer(plot.app, name="plot")
+
+
+def main() -> NoReturn:
+    """Run the verb that the arguments name, and exit; see :mod:`ssmbench.cli` for the codes."""
+    with streams.prepared():
+        _run_verb()
+
+
+def _run_verb() -> NoReturn:
+    try:
+        check_rank_variables()
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        _fail(str(error), 2)
+    except SsmbenchError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; what is complete is kept", 1)
+    except MemoryError:
+        _fail("there is not enough memory", 1)
+    except BrokenPipeError:  # who reads the answer has read enough
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", 1)
+    except Exception as error:
+        # typer's own usage errors carry their exit code and print themselves
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            sys.exit(error.exit_code)
+        if type(error).__name__ == "Abort":
+            sys.exit(1)
+        raise
+    sys.exit(code or 0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print("error: " + streams.one_line(message), file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,70 @@
+"""``ssmbench gain``: stability and L2 gain of matrices, or of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ssmbench.cli.attack import attack as attack_verb
+from ssmbench.cli.printing.gains import print_figures
+from ssmbench.cli.verb import PATH_ARGUMENT, AsJson
+from ssmbench.errors import UsageError, require
+
+#: The spelling of before ``attack`` became a verb: still understood, no longer advertised.
+_OLD = {"hidden": True}
+
+
+def gain(
+    path: Annotated[
+        Path, typer.Argument(help="An .npz with A, B, C, D, or a run's folder.", **PATH_ARGUMENT)
+    ],
+    horizon: Annotated[
+        int | None, typer.Option(help="Also the gain over this many steps (discrete time).")
+    ] = None,
+    attack: Annotated[bool, typer.Option("--attack", **_OLD)] = False,
+    attack_steps: Annotated[int | None, typer.Option(**_OLD)] = None,
+    attack_restarts: Annotated[int | None, typer.Option(**_OLD)] = None,
+    seed: Annotated[int | None, typer.Option(**_OLD)] = None,
+    rate: Annotated[float, typer.Option(**_OLD)] = 1.0,
+    as_json: AsJson = False,
+) -> None:
+    """Stability and L2 gain of your own matrices, or of a run.
+
+    An .npz file holds A, B, C, D and, optionally, dt: without dt, or with 0, the system is
+    continuous, x' = A x + B u; otherwise discrete, x(k+1) = A x(k) + B u(k).
+
+    See `ssmbench attack` for an adversary's search in the trained network of a run.
+    """
+    require(horizon is None or horizon >= 1, f"--horizon must be at least 1, got {horizon}")
+    budget = {"--attack-steps": attack_steps, "--attack-restarts": attack_restarts, "--seed": seed}
+    if attack:
+        require(horizon is None, "--horizon: is for .npz files, not for --attack")
+        attack_verb(path, *budget.values(), rate, as_json)
+        return
+    for flag, value in budget.items():
+        require(value is None, f"{flag}: is for --attack")
+    require(rate == 1, "--rate: is for --attack")
+    print_figures(_figures(path, horizon), as_json)
+
+
+def _figures(path: Path, horizon: int | None) -> dict[str, Any]:
+    if path.is_dir():
+        require(horizon is None, "--horizon: is for .npz files")
+        return _gains_of_run(path)
+    from ssmbench.analysis.gain import analyse
+    from ssmbench.systems.io import load_system
+
+    return analyse(load_system(path), horizon).to_dict()
+
+
+def _gains_of_run(path: Path) -> dict[str, Any]:
+    from ssmbench.runs.folder import RunFolder
+
+    result = RunFolder(path).result
+    if result is None:
+        raise UsageError(f"{path}: not the folder of a complete run (it has no result.json)")
+    gains = result["gain"]
+    network = {f"network_{key}": value for key, value in gains["network"].items()}
+    return {k: v for k, v in gains.items() if k not in ("layers", "network")} | network

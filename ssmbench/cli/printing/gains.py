@@ -1,0 +1,59 @@
+"""Gains in print: those of a system, and what an attack on a network found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ssmbench.cli.printing import plain, print_json, table
+from ssmbench.cli.streams import say
+
+
+def print_figures(figures: Mapping[str, Any], as_json: bool) -> None:
+    """Name and value of each figure, marked where it is unproved."""
+    if as_json:
+        print_json(figures)
+        return
+    open_ = figures.get("unproved", ())
+    marks = {key: " (unproved)" for key in open_ if figures.get(key) != "unproved"}
+    shown = {key: value for key, value in figures.items() if key != "unproved"}
+    table(("figure", "value"), [(k, plain(v) + marks.get(k, "")) for k, v in shown.items()])
+
+
+def print_attack(found: Mapping[str, Any], as_json: bool) -> None:
+    """Declared, verified and attacked gain of each layer and the network, with the reasons."""
+    if as_json:
+        print_json(found)
+        return
+    gains = found["gain"]
+    _print_gains(gains)
+    say()
+    if "note" in gains:
+        say(f"SSM layers:     {gains['note']}; largest {plain(gains['frozen'])}, no certificate")
+    _print_network(gains["network"])
+    for violation in gains["violations"]:
+        say(f"violated bound: {violation}")
+    say(f"checkpoint:     {found['checkpoint']}")
+    say(f"worst input:    {found['worst_input'] or 'none: nothing finite to attack'}")
+
+
+def _print_gains(gains: Mapping[str, Any]) -> None:
+    network = gains["network"]
+    keys = ("declared", "verified", "attacked")
+    rows = [
+        (f"layer {index}", *(plain(layer[key]) for key in keys))
+        for index, layer in enumerate(gains["layers"])
+    ]
+    figures = (network.get("declared"), network["bound"], network["attacked"])
+    rows.append(("network", *map(plain, figures)))
+    table(("", *keys), rows)
+
+
+def _print_network(network: Mapping[str, Any]) -> None:
+    reason = network["reason"]
+    source = f"none is finite, because {reason}" if reason else "composed from the verified layers"
+    say(f"network bound:  {source}")
+    say(f"from zero:      attacked {plain(network['attacked_from_silence'])}")
+    reason = network["zero_state_reason"]
+    why = f"no such gain, because {reason}" if reason else "that from zero input"
+    say(f"zero-state:     {why}")

@@ -1,0 +1,70 @@
+"""What all verbs share: their command class, and the options that several of them have."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from ssmbench.cli import streams
+from ssmbench.paths import absolute
+
+#: Of every argument and option that is a path: expanded and absolute before a verb sees it.
+PATH_ARGUMENT: dict[str, Any] = {"parser": absolute}
+PATH_OPTION: dict[str, Any] = {"parser": absolute, "metavar": "PATH"}
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugins", help="A plugin file or a folder of them; may be repeated.", **PATH_OPTION
+    ),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value, for example model.d_model=64.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Where results are written.", **PATH_OPTION),
+]
+
+
+class Verb(TyperCommand):
+    """A command that writes nothing but its answer to standard output."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        with streams.answers_apart():
+            return super().invoke(ctx)
+
+
+def add_verb(app: typer.Typer, function: Callable[..., None]) -> None:
+    """Make a function a verb of ``app``, named as the function is.
+
+    Every verb takes ``--plugins``, as the command line does before the verb.
+    """
+    app.command(function.__name__.rstrip("_"), cls=Verb)(_with_plugins(function))
+
+
+def add_plugins(plugins: Plugins = None) -> None:
+    """Let the registry find the entries of plugin files and folders."""
+    from ssmbench import registry
+
+    registry.add_plugin_paths(plugins or [])
+
+
+def _with_plugins(function: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(function)
+    def verb(*, plugins: list[Path] | None = None, **arguments: Any) -> None:
+        add_plugins(plugins)
+        function(**arguments)
+
+    own, shared = (inspect.signature(f, eval_str=True) for f in (function, add_plugins))
+    parameters = {**own.parameters, **shared.parameters}
+    verb.__signature__ = own.replace(parameters=list(parameters.values()))
+    verb.__annotations__ = {name: p.annotation for name, p in parameters.items()}
+    return verb

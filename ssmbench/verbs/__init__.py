@@ -1,1 +1,0 @@
-"""Verbs of the command line in modules of their own; what is heavy is imported inside."""
