@@ -45,7 +45,7 @@ class LeakyIntegrators(Parametrization):
     so no channel amplifies more than gamma: ``|D + sum c_n / (1 + s tau_n)| <= |D| + sum |c_n|``.
     """
 
-    time_domain = "continuous"
+    system_type = ContinuousDiagonal
     stable_by_construction = True
 
     def __init__(self, config: LeakyIntegratorsConfig, *, d_model: int):

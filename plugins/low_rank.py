@@ -160,7 +160,7 @@ class DiagonalPlusLowRank(Parametrization):
         UsageError: rates or step sizes out of order, or a rank that does not fit d_state.
     """
 
-    time_domain = "continuous"
+    system_type = ContinuousDense
     stable_by_construction = False
 
     def __init__(self, config: DiagonalPlusLowRankConfig, *, d_model: int):

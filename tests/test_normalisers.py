@@ -20,13 +20,13 @@ from ssmbench.testing import randomise
 STABLE = [
     e.name
     for e in registry.parametrizations
-    if e.factory.stable_by_construction and not e.factory.needs_input
+    if e.factory.stable_by_construction and not e.factory.is_time_varying()
 ]
 
 
 def layer_of(name: str, normaliser, discretizer: str = "tustin") -> SSMLayer:
     entry = registry.parametrizations.get(name)
-    continuous = entry.factory.time_domain == "continuous"
+    continuous = entry.factory.is_continuous()
     method = registry.discretizers.get(discretizer).build() if continuous else None
     scan = registry.scans.get("auto").build()
     return SSMLayer(entry.build(d_model=4), method, scan, normaliser)

@@ -10,7 +10,7 @@ import torch
 from ssmbench.analysis.gain import analyse, analyse_frozen
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.errors import ShapeError, UsageError
-from ssmbench.systems import ContinuousDiagonal, DiscreteDiagonal, TimeVaryingDiagonal
+from ssmbench.systems import ContinuousDiagonal, DiscreteDiagonal, TimeVaryingDiagonal, at_steps
 from ssmbench.testing import example_time_varying_systems
 
 BATCH, LENGTH = 2, 5
@@ -70,10 +70,10 @@ def test_steps_of_their_own_multiply_the_step_size():
     dt = torch.tensor([0.1, 0.2])
     system = ContinuousDiagonal(lam=-torch.rand(2, 3), dt=dt, **parts)
     factors = 0.5 + torch.rand(4, 6)
-    uneven = system.at_steps(factors)
+    uneven = at_steps(system, factors)
     assert uneven.lam.untyped_storage().nbytes() == system.lam.untyped_storage().nbytes()
     torch.testing.assert_close(uneven.dt[1, 2], factors[1, 2] * dt)
-    twice = uneven.at_steps(factors)
+    twice = at_steps(uneven, factors)
     torch.testing.assert_close(twice.dt, factors.square()[..., None] * dt)
     assert isinstance(uneven.at(3, 5), ContinuousDiagonal)
 

@@ -33,7 +33,7 @@ from ssmbench.systems import DiscreteDiagonal
 class Liar(Parametrization):
     """Declares 0.1; its H-infinity norm is 1, at zero frequency."""
 
-    time_domain = "discrete"
+    system_type = DiscreteDiagonal
     stable_by_construction = True
 
     def __init__(self, config, *, d_model):

@@ -46,7 +46,7 @@ def built(name: str, width: int, **wanted: Any) -> Parametrization:
 def layer_of(name: str, module: Parametrization, normaliser: Normaliser | None = None) -> SSMLayer:
     """Discretized by zero-order hold for the peer; by Tustin's transform, which keeps a bound."""
     method = "zoh" if name == PEER else "tustin"
-    continuous = module.time_domain == "continuous"
+    continuous = module.is_continuous()
     discretizer = registry.discretizers.get(method).build() if continuous else None
     return SSMLayer(module, discretizer, registry.scans.get("auto").build(), normaliser)
 

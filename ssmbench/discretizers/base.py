@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
+from types import UnionType
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -21,10 +22,12 @@ from ssmbench.systems import (
     ContinuousDiagonal,
     ContinuousOscillator,
     ContinuousSystem,
+    ContinuousTime,
     ContinuousTimeVaryingDiagonal,
     DiscreteDense,
     DiscreteDiagonal,
     DiscreteSystem,
+    DiscreteTime,
     TimeVaryingDiagonal,
     interleaved,
 )
@@ -54,15 +57,15 @@ class Discretizer(ABC):
 
     #: What figures do not say.
     note: ClassVar[str] = ""
-    #: Whether the method integrates second-order systems, and nothing else.
-    needs_oscillator: ClassVar[bool] = False
+    #: The types of system that the method samples.
+    accepts: ClassVar[type | UnionType] = ContinuousTime
+    #: The same in words, for messages.
+    accepts_what: ClassVar[str] = "systems in continuous time"
 
     def __init__(self, config: Any):
         self.config = config
 
-    def __call__(
-        self, system: ContinuousSystem | ContinuousTimeVaryingDiagonal
-    ) -> DiscreteSystem | TimeVaryingDiagonal:
+    def __call__(self, system: ContinuousTime) -> DiscreteTime:
         """The discrete system of the same structure, heads, inputs, outputs and precision.
 
         Systems are discretized in double precision and rounded at the end, diagonal ones by
@@ -133,6 +136,11 @@ class Discretizer(ABC):
             pairs=lambda part: self(part.conjugate_pairs()),
             others=lambda part: self(part.to_dense()),
         )
+
+    @classmethod
+    def samples(cls, system_type: type) -> bool:
+        """Whether every system of that type is one that the method samples."""
+        return issubclass(system_type, cls.accepts)
 
     @cached_property
     def facts(self) -> Facts:

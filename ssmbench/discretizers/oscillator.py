@@ -41,7 +41,8 @@ Forces = Float[Tensor, "H N 2"]
 class OscillatorDiscretizer(Discretizer):
     """One step of every oscillator is a real 2 x 2 matrix; see :meth:`oscillator`."""
 
-    needs_oscillator = True
+    accepts = ContinuousOscillator
+    accepts_what = "oscillators q'' = -a q - g q' + B u, such as those of linoss"
 
     @staticmethod
     @abstractmethod
@@ -78,8 +79,8 @@ class OscillatorDiscretizer(Discretizer):
 
     def _refusal(self) -> UsageError:
         return UsageError(
-            f"{type(self).__name__} integrates oscillators, q'' = -a q - g q' + B u: it has no "
-            "form for first-order systems"
+            f"{type(self).__name__} samples {self.accepts_what}, only: it has no form for "
+            "first-order systems"
         )
 
     def stability_function(self, z: Inexact[Tensor, " Z"]) -> Complex[Tensor, " Z"]:

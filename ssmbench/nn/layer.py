@@ -20,11 +20,14 @@ from ssmbench.scans.base import ScanBackend, Scannable, scan_by_parts
 from ssmbench.systems import (
     FROZEN_ONLY,
     ContinuousDiagonal,
+    ContinuousOscillator,
     ContinuousSystem,
+    ContinuousTime,
     ContinuousTimeVaryingDiagonal,
     DiscreteSystem,
     LinearSystem,
     TimeVaryingSystem,
+    at_steps,
 )
 
 Continuous = TypeVar("Continuous", ContinuousSystem, ContinuousTimeVaryingDiagonal)
@@ -60,7 +63,7 @@ class SSMLayer(nn.Module):
         super().__init__()
         check_pairing(type(parametrization), discretizer and type(discretizer))
         require(
-            normaliser is None or not parametrization.needs_input,
+            normaliser is None or not parametrization.is_time_varying(),
             f"{type(parametrization).__name__} takes no normaliser: {FROZEN_ONLY}, and that "
             "bounds nothing (set model.normaliser=null)",
         )
@@ -76,7 +79,7 @@ class SSMLayer(nn.Module):
     @property
     def time_varying(self) -> bool:
         """Whether the system follows from the input, so that there is none without one."""
-        return self.parametrization.needs_input
+        return self.parametrization.is_time_varying()
 
     def system(self) -> DiscreteSystem:
         """The discrete system for the present parameters: what is scanned and what is verified.
@@ -110,7 +113,7 @@ class SSMLayer(nn.Module):
         system = self.parametrization(u) if self.time_varying else self.parametrization()
         if dt is not None:
             system = self._at_steps(system, u, dt)
-        if isinstance(system, ContinuousSystem | ContinuousTimeVaryingDiagonal):
+        if isinstance(system, ContinuousTime):
             system = _resampled(system, self.rate)
         return system if self.discretizer is None else self.discretizer(system)
 
@@ -119,10 +122,11 @@ class SSMLayer(nn.Module):
     ) -> ContinuousTimeVaryingDiagonal:
         parametrization = self.parametrization
         owner = f"dt: {type(parametrization).__name__}"
-        discrete = parametrization.time_domain == "discrete"
-        require(not discrete, f"{owner} has no step size: {parametrization.no_discretizer_reason}")
+        continuous = parametrization.is_continuous()
+        require(continuous, f"{owner} has no step size: {parametrization.no_discretizer_reason}")
         diagonal = isinstance(system, ContinuousDiagonal | ContinuousTimeVaryingDiagonal)
-        kind = "oscillators" if parametrization.gives_oscillator else "a dense system"
+        oscillates = parametrization.gives(ContinuousOscillator)
+        kind = "oscillators" if oscillates else "a dense system"
         require(diagonal, f"{owner} gives {kind}; steps of their own need a diagonal system")
         require(self._held is None, f"{owner} is held at the system that even steps give")
         regular = self.normaliser is None
@@ -131,7 +135,7 @@ class SSMLayer(nn.Module):
         require(tuple(dt.shape) == shape, f"dt must be (B, L) = {shape}, got {tuple(dt.shape)}")
         positive = bool(((dt > 0) & torch.isfinite(dt)).all())
         require(positive, "dt must be positive and finite everywhere")
-        return system.at_steps(dt)
+        return at_steps(system, dt)
 
     def declared_gain(self) -> float | None:
         """The L2 gain that this layer promises; None where none, or the discretizer loses it."""
@@ -179,7 +183,7 @@ class SSMLayer(nn.Module):
             system = self.system_for(u, dt)
             u = u.to(torch.promote_types(u.dtype, system.D.real.dtype))
             start = self._start(u.shape[0]) if x0 is None else x0
-            if self.parametrization.gives_oscillator and start is not None:
+            if self.parametrization.gives(ContinuousOscillator) and start is not None:
                 start = _two_numbers(start, complex_=_is_complex(system))
             _check_state(start, (u.shape[0], system.heads, system.states))
             u = u.unflatten(-1, (system.heads, system.inputs))
@@ -254,7 +258,7 @@ def check_rate(layer: SSMLayer, rate: float) -> None:
     require(0 < rate < math.inf, f"rate: must be positive and finite, got {rate}")
     kind = type(layer.parametrization)
     require(
-        kind.time_domain == "continuous",
+        kind.is_continuous(),
         f"{kind.__name__} has no other sampling rate: {kind.no_discretizer_reason}",
     )
     require(layer._held is None, "rate: this network is frozen; set the rate before freezing it")
@@ -265,19 +269,19 @@ def check_pairing(
 ) -> None:
     """Raise a UsageError unless the parametrization's kind of system fits the choice."""
     name = parametrization.__name__
-    if discretizer and parametrization.time_domain == "discrete":
+    if discretizer and not parametrization.is_continuous():
         raise UsageError(
             f"{name} takes no discretizer: {parametrization.no_discretizer_reason} "
             "(set model.discretizer=null)"
         )
-    if not discretizer and parametrization.time_domain == "continuous":
+    if not discretizer and parametrization.is_continuous():
         raise UsageError(
             f"{name} is a continuous-time system and needs a discretizer: "
             "set model.discretizer, for example to zoh"
         )
-    if discretizer and discretizer.needs_oscillator and not parametrization.gives_oscillator:
+    if discretizer and not discretizer.samples(parametrization.system_type):
         raise UsageError(
-            f"{discretizer.__name__} integrates oscillators, q'' = -a q - g q' + B u, and {name} "
-            "has none: set model.discretizer to another, for example to zoh, or "
-            "model.parametrization to linoss"
+            f"{discretizer.__name__} samples {discretizer.accepts_what}, only, and {name} gives a "
+            f"{parametrization.system_type.__name__}: set model.discretizer to another, for "
+            "example to zoh"
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.systems import LinearSystem, TimeVaryingSystem
+from ssmbench.systems import ContinuousTime, DiscreteTime, LinearSystem, TimeVaryingSystem
 
 #: Why those that bound the gain of the discrete matrices themselves take no discretizer.
 GAIN_IS_DISCRETE = (
@@ -44,20 +46,18 @@ class ParameterOptions:
 class Parametrization(nn.Module, ABC):
     """Maps unconstrained parameters to a linear system for a layer of width ``d_model``.
 
-    The system is a bank whose heads' inputs and outputs together make up the ``d_model`` channels.
+    The inputs of the system's heads together are the ``d_model`` channels, and so are the outputs.
     Built by the registry as ``factory(config, d_model=...)``. Knows no scan and no task.
     """
 
-    #: Whether :meth:`forward` returns a continuous or a discrete system.
-    time_domain: ClassVar[Literal["continuous", "discrete"]]
+    #: The type of system that :meth:`forward` returns, or a base of it where options decide. It
+    #: settles whether a discretizer is needed, and which (:attr:`Discretizer.accepts`). A
+    #: time-varying type: forward takes the layer's input u (B, L, d_model), and the matrices at
+    #: step k follow from u[:, k] alone, since any memory belongs in the states.
+    system_type: ClassVar[type[LinearSystem] | type[TimeVaryingSystem]]
     #: Whether every parameter value gives a stable system (of its own time domain).
     stable_by_construction: ClassVar[bool]
-    #: Whether the system is a ContinuousOscillator, which oscillator discretizers need.
-    gives_oscillator: ClassVar[bool] = False
-    #: Whether :meth:`forward` takes the layer's input u (B, L, d_model) and gives a time-varying
-    #: system, whose matrices at step k follow from u[:, k] alone: any memory belongs into states.
-    needs_input: ClassVar[bool] = False
-    #: The width of that input, which those with :attr:`needs_input` set.
+    #: The width of the input of :meth:`forward`, which those of a time-varying type set.
     d_model: int
     #: For discrete ones: why they take no discretizer, as the end of a sentence about them.
     no_discretizer_reason: ClassVar[str] = (
@@ -66,8 +66,34 @@ class Parametrization(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, *u: Float[Tensor, "B L d"]) -> LinearSystem | TimeVaryingSystem:
-        """The system for the parameters' present values; only with :attr:`needs_input` is there a
-        u."""
+        """The system for the present values of the parameters, an instance of
+        :attr:`system_type`; there is a u only where that type is time-varying."""
+
+    @classmethod
+    def is_continuous(cls) -> bool:
+        """Whether the system is one in continuous time, which a discretizer has to sample."""
+        return cls.gives(ContinuousTime)
+
+    @classmethod
+    def is_time_varying(cls) -> bool:
+        """Whether the system follows from the layer's input."""
+        return cls.gives(TimeVaryingSystem)
+
+    @classmethod
+    def gives(cls, kind: type | UnionType) -> bool:
+        """Whether every system from here is of that type, by :attr:`system_type`.
+
+        Raises:
+            UsageError: the class declares no type of system.
+        """
+        declared = getattr(cls, "system_type", None)
+        known = isinstance(declared, type) and issubclass(declared, ContinuousTime | DiscreteTime)
+        require(
+            known,
+            f"{_place(cls)}: system_type must be the type of system that forward returns, for "
+            f"example ContinuousDiagonal or DiscreteDense, not {declared!r}",
+        )
+        return issubclass(declared, kind)
 
     def declared_gain(self) -> float | None:
         """The L2 gain that the system promises never to exceed, or None when it promises none."""
@@ -82,14 +108,23 @@ class Parametrization(nn.Module, ABC):
     @classmethod
     def describe(cls) -> dict[str, Any]:
         """The class's facts as plain values."""
-        discrete = cls.time_domain == "discrete"
+        discrete = not cls.is_continuous()
         return {
-            "time_domain": cls.time_domain,
+            "system_type": cls.system_type.__name__,
+            "time_domain": "discrete" if discrete else "continuous",
             "stable_by_construction": cls.stable_by_construction,
             "declares_gain": cls.declared_gain is not Parametrization.declared_gain,
-            **({"needs_input": True} if cls.needs_input else {}),
             **({"no_discretizer_reason": cls.no_discretizer_reason} if discrete else {}),
         }
+
+
+def _place(cls: type) -> str:
+    """A class by its name and its place, for messages about it."""
+    try:
+        _, line = inspect.getsourcelines(cls)
+    except (OSError, TypeError):  # typed in a session
+        return cls.__name__
+    return f"{cls.__name__} ({inspect.getsourcefile(cls)}:{line})"
 
 
 #: Logarithms of rates, step sizes and stiffnesses are kept within this of 0, so that neither they

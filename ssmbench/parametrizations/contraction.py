@@ -86,7 +86,7 @@ class Contraction(Parametrization):
     the identity at the start, so that a new layer is close to a skip connection.
     """
 
-    time_domain = "discrete"
+    system_type = DiscreteDiagonal
     stable_by_construction = True
     no_discretizer_reason = GAIN_IS_DISCRETE
 
@@ -133,7 +133,7 @@ class ContinuousContraction(Contraction):
     the bound, and by how much can be measured, since the continuous gain is known.
     """
 
-    time_domain = "continuous"
+    system_type = ContinuousDiagonal
 
     def __init__(
         self, config: ContinuousContractionConfig, *, d_model: int, outputs: int | None = None

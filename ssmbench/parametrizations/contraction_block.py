@@ -28,7 +28,7 @@ MARGIN = 1e-5
 class FreeBlocks(Parametrization):
     """Poles, and free complex B0 (P, m), C0 (p, P) and real D0 (p, m)."""
 
-    time_domain = "discrete"
+    system_type = DiscreteDiagonal
     stable_by_construction = True
     no_discretizer_reason = GAIN_IS_DISCRETE
     owner: str

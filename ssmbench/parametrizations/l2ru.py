@@ -64,7 +64,7 @@ _X22_SCALE = 0.1
 class L2RU(Parametrization):
     """Square discrete system (N = d_model) with ||G||_inf <= gamma for all parameter values."""
 
-    time_domain = "discrete"
+    system_type = DiscreteDense
     stable_by_construction = True
     no_discretizer_reason = GAIN_IS_DISCRETE
 

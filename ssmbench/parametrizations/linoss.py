@@ -54,9 +54,8 @@ class LinOSSConfig:
 class LinOSS(Parametrization):
     """One multi-channel bank of undamped oscillators: no gain is finite unless a rule damps it."""
 
-    time_domain = "continuous"
+    system_type = ContinuousOscillator
     stable_by_construction = False  # on the boundary
-    gives_oscillator = True
 
     def __init__(self, config: LinOSSConfig, *, d_model: int):
         super().__init__()

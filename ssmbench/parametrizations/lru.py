@@ -57,7 +57,7 @@ class LRUConfig:
 class LRU(Parametrization):
     """One multi-channel discrete diagonal system, |lam| = exp(-exp(nu)) < 1: always stable."""
 
-    time_domain = "discrete"
+    system_type = DiscreteDiagonal
     stable_by_construction = True
     no_discretizer_reason = (
         "its poles are parametrized on the unit disc itself and it has no step size, so it returns "

@@ -53,7 +53,7 @@ class LSSLConfig:
 class LSSL(Parametrization):
     """Dense bank that starts at a HiPPO matrix: stable there, free to leave the stable set."""
 
-    time_domain = "continuous"
+    system_type = ContinuousDense
     stable_by_construction = False
 
     def __init__(self, config: LSSLConfig, *, d_model: int):

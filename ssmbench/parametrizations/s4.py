@@ -104,7 +104,7 @@ class S4Config:
 class S4(Parametrization):
     """Normal plus low-rank bank, A = diag(lam) - P P*: stable for all parameter values."""
 
-    time_domain = "continuous"
+    system_type = ContinuousDense
     stable_by_construction = True
 
     def __init__(self, config: S4Config, *, d_model: int):

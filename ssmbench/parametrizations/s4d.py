@@ -62,7 +62,7 @@ class S4DConfig:
 class S4D(Parametrization):
     """Diagonal bank, Re(lam) = -exp(log_decay) < 0: stable for all parameter values."""
 
-    time_domain = "continuous"
+    system_type = ContinuousDiagonal
     stable_by_construction = True
 
     def __init__(self, config: S4DConfig, *, d_model: int):

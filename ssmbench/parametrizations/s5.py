@@ -55,7 +55,7 @@ class S5Config:
 class S5(Parametrization):
     """One multi-channel diagonal system, Re(lam) = -exp(log_decay) < 0: always stable."""
 
-    time_domain = "continuous"
+    system_type = ContinuousDiagonal
     stable_by_construction = True
 
     def __init__(self, config: S5Config, *, d_model: int):

@@ -57,9 +57,8 @@ class Selective(Parametrization):
     There is no fused kernel: four tensors (B, L, d_model, N) are kept for the backward pass.
     """
 
-    time_domain = "continuous"
+    system_type = ContinuousTimeVaryingDiagonal
     stable_by_construction = True
-    needs_input = True
 
     def __init__(self, config: SelectiveConfig, *, d_model: int):
         super().__init__()

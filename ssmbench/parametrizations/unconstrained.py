@@ -44,7 +44,7 @@ class UnconstrainedConfig:
 class UnconstrainedDense(Parametrization):
     """One multi-channel system, A (N, N) free: starts stable, may leave the stable set."""
 
-    time_domain = "continuous"
+    system_type = ContinuousDense
     stable_by_construction = False
 
     def __init__(self, config: UnconstrainedConfig, *, d_model: int):
@@ -75,7 +75,7 @@ class UnconstrainedDense(Parametrization):
 class UnconstrainedDiagonal(Parametrization):
     """A bank of single-channel diagonal systems whose real parts may turn positive."""
 
-    time_domain = "continuous"
+    system_type = ContinuousDiagonal
     stable_by_construction = False
 
     def __init__(self, config: UnconstrainedConfig, *, d_model: int):

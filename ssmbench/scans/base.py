@@ -16,12 +16,13 @@ from ssmbench.systems import (
     DiscreteDense,
     DiscreteDiagonal,
     DiscreteSystem,
+    DiscreteTime,
     TimeVaryingDiagonal,
     TimeVaryingSystem,
 )
 
 #: What a backend runs.
-Scannable = DiscreteSystem | TimeVaryingDiagonal
+Scannable = DiscreteTime
 
 #: ``linear_scan(a, b (B, L, N), x0 (B, N)) -> s (B, L, N)``, ``s[k] = a s[k-1] + b[k]``; a is (N,),
 #: or (B, L, N) where it varies with time.

@@ -179,7 +179,7 @@ def _parametrization(model: Any, where: str) -> type[Parametrization]:
     require(name is not None, f"{where}: discretizers: all needs a model.parametrization to fit")
     kind = registry.parametrizations.get(str(name)).factory
     require(
-        kind.time_domain == "continuous",
+        kind.is_continuous(),
         f"{where}: discretizers: {kind.__name__} takes none: {kind.no_discretizer_reason}",
     )
     return kind
@@ -235,7 +235,7 @@ def _model(part: Mapping[str, Any]) -> Mapping[str, Any]:
 def _is_discrete(model: Mapping[str, Any]) -> bool:
     component = model.get("parametrization", ModelConfig.parametrization)
     name = component.get("name") if isinstance(component, Mapping) else component
-    return registry.parametrizations.get(str(name)).factory.time_domain == "discrete"
+    return not registry.parametrizations.get(str(name)).factory.is_continuous()
 
 
 def component_label(component: Any) -> str:

@@ -31,9 +31,12 @@ from ssmbench.systems.oscillator import (
     interleaved,
 )
 from ssmbench.systems.time_varying import (
+    ContinuousTime,
     ContinuousTimeVaryingDiagonal,
+    DiscreteTime,
     TimeVaryingDiagonal,
     TimeVaryingSystem,
+    at_steps,
 )
 
 __all__ = [
@@ -43,16 +46,19 @@ __all__ = [
     "ContinuousDiagonal",
     "ContinuousOscillator",
     "ContinuousSystem",
+    "ContinuousTime",
     "ContinuousTimeVaryingDiagonal",
     "DenseSystem",
     "DiagonalSystem",
     "DiscreteDense",
     "DiscreteDiagonal",
     "DiscreteSystem",
+    "DiscreteTime",
     "LinearSystem",
     "TimeVaryingDiagonal",
     "TimeVaryingSystem",
     "Value",
+    "at_steps",
     "block_diagonal",
     "interleaved",
 ]

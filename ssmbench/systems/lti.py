@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Complex, Float, Inexact
@@ -12,9 +11,6 @@ from torch import Tensor
 
 from ssmbench.errors import ShapeError
 from ssmbench.systems.base import LinearSystem, S
-
-if TYPE_CHECKING:
-    from ssmbench.systems.time_varying import ContinuousTimeVaryingDiagonal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,23 +208,6 @@ class ContinuousDiagonal(DiagonalSystem, ContinuousSystem):
 
     def to_dense(self) -> ContinuousDense:
         return ContinuousDense(dt=self.dt, **self._dense_matrices())
-
-    def at_steps(self, factors: Float[Tensor, "B L"]) -> ContinuousTimeVaryingDiagonal:
-        """This system sampled unevenly: dt factors[:, k] from sample k of a sequence to the next.
-
-        Only dt takes memory for each step; the matrices are views.
-        """
-        # Here, since time-varying systems, frozen in time, are systems of this module.
-        from ssmbench.systems.time_varying import ContinuousTimeVaryingDiagonal
-
-        place = factors.shape
-        fixed = {
-            name: tensor.expand(*place, *tensor.shape)
-            for name, tensor in self.tensors().items()
-            if name in ("lam", "B", "C")
-        }
-        dt = self.dt * factors[..., None].to(self.dt.dtype)
-        return ContinuousTimeVaryingDiagonal(D=self.D, dt=dt, conjugate=self.conjugate, **fixed)
 
 
 @dataclass(frozen=True, kw_only=True)

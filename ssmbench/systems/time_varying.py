@@ -12,7 +12,13 @@ from torch import Tensor
 
 from ssmbench.errors import ShapeError
 from ssmbench.systems.base import Value
-from ssmbench.systems.lti import ContinuousDiagonal, DiagonalSystem, DiscreteDiagonal
+from ssmbench.systems.lti import (
+    ContinuousDiagonal,
+    ContinuousSystem,
+    DiagonalSystem,
+    DiscreteDiagonal,
+    DiscreteSystem,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +135,24 @@ class ContinuousTimeVaryingDiagonal(TimeVaryingSystem):
 
     frozen_type = ContinuousDiagonal
 
-    def at_steps(self, factors: Float[Tensor, "B L"]) -> ContinuousTimeVaryingDiagonal:
-        """The same system, the time from sample k to the next multiplied by factors[:, k]."""
-        return dataclasses.replace(self, dt=self.dt * factors[..., None].to(self.dt.dtype))
+
+#: Every type of system in continuous time, and every one in discrete time.
+ContinuousTime = ContinuousSystem | ContinuousTimeVaryingDiagonal
+DiscreteTime = DiscreteSystem | TimeVaryingDiagonal
+
+
+def at_steps(
+    system: ContinuousDiagonal | ContinuousTimeVaryingDiagonal, factors: Float[Tensor, "B L"]
+) -> ContinuousTimeVaryingDiagonal:
+    """The system sampled unevenly: dt factors[:, k] from sample k of a sequence to the next.
+
+    Of a time-invariant system only dt (B, L, H) takes memory for each step; the matrices are views.
+    """
+    dt = system.dt * factors[..., None].to(system.dt.dtype)
+    if isinstance(system, ContinuousTimeVaryingDiagonal):
+        return dataclasses.replace(system, dt=dt)
+    fixed = (system.lam, system.B, system.C)
+    lam, B, C = (matrix.expand(*factors.shape, *matrix.shape) for matrix in fixed)
+    return ContinuousTimeVaryingDiagonal(
+        lam=lam, B=B, C=C, D=system.D, dt=dt, conjugate=system.conjugate
+    )

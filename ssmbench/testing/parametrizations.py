@@ -8,14 +8,14 @@ from ssmbench import registry
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import Entry
-from ssmbench.systems import ContinuousOscillator, ContinuousSystem, LinearSystem
+from ssmbench.systems import ContinuousSystem, LinearSystem
 from ssmbench.testing.time_varying import conform_time_varying
 from ssmbench.training.measure import TOLERANCE
 
 
 def conform_parametrization(entry: Entry[Parametrization]) -> None:
     """System type, channels, gradients, stability and declared gain over random parameters."""
-    if entry.build(d_model=1).needs_input:
+    if entry.factory.is_time_varying():
         conform_time_varying(entry)
         return
     for d_model in (1, 4):
@@ -76,10 +76,10 @@ def _check_long_memory(module: Parametrization, name: str) -> None:
 
 def _check_system(module: Parametrization, d_model: int) -> None:
     system, name = module(), type(module).__name__
-    domain = "continuous" if isinstance(system, ContinuousSystem) else "discrete"
-    assert domain == module.time_domain, f"{name}: declares {module.time_domain}, gives {domain}"
-    oscillates = isinstance(system, ContinuousOscillator)
-    assert oscillates == module.gives_oscillator, f"{name}: gives_oscillator is not {oscillates}"
+    declared = module.system_type
+    assert isinstance(system, declared), (
+        f"{name}: declares {declared.__name__}, gives {type(system).__name__}"
+    )
     assert system.heads * system.inputs == d_model, f"{name}: inputs are not d_model={d_model}"
     assert system.heads * system.outputs == d_model, f"{name}: outputs are not d_model={d_model}"
     assert system.is_finite(), f"{name}: a system that is not finite right after construction"

@@ -11,9 +11,9 @@ import torch
 
 from ssmbench import registry
 from ssmbench.discretizers.matrix_phi import matrix_phi
-from ssmbench.systems import ContinuousDense
+from ssmbench.systems import ContinuousDense, ContinuousDiagonal
 
-METHODS = [e.name for e in registry.discretizers if not e.factory.needs_oscillator]
+METHODS = [e.name for e in registry.discretizers if e.factory.samples(ContinuousDiagonal)]
 
 
 def dense(A, B, C, dt=0.1, dtype=torch.float64):

@@ -19,15 +19,15 @@ from ssmbench.testing import randomise
 from ssmbench.training.measure import TOLERANCE
 
 registry.discover_plugins()
-METHODS = [e.name for e in registry.discretizers if not e.factory.needs_oscillator]
+METHODS = [e.name for e in registry.discretizers if e.factory.samples(ContinuousDiagonal)]
 A_STABLE = [n for n in METHODS if registry.discretizers.get(n).build().facts.a_stable]
 #: Continuous and stable for all parameters; s4 is dense, and its poles are not rounded one by one.
 STABLE = [
     e.name
     for e in registry.parametrizations
     if e.factory.stable_by_construction
-    and e.factory.time_domain == "continuous"
-    and not e.factory.needs_input
+    and e.factory.is_continuous()
+    and not e.factory.is_time_varying()
     and not isinstance(e.build(d_model=2)(), ContinuousDense)
 ]
 

@@ -11,10 +11,10 @@ from ssmbench.nn.layer import InitialState, SSMLayer
 from ssmbench.nn.model import Block, Pooling, SequenceModel
 
 NAMES = registry.parametrizations.names()
-CONTINUOUS = [e.name for e in registry.parametrizations if e.factory.time_domain == "continuous"]
+CONTINUOUS = [e.name for e in registry.parametrizations if e.factory.is_continuous()]
 DISCRETE = [n for n in NAMES if n not in CONTINUOUS]
 #: Those whose layers are linear maps with a gain; the others' systems follow from the input.
-TIME_INVARIANT = [e.name for e in registry.parametrizations if not e.factory.needs_input]
+TIME_INVARIANT = [e.name for e in registry.parametrizations if not e.factory.is_time_varying()]
 D_MODEL, INPUTS, OUTPUTS = 4, 2, 3
 #: Fast dynamics, so that what a state holds shows within some ten steps.
 SMALL = {"d_state": 6, "dt_min": 0.05, "dt_max": 0.5, "radius": 0.95}

@@ -16,7 +16,7 @@ SCANS = [e.name for e in registry.scans]
 
 def layer_of(name, scan="auto"):
     entry = registry.parametrizations.get(name)
-    continuous = entry.factory.time_domain == "continuous"
+    continuous = entry.factory.is_continuous()
     discretizer = registry.discretizers.get("zoh").build() if continuous else None
     return SSMLayer(entry.build(d_model=4), discretizer, registry.scans.get(scan).build())
 

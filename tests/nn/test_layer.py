@@ -8,9 +8,16 @@ import torch
 from ssmbench import registry
 from ssmbench.errors import UsageError
 from ssmbench.nn.layer import SSMLayer, check_pairing
+from ssmbench.parametrizations.base import Parametrization
 from ssmbench.parametrizations.l2ru import L2RU
 from ssmbench.parametrizations.s4d import S4D
-from ssmbench.systems import ContinuousSystem, DiscreteSystem, TimeVaryingSystem
+from ssmbench.systems import (
+    ContinuousDiagonal,
+    ContinuousOscillator,
+    ContinuousSystem,
+    DiscreteSystem,
+    TimeVaryingSystem,
+)
 
 CASES = [("s4d", "zoh"), ("unconstrained_dense", "tustin"), ("l2ru", None)]
 
@@ -117,10 +124,11 @@ def stable(system):
 @pytest.mark.parametrize("entry", registry.parametrizations.entries(), ids=lambda e: e.name)
 def test_every_pair_of_a_parametrization_and_a_discretizer_trains_or_is_refused(entry):
     kind = entry.factory
-    assert refused(kind, None) == (kind.time_domain == "continuous")
+    assert refused(kind, None) == (kind.is_continuous())
     for discretizer in registry.discretizers:
-        fits = kind.time_domain == "continuous" and (
-            kind.gives_oscillator or not discretizer.factory.needs_oscillator
+        integrates = discretizer.factory.accepts
+        fits = kind.is_continuous() and (
+            integrates is not ContinuousOscillator or kind.system_type is ContinuousOscillator
         )
         assert refused(kind, discretizer.factory) == (not fits)
         if fits:
@@ -138,17 +146,30 @@ def test_a_method_for_oscillators_is_refused_with_the_reason():
     with pytest.raises(UsageError) as caught:
         layer_of("s4d", "symplectic_euler")
     sentence = str(caught.value)
-    assert sentence.startswith("SymplecticEuler integrates oscillators")
-    assert "S4D has none" in sentence
+    assert sentence.startswith("SymplecticEuler samples oscillators q'' = -a q - g q' + B u")
+    assert "S4D gives a ContinuousDiagonal" in sentence
     assert "\n" not in sentence
 
 
 @pytest.mark.parametrize("entry", registry.discretizers.entries(), ids=lambda e: e.name)
 def test_every_discretizer_makes_a_layer(entry):
-    layer = layer_of("linoss" if entry.factory.needs_oscillator else "s4d", entry.name)
+    layer = layer_of("s4d" if entry.factory.samples(ContinuousDiagonal) else "linoss", entry.name)
     assert isinstance(layer.parametrization(), ContinuousSystem)
     assert layer(torch.randn(1, 8, 4)).shape == (1, 8, 4)
 
 
 def test_time_domain_is_a_fact_of_the_class():
-    assert (S4D.time_domain, L2RU.time_domain) == ("continuous", "discrete")
+    assert S4D.is_continuous()
+    assert not L2RU.is_continuous()
+
+
+def test_a_parametrization_without_a_system_type_is_named_with_its_place():
+    class Undeclared(Parametrization):
+        def forward(self):
+            raise AssertionError
+
+    for kind in (Undeclared, type("Wrong", (Undeclared,), {"system_type": "ContinuousDiagonal"})):
+        with pytest.raises(UsageError, match="system_type must be the type of system"):
+            check_pairing(kind, None)
+    with pytest.raises(UsageError, match=r"Undeclared \(.*test_layer.py:\d+\)"):
+        check_pairing(Undeclared, None)

@@ -17,7 +17,7 @@ NAMES = [entry.name for entry in registry.parametrizations]
 def layer_of(name: str, scan: str = "auto", d_model: int = 4) -> SSMLayer:
     torch.manual_seed(0)
     parametrization = registry.parametrizations.get(name).build(d_model=d_model)
-    continuous = parametrization.time_domain == "continuous"
+    continuous = parametrization.is_continuous()
     discretizer = registry.discretizers.get("zoh").build() if continuous else None
     layer = SSMLayer(parametrization, discretizer, registry.scans.get(scan).build())
     return layer.double()

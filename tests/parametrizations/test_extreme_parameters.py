@@ -21,7 +21,7 @@ registry.discover_plugins()
 def variants():
     """(name, configuration) of all that declare a gain, with what they can learn switched on."""
     for entry in registry.parametrizations:
-        if entry.factory.needs_input or entry.build(d_model=3).declared_gain() is None:
+        if entry.factory.is_time_varying() or entry.build(d_model=3).declared_gain() is None:
             continue
         yield entry.name, None
         if hasattr(entry.config(), "learn_gamma"):
@@ -114,7 +114,7 @@ def test_gradients_stay_finite_at_parameters_of_1e6(variant):
     [
         e.name
         for e in registry.parametrizations
-        if e.factory.stable_by_construction and not e.factory.needs_input
+        if e.factory.stable_by_construction and not e.factory.is_time_varying()
     ],
 )
 def test_stable_by_construction_means_any_parameter_value(name, discretizer, value):

@@ -186,7 +186,7 @@ def test_the_zoo_has_every_built_in_pair_or_says_why_not():
     methods = set(built_in(registry.discretizers))
     assert all("\n" not in refusal.reason and refusal.reason for refusal in suite.refused)
     for name, kind in built_in(registry.parametrizations).items():
-        wanted = methods if kind.time_domain == "continuous" else {"none"}
+        wanted = methods if kind.is_continuous() else {"none"}
         assert {d for p, d in found | refused if p == name} >= wanted
     assert not found & refused
 

@@ -19,7 +19,7 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import Block, Pooling, Residual, SequenceModel
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
-from ssmbench.systems import DiscreteDense
+from ssmbench.systems import ContinuousDiagonal, DiscreteDense
 from ssmbench.training.adversary import attack_layer
 from ssmbench.training.measure import (
     LayerGains,
@@ -47,11 +47,11 @@ ALWAYS = ("zoh", "tustin", "forward_euler")
 
 def pairings() -> list[tuple[str, str | None]]:
     others = [d for d in built_in(registry.discretizers) if d.name not in ALWAYS]
-    pairs = [("linoss" if d.factory.needs_oscillator else "s4d", d.name) for d in others]
+    pairs = [("s4d" if d.factory.samples(ContinuousDiagonal) else "linoss", d.name) for d in others]
     for entry in built_in(registry.parametrizations):
-        if entry.factory.needs_input:  # nothing is verified: test_time_varying.py
+        if entry.factory.is_time_varying():  # nothing is verified: test_time_varying.py
             continue
-        if entry.factory.time_domain == "discrete":
+        if not entry.factory.is_continuous():
             pairs.append((entry.name, None))
         else:
             pairs += [(entry.name, name) for name in ALWAYS]
@@ -327,7 +327,7 @@ class Amplifying(ScanBackend):
 class Modest(Parametrization):
     """y = 3 u, with a declared gain of choice."""
 
-    time_domain = "discrete"
+    system_type = DiscreteDense
     stable_by_construction = True
     no_discretizer_reason = "it has no dynamics"
 

@@ -35,7 +35,7 @@ def network(tiny, **model):
 
 @pytest.mark.parametrize("parametrization", registry.parametrizations.names())
 def test_groups_partition_the_parameters(tiny, parametrization):
-    continuous = registry.parametrizations.get(parametrization).factory.time_domain == "continuous"
+    continuous = registry.parametrizations.get(parametrization).factory.is_continuous()
     model = network(
         tiny,
         parametrization=parametrization,

@@ -51,7 +51,7 @@ class Following(Task):
 class Static(Parametrization):
     """y = D u."""
 
-    time_domain = "discrete"
+    system_type = DiscreteDense
     stable_by_construction = True
     no_discretizer_reason = "it has no dynamics"
 
