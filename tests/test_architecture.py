@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import shutil
 import subprocess
@@ -46,6 +47,35 @@ def python_files() -> list[Path]:
 
 def test_imports_run_one_way():
     run_tool("lint-imports", "--no-cache")
+
+
+def import_circle(package: str) -> list[str]:
+    """Modules that import each other in a circle, imports within functions included; or none."""
+    grimp = pytest.importorskip("grimp", reason="grimp, which import-linter brings, is missing")
+    graph = grimp.build_graph(package, cache_dir=None)
+    imported = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    try:
+        graphlib.TopologicalSorter(imported).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_import_circle():
+    assert import_circle("ssmbench") == []
+
+
+def test_an_import_circle_is_found_within_functions(tmp_path, monkeypatch):
+    package = tmp_path / "circular_for_tests"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "one.py").write_text("from circular_for_tests.two import f\n")
+    (package / "two.py").write_text("def f():\n    import circular_for_tests.one\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert set(import_circle("circular_for_tests")) == {
+        "circular_for_tests.one",
+        "circular_for_tests.two",
+    }
 
 
 @pytest.mark.parametrize("arguments", [("check",), ("format", "--check")], ids=" ".join)
