@@ -39,7 +39,8 @@ from ssmbench.build.optimizer import Schedule, parameter_groups
 from ssmbench.build.task import build_task
 from ssmbench.config import OptimizerConfig, RunConfig, load_run, options_of, typed
 from ssmbench.errors import UsageError, require
-from ssmbench.nn.model import Pooling, SequenceModel
+from ssmbench.nn.model import SequenceModel
+from ssmbench.nn.pooling import Pooling
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.systems import DiscreteDense
 from ssmbench.tasks.base import Task

@@ -7,8 +7,10 @@ from typing import Any
 from ssmbench import registry
 from ssmbench.config import RunConfig, build
 from ssmbench.errors import UsageError, suggest
+from ssmbench.nn.block import Block, Norm, Residual
 from ssmbench.nn.layer import InitialState, SSMLayer
-from ssmbench.nn.model import Block, Norm, Pooling, Residual, SequenceModel
+from ssmbench.nn.model import SequenceModel
+from ssmbench.nn.pooling import Pooling
 from ssmbench.tasks.base import TaskSizes
 
 

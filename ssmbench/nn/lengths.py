@@ -31,8 +31,8 @@ def last_steps(lengths: Int[Tensor, " B"], total: int) -> Bool[Tensor, "B L"]:
     return torch.arange(total, device=lengths.device) == lengths[:, None] - 1
 
 
-def only(x: Inexact[Tensor, "B L d"], steps: Bool[Tensor, "B L"]) -> Inexact[Tensor, "B L d"]:
-    """x at ``steps``, zero elsewhere whatever stands there, its gradient zero there too."""
+def mask_steps(x: Inexact[Tensor, "B L d"], steps: Bool[Tensor, "B L"]) -> Inexact[Tensor, "B L d"]:
+    """x with zeros outside ``steps``, NaN there included; the gradient is zero there too."""
     return x.masked_fill(~steps[..., None], 0)
 
 

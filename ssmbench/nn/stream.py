@@ -13,7 +13,7 @@ class StreamState:
     """The state after ``steps`` steps: what they leave behind for those to come.
 
     ``layers``: each SSM layer's state (B, H, N), in its own coordinates; None for the one that the
-    layer starts from. ``total`` (B, d_model): the sum of what is pooled, where it is a sum.
+    layer starts from. ``total`` (B, d_model): what a pooled network has summed so far.
     """
 
     layers: tuple[Inexact[Tensor, ...] | None, ...]

@@ -18,8 +18,9 @@ from ssmbench.analysis.gain import FrozenReport, GainReport, analyse, analyse_fr
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.analysis.rounding import rounding_gain
 from ssmbench.config import AnalysisConfig
+from ssmbench.nn.bounds import is_finite
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import SequenceModel, is_finite
+from ssmbench.nn.model import SequenceModel
 from ssmbench.systems import FROZEN_ONLY
 from ssmbench.training.adversary import (
     attack_layer,

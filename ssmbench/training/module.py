@@ -18,7 +18,8 @@ from ssmbench import registry
 from ssmbench.build.optimizer import Schedule, build_optimizer
 from ssmbench.config import options_of
 from ssmbench.errors import DivergedError, require
-from ssmbench.nn.model import SequenceModel, is_finite
+from ssmbench.nn.bounds import is_finite
+from ssmbench.nn.model import SequenceModel
 from ssmbench.optimizers.base import ClosureOptimizer
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import Task

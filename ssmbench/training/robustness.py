@@ -13,7 +13,8 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from ssmbench.config import AnalysisConfig
-from ssmbench.nn.model import SequenceModel, is_finite
+from ssmbench.nn.bounds import is_finite
+from ssmbench.nn.model import SequenceModel
 from ssmbench.tasks.base import Task
 from ssmbench.training.measure import freeze, precision
 

@@ -7,8 +7,10 @@ import dataclasses
 import torch
 
 from ssmbench import registry
+from ssmbench.nn.block import Block
 from ssmbench.nn.layer import InitialState, SSMLayer
-from ssmbench.nn.model import Block, Pooling, SequenceModel
+from ssmbench.nn.model import SequenceModel
+from ssmbench.nn.pooling import Pooling
 
 NAMES = registry.parametrizations.names()
 CONTINUOUS = [e.name for e in registry.parametrizations if e.factory.is_continuous()]

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 import torch.distributed as dist
 
-from ssmbench.nn.model import Pooling
+from ssmbench.nn.pooling import Pooling
 from ssmbench.scans.sequence_parallel import Segments
 from tests.nn.networks import error, network, signal
 

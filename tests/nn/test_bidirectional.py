@@ -14,7 +14,8 @@ from ssmbench.analysis.gain import analyse
 from ssmbench.build.network import build_network
 from ssmbench.config import AnalysisConfig, resolve, typed
 from ssmbench.errors import UsageError
-from ssmbench.nn.model import Pooling, Residual
+from ssmbench.nn.block import Residual
+from ssmbench.nn.pooling import Pooling
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import TaskSizes
 from ssmbench.training.check import check

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from ssmbench import registry
 from ssmbench.errors import UsageError
+from ssmbench.nn.block import Norm
 from ssmbench.nn.lengths import reversed_time
-from ssmbench.nn.model import Norm, Pooling
+from ssmbench.nn.pooling import Pooling
 from tests.nn.networks import NAMES, error, network, signal
 
 POOLINGS = [None, *Pooling]

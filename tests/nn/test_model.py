@@ -14,16 +14,11 @@ from ssmbench import registry
 from ssmbench.analysis.attack import attack
 from ssmbench.analysis.gain import analyse
 from ssmbench.errors import UsageError
+from ssmbench.nn.block import Block, Norm, Residual
+from ssmbench.nn.bounds import is_finite, linear_bound
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import (
-    Block,
-    Norm,
-    Pooling,
-    Residual,
-    SequenceModel,
-    is_finite,
-    linear_bound,
-)
+from ssmbench.nn.model import SequenceModel
+from ssmbench.nn.pooling import Pooling
 from ssmbench.parametrizations.s4d import S4DConfig
 
 D_MODEL, LENGTH = 3, 24

@@ -10,7 +10,7 @@ import torch
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.config import AnalysisConfig
 from ssmbench.errors import UsageError
-from ssmbench.nn.model import Norm
+from ssmbench.nn.block import Norm
 from ssmbench.systems import TimeVaryingSystem
 from ssmbench.training.measure import examine, freeze
 from tests.nn.networks import CONTINUOUS, D_MODEL, DISCRETE, error, layer_of, network, signal

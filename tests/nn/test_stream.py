@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmbench.errors import UsageError
-from ssmbench.nn.model import Pooling
+from ssmbench.nn.pooling import Pooling
 from ssmbench.nn.stream import StreamState
 from ssmbench.training.measure import freeze
 from tests.nn.networks import NAMES, error, network, signal

@@ -11,8 +11,10 @@ from scipy.linalg import expm
 
 from ssmbench import registry
 from ssmbench.errors import UsageError
+from ssmbench.nn.block import Block
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import Block, Pooling, SequenceModel
+from ssmbench.nn.model import SequenceModel
+from ssmbench.nn.pooling import Pooling
 from ssmbench.systems import ContinuousDiagonal, at_steps
 
 WIDTH, LENGTH = 3, 20

@@ -7,8 +7,9 @@ import torch
 
 from ssmbench import registry
 from ssmbench.errors import UsageError
+from ssmbench.nn.block import Block
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import Block, SequenceModel
+from ssmbench.nn.model import SequenceModel
 from ssmbench.parametrizations.hippo import Measure, matrices
 from ssmbench.parametrizations.lssl import LSSL, LSSLConfig
 

@@ -15,8 +15,10 @@ import torch
 from ssmbench import registry
 from ssmbench.analysis.certificate import IDENTITY, TOLERANCE
 from ssmbench.config import AnalysisConfig
+from ssmbench.nn.block import Block, Residual
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import Block, Pooling, Residual, SequenceModel
+from ssmbench.nn.model import SequenceModel
+from ssmbench.nn.pooling import Pooling
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import ContinuousDiagonal, DiscreteDense

@@ -12,8 +12,9 @@ from torchmetrics import MeanSquaredError, MetricCollection
 
 from ssmbench import registry
 from ssmbench.config import AnalysisConfig
+from ssmbench.nn.block import Block, Residual
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import Block, Residual, SequenceModel
+from ssmbench.nn.model import SequenceModel
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.systems import DiscreteDense
 from ssmbench.tasks.base import Sequences, Splits, Task, TaskSizes

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from ssmbench import registry
+from ssmbench.nn.block import Block
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import Block, Pooling, SequenceModel
+from ssmbench.nn.model import SequenceModel
+from ssmbench.nn.pooling import Pooling
 from ssmbench.parametrizations.s4d import S4DConfig
 from ssmbench.parametrizations.selective import SelectiveConfig
 from ssmbench.training.step_sizes import step_size_warning

@@ -10,7 +10,7 @@ import torch
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
 from ssmbench.errors import UsageError
-from ssmbench.nn.model import Residual
+from ssmbench.nn.block import Residual
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
 from ssmbench.training.check import check

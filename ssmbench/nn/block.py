@@ -1,0 +1,121 @@
+"""A block of the network: [norm, SSM layer, nonlinearity, mixing, residual]."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+import torch
+from jaxtyping import Float, Inexact, Int
+from torch import Tensor, nn
+
+from ssmbench.analysis.certificate import IDENTITY, Bound
+from ssmbench.nn.bounds import layer_bound, linear_bound, norm_bound
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.lengths import reversed_time
+from ssmbench.nn.linear import BoundedLinear
+from ssmbench.nn.nonlinearities.base import Nonlinearity
+
+#: Why a time-varying SSM layer has no incremental gain.
+NO_CONSTANT = "an SSM layer is time-varying, and its selectivity has no global Lipschitz constant"
+
+
+class Norm(Enum):
+    """Normalisation at a block's entry."""
+
+    none = "none"
+    layer = "layer"
+
+
+class Residual(Enum):
+    """What joins a block's branch f: x + f(x), (1 - a) x + a f(x) with a learned a, or nothing."""
+
+    add = "add"
+    convex = "convex"
+    none = "none"
+
+
+class Block(nn.Module):
+    """x + mix(nonlinearity(layer(norm(x)))), all (B, L, d_model).
+
+    A ``bounded`` block's mixing has spectral norm 1. With a ``reverse_layer``, layer(x) stands for
+    layer(x) plus what the reverse layer makes of x in reversed time, turned back.
+    """
+
+    def __init__(
+        self,
+        layer: SSMLayer,
+        nonlinearity: Nonlinearity,
+        *,
+        d_model: int,
+        norm: Norm = Norm.none,
+        mix: bool = True,
+        residual: Residual = Residual.add,
+        dropout: float = 0.0,
+        bounded: bool = False,
+        reverse_layer: SSMLayer | None = None,
+    ):
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model) if norm is Norm.layer else nn.Identity()
+        self.layer = layer
+        self.reverse_layer = reverse_layer
+        self.nonlinearity = nonlinearity
+        linear = BoundedLinear if bounded else nn.Linear
+        self.mix = linear(d_model, d_model) if mix else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.residual = residual
+        if residual is Residual.convex:
+            self.share = nn.Parameter(torch.zeros(()))  # a = sigmoid(share)
+
+    @property
+    def layers(self) -> list[SSMLayer]:
+        """The SSM layer, and the reverse one where there is one."""
+        return [self.layer] if self.reverse_layer is None else [self.layer, self.reverse_layer]
+
+    def declared_gain(self) -> float | None:
+        """What the SSM layers together promise: gains of maps that are added add up."""
+        gains = [layer.declared_gain() for layer in self.layers]
+        return None if None in gains else sum(gains)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L d"],
+        lengths: Int[Tensor, " B"] | None = None,
+        dt: Float[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, "B L d"]:
+        """``lengths``: steps from which time is reversed; beyond them nothing reaches back.
+
+        ``dt``: see :meth:`SSMLayer.forward`; for layers in one direction only.
+        """
+        v = self.norm(x)
+        y = self.layer(v, dt)
+        if self.reverse_layer is not None:
+            y = y + reversed_time(self.reverse_layer(reversed_time(v, lengths)), lengths)
+        return self._join(x, y)
+
+    def stream(
+        self, x: Float[Tensor, "B L d"], x0: Inexact[Tensor, ...] | None
+    ) -> tuple[Float[Tensor, "B L d"], Inexact[Tensor, "B H N"]]:
+        """Output, and the SSM layer's state after x, from its state x0 (B, H, N) before."""
+        y, final = self.layer.run(self.norm(x), x0)
+        return self._join(x, y), final
+
+    def _join(self, x: Tensor, y: Tensor) -> Tensor:
+        branch = self.dropout(self.mix(self.nonlinearity(y)))
+        if self.residual is Residual.convex:
+            return torch.lerp(x, branch, torch.sigmoid(self.share))
+        return x + branch if self.residual is Residual.add else branch
+
+    def bound(self, layer_gain: float | None) -> Bound:
+        """Bound of the block in evaluation, given one on the gain of its SSM layers together; None
+        where that is time-varying."""
+        varies = any(layer.time_varying for layer in self.layers)
+        layer = Bound.none(NO_CONSTANT) if varies else layer_bound(layer_gain)
+        branch = norm_bound(self.norm).then(layer)
+        branch = branch.then(self.nonlinearity.bound()).then(linear_bound(self.mix))
+        if self.residual is Residual.convex:
+            share = torch.sigmoid(self.share.detach().double()).item()
+            if math.isnan(share):
+                return Bound.none("a weight is not finite")
+            return Bound(1 - share).plus(Bound(share).then(branch))
+        return IDENTITY.plus(branch) if self.residual is Residual.add else branch

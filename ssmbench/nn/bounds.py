@@ -1,0 +1,37 @@
+"""Bounds on the gains of a network's parts, and whether its parameters are finite."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from ssmbench.analysis.certificate import IDENTITY, Bound
+from ssmbench.nn.linear import BoundedLinear
+
+
+def is_finite(module: nn.Module) -> bool:
+    """Whether every parameter is a finite number."""
+    return all(bool(torch.isfinite(p).all()) for p in module.parameters())
+
+
+def linear_bound(module: nn.Module) -> Bound:
+    """Spectral norm of a linear map's weight, in double precision."""
+    if isinstance(module, nn.Identity):
+        return IDENTITY
+    if not torch.isfinite(module.weight).all():  # no singular values to be had
+        return Bound.none("a weight is not finite")
+    bounded = isinstance(module, BoundedLinear)
+    weight = (module.effective_weight() if bounded else module.weight).detach().double()
+    return Bound(torch.linalg.matrix_norm(weight, 2).item())
+
+
+def norm_bound(module: nn.Module) -> Bound:
+    if isinstance(module, nn.Identity):
+        return IDENTITY
+    return Bound.none("LayerNorm divides by the signal's spread, which may vanish")
+
+
+def layer_bound(gain: float) -> Bound:
+    return Bound(gain) if math.isfinite(gain) else Bound.none("an SSM layer is unstable")
