@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,16 +69,13 @@ def tiny_suite() -> dict[str, Any]:
 
 
 @pytest.fixture
-def workplace(monkeypatch, tmp_path) -> Path:
+def workplace(monkeypatch, tmp_path) -> Iterator[Path]:
     """An empty working folder, no plugins, no data, and a registry that forgets afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(DATA_VARIABLE, raising=False)
     monkeypatch.setenv(registry.PLUGINS_VARIABLE, "")
-    monkeypatch.setattr(registry, "_discovery", registry._Discovery())
-    for kind in registry.KINDS.values():
-        kind.load_builtins()
-        monkeypatch.setattr(kind, "_entries", dict(kind._entries))
-    return tmp_path
+    with registry.isolated(rediscover=True):
+        yield tmp_path
 
 
 @pytest.fixture

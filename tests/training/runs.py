@@ -36,11 +36,9 @@ def toys_registered() -> Iterator[None]:
     """Know the toys for a while; other tests look at the whole registry."""
     for kind in registry.KINDS.values():
         kind.names()
-    saved = {name: dict(kind._entries) for name, kind in registry.KINDS.items()}
-    registry._import_file(TOYS)
-    yield
-    for name, kind in registry.KINDS.items():
-        kind._entries = saved[name]
+    with registry.isolated():
+        registry.import_file(TOYS)
+        yield
 
 
 def rows(folder: Path) -> list[dict]:

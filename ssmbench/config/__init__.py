@@ -1,0 +1,35 @@
+"""Typed configs over OmegaConf: read, merge, validate, resolve, fingerprint.
+
+A *component* is a mapping ``{name: ..., option: ...}`` whose options are those of the registry
+entry of that name; a bare string is a component with default options. A resolved config is a plain
+dict that contains every option of every component, so its fingerprint names the run.
+"""
+
+from ssmbench.config.components import COMPONENTS, build, options_of, resolve_component
+from ssmbench.config.identity import NOT_FINGERPRINTED, SCHEMA_VERSION, fingerprint
+from ssmbench.config.layers import leaves, merge, parse_overrides
+from ssmbench.config.resolution import check_part, load_run, resolve, typed
+from ssmbench.config.schema import AnalysisConfig, ModelConfig, OptimizerConfig, RunConfig
+from ssmbench.yamlio import read_yaml
+
+__all__ = [
+    "COMPONENTS",
+    "NOT_FINGERPRINTED",
+    "SCHEMA_VERSION",
+    "AnalysisConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "RunConfig",
+    "build",
+    "check_part",
+    "fingerprint",
+    "leaves",
+    "load_run",
+    "merge",
+    "options_of",
+    "parse_overrides",
+    "read_yaml",
+    "resolve",
+    "resolve_component",
+    "typed",
+]

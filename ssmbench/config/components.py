@@ -1,0 +1,60 @@
+"""The parts of a run config that name an entry of a registry, and the objects they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ssmbench import registry
+from ssmbench.config.validation import validated
+from ssmbench.errors import require
+
+#: Where the components stand in a run config, and the registry that knows them.
+COMPONENTS = {
+    "task": registry.tasks,
+    "model.parametrization": registry.parametrizations,
+    "model.discretizer": registry.discretizers,
+    "model.normaliser": registry.normalisers,
+    "model.scan": registry.scans,
+    "model.nonlinearity": registry.nonlinearities,
+    "optimizer": registry.optimizers,
+}
+
+#: The name that a mapping without one has: ``optimizer: {lr: 0.01}`` means AdamW.
+IMPLIED_NAMES = {"optimizer": "adamw"}
+
+#: Those that a model can do without.
+OPTIONAL = ("model.discretizer", "model.normaliser")
+
+
+def resolve_component(kind: registry.Registry, component: Any, where: str) -> dict[str, Any]:
+    """``{name, every option}`` of a component given as a name or a mapping.
+
+    Raises:
+        UsageError: not a component, an unknown name or option, a wrong type.
+    """
+    if isinstance(component, str):
+        component = {"name": component}
+    valid = isinstance(component, Mapping) and isinstance(component.get("name"), str)
+    article = "an" if kind.kind[0] in "aeiou" else "a"
+    require(
+        valid, f"{where}: must be {article} {kind.kind}'s name, or a mapping with the key 'name'"
+    )
+    options = {key: value for key, value in component.items() if key != "name"}
+    entry = kind.get(component["name"])
+    return {"name": entry.name, **validated(entry.config, options, f"{where} ({entry.name})")}
+
+
+def build(kind: registry.Registry, component: Mapping[str, Any], **context: Any) -> Any:
+    """The object that a resolved component describes."""
+    entry = kind.get(component["name"])
+    return entry.build(options_of(kind, component), **context)
+
+
+def options_of(kind: registry.Registry, component: Mapping[str, Any]) -> Any:
+    """The options of a resolved component, as an instance of its entry's config class."""
+    options = {key: value for key, value in component.items() if key != "name"}
+    schema = OmegaConf.structured(kind.get(component["name"]).config)
+    return OmegaConf.to_object(OmegaConf.merge(schema, options))

@@ -1,0 +1,49 @@
+"""Run configs as layers of plain dicts: merged key by key, a later layer over an earlier one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ssmbench.config.components import IMPLIED_NAMES
+from ssmbench.yamlio import read_override
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """``key=value`` arguments as a nested dict; values are YAML.
+
+    Raises:
+        UsageError: an argument without ``=``, or a value that is not YAML.
+    """
+    merged: dict[str, Any] = {}
+    for argument in overrides:
+        merged = merge(merged, read_override(argument))
+    return merged
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``over`` on top, key by key.
+
+    A component of another name replaces the old one whole: its options mean something else.
+    """
+    merged = dict(base)
+    for key, new in over.items():
+        old = merged.get(key)
+        if isinstance(new, str) and isinstance(old, dict) and "name" in old:
+            new = {"name": new}
+        if isinstance(old, str) and isinstance(new, dict) and "name" not in new:
+            old = {"name": old}
+        keep = isinstance(old, dict) and isinstance(new, dict)
+        if keep and "name" in new and new["name"] != old.get("name", IMPLIED_NAMES.get(key)):
+            keep = False
+        merged[key] = merge(old, new) if keep else new
+    return merged
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no mapping, with its dotted path."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

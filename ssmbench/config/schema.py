@@ -1,0 +1,98 @@
+"""The typed run config: one dataclass for each of its sections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ssmbench.options import (
+    COUNT,
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    POSITIVE_COUNT,
+    PROPER_FRACTION,
+    SEED,
+    SIZE,
+    Allowed,
+    option,
+)
+
+_LAYERS = (POSITIVE, Allowed("at most 10000", lambda v: v <= 10_000))
+
+
+@dataclass
+class ModelConfig:
+    """The network.
+
+    ``norm`` is none or layer; ``pooling`` (for pooled tasks) mean, last or unit (sum / sqrt(L));
+    ``residual`` add, convex or none. ``gamma`` prescribes the incremental gain of the whole.
+    ``bidirectional`` adds to each SSM layer's output that of a second one in reversed time;
+    ``initial_state`` is zero or learned.
+    """
+
+    d_model: int = option(32, SIZE)
+    n_layers: int = option(2, _LAYERS)
+    parametrization: Any = "s4d"
+    discretizer: Any = None
+    normaliser: Any = None
+    scan: Any = "auto"
+    nonlinearity: Any = "gelu"
+    norm: str = "none"
+    pooling: str = "mean"
+    mix: bool = True
+    residual: str = "add"
+    dropout: float = option(0.0, PROPER_FRACTION)
+    gamma: float | None = None
+    bidirectional: bool = False
+    initial_state: str = "zero"
+
+
+@dataclass
+class OptimizerConfig:
+    """What every optimizer has: SSM parameters have a learning rate of their own and no weight
+    decay; both rates rise over ``warmup_fraction`` of the steps, then fall to ``final_fraction``.
+
+    An optimizer with options of its own derives its config from this one.
+    """
+
+    lr: float = option(4e-3, NOT_NEGATIVE)
+    ssm_lr: float = option(1e-3, NOT_NEGATIVE)
+    weight_decay: float = option(0.01, NOT_NEGATIVE)
+    warmup_fraction: float = option(0.1, FRACTION)
+    final_fraction: float = option(0.01, FRACTION)
+
+
+@dataclass
+class AnalysisConfig:
+    """Gains: how often layers are measured in training, and the adversary's budget at the end.
+
+    ``robustness``: also the score under disturbances, of up to ``robustness_sequences`` test
+    sequences, for which the adversary has ``robustness_steps`` at each energy.
+    """
+
+    every_n_epochs: int = option(5, COUNT)
+    attack_steps: int = option(40, POSITIVE_COUNT)
+    attack_restarts: int = option(8, POSITIVE_COUNT)
+    attack_seed: int = option(0, SEED)
+    robustness: bool = True
+    robustness_steps: int = option(5, POSITIVE_COUNT)
+    robustness_sequences: int = option(256, POSITIVE_COUNT)
+
+
+@dataclass
+class RunConfig:
+    """One run. ``variant`` is a label for reports; ``trainer`` goes to Lightning's Trainer."""
+
+    variant: str = ""
+    task: Any = "digits"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: Any = "adamw"
+    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 20, "devices": 1})
+    batch_size: int = option(64, POSITIVE_COUNT)
+    #: Ranks that share each sequence, a segment each; divides trainer.devices x num_nodes.
+    sequence_parallel: int = option(1, POSITIVE_COUNT)
+    seed: int = option(0, SEED)
+    #: Digest of the data that the task reads; found by :func:`resolve`, "" where they are missing.
+    data_digest: str = ""

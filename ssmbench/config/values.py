@@ -1,0 +1,66 @@
+"""The values in a run config: given, finite, and what their options say that they may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import MISSING
+
+from ssmbench.config.components import COMPONENTS
+from ssmbench.config.layers import leaves
+from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig
+from ssmbench.errors import UsageError, require
+from ssmbench.options import Allowed, declared
+
+
+def check_given(config: Mapping[str, Any], source: str) -> None:
+    """OmegaConf would put a default in the place of a value that is still to be given."""
+    for path, value in leaves(config):
+        missing = value == MISSING or (isinstance(value, list) and MISSING in value)
+        require(not missing, f"{source}: {path}: is {MISSING!r}, which means that it must be given")
+
+
+def check_values(config: Mapping[str, Any], source: str) -> None:
+    """Every number is finite, and what its option says that it may be."""
+    allowed = _allowed(config)
+    for path, value in leaves(config):
+        for number in _numbers(value):
+            if isinstance(number, float) and not math.isfinite(number):
+                word = "NaN" if math.isnan(number) else "infinite"
+                raise UsageError(f"{source}: {path}: is {word}; give a number")
+        for limit in allowed.get(path, ()) if value is not None else ():
+            fits = limit.test(value)
+            require(fits, f"{source}: {path}: must be {limit.words}, got {value}")
+
+
+def _allowed(config: Mapping[str, Any]) -> dict[str, tuple[Allowed, ...]]:
+    """What each option may be, by dotted path, where its config class says so."""
+    schemas: dict[str, type] = {
+        "": RunConfig,
+        "model.": ModelConfig,
+        "analysis.": AnalysisConfig,
+    }
+    for path, kind in COMPONENTS.items():
+        parent, _, key = path.rpartition(".")
+        component = (config[parent] if parent else config)[key]
+        if component is not None:
+            schemas[f"{path}."] = kind.get(component["name"]).config
+    return {
+        prefix + name: allowed
+        for prefix, schema in schemas.items()
+        for name, allowed in declared(schema).items()
+    }
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """The numbers in a value, in those of lists too."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _numbers(inner)
+    elif isinstance(value, Mapping):
+        for _, inner in leaves(value):
+            yield from _numbers(inner)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value

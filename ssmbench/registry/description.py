@@ -1,0 +1,30 @@
+"""An entry in plain values, for listings."""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import Enum
+from typing import Any
+
+from ssmbench.registry.entry import Entry
+
+
+def describe(entry: Entry) -> dict[str, Any]:
+    """An entry in plain values: its identity, its options with defaults, its class's facts."""
+    facts = getattr(entry.factory, "describe", dict)()
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "summary": entry.summary,
+        "citation": entry.citation,
+        "origin": entry.origin,
+        "options": {f.name: _default(f) for f in dataclasses.fields(entry.config)},
+        "facts": facts,
+    }
+
+
+def _default(option: dataclasses.Field) -> Any:
+    if option.default_factory is not dataclasses.MISSING:
+        return option.default_factory()
+    value = None if option.default is dataclasses.MISSING else option.default
+    return value.name if isinstance(value, Enum) else value

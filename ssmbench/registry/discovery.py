@@ -1,0 +1,164 @@
+"""Plugins: where they are looked for, and their import, each once.
+
+They are modules named by entry points, ``./plugins/*.py``, and the files and folders in the
+variable ``SSMBENCH_PLUGINS``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ssmbench.errors import UsageError, one_line
+from ssmbench.paths import absolute
+
+ENTRY_POINT_GROUP = "ssmbench.plugins"
+PLUGINS_VARIABLE = "SSMBENCH_PLUGINS"
+PLUGINS_FOLDER = "plugins"
+#: Says which plugins were imported.
+LOGGER = "ssmbench.plugins"
+
+#: Is entered around the import of each plugin: an error in it takes back what it registered.
+Guard = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class PluginFailure:
+    """A plugin that could not be imported, and the last line of why."""
+
+    plugin: str
+    reason: str
+
+
+@dataclass
+class _Discovery:
+    entry_points_done: bool = False
+    places: tuple[Any, ...] = ()
+    seen: set[str] = field(default_factory=set)
+    failures: list[PluginFailure] = field(default_factory=list)
+
+
+_discovery = _Discovery()
+
+
+def discover(guard: Guard) -> None:
+    """Import the plugins that were not looked at before.
+
+    What was imported, and from where, is logged: the command line prints it.
+    """
+    found: dict[str, list[str]] = {}
+    if not _discovery.entry_points_done:
+        _discovery.entry_points_done = True
+        for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+            if _import_once(f"{point.name} ({point.value})", point.load, guard):
+                found.setdefault(point.value, []).append(point.name)
+    places = _places()
+    if places != _discovery.places:
+        _discovery.places = places
+        for file in _plugin_files():
+            if _import_once(str(file), lambda file=file: import_file(file), guard):
+                found.setdefault(_shown(file.parent), []).append(file.stem)
+    if found:
+        text = "; ".join(f"{', '.join(names)} from {place}" for place, names in found.items())
+        logging.getLogger(LOGGER).info("plugins: %s", text)
+
+
+@contextmanager
+def isolated_discovery(rediscover: bool) -> Iterator[None]:
+    """Within, what was found is a copy; with ``rediscover``, plugins are looked for anew."""
+    global _discovery
+    saved = _discovery
+    _discovery = _Discovery() if rediscover else copy.deepcopy(saved)
+    try:
+        yield
+    finally:
+        _discovery = saved
+
+
+def _shown(folder: Path) -> str:
+    here = Path(PLUGINS_FOLDER)
+    return f"./{here}" if folder == here.resolve() else str(folder)
+
+
+def _places() -> tuple[Any, ...]:
+    """Where plugins are looked for, and the names of what is there."""
+    paths = (PLUGINS_FOLDER, *os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep))
+    names = (tuple(os.listdir(path)) if path and os.path.isdir(path) else None for path in paths)
+    return os.getcwd(), *zip(paths, names, strict=True)
+
+
+def add_plugin_paths(paths: Iterable[str | Path]) -> None:
+    """Add files or folders of plugins, for this process and those it starts.
+
+    Raises:
+        UsageError: a path does not exist.
+    """
+    added = []
+    for path in (absolute(path, "--plugins") for path in paths):
+        if not path.exists():
+            raise UsageError(f"--plugins {path}: no such file or folder")
+        if not (path.is_dir() or path.suffix == ".py"):
+            raise UsageError(f"--plugins {path}: must be a Python file or a folder of them")
+        added.append(str(path))
+    if added:
+        # The variable, not a list in memory: worker processes and DDP ranks inherit it.
+        known = [part for part in os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep) if part]
+        os.environ[PLUGINS_VARIABLE] = os.pathsep.join(dict.fromkeys(known + added))
+
+
+def plugin_failures() -> list[PluginFailure]:
+    """The plugins that could not be imported so far."""
+    return list(_discovery.failures)
+
+
+def _plugin_files() -> list[Path]:
+    listed = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
+    files: list[Path] = []
+    given = (absolute(part, PLUGINS_VARIABLE) for part in listed if part)
+    for path in [Path(PLUGINS_FOLDER), *given]:
+        if path.is_dir():
+            files += sorted(f for f in path.glob("*.py") if not f.name.startswith("_"))
+        elif path.suffix == ".py":
+            files.append(path)
+    return list(dict.fromkeys(file.resolve() for file in files))
+
+
+def _import_once(label: str, load: Callable[[], Any], guard: Guard) -> bool:
+    """Whether it was imported now, and without an error."""
+    if label in _discovery.seen:
+        return False
+    _discovery.seen.add(label)
+    try:
+        with guard(), contextlib.redirect_stdout(sys.stderr):  # stdout is for what was asked for
+            load()
+    except (Exception, SystemExit) as error:  # a broken plugin stops no run that does not name it
+        _discovery.failures.append(PluginFailure(label, one_line(error)))
+        return False
+    return True
+
+
+def import_file(file: Path) -> None:
+    """Import a plugin file as a module whose name its path determines."""
+    if not file.exists():
+        raise FileNotFoundError(f"no such plugin file: {file}")
+    digest = hashlib.sha256(str(file).encode()).hexdigest()[:8]
+    name = f"ssmbench_plugin_{file.stem}_{digest}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up while the file runs
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
