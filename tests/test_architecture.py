@@ -155,34 +155,3 @@ def test_no_committed_file_names_a_folder_of_somebodys_machine():
 def test_the_search_for_somebodys_folder_finds_one():
     assert SOMEBODYS_FOLDER.search("cd " + "/".join(["", "home", "ada", "code"]))
     assert not SOMEBODYS_FOLDER.search("https://example.org/networks")
-
-
-# --- the README ---------------------------------------------------------------------------------
-
-
-def paths_mentioned(markdown: str) -> set[str]:
-    """Targets of relative links, and words of code that begin with a name in the checkout."""
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", markdown)
-    found = {link for link in links if not re.match(r"[a-z]+:", link)}
-    code = re.findall(r"```.*?\n(.*?)```", markdown, re.DOTALL)
-    code += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", markdown, flags=re.DOTALL))
-    tops = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"outputs"}
-    for word in " ".join(code).split():
-        path = word.strip("'\"(),;:.").removeprefix("./")
-        if "/" in path and path.partition("/")[0] in tops and re.fullmatch(r"[\w./*-]+", path):
-            found.add(path)
-    return found
-
-
-def test_every_path_in_the_readme_exists():
-    mentioned = paths_mentioned((ROOT / "README.md").read_text())
-    missing = [path for path in sorted(mentioned) if not list(ROOT.glob(path.rstrip("/")))]
-    assert missing == []
-
-
-def test_paths_are_found_in_markdown():
-    page = (
-        "[a](docs/a.png) [b](https://example.org/b) [c](#c) `ssmbench list` `tools/quickstart`\n"
-        "```bash\nssmbench run configs/runs/x.yaml seed=1  # `outputs/runs/y`\n```\n"
-    )
-    assert paths_mentioned(page) == {"docs/a.png", "tools/quickstart", "configs/runs/x.yaml"}

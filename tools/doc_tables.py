@@ -1,0 +1,88 @@
+"""Write measured tables into README.md and docs: a quickstart's, and the committed benchmarks'.
+
+tools/quickstart && .venv/bin/python tools/doc_tables.py outputs/quickstart
+.venv/bin/ssmbench bench scans -o benchmarks/scans-cpu.json
+.venv/bin/python tools/doc_tables.py
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from ssmbench import jsonio
+from ssmbench.bench.scans import gpu_cases
+from ssmbench.report.write import write_report
+
+PROJECT = Path(__file__).resolve().parent.parent
+README = PROJECT / "README.md"
+BENCHMARKS_PAGE = PROJECT / "docs" / "benchmarks.md"
+QUICKSTART = PROJECT / "docs" / "quickstart"
+
+#: Of the report's table, what the README shows.
+README_TASK = "digits"
+README_COLUMNS = ("variant", "discretizer", "score", "declared", "verified", "attacked", "radius")
+
+BENCHMARK_HEADER = (
+    "| operation | B, L, channels, states | backend | forward ms | forward + backward ms |",
+    "| --- | --- | --- | ---: | ---: |",
+)
+
+
+def keep_report(suite: Path) -> None:
+    """Write a suite's report again and copy it to docs/quickstart."""
+    QUICKSTART.mkdir(parents=True, exist_ok=True)
+    for file in write_report(suite).values():
+        shutil.copy(file, QUICKSTART / file.name)
+
+
+def readme_table() -> str:
+    """One task's table of the committed quickstart report, a part of its columns."""
+    _, _, section = (QUICKSTART / "report.md").read_text().partition(f"\n## {README_TASK}\n")
+    lines = section.partition("\n\n|")[2].partition("\n\n")[0].splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines]
+    places = [rows[0].index(column) for column in README_COLUMNS]
+    return "\n".join("| " + " | ".join(row[place] for place in places) + " |" for row in rows)
+
+
+def benchmarks() -> str:
+    """Medians of every committed benchmark file; empty cells, with the reason, without a GPU's."""
+    parts = []
+    measured = set()
+    for file in sorted((PROJECT / "benchmarks").glob("scans-*.json")):
+        results = jsonio.loads(file.read_text())
+        measured |= {r["backend"] for r in results}
+        title = f"{results[0]['device']} ([all figures](../benchmarks/{file.name})):"
+        lines = [title, "", *BENCHMARK_HEADER]
+        for r in results:
+            size = f"{r['batch']}, {r['length']}, {r['channels']}, {r['states']}"
+            times = f"{r['forward_ms']:.1f} | {r['both_ms']:.1f}"
+            lines.append(f"| {r['operation']} | {size} | {r['backend']} | {times} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts if "triton" in measured else [*parts, missing_gpu()])
+
+
+def missing_gpu() -> str:
+    """The rows that a GPU would fill."""
+    lines = ["GPU: no figures, because no GPU was available.", "", *BENCHMARK_HEADER]
+    for case in gpu_cases():
+        size = f"{case.batch}, {case.length}, {case.channels}, {case.states}"
+        lines.append(f"| {case.operation} | {size} | triton | | |")
+    return "\n".join(lines)
+
+
+def replaced(page: Path, name: str, text: str) -> str:
+    """The page with ``text`` between its two markers of that name."""
+    start = f"<!-- {name}: written by tools/doc_tables.py -->"
+    end = f"<!-- {name} end -->"
+    before, _, rest = page.read_text().partition(start)
+    _, _, after = rest.partition(end)
+    return f"{before}{start}\n\n{text}\n\n{end}{after}"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        keep_report(Path(sys.argv[1]))
+    README.write_text(replaced(README, "quickstart", readme_table()))
+    BENCHMARKS_PAGE.write_text(replaced(BENCHMARKS_PAGE, "benchmarks", benchmarks()))
