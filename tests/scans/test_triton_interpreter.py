@@ -13,19 +13,28 @@ import pytest
 pytest.importorskip("triton", reason="the package triton is not installed")
 
 FOLDER = Path(__file__).parent
-CASES = [str(FOLDER / f"test_triton_{name}.py") for name in ("kernels", "systems")]
+#: Processes that share the cases of each file, so that none takes long.
+SHARDS = {"kernels": 2, "systems": 5}
 
 
 @pytest.mark.skipif(
     os.environ.get("TRITON_INTERPRET") == "1",
-    reason="this process interprets already, and collects the cases itself",
+    reason="this process runs the interpreter already, and collects the cases itself",
 )
-def test_kernels_in_the_interpreter():
+@pytest.mark.parametrize(
+    ("name", "shard"), [(name, shard) for name, n in SHARDS.items() for shard in range(n)]
+)
+def test_kernels_in_the_interpreter(name, shard):
     """In its own process: TRITON_INTERPRET counts only when Triton is imported."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *CASES]
+    case = str(FOLDER / f"test_triton_{name}.py")
+    options = ["-q", "-rs", "-p", "no:cacheprovider", "-p", "no:xdist"]
     done = subprocess.run(
-        command,
-        env={**os.environ, "TRITON_INTERPRET": "1"},
+        [sys.executable, "-m", "pytest", *options, case],
+        env={
+            **os.environ,
+            "TRITON_INTERPRET": "1",
+            "SSMBENCH_TEST_SHARD": f"{shard}/{SHARDS[name]}",
+        },
         cwd=FOLDER.parents[1],
         capture_output=True,
         text=True,

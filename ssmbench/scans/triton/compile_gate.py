@@ -1,15 +1,16 @@
 """Compiles every kernel with every block configuration, without a GPU, and refuses spills.
 
-``python -m ssmbench.scans.triton.compile_gate [--json]`` prints registers, spilled bytes and shared
-memory of each, from ``ptxas -v`` on the PTX that Triton makes with the options of a launch. Exits
-with 0 when nothing spills, 1 when a kernel spills or does not compile, and 2 in the interpreter,
-where there is nothing to compile.
+``python -m ssmbench.scans.triton.compile_gate [--json] [--arch 80] [--kernels 'scan_*']`` prints
+registers, spilled bytes and shared memory of each, from ``ptxas -v`` on the PTX that Triton makes
+with the options of a launch. Exits with 0 when nothing spills, 1 when a kernel spills or does not
+compile, and 2 where there is nothing to compile: in the interpreter, or if no kernel has the name.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import fnmatch
 import itertools
 import re
 import subprocess
@@ -117,13 +118,19 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="compile_gate", description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    as_json = parser.parse_args(arguments).json
+    parser.add_argument("--arch", type=int, choices=ARCHITECTURES, help="only this architecture")
+    parser.add_argument("--kernels", default="*", help="only kernels whose name matches a pattern")
+    given = parser.parse_args(arguments)
     if kernels.INTERPRETED:
         print("compile_gate: unset TRITON_INTERPRET, there is nothing to compile", file=sys.stderr)
         return 2
-    every = itertools.product(variants(), ARCHITECTURES)
+    chosen = [v for v in variants() if fnmatch.fnmatch(v.kernel, given.kernels)]
+    if not chosen:
+        print(f"compile_gate: no kernel matches {given.kernels!r}", file=sys.stderr)
+        return 2
+    every = itertools.product(chosen, ARCHITECTURES if given.arch is None else [given.arch])
     rows = [_row(*build, measure(*build)) for build in every]
-    print(jsonio.dumps(rows, indent=1) if as_json else _table(rows))
+    print(jsonio.dumps(rows, indent=1) if given.json else _table(rows))
     return 1 if any(row["spilled"] for row in rows) else 0
 
 
