@@ -16,12 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssmbench import registry
-from ssmbench.scans.base import drive_states, read_out, scan_through_states
+from ssmbench.scans.base import (
+    ScanBackend,
+    drive_states,
+    ranked_backends,
+    read_out,
+    scan_through_states,
+)
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
 
-BACKENDS = ("cpu", "chunked")
-#: Chunked torch scans a recurrence that varies with time step by step: beyond this, too slowly.
+#: A backend that loops over a recurrence that varies with time is too slow beyond this.
 LONGEST_LOOP_IN_TORCH = 2**14
 #: How many times the error of the loop is allowed.
 ALLOWED = 3.0
@@ -35,12 +39,15 @@ class Case:
     """An operation of one sequence: leaves in single precision, and how to run them.
 
     ``run`` takes a backend, and ``loop`` none: it runs in the precision of the leaves it is given.
+    ``unsupported`` is why a backend cannot run it, or None.
     """
 
     operation: str
     leaves: Mapping[str, Tensor]
-    run: Callable[[Any, Mapping[str, Tensor]], Tensor]
+    run: Callable[[ScanBackend, Mapping[str, Tensor]], Tensor]
     loop: Callable[[Mapping[str, Tensor]], Tensor]
+    unsupported: Callable[[ScanBackend], str | None]
+    varies: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,10 @@ def compare(case: Case, length: int) -> Iterator[Accuracy]:
     wide = {k: _double(v) for k, v in case.leaves.items()}
     exact = _values(case.loop, wide, length)
     loop = _errors(_values(case.loop, case.leaves, length), exact)
-    for name in BACKENDS:
-        if name == "chunked" and "varying" in case.operation and length > LONGEST_LOOP_IN_TORCH:
+    for name, backend in sorted(ranked_backends().items()):
+        loops = case.varies and backend.loops_where_varying
+        if case.unsupported(backend) or (loops and length > LONGEST_LOOP_IN_TORCH):
             continue
-        backend = registry.scans.get(name).build()
         found = _values(lambda leaves, b=backend: case.run(b, leaves), case.leaves, length)
         yield Accuracy(case.operation, name, length, _errors(found, exact), loop)
 
@@ -221,6 +228,7 @@ def _system_case(
         leaves,
         run=lambda scan, leaves: scan(system(leaves), leaves["u"], None)[0],
         loop=lambda leaves: _loop_system(system(leaves), leaves["u"]),
+        unsupported=lambda scan: scan.unsupported_reason(system(leaves), leaves["u"].device),
     )
 
 
@@ -238,6 +246,8 @@ def _linear(complex_: bool, varies: bool) -> Callable[[int, float, torch.Generat
             {"a": a, "b": b},
             run=lambda scan, leaves: scan.linear_scan(leaves["a"], leaves["b"]),
             loop=lambda leaves: _Loop.apply(leaves["a"], leaves["b"]),
+            unsupported=lambda scan: scan.linear_scan_unsupported_reason(b),
+            varies=varies,
         )
 
     return make

@@ -15,10 +15,8 @@ from ssmbench import registry
 from ssmbench.bench import peers
 from ssmbench.bench.timing import Contestant, Times, copy_bandwidth, device_name, race
 from ssmbench.scans import chunked
+from ssmbench.scans.base import ranked_backends
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
-
-#: Backends whose order in the table is ours; those unable to run a case are left out, with reason.
-BACKENDS = ("cpu", "chunked", "triton")
 
 
 @dataclass(frozen=True)
@@ -234,9 +232,9 @@ def _states_case(batch: int, length: int, states: int, dtype: torch.dtype, kind:
         a, b = _recurrence(batch, length, states, dtype, kind, device)
         leaves = {"a": a, "b": b}
         found = {
-            name: Contestant(partial(kind.scan(name), a, b), leaves)
-            for name in BACKENDS
-            if registry.scans.get(name).build().linear_scan_unsupported_reason(b) is None
+            name: Contestant(partial(backend.linear_scan, a, b, reverse=kind.reverse), leaves)
+            for name, backend in sorted(ranked_backends().items())
+            if backend.linear_scan_unsupported_reason(b) is None
         }
         if kind.reverse or dtype == torch.bfloat16:  # the peers' figures stand beside the plain one
             return found
@@ -266,8 +264,7 @@ def _exact_pairs(leaves: Mapping[str, Tensor]) -> Tensor:
 
 def _backends(system: DiscreteSystem, u: Tensor) -> dict[str, Contestant]:
     leaves, found = {**system.tensors(), "u": u}, {}
-    for name in BACKENDS:
-        backend = registry.scans.get(name).build()
+    for name, backend in sorted(ranked_backends().items()):
         if backend.unsupported_reason(system, u.device) is None:
             found[name] = Contestant(lambda b=backend: b(system, u, None)[0], leaves)
     return found

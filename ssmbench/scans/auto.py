@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from ssmbench.errors import UsageError
 from ssmbench.registry import NoOptions, scans
-from ssmbench.scans.base import ScanBackend, Scannable
-
-#: Fastest first; the last one runs everything.
-PREFERENCE = ("triton", "cpu", "chunked")
+from ssmbench.scans.base import ScanBackend, Scannable, ranked_backends
 
 
 @scans.register("auto")
 class AutoScan(ScanBackend):
-    """The fastest backend able to run the system where its tensors are."""
+    """The most preferred backend able to run the system where its tensors are."""
+
+    preference = None
 
     def __init__(self, config: NoOptions):
         super().__init__(config)
-        self._backends = [scans.get(name).build() for name in PREFERENCE]
+        self._backends = ranked_backends()
 
     def choose(self, system: Scannable, device: torch.device) -> ScanBackend:
-        """The first backend of :data:`PREFERENCE` that is able."""
-        able = (b for b in self._backends if b.unsupported_reason(system, device) is None)
-        return next(able, self._backends[-1])
+        """The most preferred backend that can run ``system`` on ``device``.
+
+        Raises:
+            UsageError: none can; the message has the reason of each.
+        """
+        return self._first(lambda backend: backend.unsupported_reason(system, device))
 
     def __call__(
         self, system: Scannable, u: Tensor, x0: Tensor | None = None
@@ -33,5 +38,14 @@ class AutoScan(ScanBackend):
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
     ) -> Tensor:
-        able = (x for x in self._backends if x.linear_scan_unsupported_reason(b) is None)
-        return next(able, self._backends[-1]).linear_scan(a, b, x0, reverse=reverse)
+        backend = self._first(lambda backend: backend.linear_scan_unsupported_reason(b))
+        return backend.linear_scan(a, b, x0, reverse=reverse)
+
+    def _first(self, reason: Callable[[ScanBackend], str | None]) -> ScanBackend:
+        reasons = {}
+        for name, backend in self._backends.items():
+            reasons[name] = reason(backend)
+            if reasons[name] is None:
+                return backend
+        every = "; ".join(f"{name}: {why}" for name, why in reasons.items())
+        raise UsageError(f"scan 'auto': no backend can run this ({every})")

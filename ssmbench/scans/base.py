@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Inexact
 from torch import Tensor
 
-from ssmbench.registry import NoOptions
+from ssmbench.registry import NoOptions, scans
 from ssmbench.systems import (
     DiscreteDense,
     DiscreteDiagonal,
@@ -61,6 +61,12 @@ class ScanBackend(ABC):
     from kernels that widen on loading.
     """
 
+    #: How soon ``auto`` takes this backend: of those that can run a system, the one with the
+    #: largest number (triton has 30, cpu 20, chunked 10). None: never, and no benchmark times it.
+    preference: ClassVar[float | None] = 0
+    #: Whether :meth:`linear_scan` runs in a Python loop where a varies with time, as the one here.
+    loops_where_varying: ClassVar[bool] = True
+
     def __init__(self, config: NoOptions):
         self.config = config
 
@@ -102,6 +108,13 @@ class ScanBackend(ABC):
         this loop with their own.
         """
         return sequential_linear_scan(a, b, x0, reverse=reverse)
+
+
+def ranked_backends() -> dict[str, ScanBackend]:
+    """Every registered backend that has a preference, by name, the most preferred first."""
+    rated = [entry for entry in scans if entry.factory.preference is not None]
+    rated.sort(key=lambda entry: -entry.factory.preference)  # of equal ones the first by name
+    return {entry.name: entry.build() for entry in rated}
 
 
 def scan_by_parts(

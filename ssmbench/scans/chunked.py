@@ -48,6 +48,8 @@ class ChunkedScan(ScanBackend):
     :mod:`ssmbench.scans.native`, since which form is safe depends on values.
     """
 
+    preference = 10
+
     @widening
     def __call__(
         self, system: Scannable, u: Tensor, x0: Tensor | None = None

@@ -28,6 +28,9 @@ _KNOWN = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 class CPUScan(ScanBackend):
     """C kernels where they were compiled, chunked matrix products otherwise; the default."""
 
+    preference = 20
+    loops_where_varying = False
+
     def __init__(self, config: NoOptions):
         super().__init__(config)
         self._chunked = ChunkedScan(config)

@@ -21,6 +21,8 @@ from ssmbench.systems import TimeVaryingDiagonal
 class ReferenceScan(ScanBackend):
     """Sequential loop in complex128: slow, the definition that other backends are held to."""
 
+    preference = None
+
     @widening
     def __call__(
         self, system: Scannable, u: Tensor, x0: Tensor | None = None

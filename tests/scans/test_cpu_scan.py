@@ -161,9 +161,3 @@ def test_dense_systems_are_banks_too(scan):
     for h in range(3):
         alone, _ = scan(system.head(h), u[:, :, h : h + 1], None)
         torch.testing.assert_close(together[:, :, h : h + 1], alone)
-
-
-def test_auto_runs_everything_on_the_cpu():
-    auto = registry.scans.get("auto").build()
-    for system in example_systems():
-        assert type(auto.choose(system, torch.device("cpu"))) is type(BACKENDS["cpu"])

@@ -41,6 +41,9 @@ class TritonScan(ScanBackend):
     are; beyond that it can give NaN where the sequential scan is finite.
     """
 
+    preference = 30
+    loops_where_varying = False
+
     def unsupported_reason(self, system: Scannable, device: torch.device) -> str | None:
         """Why this backend cannot run ``system`` on ``device``, or None when it can."""
         if not isinstance(system, DiscreteDiagonal | TimeVaryingDiagonal):
