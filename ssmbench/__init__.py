@@ -1,0 +1,74 @@
+"""ssmbench: train state-space models; see how well they learn, whether they are stable, and how
+much they can amplify a disturbance.
+
+    import ssmbench as sb
+
+    layer = sb.layer("s4d", discretizer="zoh", d_model=16)
+    sb.analyse(layer.system())
+    run = sb.train("digits_s4d", {"model.d_model": 64})
+    run.scores, run.gains, run.model
+
+What is heavy is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ssmbench.analysis.gain import GainReport
+    from ssmbench.errors import SsmbenchError, UsageError
+    from ssmbench.library.entries import list as list
+    from ssmbench.library.entries import register, show
+    from ssmbench.library.layers import layer, network
+    from ssmbench.library.systems import analyse, discretize, system
+
+    __version__: str
+
+#: The public names, and the modules that define them.
+_HOMES = {
+    "GainReport": "analysis.gain",
+    "SsmbenchError": "errors",
+    "UsageError": "errors",
+    "analyse": "library.systems",
+    "discretize": "library.systems",
+    "layer": "library.layers",
+    "list": "library.entries",
+    "network": "library.layers",
+    "register": "library.entries",
+    "show": "library.entries",
+    "system": "library.systems",
+}
+
+#: Without ``list``: ``from ssmbench import *`` leaves Python's own alone.
+__all__ = [
+    "GainReport",
+    "SsmbenchError",
+    "UsageError",
+    "__version__",
+    "analyse",
+    "discretize",
+    "layer",
+    "network",
+    "register",
+    "show",
+    "system",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("ssmbench")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f"ssmbench.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # the next time, Python finds it without asking here
+    return value
+
+
+def __dir__() -> Any:
+    return sorted({*_HOMES, *(name for name in globals() if name.startswith("__")), "__version__"})

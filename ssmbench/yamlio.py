@@ -34,7 +34,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path}: cannot be read: {first_line(error)}") from None
     usable = isinstance(content, dict) and bool(content)
     require(usable, f"{path}: must hold a mapping of keys to values")
-    _check_plain(content, str(path))
+    check_plain(content, str(path))
     return content
 
 
@@ -52,21 +52,21 @@ def read_override(argument: str) -> dict[str, Any]:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist([argument]))
     except Exception as error:  # as above
         raise UsageError(f"{where}: {first_line(error)}") from None
-    _check_plain(parsed, where)
+    check_plain(parsed, where)
     return parsed
 
 
-def _check_plain(value: Any, where: str, depth: int = 0) -> None:
+def check_plain(value: Any, where: str, depth: int = 0) -> None:
     """Refuse what YAML has beside mappings, lists, strings and numbers of up to 64 bits."""
     require(depth <= _DEEPEST, f"{where}: nested more than {_DEEPEST} deep")
     if isinstance(value, dict):
         for key, inner in value.items():
             usable = isinstance(key, str | int | float)
             require(usable, f"{where}: the key {key!r} must be a word or a number")
-            _check_plain(inner, where, depth + 1)
+            check_plain(inner, where, depth + 1)
     elif isinstance(value, list):
         for inner in value:
-            _check_plain(inner, where, depth + 1)
+            check_plain(inner, where, depth + 1)
     elif isinstance(value, int):
         require(-(2**63) <= value < 2**63, f"{where}: a whole number of more than 64 bits")
     elif value is not None and not isinstance(value, str | float):

@@ -25,7 +25,7 @@ from ssmbench.systems import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GainReport:
     """Gain and stability of a batch of systems on separate channels: the worst over all of them.
 
@@ -42,7 +42,8 @@ class GainReport:
     A radius or abscissa of which nothing at all is known is NaN, and so is its margin.
 
     ``unproved`` names the figures that are estimates, for want of a proof: of the others, norms
-    are proved to within 1% (hinf) and 1e-6 (h2), poles to within 1e-6.
+    are proved to within 1% (hinf) and 1e-6 (h2), poles to within 1e-6. ``system`` is the system
+    that the report is about, in double precision.
     """
 
     time: Literal["continuous", "discrete"]
@@ -58,10 +59,50 @@ class GainReport:
     horizon: int | None = None
     horizon_gain: float | None = None
     unproved: tuple[str, ...] = ()
+    system: LinearSystem | None = dataclasses.field(default=None, compare=False)
+
+    @property
+    def poles(self) -> Complex[Tensor, "H N"]:
+        """The poles of every system.
+
+        Raises:
+            UsageError: the report was made without its system.
+        """
+        require(self.system is not None, "poles: this report was made without its system")
+        return self.system.poles()
+
+    def __repr__(self) -> str:
+        lines = [f"GainReport of a {self.time}-time system: {self._verdict}"]
+        lines += [f"  {name:<18} {value}" for name, value in self._rows()]
+        return "\n".join(lines)
+
+    @property
+    def _verdict(self) -> str:
+        return {True: "stable", False: "unstable", None: "stability unproved"}[self.stable]
+
+    def _rows(self) -> list[tuple[str, str]]:
+        discrete = self.time == "discrete"
+        extent = "spectral_radius" if discrete else "spectral_abscissa"
+        unit = "rad/sample" if discrete else "rad per unit of time"
+        bounds = f"in [{self.hinf_lower_bound:.6g}, {self.hinf_upper_bound:.6g}]"
+        rows = [
+            (extent.replace("_", " "), f"{getattr(self, extent):.6g}{self._mark(extent)}"),
+            ("stability margin", f"{self.margin:.6g}{self._mark('margin')}"),
+            ("H-infinity norm", f"{self.hinf:.6g}{self._mark('hinf')} {bounds}"),
+            ("  at", f"{self.peak_frequency:.6g} {unit}"),
+            ("H2 norm", f"{self.h2:.6g}{self._mark('h2')}"),
+        ]
+        if self.horizon is not None:
+            rows.append((f"gain, {self.horizon} steps", f"{self.horizon_gain:.6g} (unproved)"))
+        return rows
+
+    def _mark(self, figure: str) -> str:
+        return " (unproved)" if figure in self.unproved else ""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that apply; floats may be infinite, and stable may be "unproved"."""
-        fields = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        names = (f.name for f in dataclasses.fields(self) if f.name != "system")
+        fields = {name: value for name in names if (value := getattr(self, name)) is not None}
         stable = "unproved" if self.stable is None else self.stable
         return fields | {"stable": stable, "unproved": list(self.unproved)}
 
@@ -80,7 +121,8 @@ def analyse(system: LinearSystem | TimeVaryingSystem, horizon: int | None = None
     system = system.detach().double()
     finite_gain = None if horizon is None else float(horizon_gain(system, horizon).max())
     discrete = isinstance(system, DiscreteSystem)
-    return _report(prove(system), discrete=discrete, horizon=horizon, horizon_gain=finite_gain)
+    rest = {"horizon": horizon, "horizon_gain": finite_gain, "system": system}
+    return _report(prove(system), discrete=discrete, **rest)
 
 
 def _report(proved: list[Proved], *, discrete: bool, **rest: Any) -> GainReport:

@@ -7,8 +7,8 @@ dict that contains every option of every component, so its fingerprint names the
 
 from ssmbench.config.components import COMPONENTS, build, options_of, resolve_component
 from ssmbench.config.identity import NOT_FINGERPRINTED, SCHEMA_VERSION, fingerprint
-from ssmbench.config.layers import leaves, merge, parse_overrides
-from ssmbench.config.resolution import check_part, load_run, resolve, typed
+from ssmbench.config.layers import leaves, merge, nested, parse_overrides
+from ssmbench.config.resolution import check_part, load_run, resolve, resolve_model, typed
 from ssmbench.config.schema import AnalysisConfig, ModelConfig, OptimizerConfig, RunConfig
 from ssmbench.yamlio import read_yaml
 
@@ -26,10 +26,12 @@ __all__ = [
     "leaves",
     "load_run",
     "merge",
+    "nested",
     "options_of",
     "parse_overrides",
     "read_yaml",
     "resolve",
     "resolve_component",
+    "resolve_model",
     "typed",
 ]

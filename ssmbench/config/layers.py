@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ssmbench.config.components import IMPLIED_NAMES
+from ssmbench.errors import require
 from ssmbench.yamlio import read_override
 
 
@@ -18,6 +19,22 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for argument in overrides:
         merged = merge(merged, read_override(argument))
+    return merged
+
+
+def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with dotted keys as a nested one; of two that overlap, the later key wins.
+
+    Raises:
+        UsageError: a key that is no string.
+    """
+    merged: dict[str, Any] = {}
+    for key, value in overrides.items():
+        require(isinstance(key, str), f"override {key!r}: its key must be a string")
+        inner = nested(value) if isinstance(value, Mapping) else value
+        for part in reversed(key.split(".")):
+            inner = {part: inner}
+        merged = merge(merged, inner)
     return merged
 
 

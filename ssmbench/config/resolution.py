@@ -12,7 +12,7 @@ from omegaconf import MISSING, OmegaConf
 from ssmbench import registry
 from ssmbench.config.components import COMPONENTS, OPTIONAL, build, resolve_component
 from ssmbench.config.layers import merge, parse_overrides
-from ssmbench.config.schema import RunConfig
+from ssmbench.config.schema import ModelConfig, RunConfig
 from ssmbench.config.validation import validated
 from ssmbench.config.values import check_given, check_values
 from ssmbench.errors import require
@@ -25,18 +25,34 @@ def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]
     Raises:
         UsageError: an unknown key or name (with the nearest ones), a wrong type, a NaN.
     """
-    merged = merge(_defaults(), config)
+    plain = _resolved(merge(_defaults(), config), source)
+    plain["data_digest"] = _data_digest(plain, source)
+    return plain
+
+
+def resolve_model(model: Mapping[str, Any], source: str = "model") -> ModelConfig:
+    """The network's part of a run config, complete and typed; its components stay dicts.
+
+    Raises:
+        UsageError: as :func:`resolve`.
+    """
+    part = merge({"model": _defaults()["model"]}, {"model": model})
+    return typed(_resolved(part, source)).model
+
+
+def _resolved(merged: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """A run config, or sections of it, with every option of its components."""
     check_given(merged, source)
     plain = _validated_run(merged, source)
     for path, kind in COMPONENTS.items():
         parent, _, key = path.rpartition(".")
-        holder = plain[parent] if parent else plain
-        if holder[key] is not None:
+        holder = plain.get(parent, {}) if parent else plain
+        if holder.get(key) is not None:
             holder[key] = resolve_component(kind, holder[key], f"{source}: {path}")
         else:
-            require(path in OPTIONAL, f"{source}: {path}: needs a {kind.kind}")
+            needed = key in holder and path not in OPTIONAL
+            require(not needed, f"{source}: {path}: needs a {kind.kind}")
     check_values(plain, source)
-    plain["data_digest"] = _data_digest(plain, source)
     return plain
 
 

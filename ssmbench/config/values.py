@@ -44,7 +44,7 @@ def _allowed(config: Mapping[str, Any]) -> dict[str, tuple[Allowed, ...]]:
     }
     for path, kind in COMPONENTS.items():
         parent, _, key = path.rpartition(".")
-        component = (config[parent] if parent else config)[key]
+        component = (config.get(parent, {}) if parent else config).get(key)
         if component is not None:
             schemas[f"{path}."] = kind.get(component["name"]).config
     return {

@@ -10,13 +10,15 @@ import struct
 import warnings
 import zipfile
 import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.lib import format as npy
 
-from ssmbench.errors import UsageError, suggest
+from ssmbench.errors import UsageError, require, suggest
 from ssmbench.systems.lti import ContinuousDense, DiscreteDense
 
 MATRICES = ("A", "B", "C", "D")
@@ -58,7 +60,38 @@ def load_system(path: str | os.PathLike[str]) -> ContinuousDense | DiscreteDense
         UsageError: one line naming the file, the key, what was found and what is allowed.
     """
     path = os.fspath(path)
-    arrays = _read(path)
+    return _assembled(_read(path), path)
+
+
+def system_from_arrays(
+    arrays: Mapping[str, Any], source: str = "system"
+) -> ContinuousDense | DiscreteDense:
+    """A linear system from arrays in memory, by the keys, shapes and rules of :func:`load_system`.
+
+    Anything that NumPy makes an array of is taken, torch's tensors among it; a key whose value is
+    None is left out. ``source`` begins the message of an error.
+
+    Raises:
+        UsageError: as :func:`load_system`.
+    """
+    given = {key: value for key, value in arrays.items() if value is not None}
+    for key in given:
+        require(key in KEYS, f"{source}: unknown key {key!r}; {suggest(str(key), KEYS)}")
+    _check_members(source, given)
+    return _assembled({key: _in_memory(source, key, v) for key, v in given.items()}, source)
+
+
+def _in_memory(source: str, key: str, value: Any) -> np.ndarray:
+    tensor = isinstance(value, torch.Tensor)
+    try:
+        array = np.asarray(value.detach().cpu() if tensor else value)
+    except (TypeError, ValueError):  # ragged lists
+        raise UsageError(f"{source}: {key} is no array: {str(value)[:60]!r}") from None
+    _check_dtype(source, key, array.dtype)
+    return _numbers(source, key, array)
+
+
+def _assembled(arrays: dict[str, np.ndarray], path: str) -> ContinuousDense | DiscreteDense:
     dt = _step_size(path, arrays.pop("dt", None))
     if set(arrays) == {"D"}:
         arrays.update(_without_states(arrays["D"]))
@@ -107,13 +140,17 @@ def _members(path: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         if key in members:
             raise UsageError(f"{path}: holds {key} twice")
         members[key] = info
+    _check_members(path, members)
+    return members
+
+
+def _check_members(path: str, members: Iterable[str]) -> None:
     missing = [key for key in MATRICES if key not in members]
     if missing and missing != ["A", "B", "C"]:
         raise UsageError(
             f"{path}: missing {', '.join(missing)} (found: {', '.join(members) or 'nothing'}); "
             "needed: A (N, N), B (N, m), C (p, N), D (p, m), or D alone"
         )
-    return members
 
 
 @dataclass(frozen=True)
@@ -175,11 +212,7 @@ def _check_claims(path: str, key: str, header: _Header, available: int) -> None:
             f"{path}: {key} is an array of Python objects, which are never unpickled; "
             "allowed: numbers"
         )
-    if header.dtype.kind not in "iufc":
-        raise UsageError(
-            f"{path}: {key} has dtype {header.dtype!s:.40}; "
-            "allowed: integers, real or complex floating point"
-        )
+    _check_dtype(path, key, header.dtype)
     if header.bytes != available:
         raise UsageError(
             f"{path}: {key} claims to take {header.bytes} bytes (shape {_shown(header.shape)}), "
@@ -189,6 +222,14 @@ def _check_claims(path: str, key: str, header: _Header, available: int) -> None:
         raise UsageError(
             f"{path}: {key} takes {header.bytes / 2**30:.1f} GiB (shape {_shown(header.shape)}); "
             f"allowed: at most {MAX_BYTES / 2**30:g} GiB"
+        )
+
+
+def _check_dtype(path: str, key: str, dtype: np.dtype) -> None:
+    if dtype.kind not in "iufc":
+        raise UsageError(
+            f"{path}: {key} has dtype {dtype!s:.40}; "
+            "allowed: integers, real or complex floating point"
         )
 
 

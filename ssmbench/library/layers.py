@@ -1,0 +1,104 @@
+"""Layers and networks from names and options."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from ssmbench.build.network import build_layer, build_network
+from ssmbench.config import RunConfig, resolve_model, typed
+from ssmbench.errors import require
+from ssmbench.library.configs import Config, Overrides, read_run
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.model import SequenceModel
+from ssmbench.options import SEED
+
+#: A registered name, or a mapping of ``name`` and options.
+Component = str | Mapping[str, Any]
+
+
+def layer(
+    parametrization: str,
+    *,
+    d_model: int,
+    discretizer: Component | None = None,
+    normaliser: Component | None = None,
+    scan: Component = "auto",
+    initial_state: str = "zero",
+    seed: int | None = None,
+    **options: Any,
+) -> SSMLayer:
+    """An SSM layer, u (B, L, d_model) to y (B, L, d_model), with parameters drawn anew.
+
+    >>> import ssmbench as sb
+    >>> layer = sb.layer("s4d", discretizer="zoh", d_model=4, d_state=8, seed=0)
+    >>> layer.system().lam.shape
+    torch.Size([4, 4])
+
+    Args:
+        parametrization: a registered name; see ``list("parametrizations")``.
+        d_model: channels of the input and of the output.
+        discretizer: for a parametrization in continuous time.
+        normaliser: prescribes the gain of the discrete system.
+        scan: the backend that computes y; "auto" chooses by the device and the system.
+        initial_state: "zero" or "learned".
+        seed: of the parameters; where None they are drawn from torch's generator.
+        options: of the parametrization; see ``show("parametrization", name)``.
+
+    Raises:
+        UsageError: an unknown name or option, a value that is not allowed, or parts that do not
+            fit together.
+    """
+    require("name" not in options, f"layer: the name is {parametrization!r} already")
+    model = {
+        "d_model": d_model,
+        "parametrization": {"name": parametrization, **options},
+        "discretizer": discretizer,
+        "normaliser": normaliser,
+        "scan": scan,
+        "initial_state": initial_state,
+    }
+    config = RunConfig(model=resolve_model(model, "layer"))
+    with _drawn_from(seed):
+        return build_layer(config)
+
+
+def network(
+    config: Config, overrides: Overrides = None, *, seed: int | None = None
+) -> SequenceModel:
+    """The network of a run before its training.
+
+    >>> import ssmbench as sb
+    >>> sb.network("digits_s4d", {"model.n_layers": 1}).parameter_count()
+    2538
+
+    Args:
+        config: as for :func:`ssmbench.train`.
+        overrides: as for :func:`ssmbench.train`.
+        seed: of the parameters; the config's where None.
+
+    Raises:
+        UsageError: anything wrong in the config.
+    """
+    from ssmbench.build.task import build_task  # imports Lightning, which a layer does without
+
+    run = typed(read_run(config, overrides).config)
+    sizes = build_task(run).sizes
+    with _drawn_from(run.seed if seed is None else seed):
+        return build_network(run, sizes)
+
+
+@contextlib.contextmanager
+def _drawn_from(seed: int | None) -> Iterator[None]:
+    """Draw from torch's generator at ``seed`` and put it back; leave it alone where None."""
+    if seed is None:
+        yield
+        return
+    allowed = type(seed) is int and SEED.test(seed)
+    require(allowed, f"seed: must be a whole number {SEED.words}, got {seed!r}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,229 @@
+"""Linear systems of a caller's own: made, analysed, discretized."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssmbench import registry
+from ssmbench.analysis.gain import GainReport
+from ssmbench.analysis.gain import analyse as analyse_system
+from ssmbench.analysis.stability_region import instability, largest_stable_step
+from ssmbench.config import build, resolve_component
+from ssmbench.errors import UsageError, require
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.paths import absolute
+from ssmbench.systems import (
+    ContinuousSystem,
+    DiscreteSystem,
+    LinearSystem,
+    TimeVaryingSystem,
+)
+from ssmbench.systems.io import MATRICES, load_system, system_from_arrays
+
+#: A system, a layer, a tuple (A, B, C, D) or (A, B, C, D, dt) of arrays, an object or a mapping
+#: with these as attributes or keys (SciPy's and python-control's state spaces), or the path of an
+#: .npz file that holds them.
+SystemLike = Any
+
+_ALLOWED = "a system, a layer, arrays (A, B, C, D[, dt]), or the path of an .npz file"
+
+
+def system(A: Any, B: Any, C: Any, D: Any, dt: float | None = None) -> LinearSystem:
+    """A linear system of dense matrices, in double precision.
+
+    >>> import ssmbench as sb
+    >>> sb.system([[-1.0]], [[1.0]], [[1.0]], [[0.0]]).poles()
+    tensor([[-1.+0.j]], dtype=torch.complex128)
+
+    Args:
+        A, B, C, D: arrays (N, N), (N, m), (p, N), (p, m), with a leading H for a batch of
+            systems; for one input or output also B (N,), C (N,) and a scalar D.
+        dt: None or 0 for continuous time, x' = A x + B u; positive for discrete time,
+            x[k+1] = A x[k] + B u[k]. In both, y = C x + D u.
+
+    Raises:
+        UsageError: matrices that do not fit together, or values that are not finite numbers.
+    """
+    return system_from_arrays({"A": A, "B": B, "C": C, "D": D, "dt": dt}, "system")
+
+
+def as_system(source: SystemLike, owner: str) -> LinearSystem | TimeVaryingSystem:
+    """The system that ``source`` stands for; ``owner`` begins the error's sentence.
+
+    Raises:
+        UsageError: it stands for none.
+    """
+    if isinstance(source, LinearSystem | TimeVaryingSystem):
+        return source
+    if isinstance(source, SSMLayer):
+        return source.system()
+    if isinstance(source, str | Path):
+        return load_system(absolute(source))
+    return system_from_arrays(_matrices(source, owner), owner)
+
+
+def _matrices(source: Any, owner: str) -> dict[str, Any]:
+    keys = (*MATRICES, "dt")
+    if isinstance(source, tuple | list) and len(source) in (4, 5):
+        return dict(zip(keys, source, strict=False))
+    if isinstance(source, Mapping):
+        return dict(source)
+    if all(hasattr(source, key) for key in MATRICES):
+        return {key: getattr(source, key, None) for key in keys}
+    kind = type(source).__name__
+    count = f" of {len(source)}" if isinstance(source, tuple | list) else ""
+    raise UsageError(f"{owner}: takes {_ALLOWED}; got {kind}{count}")
+
+
+def analyse(source: SystemLike, horizon: int | None = None) -> GainReport:
+    """Stability, poles, H-infinity and H2 norm of a system, with proofs.
+
+    >>> import ssmbench as sb
+    >>> report = sb.analyse(([[0.5]], [[1.0]], [[1.0]], [[0.0]], 1.0))
+    >>> report.stable, round(report.hinf, 6)
+    (True, 2.0)
+
+    Args:
+        source: a system, a layer, arrays (A, B, C, D[, dt]) as for :func:`system`, an object with
+            these attributes, or the path of an .npz file.
+        horizon: also the gain over this many steps, in discrete time.
+
+    Raises:
+        UsageError: no system, a time-varying one, or a horizon that does not fit.
+    """
+    require(
+        horizon is None or (type(horizon) is int and horizon >= 1),
+        f"horizon: must be a whole number of at least 1, got {horizon!r}",
+    )
+    return analyse_system(as_system(source, "analyse"), horizon)
+
+
+@dataclass(frozen=True)
+class Discretization:
+    """A continuous system sampled by a method, and what that did to poles and gain.
+
+    ``largest_stable_step``: the largest step size at which the method keeps every system stable;
+    ``warning``: a sentence where it makes a stable system unstable, else None.
+    """
+
+    method: dict[str, Any]
+    system: DiscreteSystem
+    before: GainReport
+    after: GainReport
+    largest_stable_step: float
+    warning: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures of both systems side by side."""
+        names = {"spectral_abscissa": "spectral_abscissa", "hinf": "hinf_continuous"}
+        after = ("stable", "spectral_radius", "hinf")
+        return {
+            "stable": self.after.to_dict()["stable"],
+            "spectral_abscissa": self.before.spectral_abscissa,
+            "spectral_radius": self.after.spectral_radius,
+            "hinf_continuous": self.before.hinf,
+            "hinf": self.after.hinf,
+            "hinf_upper_bound": self.after.hinf_upper_bound,
+            "unproved": [names[x] for x in self.before.unproved if x in names]
+            + [x for x in self.after.unproved if x in after],
+            "largest_stable_step": self.largest_stable_step,
+        }
+
+
+def discretize(
+    source: SystemLike, method: str = "zoh", dt: float | None = None, **options: Any
+) -> DiscreteSystem:
+    """A continuous system sampled by a registered discretizer.
+
+    >>> import ssmbench as sb
+    >>> continuous = sb.system([[-1.0]], [[1.0]], [[1.0]], [[0.0]])
+    >>> sb.discretize(continuous, "tustin", 1.0).A
+    tensor([[[0.3333]]], dtype=torch.float64)
+
+    Args:
+        source: as for :func:`analyse`, in continuous time.
+        method: a registered name; see ``list("discretizers")``.
+        dt: the step size, in the time unit of A; where None the system's own (that of a layer's
+            parametrization; 1 for matrices).
+        options: of the method; see ``show("discretizer", name)``.
+
+    Raises:
+        UsageError: a discrete system, an unknown method or option, or a step size at which the
+            method has no result.
+    """
+    component = _method(method, options)
+    system = continuous(source, dt)
+    discrete = _sample(component, system)
+    found = instability(build(registry.discretizers, component), system)
+    if found:
+        warnings.warn(f"{method}: {found.sentence}", stacklevel=2)
+    return discrete
+
+
+def discretization(
+    source: SystemLike, method: str, dt: float | None = None, **options: Any
+) -> Discretization:
+    """As :func:`discretize`, with the figures of both systems.
+
+    Raises:
+        UsageError: as :func:`discretize`.
+    """
+    component = _method(method, options)
+    system = continuous(source, dt)
+    discrete = _sample(component, system)
+    discretizer = build(registry.discretizers, component)
+    found = instability(discretizer, system)
+    return Discretization(
+        component,
+        discrete,
+        analyse_system(system),
+        analyse_system(discrete),
+        float(largest_stable_step(discretizer, system).min()),
+        found and f"{method}: {found.sentence}",
+    )
+
+
+def _method(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    require("name" not in options, f"discretize: the method is {name!r} already")
+    return resolve_component(registry.discretizers, {"name": name, **options}, "discretize")
+
+
+def continuous(source: SystemLike, dt: float | None = None) -> ContinuousSystem:
+    """The continuous system that ``source`` stands for, with the step size ``dt`` where given.
+
+    Raises:
+        UsageError: it is discrete or stands for no system, or the step size is not positive.
+    """
+    positive = dt is None or (isinstance(dt, int | float) and 0 < dt < float("inf"))
+    require(positive, f"dt must be positive and finite, got {dt}")
+    if isinstance(source, SSMLayer) and source.discretizer is not None and not source.time_varying:
+        source = source.parametrization()
+    system = as_system(source, "discretize")
+    where = f"{source}: " if isinstance(source, str | Path) else ""
+    require(
+        isinstance(system, ContinuousSystem),
+        f"{where}the system is discrete already; leave dt out of it for continuous time",
+    )
+    return system if dt is None else dataclasses.replace(system, dt=torch.full_like(system.dt, dt))
+
+
+def _sample(component: Mapping[str, Any], system: ContinuousSystem) -> DiscreteSystem:
+    name, method = component["name"], build(registry.discretizers, component)
+    fits = method.samples(type(system))
+    require(fits, f"{name}: samples {method.accepts_what}, not a {type(system).__name__}")
+    try:
+        discrete = method(system)
+    except torch.linalg.LinAlgError:
+        raise UsageError(
+            f"{name}: a pole of the system times dt is a pole of this method; choose another step "
+            "size"
+        ) from None
+    require(discrete.is_finite(), f"{name}: the result overflows at this step size")
+    return discrete
