@@ -121,7 +121,7 @@ def _train(model: SequenceModel, task: Task, run: RunConfig, steps: int) -> None
 
 
 class Target:
-    """A network that is attacked as :func:`ssmbench.training.measure.examine` does."""
+    """A network that is attacked as :func:`ssmbench.training.gains.measure_gains` does."""
 
     def __init__(self, model: SequenceModel, inputs: Tensor):
         self.frozen, self.inputs = measure.freeze(model), inputs

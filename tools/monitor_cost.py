@@ -27,7 +27,7 @@ from ssmbench.config import RunConfig, typed
 from ssmbench.nn.model import SequenceModel
 from ssmbench.suite.grid import Cell, load_suite
 from ssmbench.tasks.base import Task
-from ssmbench.training.measure import gain_figures
+from ssmbench.training.monitor import gain_figures
 
 SUITE = Path(__file__).parents[1] / "configs" / "suites" / "quickstart.yaml"
 ALLOWED = 0.05

@@ -39,13 +39,13 @@ from ssmbench.build.optimizer import Schedule, parameter_groups
 from ssmbench.build.task import build_task
 from ssmbench.config import OptimizerConfig, RunConfig, load_run, options_of, typed
 from ssmbench.errors import UsageError, require
+from ssmbench.nn.freeze import exact_map, freeze
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.systems import DiscreteDense
 from ssmbench.tasks.base import Task
-from ssmbench.training.adversary import attack_network, exact_map
-from ssmbench.training.measure import freeze
+from ssmbench.training.adversary import attack_network
 
 CONFIG = Path(__file__).parents[1] / "configs" / "runs" / "digits_certified.yaml"
 #: neural-ssm's present certified cells that are linear and time-invariant, so that its gain is an

@@ -112,7 +112,7 @@ class SequenceModel(nn.Module):
         Chunk by chunk the outputs per step are those of the whole signal at once; a pooled network
         gives the prediction for everything up to here. Gradients flow through the state
         (:meth:`StreamState.detach` cuts them). Each call makes the layers' systems anew from the
-        parameters; for many short chunks :func:`ssmbench.training.measure.freeze` the network.
+        parameters; for many short chunks :func:`ssmbench.nn.freeze.freeze` the network.
 
         Raises:
             UsageError: a bidirectional network, a sequence shared among ranks, an empty chunk, or

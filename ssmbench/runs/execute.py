@@ -21,7 +21,7 @@ from ssmbench.build.check import check_data
 from ssmbench.config import RunConfig, typed
 from ssmbench.errors import InterruptedRunError, UsageError, one_line
 from ssmbench.runs.folder import RunFolder
-from ssmbench.runs.load import examine_task, save_worst_input
+from ssmbench.runs.load import measure_task_gains, save_worst_input
 from ssmbench.training.environment import is_main_process
 from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, train
@@ -127,7 +127,7 @@ def _not_covered(run: RunConfig) -> tuple[str, ...]:
 def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> dict[str, Any]:
     run, task, model = typed(config), trained.task, trained.module.model
     device = trained.module.device
-    found = examine_task(model.cpu(), task, run.analysis)
+    found = measure_task_gains(model.cpu(), task, run.analysis)
     save_worst_input(folder.path, found.worst)
     layers = {f"layer{i}": p.cpu().numpy() for i, p in enumerate(found.poles)}
     np.savez_compressed(folder.path / "poles.npz", **layers)

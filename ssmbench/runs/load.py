@@ -19,7 +19,7 @@ from ssmbench.errors import UsageError, one_line, require
 from ssmbench.nn.model import SequenceModel
 from ssmbench.tasks.base import Task
 from ssmbench.training.checkpoints import BEST, FOLDER, LAST, load_checkpoint
-from ssmbench.training.measure import Measurement, examine
+from ssmbench.training.gains import Measurement, measure_gains
 
 WORST_INPUT = "worst_input.npz"
 #: Sequences of the validation split from which the adversary starts.
@@ -86,9 +86,9 @@ def _weights(checkpoint: Path) -> Mapping[str, Tensor]:
     return {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
 
 
-def examine_task(model: SequenceModel, task: Task, config: AnalysisConfig) -> Measurement:
+def measure_task_gains(model: SequenceModel, task: Task, config: AnalysisConfig) -> Measurement:
     """The gains of a task's network, the adversary starting from its validation split."""
-    return examine(model, task.sample_inputs("val", ATTACK_INPUTS).float(), config)
+    return measure_gains(model, task.sample_inputs("val", ATTACK_INPUTS).float(), config)
 
 
 def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> dict[st
     """
     run = load_trained(folder, rate)
     analysis = replace(run.config.analysis, **{k: v for k, v in budget.items() if v is not None})
-    found = examine_task(run.model, run.task, analysis)
+    found = measure_task_gains(run.model, run.task, analysis)
     name = WORST_INPUT if rate == 1 else f"worst_input_rate{rate:g}.npz"
     file = save_worst_input(folder, found.worst, name)
     chosen = {k: v for k, v in asdict(analysis).items() if k in budget}

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
+from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.registry import Entry
 from ssmbench.systems import DiscreteSystem
 from ssmbench.testing.scans import example_systems
-from ssmbench.training.measure import TOLERANCE
 
 
 def conform_normaliser(entry: Entry[Normaliser]) -> None:

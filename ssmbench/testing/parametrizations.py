@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from ssmbench import registry
+from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import Entry
 from ssmbench.systems import ContinuousSystem, LinearSystem
 from ssmbench.testing.time_varying import conform_time_varying
-from ssmbench.training.measure import TOLERANCE
 
 
 def conform_parametrization(entry: Entry[Parametrization]) -> None:

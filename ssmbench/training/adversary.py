@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor
 
 from ssmbench.analysis.attack import Attacks, Map, attacks
 from ssmbench.config import AnalysisConfig
+from ssmbench.nn.freeze import exact_layer
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import SequenceModel
 
 #: Norms of disturbances of silence, and of bases that move (in turn: small ones for smooth maps,
 #: large ones that reach beyond the kinks of others); all sizes are in typical inputs.
@@ -31,7 +30,7 @@ def attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:
     system = layer.system()
     width = system.heads * system.inputs
     silence = system.D.real.new_zeros(config.attack_restarts, length, width)
-    exact = _exact_layer(layer, silence[:1])
+    exact = exact_layer(layer, silence[:1])
     ascended, start = (layer, silence) if exact is None else (exact, silence.double())
     amplitude = torch.ones(config.attack_restarts)
     budget = {"steps": config.attack_steps, "seed": config.attack_seed}
@@ -97,30 +96,3 @@ def _moving_bases(
 
 def _log_spaced(low: float, high: float, number: int) -> Float[Tensor, " number"]:
     return torch.linspace(math.log(low), math.log(high), number, dtype=torch.float64).exp()
-
-
-def exact_map(frozen: SequenceModel, inputs: Float[Tensor, "n L m"]) -> SequenceModel | None:
-    """The same map in float64, with the very systems of ``frozen``; None where there is none."""
-    exact = copy.deepcopy(frozen).double()
-    for layer, still in zip(exact.layers, frozen.layers, strict=True):
-        _hold_in_double(layer, still)
-    return exact if _runs_in_double(exact, inputs) else None
-
-
-def _exact_layer(frozen: SSMLayer, inputs: Float[Tensor, "n L d"]) -> SSMLayer | None:
-    exact = copy.deepcopy(frozen).double()
-    _hold_in_double(exact, frozen)
-    return exact if _runs_in_double(exact, inputs) else None
-
-
-def _hold_in_double(layer: SSMLayer, still: SSMLayer) -> None:
-    if not layer.time_varying:
-        layer.hold(still.system().double())
-
-
-def _runs_in_double(exact: Map, inputs: Float[Tensor, "n L m"]) -> bool:
-    try:
-        output = exact(torch.zeros_like(inputs[:1], dtype=torch.float64))
-    except RuntimeError:  # a plugin's part that knows float32 only: there is nothing to compare
-        return False
-    return output.dtype == torch.float64

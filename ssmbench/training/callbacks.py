@@ -1,4 +1,4 @@
-"""Callbacks: gains watched in training, speed, and progress."""
+"""Callbacks: speed and progress."""
 
 from __future__ import annotations
 
@@ -10,27 +10,6 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from ssmbench.training.measure import FROZEN_SEQUENCES, gain_figures
-from ssmbench.training.module import SequenceModule
-
-
-class GainMonitor(pl.Callback):
-    """Logs each layer's spectral radius, margin and verified gain every n epochs."""
-
-    def __init__(self, every_n_epochs: int):
-        self._every = every_n_epochs
-
-    @rank_zero_only
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
-        if self._every < 1 or trainer.current_epoch % self._every:
-            return
-        model, inputs = pl_module.model, None
-        if any(layer.time_varying for layer in model.layers):
-            inputs = pl_module.task.sample_inputs("val", FROZEN_SEQUENCES)
-        figures = gain_figures(model, inputs)
-        for logger in trainer.loggers:
-            logger.log_metrics(figures, step=trainer.global_step)
 
 
 class Speed(pl.Callback):

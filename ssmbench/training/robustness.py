@@ -14,9 +14,9 @@ from torchmetrics import MetricCollection
 
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.bounds import is_finite
+from ssmbench.nn.freeze import freeze, precision
 from ssmbench.nn.model import SequenceModel
 from ssmbench.tasks.base import Task
-from ssmbench.training.measure import freeze, precision
 
 #: l2 norm of the disturbance of a sequence, relative to that of a typical input.
 ENERGIES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)

@@ -19,7 +19,7 @@ from ssmbench.config import RunConfig, typed
 from ssmbench.errors import DivergedError, OutOfTimeError, require
 from ssmbench.nn.model import SequenceModel
 from ssmbench.tasks.base import Task
-from ssmbench.training.callbacks import EpochProgress, GainMonitor, Speed
+from ssmbench.training.callbacks import EpochProgress, Speed
 from ssmbench.training.checkpoints import (
     BestCheckpoint,
     LogSizes,
@@ -30,6 +30,7 @@ from ssmbench.training.checkpoints import (
 from ssmbench.training.environment import is_main_process
 from ssmbench.training.lightning_trainer import build_trainer, check_trainer
 from ssmbench.training.module import SequenceModule
+from ssmbench.training.monitor import GainMonitor
 from ssmbench.training.step_sizes import step_size_warning
 
 

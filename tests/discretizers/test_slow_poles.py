@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmbench import registry
+from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.discretizers.rounding import loss_per_step, placed
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.systems import ContinuousDense, ContinuousDiagonal
 from ssmbench.testing import randomise
-from ssmbench.training.measure import TOLERANCE
 
 registry.discover_plugins()
 METHODS = [e.name for e in registry.discretizers if e.factory.samples(ContinuousDiagonal)]

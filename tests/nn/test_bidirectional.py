@@ -19,7 +19,9 @@ from ssmbench.nn.pooling import Pooling
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import TaskSizes
 from ssmbench.training.check import check
-from ssmbench.training.measure import examine, gain_figures, poles
+from ssmbench.training.gains import measure_gains
+from ssmbench.training.layer_analysis import poles
+from ssmbench.training.monitor import gain_figures
 from tests.nn.networks import NAMES, TIME_INVARIANT, error, network, signal
 
 LENGTH = 24
@@ -79,7 +81,7 @@ def test_the_two_gains_add_and_an_adversary_needs_both():
 def test_declared_verified_and_attacked_of_each_direction(name):
     model = network(name, bidirectional=True, learned=True, dtype=torch.float32)
     config = AnalysisConfig(attack_steps=10, attack_restarts=2)
-    gain = examine(model, signal(2, LENGTH, torch.float32), config).gain
+    gain = measure_gains(model, signal(2, LENGTH, torch.float32), config).gain
     assert len(gain["layers"]) == 4
     assert gain["violations"] == []
     assert math.isfinite(gain["network"]["bound"])

@@ -7,7 +7,7 @@ import torch
 
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.layer import InitialState
-from ssmbench.training.measure import examine
+from ssmbench.training.gains import measure_gains
 from tests.nn.networks import NAMES, error, layer_of, network, signal
 
 CONFIG = AnalysisConfig(attack_steps=15, attack_restarts=4)
@@ -76,12 +76,12 @@ def test_gains_are_incremental_and_the_report_says_why(name):
         for parameter_name, parameter in resting.named_parameters():
             if parameter_name.endswith(("bias", "x0")):
                 parameter.zero_()
-    before = examine(resting, inputs, CONFIG).gain
+    before = measure_gains(resting, inputs, CONFIG).gain
     assert before["network"]["zero_state"] is not None
     with torch.no_grad():
         for layer in resting.layers:
             layer.x0.normal_(0, 3.0)
-    after = examine(resting, inputs, CONFIG).gain
+    after = measure_gains(resting, inputs, CONFIG).gain
     assert after["violations"] == []
     assert after["network"]["zero_state"] is None
     assert "it starts from a learned state" in after["network"]["zero_state_reason"]

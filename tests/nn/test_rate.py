@@ -11,8 +11,9 @@ from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.config import AnalysisConfig
 from ssmbench.errors import UsageError
 from ssmbench.nn.block import Norm
+from ssmbench.nn.freeze import freeze
 from ssmbench.systems import TimeVaryingSystem
-from ssmbench.training.measure import examine, freeze
+from ssmbench.training.gains import measure_gains
 from tests.nn.networks import CONTINUOUS, D_MODEL, DISCRETE, error, layer_of, network, signal
 
 
@@ -88,7 +89,7 @@ def test_what_is_verified_is_what_runs_at_the_rate():
     found = {}
     for rate in (1.0, 0.3, 4.0):
         with model.at_rate(rate):
-            gain = examine(model, signal(2, 30, torch.float32), config).gain
+            gain = measure_gains(model, signal(2, 30, torch.float32), config).gain
             assert gain["violations"] == []
             assert gain["declared"] == 1
             radius = max(x.system().spectral_radius().max().item() for x in model.layers)

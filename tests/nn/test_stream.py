@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmbench.errors import UsageError
+from ssmbench.nn.freeze import freeze
 from ssmbench.nn.pooling import Pooling
 from ssmbench.nn.stream import StreamState
-from ssmbench.training.measure import freeze
 from tests.nn.networks import NAMES, error, network, signal
 
 #: Rounding of a few dozen steps through two layers and a decoder.

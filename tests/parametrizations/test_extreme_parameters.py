@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmbench import registry
+from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.systems import ContinuousSystem, DiscreteDense
-from ssmbench.training.measure import TOLERANCE
 
 registry.discover_plugins()
 

@@ -100,7 +100,7 @@ def test_a_run_that_is_stopped_is_interrupted(tiny, tmp_path, monkeypatch, error
     assert RunFolder.create(tmp_path, tiny()).state == "interrupted"
 
 
-@pytest.mark.parametrize("place", ["train", "examine_task"])
+@pytest.mark.parametrize("place", ["train", "measure_task_gains"])
 def test_a_signal_ends_a_run_with_its_state_written(tiny, tmp_path, monkeypatch, place):
     """In training, and in the measurement after it."""
     original = getattr(execution, place)

@@ -14,7 +14,9 @@ from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
 from ssmbench.config import AnalysisConfig
 from ssmbench.systems import FROZEN_ONLY
-from ssmbench.training.measure import examine, gain_figures, poles
+from ssmbench.training.gains import measure_gains
+from ssmbench.training.layer_analysis import poles
+from ssmbench.training.monitor import gain_figures
 from ssmbench.training.trainer import train
 from tests.training.runs import rows as metrics
 
@@ -34,7 +36,7 @@ def network(tiny):
 
 def test_gains_of_a_network_that_has_none(network):
     model, inputs = network
-    found = examine(model, inputs, CONFIG)
+    found = measure_gains(model, inputs, CONFIG)
     gain = found.gain
     assert gain["declared"] is gain["verified"] is None
     assert gain["note"] == FROZEN_ONLY == "time-varying: gain only frozen in time"
@@ -62,7 +64,7 @@ def test_frozen_gain_is_that_of_the_system_at_one_of_the_steps(network):
         for b in range(2)
         for k in range(system.length)
     ]
-    frozen = examine(model, inputs, CONFIG).gain["layers"][0]["frozen"]
+    frozen = measure_gains(model, inputs, CONFIG).gain["layers"][0]["frozen"]
     assert min(abs(frozen / gain - 1) for gain in all_steps) < 1e-6
     assert frozen <= max(all_steps) * (1 + 1e-6)
 
@@ -72,7 +74,7 @@ def test_measuring_leaves_the_network_as_it_was(network):
     model.train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     gain_figures(model, inputs)
-    examine(model, inputs, CONFIG)
+    measure_gains(model, inputs, CONFIG)
     assert model.training
     assert all(module.training for module in model.modules())
     assert not any(layer._forward_pre_hooks for layer in model.layers)
@@ -102,7 +104,7 @@ def test_lost_weights_are_infinite_not_nan(tiny, tmp_path, lose_weights):
     (row,) = [r for r in metrics(tmp_path) if "layer0/frozen_gain" in r]
     assert row["layer0/frozen_gain"] == row["layer0/spectral_radius"] == math.inf
     inputs = trained.task.sample_inputs("val", 4)
-    found = examine(trained.module.model, inputs, CONFIG)
+    found = measure_gains(trained.module.model, inputs, CONFIG)
     assert found.gain["attacked"] == found.gain["frozen"] == math.inf
     assert found.gain["verified"] is None
     assert all(p.isinf().all() for p in found.poles)

@@ -16,6 +16,7 @@ from ssmbench import registry
 from ssmbench.analysis.certificate import IDENTITY, TOLERANCE
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.block import Block, Residual
+from ssmbench.nn.freeze import freeze
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
@@ -23,15 +24,9 @@ from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import ContinuousDiagonal, DiscreteDense
 from ssmbench.training.adversary import attack_layer
-from ssmbench.training.measure import (
-    LayerGains,
-    examine,
-    freeze,
-    layer_figures,
-    measure,
-    poles,
-    violations,
-)
+from ssmbench.training.gains import LayerGains, measure_gains, violations
+from ssmbench.training.layer_analysis import poles
+from ssmbench.training.monitor import layer_figures
 
 D_MODEL, LENGTH = 4, 40
 CONFIG = AnalysisConfig(attack_steps=25, attack_restarts=4)
@@ -90,6 +85,10 @@ def network(seed: int, name: str, discretizer: str | None, spread: float = 0.0) 
 
 def signals(n: int = 3) -> torch.Tensor:
     return torch.randn(n, LENGTH, 1, generator=torch.Generator().manual_seed(7))
+
+
+def measure(model: SequenceModel, inputs: torch.Tensor, config: AnalysisConfig) -> dict:
+    return measure_gains(model, inputs, config).gain
 
 
 def sup_on_a_grid(layer: SSMLayer) -> float:
@@ -252,7 +251,7 @@ def test_network_in_double_precision():
 
 def test_the_worst_input_reproduces_the_attacked_gain():
     model = network(0, "s4d", "zoh").eval()
-    found = examine(model, signals(), CONFIG)
+    found = measure_gains(model, signals(), CONFIG)
     base, d = found.worst.base, found.worst.disturbance
     change = (model((base + d)[None]) - model(base[None])).norm() / d.norm()
     assert change.item() == pytest.approx(found.gain["network"]["attacked"], rel=1e-3)
@@ -302,7 +301,7 @@ def test_a_network_that_knows_float32_only_is_measured_in_it():
     for block in model.blocks:
         block.mix = torch.nn.Sequential(block.mix, SingleOnly())
         block.bound = lambda gain: IDENTITY
-    found = examine(model, signals(), CONFIG)
+    found = measure_gains(model, signals(), CONFIG)
     base, d = found.worst.base.double(), found.worst.disturbance.double()
     with torch.no_grad():
         disturbed, rest = exact((base + d)[None]), exact(base[None])

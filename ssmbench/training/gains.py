@@ -14,19 +14,20 @@ from torch import Tensor
 
 from ssmbench.analysis.attack import Attack
 from ssmbench.analysis.certificate import TOLERANCE, Bound
-from ssmbench.analysis.gain import FrozenReport, GainReport, analyse, analyse_frozen, stability
-from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.analysis.rounding import rounding_gain
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.bounds import is_finite
+from ssmbench.nn.freeze import exact_map, freeze, precision
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.systems import FROZEN_ONLY
-from ssmbench.training.adversary import (
-    attack_layer,
-    attack_network,
-    exact_map,
-    silent_starts,
+from ssmbench.training.adversary import attack_layer, attack_network, silent_starts
+from ssmbench.training.layer_analysis import (
+    analyse_layer,
+    declared_gain,
+    frozen_report,
+    layer_inputs,
+    poles,
 )
 
 #: Figures of a layer, by their names in an analysis.
@@ -34,8 +35,6 @@ _FIGURES = {"hinf": "verified", "spectral_radius": "spectral_radius", "margin": 
 #: Above such a gain, float32 overflows at signals of norm 1: an infinite attack says nothing.
 _OBSERVABLE = torch.finfo(torch.float32).max / 16
 _LOST = "a parameter is not finite"
-#: Sequences that time-varying layers are looked at with: their systems follow from the input.
-FROZEN_SEQUENCES = 2
 
 
 @dataclass(frozen=True)
@@ -66,52 +65,6 @@ class LayerGains:
     rounding: float | None = None
 
 
-def layer_figures(layer: SSMLayer, u: Tensor | None = None) -> dict[str, float]:
-    """What is cheap enough to watch in training: spectral radius, margin, verified gain.
-
-    Of a time-varying layer, the frozen gain takes the place of the verified one, where there is an
-    input u (B, L, d_model); nothing where there is none.
-    """
-    gain = "frozen_gain" if layer.time_varying else "verified_gain"
-    if not is_finite(layer):
-        return {"spectral_radius": math.inf, "margin": -math.inf, gain: math.inf}
-    if layer.time_varying:
-        report = _frozen(layer, u)
-        if report is None:
-            return {}
-        extent = {"spectral_radius": report.spectral_radius, "margin": report.margin}
-        return extent | {gain: report.gain}
-    with torch.no_grad():
-        system = layer.system().double()
-        poles = stability(system)
-        return {
-            "spectral_radius": poles["spectral_radius"],
-            "margin": poles["margin"],
-            "verified_gain": float(hinf_norm(system).norm.max()),
-        }
-
-
-def gain_figures(model: SequenceModel, inputs: Tensor | None = None) -> dict[str, float]:
-    """What is logged in training: the figures of every layer, and its declared gain if it has one.
-
-    Keys ``layer0/verified_gain`` and so on. ``inputs`` (n, L, m) are for time-varying layers.
-    """
-    figures: dict[str, float] = {}
-    for index, (layer, u) in enumerate(
-        zip(model.layers, _layer_inputs(model, inputs), strict=True)
-    ):
-        figures |= {f"layer{index}/{k}": v for k, v in layer_figures(layer, u).items()}
-        declared = declared_gain(layer)
-        if declared is not None:
-            figures[f"layer{index}/declared_gain"] = declared
-    return figures
-
-
-def declared_gain(layer: SSMLayer) -> float | None:
-    """What the parametrization declares; infinite where its parameters are not finite numbers."""
-    return layer.declared_gain() if is_finite(layer) else math.inf
-
-
 @dataclass(frozen=True)
 class Measurement:
     """``gain``: a result's part of that name. ``worst``: the network's worst input, if any.
@@ -122,14 +75,7 @@ class Measurement:
     poles: list[Complex[Tensor, " _"]]
 
 
-def measure(
-    model: SequenceModel, inputs: Float[Tensor, "n L m"], config: AnalysisConfig
-) -> dict[str, Any]:
-    """The ``gain`` part of :func:`examine`."""
-    return examine(model, inputs, config).gain
-
-
-def examine(
+def measure_gains(
     model: SequenceModel, inputs: Float[Tensor, "n L m"], config: AnalysisConfig
 ) -> Measurement:
     """The gains of a model in evaluation mode, with the worst input that was found.
@@ -143,7 +89,7 @@ def examine(
     """
     frozen = freeze(model)
     length = inputs.shape[1]
-    seen = _layer_inputs(frozen, inputs)
+    seen = layer_inputs(frozen, inputs)
     pairs = zip(model.layers, frozen.layers, seen, strict=True)
     layers = [_measure_layer(layer, still, u, length, config) for layer, still, u in pairs]
     bound = _composed(model, layers, length)
@@ -202,89 +148,6 @@ def violations(layers: list[LayerGains], network: dict[str, Any]) -> list[str]:
     return found
 
 
-def poles(
-    model: SequenceModel, inputs: Float[Tensor, "n L m"] | None = None
-) -> list[Complex[Tensor, " _"]]:
-    """The poles of each layer, complex128; one at infinity where its parameters are not finite.
-
-    Of a time-varying layer, those of the systems that it is at some steps of its ``inputs``.
-    """
-    pairs = zip(model.layers, _layer_inputs(model, inputs), strict=True)
-    with torch.no_grad():
-        return [_poles(layer, u) for layer, u in pairs]
-
-
-def _poles(layer: SSMLayer, u: Tensor | None) -> Complex[Tensor, " modes"]:
-    if not is_finite(layer):
-        return torch.full((1,), complex(math.inf, 0), dtype=torch.complex128)
-    if not layer.time_varying:
-        return layer.system().poles().flatten()
-    report = _frozen(layer, u)
-    return torch.empty(0, dtype=torch.complex128) if report is None else report.poles
-
-
-def _layer_inputs(
-    model: SequenceModel, inputs: Float[Tensor, "n L m"] | None
-) -> list[Float[Tensor, "n L d"] | None]:
-    """What each time-varying layer is given when the network, in evaluation mode, meets ``inputs``;
-    None for the other layers, and where weights are lost."""
-    varying = [layer for layer in model.layers if layer.time_varying]
-    if inputs is None or not varying or not is_finite(model):
-        return [None] * len(model.layers)
-    caught: dict[SSMLayer, Tensor] = {}
-    hooks = [
-        layer.register_forward_pre_hook(lambda layer, given: caught.update({layer: given[0]}))
-        for layer in varying
-    ]
-    training = model.training
-    try:
-        with torch.no_grad():
-            model.eval()(inputs.to(next(model.parameters()).device, precision(model)))
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
-    return [caught.get(layer) for layer in model.layers]
-
-
-def _frozen(layer: SSMLayer, u: Float[Tensor, "n L d"] | None) -> FrozenReport | None:
-    if u is None:
-        return None
-    with torch.no_grad():
-        return analyse_frozen(layer.system_for(u[:FROZEN_SEQUENCES]))
-
-
-def _analyse(layer: SSMLayer) -> GainReport:
-    if not is_finite(layer):  # there is no system to analyse: some factorizations would refuse
-        return GainReport(
-            time="discrete",
-            stable=False,
-            hinf=math.inf,
-            hinf_lower_bound=math.inf,
-            hinf_upper_bound=math.inf,
-            peak_frequency=0.0,
-            h2=math.inf,
-            margin=-math.inf,
-            spectral_radius=math.inf,
-        )
-    with torch.no_grad():
-        return analyse(layer.system())
-
-
-def freeze(model: SequenceModel) -> SequenceModel:
-    """A copy in evaluation mode whose layers keep their present systems, without gradients."""
-    frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    for layer in filter(is_finite, frozen.layers):
-        if not layer.time_varying:  # its system is the input's
-            layer.hold(layer.system())
-    return frozen
-
-
-def precision(model: SequenceModel) -> torch.dtype:
-    """The real type that the network's signals have."""
-    return next(p.dtype for p in model.parameters() if p.is_floating_point())
-
-
 def _measure_layer(
     layer: SSMLayer,
     frozen: SSMLayer,
@@ -294,7 +157,7 @@ def _measure_layer(
 ) -> LayerGains:
     if layer.time_varying:
         return _measure_varying(frozen, u, config)
-    report = _analyse(layer)
+    report = analyse_layer(layer)
     return LayerGains(
         declared=declared_gain(layer),
         verified=report.hinf,
@@ -326,7 +189,7 @@ def _promised(layer: SSMLayer) -> float | None:
 def _measure_varying(
     layer: SSMLayer, u: Float[Tensor, "n L d"] | None, config: AnalysisConfig
 ) -> LayerGains:
-    report = _frozen(layer, u)
+    report = frozen_report(layer, u)
     if report is None:
         lost = dict.fromkeys(("attacked", "spectral_radius", "frozen"), math.inf)
         note = f"{FROZEN_ONLY}; {_LOST}"

@@ -1,0 +1,55 @@
+"""Networks whose systems are fixed: copies for analysis, in their own precision and in float64."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ssmbench.nn.bounds import is_finite
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.model import SequenceModel
+
+
+def freeze(model: SequenceModel) -> SequenceModel:
+    """A copy in evaluation mode whose layers keep their present systems, without gradients."""
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    for layer in filter(is_finite, frozen.layers):
+        if not layer.time_varying:  # its system is the input's
+            layer.hold(layer.system())
+    return frozen
+
+
+def precision(model: SequenceModel) -> torch.dtype:
+    """The real type that the network's signals have."""
+    return next(p.dtype for p in model.parameters() if p.is_floating_point())
+
+
+def exact_map(frozen: SequenceModel, inputs: Float[Tensor, "n L m"]) -> SequenceModel | None:
+    """The same map in float64, with the very systems of ``frozen``; None where there is none."""
+    exact = copy.deepcopy(frozen).double()
+    for layer, still in zip(exact.layers, frozen.layers, strict=True):
+        _hold_in_double(layer, still)
+    return exact if _runs_in_double(exact, inputs) else None
+
+
+def exact_layer(frozen: SSMLayer, inputs: Float[Tensor, "n L d"]) -> SSMLayer | None:
+    exact = copy.deepcopy(frozen).double()
+    _hold_in_double(exact, frozen)
+    return exact if _runs_in_double(exact, inputs) else None
+
+
+def _hold_in_double(layer: SSMLayer, still: SSMLayer) -> None:
+    if not layer.time_varying:
+        layer.hold(still.system().double())
+
+
+def _runs_in_double(exact: Callable[[Tensor], Tensor], inputs: Float[Tensor, "n L m"]) -> bool:
+    try:
+        output = exact(torch.zeros_like(inputs[:1], dtype=torch.float64))
+    except RuntimeError:  # a plugin's part that knows float32 only: there is nothing to compare
+        return False
+    return output.dtype == torch.float64

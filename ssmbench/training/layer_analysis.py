@@ -1,0 +1,92 @@
+"""What is computed of one layer of a network: its poles, its declared gain, its report."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from ssmbench.analysis.gain import FrozenReport, GainReport, analyse, analyse_frozen
+from ssmbench.nn.bounds import is_finite
+from ssmbench.nn.freeze import precision
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.model import SequenceModel
+
+#: Sequences that time-varying layers are analysed with: their systems follow from the input.
+FROZEN_SEQUENCES = 2
+
+
+def declared_gain(layer: SSMLayer) -> float | None:
+    """What the parametrization declares; infinite where its parameters are not finite numbers."""
+    return layer.declared_gain() if is_finite(layer) else math.inf
+
+
+def poles(
+    model: SequenceModel, inputs: Float[Tensor, "n L m"] | None = None
+) -> list[Complex[Tensor, " _"]]:
+    """The poles of each layer, complex128; one at infinity where its parameters are not finite.
+
+    Of a time-varying layer, those of the systems that it is at some steps of its ``inputs``.
+    """
+    pairs = zip(model.layers, layer_inputs(model, inputs), strict=True)
+    with torch.no_grad():
+        return [_poles(layer, u) for layer, u in pairs]
+
+
+def _poles(layer: SSMLayer, u: Tensor | None) -> Complex[Tensor, " modes"]:
+    if not is_finite(layer):
+        return torch.full((1,), complex(math.inf, 0), dtype=torch.complex128)
+    if not layer.time_varying:
+        return layer.system().poles().flatten()
+    report = frozen_report(layer, u)
+    return torch.empty(0, dtype=torch.complex128) if report is None else report.poles
+
+
+def layer_inputs(
+    model: SequenceModel, inputs: Float[Tensor, "n L m"] | None
+) -> list[Float[Tensor, "n L d"] | None]:
+    """What each time-varying layer is given when the network, in evaluation mode, meets ``inputs``;
+    None for the other layers, and where weights are lost."""
+    varying = [layer for layer in model.layers if layer.time_varying]
+    if inputs is None or not varying or not is_finite(model):
+        return [None] * len(model.layers)
+    caught: dict[SSMLayer, Tensor] = {}
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, given: caught.update({layer: given[0]}))
+        for layer in varying
+    ]
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(inputs.to(next(model.parameters()).device, precision(model)))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return [caught.get(layer) for layer in model.layers]
+
+
+def frozen_report(layer: SSMLayer, u: Float[Tensor, "n L d"] | None) -> FrozenReport | None:
+    if u is None:
+        return None
+    with torch.no_grad():
+        return analyse_frozen(layer.system_for(u[:FROZEN_SEQUENCES]))
+
+
+def analyse_layer(layer: SSMLayer) -> GainReport:
+    if not is_finite(layer):  # there is no system to analyse: some factorizations would refuse
+        return GainReport(
+            time="discrete",
+            stable=False,
+            hinf=math.inf,
+            hinf_lower_bound=math.inf,
+            hinf_upper_bound=math.inf,
+            peak_frequency=0.0,
+            h2=math.inf,
+            margin=-math.inf,
+            spectral_radius=math.inf,
+        )
+    with torch.no_grad():
+        return analyse(layer.system())

@@ -1,0 +1,80 @@
+"""Gains while a network trains: what is cheap enough to compute of each layer, and its callback."""
+
+from __future__ import annotations
+
+import math
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from ssmbench.analysis.gain import stability
+from ssmbench.analysis.hinf import hinf_norm
+from ssmbench.nn.bounds import is_finite
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.model import SequenceModel
+from ssmbench.training.layer_analysis import (
+    FROZEN_SEQUENCES,
+    declared_gain,
+    frozen_report,
+    layer_inputs,
+)
+from ssmbench.training.module import SequenceModule
+
+
+class GainMonitor(pl.Callback):
+    """Logs each layer's spectral radius, margin and verified gain every n epochs."""
+
+    def __init__(self, every_n_epochs: int):
+        self._every = every_n_epochs
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
+        if self._every < 1 or trainer.current_epoch % self._every:
+            return
+        model, inputs = pl_module.model, None
+        if any(layer.time_varying for layer in model.layers):
+            inputs = pl_module.task.sample_inputs("val", FROZEN_SEQUENCES)
+        figures = gain_figures(model, inputs)
+        for logger in trainer.loggers:
+            logger.log_metrics(figures, step=trainer.global_step)
+
+
+def layer_figures(layer: SSMLayer, u: Tensor | None = None) -> dict[str, float]:
+    """What is cheap enough to watch in training: spectral radius, margin, verified gain.
+
+    Of a time-varying layer, the frozen gain takes the place of the verified one, where there is an
+    input u (B, L, d_model); nothing where there is none.
+    """
+    gain = "frozen_gain" if layer.time_varying else "verified_gain"
+    if not is_finite(layer):
+        return {"spectral_radius": math.inf, "margin": -math.inf, gain: math.inf}
+    if layer.time_varying:
+        report = frozen_report(layer, u)
+        if report is None:
+            return {}
+        extent = {"spectral_radius": report.spectral_radius, "margin": report.margin}
+        return extent | {gain: report.gain}
+    with torch.no_grad():
+        system = layer.system().double()
+        poles = stability(system)
+        return {
+            "spectral_radius": poles["spectral_radius"],
+            "margin": poles["margin"],
+            "verified_gain": float(hinf_norm(system).norm.max()),
+        }
+
+
+def gain_figures(model: SequenceModel, inputs: Tensor | None = None) -> dict[str, float]:
+    """What is logged in training: the figures of every layer, and its declared gain if it has one.
+
+    Keys ``layer0/verified_gain`` and so on. ``inputs`` (n, L, m) are for time-varying layers.
+    """
+    figures: dict[str, float] = {}
+    for index, (layer, u) in enumerate(zip(model.layers, layer_inputs(model, inputs), strict=True)):
+        figures |= {f"layer{index}/{k}": v for k, v in layer_figures(layer, u).items()}
+        declared = declared_gain(layer)
+        if declared is not None:
+            figures[f"layer{index}/declared_gain"] = declared
+    return figures
