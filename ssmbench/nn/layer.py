@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Inexact
@@ -14,6 +14,14 @@ from torch import Tensor, nn
 
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, require
+from ssmbench.nn.contracts import (
+    FirstUse,
+    check_channels,
+    check_discretized,
+    check_normalised,
+    check_scanned,
+    check_system,
+)
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import ParameterOptions, Parametrization
 from ssmbench.scans.base import ScanBackend, Scannable, scan_by_parts
@@ -46,6 +54,8 @@ class SSMLayer(nn.Module):
     ``rate`` multiplies a continuous system's step size: 0.5 for signals that are sampled twice as
     fast as those of the training. Set it by :meth:`SequenceModel.at_rate`, which checks it.
 
+    What the parts return is checked on its first use, once.
+
     Raises:
         UsageError: a discretizer for a discrete parametrization, none for a continuous one, or one
             that integrates oscillators for a parametrization that has none; a normaliser for a
@@ -59,6 +69,7 @@ class SSMLayer(nn.Module):
         scan: ScanBackend,
         normaliser: Normaliser | None = None,
         initial_state: InitialState = InitialState.zero,
+        declared_states: int | None = None,
     ):
         super().__init__()
         check_pairing(type(parametrization), discretizer and type(discretizer))
@@ -73,6 +84,9 @@ class SSMLayer(nn.Module):
         self.scan = scan
         self.rate = 1.0
         self._held: DiscreteSystem | None = None
+        self._first_use = FirstUse()
+        self._declared_states = declared_states
+        self._loaded = False
         learned = initial_state is InitialState.learned
         self.register_parameter("x0", self._resting() if learned else None)
 
@@ -91,10 +105,37 @@ class SSMLayer(nn.Module):
             return self._held
         name = type(self.parametrization).__name__
         require(not self.time_varying, f"{name} has no system without an input: {FROZEN_ONLY}")
-        system = self.parametrization()
+        system = self._parametrized()
         if isinstance(system, ContinuousSystem):
-            system = self.discretizer(_resampled(system, self.rate))
-        return system if self.normaliser is None else self.normaliser(system)
+            system = self._discretized(system)
+        return system if self.normaliser is None else self._normalised(system)
+
+    def _parametrized(self, *u: Float[Tensor, "B L d"]) -> LinearSystem | TimeVaryingSystem:
+        system = self.parametrization(*u)
+        facts = (system, self._declared_states, not self._loaded)
+        self._first_use.check("system", check_system, self.parametrization, *facts)
+        return system
+
+    def _discretized(self, system: Continuous) -> Scannable:
+        before = _resampled(system, self.rate)
+        after = self.discretizer(before)
+        self._first_use.check("discretizer", check_discretized, self.discretizer, before, after)
+        return after
+
+    def _normalised(self, system: DiscreteSystem) -> DiscreteSystem:
+        after = self.normaliser(system)
+        self._first_use.check("normaliser", check_normalised, self.normaliser, system, after)
+        return after
+
+    def _scanned(self, system: Scannable, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
+        results = scan_by_parts(self.scan, system, u, x0)
+        self._first_use.check("scan", check_scanned, self.scan, system, u, results)
+        return results
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Trained parameters may give a system that is not finite: divergence, and no fault."""
+        self._loaded = True
+        super()._load_from_state_dict(*args, **kwargs)
 
     def hold(self, system: DiscreteSystem) -> None:
         """Be ``system`` from now on, whatever the parameters."""
@@ -110,12 +151,10 @@ class SSMLayer(nn.Module):
         """
         if not self.time_varying and dt is None:
             return self.system()
-        system = self.parametrization(u) if self.time_varying else self.parametrization()
+        system = self._parametrized(u) if self.time_varying else self._parametrized()
         if dt is not None:
             system = self._at_steps(system, u, dt)
-        if isinstance(system, ContinuousTime):
-            system = _resampled(system, self.rate)
-        return system if self.discretizer is None else self.discretizer(system)
+        return system if self.discretizer is None else self._discretized(system)
 
     def _at_steps(
         self, system: LinearSystem | TimeVaryingSystem, u: Tensor, dt: Tensor
@@ -181,13 +220,15 @@ class SSMLayer(nn.Module):
         # Half precision would move the poles: under autocast, the layer keeps its own precision.
         with torch.autocast(u.device.type, enabled=False):
             system = self.system_for(u, dt)
+            channels = (self.parametrization, system, u.shape[-1])
+            self._first_use.check("channels", check_channels, *channels)
             u = u.to(torch.promote_types(u.dtype, system.D.real.dtype))
             start = self._start(u.shape[0]) if x0 is None else x0
             if self.parametrization.gives(ContinuousOscillator) and start is not None:
                 start = _two_numbers(start, complex_=_is_complex(system))
             _check_state(start, (u.shape[0], system.heads, system.states))
             u = u.unflatten(-1, (system.heads, system.inputs))
-            y, final = scan_by_parts(self.scan, system, u, start)
+            y, final = self._scanned(system, u, start)
             return y.flatten(-2), final
 
     @torch.no_grad()

@@ -1,0 +1,78 @@
+"""Where registered components are defined: files and lines, for messages to their authors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ssmbench import registry
+from ssmbench.errors import PluginError, ShapeError, UsageError, line_within, one_line, shown_path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def where(definition: Any) -> str:
+    """File, line and name of a class, a function, a method, or an object's class.
+
+    ``plugins/x.py:41 (class Foo)``, ``plugins/x.py:52 (Foo.forward)``; the name alone where the
+    source is not known, as for code that was typed into an interpreter.
+    """
+    is_code = inspect.isclass(definition) or inspect.isroutine(definition)
+    code = inspect.unwrap(definition) if is_code else type(definition)
+    name = f"class {code.__qualname__}" if inspect.isclass(code) else code.__qualname__
+    try:
+        file, (_, line) = inspect.getsourcefile(code), inspect.getsourcelines(code)
+    except (OSError, TypeError):
+        return name
+    return f"{shown_path(file)}:{line} ({name})" if file else name
+
+
+def plugin_files() -> list[Path]:
+    """The files of all entries that are not built in; the whole package where one is in a
+    package."""
+    origins = (
+        entry.origin.rpartition(":")[0] for kind in registry.KINDS.values() for entry in kind
+    )
+    files = {Path(file).resolve() for file in origins}
+    return sorted({_package_of(file) for file in files if _PACKAGE not in file.parents})
+
+
+def _package_of(file: Path) -> Path:
+    place = file
+    while (place.parent / "__init__.py").exists():
+        place = place.parent
+    return place
+
+
+def plugin_line(error: BaseException) -> str | None:
+    """The innermost line of an error's traceback that lies in a plugin's file, as ``plugins/x.py:41
+    in forward``; None where no plugin is concerned."""
+    return line_within(error, plugin_files())
+
+
+def explained(error: BaseException, traceback_file: Path | None = None) -> str:
+    """An error in one line, with the plugin's line where one is concerned, and the file that holds
+    the whole traceback.
+
+    What ssmbench says of bad input names its place already, but for matrices of wrong shapes: those
+    are named by the line that made them.
+    """
+    known = isinstance(error, UsageError)
+    line = None if known and not isinstance(error, ShapeError) else plugin_line(error)
+    full = traceback_file and f"full traceback: {shown_path(traceback_file)}"
+    places = "; ".join(part for part in (line, full) if part)
+    text = str(error) if known else one_line(error)
+    return f"{text} ({places})" if places else text
+
+
+def plugin_error(definition: Any, fault: str) -> PluginError:
+    """The error that names a definition's file and line, and its fault."""
+    return PluginError(f"{where(definition)}: {fault}")
+
+
+def plugin_require(condition: bool, definition: Any, fault: Callable[[], str] | str) -> None:
+    """Raise a :class:`PluginError` about ``definition`` unless ``condition`` holds."""
+    if not condition:
+        raise plugin_error(definition, fault if isinstance(fault, str) else fault())
