@@ -52,19 +52,18 @@ def plugin_line(error: BaseException) -> str | None:
     return line_within(error, plugin_files())
 
 
-def explained(error: BaseException, traceback_file: Path | None = None) -> str:
-    """An error in one line, with the plugin's line where one is concerned, and the file that holds
-    the whole traceback.
+def located(error: UsageError) -> UsageError:
+    """The error, of matrices of wrong shapes with the plugin's line that made them; what ssmbench
+    says of other bad input names its place already."""
+    line = plugin_line(error) if isinstance(error, ShapeError) else None
+    return UsageError(f"{error} ({line})") if line else error
 
-    What ssmbench says of bad input names its place already, but for matrices of wrong shapes: those
-    are named by the line that made them.
-    """
-    known = isinstance(error, UsageError)
-    line = None if known and not isinstance(error, ShapeError) else plugin_line(error)
-    full = traceback_file and f"full traceback: {shown_path(traceback_file)}"
-    places = "; ".join(part for part in (line, full) if part)
-    text = str(error) if known else one_line(error)
-    return f"{text} ({places})" if places else text
+
+def explained(error: Exception, traceback_file: Path) -> str:
+    """A crash in one line: the innermost line of a plugin's, where one is concerned, and the file
+    that holds the whole traceback."""
+    line, full = plugin_line(error), f"full traceback: {shown_path(traceback_file)}"
+    return f"{one_line(error)} ({line}; {full})" if line else f"{one_line(error)} ({full})"
 
 
 def plugin_error(definition: Any, fault: str) -> PluginError:

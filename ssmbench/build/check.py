@@ -12,6 +12,7 @@ from ssmbench.build.optimizer import build_optimizer
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig
 from ssmbench.errors import UsageError, one_line
+from ssmbench.origins import located, plugin_line
 
 
 def check_parts(config: RunConfig) -> None:
@@ -25,12 +26,16 @@ def check_parts(config: RunConfig) -> None:
             warnings.simplefilter("ignore")  # they come again when the run begins
             network = build_network(config, build_task(config).sizes)
             build_optimizer(network, config.optimizer)
-    except UsageError:
-        raise
+    except UsageError as error:
+        raise located(error) from error
     except Exception as error:  # a plugin's: its author wants the place, its user a sentence
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{place.filename}:{place.lineno}"
-        raise UsageError(f"the model cannot be built: {one_line(error)} ({where})") from error
+        place = plugin_line(error) or _innermost(error)
+        raise UsageError(f"the model cannot be built: {one_line(error)} ({place})") from error
+
+
+def _innermost(error: BaseException) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{place.filename}:{place.lineno}"
 
 
 def check_data(config: RunConfig) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from ssmbench import registry
-from ssmbench.config import RunConfig, build
+from ssmbench.config import RunConfig, build, options_of
+from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, suggest
 from ssmbench.nn.block import Block, Norm, Residual
 from ssmbench.nn.layer import InitialState, SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
+from ssmbench.nn.contracts import check_built
+from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.normalisers.base import Normaliser
+from ssmbench.parametrizations.base import Parametrization
+from ssmbench.scans.base import ScanBackend
 from ssmbench.tasks.base import TaskSizes
+
+Built = TypeVar("Built")
 
 
 def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
@@ -39,7 +48,7 @@ def _build_block(config: RunConfig, norm: Norm) -> Block:
     model = config.model
     return Block(
         build_layer(config),
-        build(registry.nonlinearities, model.nonlinearity, d_model=model.d_model),
+        _built(registry.nonlinearities, model.nonlinearity, Nonlinearity, d_model=model.d_model),
         d_model=model.d_model,
         norm=norm,
         mix=model.mix,
@@ -51,15 +60,27 @@ def _build_block(config: RunConfig, norm: Norm) -> Block:
 
 
 def build_layer(config: RunConfig) -> SSMLayer:
-    model = config.model
-    discretizer = model.discretizer and build(registry.discretizers, model.discretizer)
+    """One SSM layer of a run, its parameters drawn from torch's global generator."""
+    model, kinds = config.model, registry
+    options = options_of(kinds.parametrizations, model.parametrization)
+    width = {"d_model": model.d_model}
     return SSMLayer(
-        build(registry.parametrizations, model.parametrization, d_model=model.d_model),
-        discretizer,
-        build(registry.scans, model.scan),
-        model.normaliser and build(registry.normalisers, model.normaliser),
+        _built(kinds.parametrizations, model.parametrization, Parametrization, **width),
+        model.discretizer and _built(kinds.discretizers, model.discretizer, Discretizer),
+        _built(kinds.scans, model.scan, ScanBackend),
+        model.normaliser and _built(kinds.normalisers, model.normaliser, Normaliser),
         _choice(InitialState, model.initial_state, "model.initial_state"),
+        declared_states=getattr(options, "d_state", None),
     )
+
+
+def _built(
+    kind: registry.Registry, component: Mapping[str, Any], base: type[Built], **context: Any
+) -> Built:
+    """A component, checked as it comes from its author."""
+    made = build(kind, component, **context)
+    check_built(kind.get(component["name"]), made, base)
+    return made
 
 
 def _choice(enum: type, name: str, where: str) -> Any:

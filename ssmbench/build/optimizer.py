@@ -12,7 +12,10 @@ from torch import nn
 from ssmbench import registry
 from ssmbench.config import OptimizerConfig, build, options_of
 from ssmbench.errors import require
+from ssmbench.nn.contracts import check_built
+from ssmbench.origins import plugin_require
 from ssmbench.parametrizations.base import ParameterOptions, Parametrization
+from ssmbench.registry import Entry
 
 
 class Schedule:
@@ -36,10 +39,27 @@ _REST = ParameterOptions("main")
 
 
 def build_optimizer(model: nn.Module, component: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """The optimizer that a resolved component describes, over all parameters of ``model``."""
+    """The optimizer that a resolved component describes, over all parameters of ``model``.
+
+    Raises:
+        PluginError: the component is no optimizer, or leaves parameters out.
+    """
     kind = registry.optimizers
     groups = parameter_groups(model, options_of(kind, component))
-    return build(kind, component, groups=groups)
+    optimizer = build(kind, component, groups=groups)
+    _check_optimizer(kind.get(component["name"]), optimizer, groups)
+    return optimizer
+
+
+def _check_optimizer(entry: Entry, optimizer: Any, groups: list[dict[str, Any]]) -> None:
+    check_built(entry, optimizer, torch.optim.Optimizer)
+    given = {id(p) for group in groups for p in group["params"]}
+    taken = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    plugin_require(
+        given == taken,
+        entry.factory,
+        f"trains {len(taken & given)} of the {len(given)} parameters that it is given in groups",
+    )
 
 
 def parameter_groups(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.nn.bounds import layer_bound, linear_bound, norm_bound
+from ssmbench.nn.contracts import FirstUse, check_nonlinearity
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.lengths import reversed_time
 from ssmbench.nn.linear import BoundedLinear
@@ -60,6 +61,7 @@ class Block(nn.Module):
         self.layer = layer
         self.reverse_layer = reverse_layer
         self.nonlinearity = nonlinearity
+        self._first_use = FirstUse()
         linear = BoundedLinear if bounded else nn.Linear
         self.mix = linear(d_model, d_model) if mix else nn.Identity()
         self.dropout = nn.Dropout(dropout)
@@ -101,7 +103,9 @@ class Block(nn.Module):
         return self._join(x, y), final
 
     def _join(self, x: Tensor, y: Tensor) -> Tensor:
-        branch = self.dropout(self.mix(self.nonlinearity(y)))
+        shaped = self.nonlinearity(y)
+        self._first_use.check("nonlinearity", check_nonlinearity, self.nonlinearity, y, shaped)
+        branch = self.dropout(self.mix(shaped))
         if self.residual is Residual.convex:
             return torch.lerp(x, branch, torch.sigmoid(self.share))
         return x + branch if self.residual is Residual.add else branch

@@ -17,6 +17,7 @@ from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.origins import plugin_require
 from ssmbench.parametrizations.base import Parametrization
+from ssmbench.registry import Entry
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import (
     ContinuousSystem,
@@ -56,20 +57,29 @@ class FirstUse:
 # --- modules as they are built ------------------------------------------------------------------
 
 
-def check_fresh(module: nn.Module) -> None:
-    """A module that was just built: initialised, with finite parameters of torch's default
-    precision on its default device.
+def check_built(entry: Entry, made: Any, base: type) -> None:
+    """What an entry's factory builds: an instance of its kind's base class; a module initialised,
+    with finite parameters of torch's default precision on its default device.
 
     Raises:
-        PluginError: it is not; the message names the class's file and line.
+        PluginError: it is not; the message names the factory's file and line.
     """
-    initialised = "_parameters" in vars(module)
-    plugin_require(initialised, module, "__init__ does not call super().__init__()")
-    for name, parameter in module.named_parameters():
-        _check_parameter(module, name, parameter)
+    plugin_require(
+        isinstance(made, base),
+        entry.factory,
+        lambda: (
+            f"builds {_a(type(made).__name__)}; a {entry.kind} must derive from "
+            f"{base.__module__}.{base.__name__}"
+        ),
+    )
+    if isinstance(made, nn.Module):
+        initialised = "_parameters" in vars(made)
+        plugin_require(initialised, type(made), "__init__ does not call super().__init__()")
+        for name, parameter in made.named_parameters():
+            _check_parameter(type(made), name, parameter)
 
 
-def _check_parameter(module: nn.Module, name: str, parameter: Tensor) -> None:
+def _check_parameter(module: type[nn.Module], name: str, parameter: Tensor) -> None:
     device, wanted = parameter.device, torch.get_default_device()
     plugin_require(
         device.type == wanted.type,
@@ -116,23 +126,15 @@ def check_system(
 
 
 def _check_type(module: Parametrization, system: Any) -> None:
-    wanted = declared_types(type(module))
+    wanted = module.system_type
     plugin_require(
         isinstance(system, wanted),
         type(module).forward,
         lambda: (
-            f"returns {_a(type(system).__name__)}, but the class declares that it returns "
-            f"{_a(' or '.join(kind.__name__ for kind in wanted))}{_tuple_hint(system)}"
+            f"returns {_a(type(system).__name__)}, but the class declares "
+            f"system_type = {wanted.__name__}{_tuple_hint(system)}"
         ),
     )
-
-
-def declared_types(kind: type[Parametrization]) -> tuple[type, ...]:
-    """The types of system that a class of parametrizations says it returns."""
-    continuous = kind.time_domain == "continuous"
-    if kind.needs_input:
-        return (ContinuousTimeVaryingDiagonal if continuous else TimeVaryingDiagonal,)
-    return (ContinuousSystem if continuous else DiscreteSystem,)
 
 
 def _tuple_hint(value: Any) -> str:

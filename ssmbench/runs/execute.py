@@ -19,7 +19,8 @@ import torch
 
 from ssmbench.build.check import check_data
 from ssmbench.config import RunConfig, typed
-from ssmbench.errors import InterruptedRunError, UsageError, one_line
+from ssmbench.errors import InterruptedRunError, UsageError
+from ssmbench.origins import explained, located
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.load import measure_task_gains, save_worst_input
 from ssmbench.training.environment import is_main_process
@@ -88,8 +89,9 @@ def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | N
         result = _result(config, folder, trained) | {"seconds": round(time.time() - started, 2)}
         folder.write_result(result)
     except UsageError as error:
-        folder.write_status("failed", reason=str(error))
-        raise
+        found = located(error)
+        folder.write_status("failed", reason=str(found))
+        raise found from error
     except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the former into the latter
         how = "terminated by a signal" if "terminated" in str(error) else "interrupted"
         folder.write_status("interrupted", reason=how)
@@ -97,10 +99,9 @@ def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | N
             f"{folder.path}: {how}; the same command goes on from the last checkpoint"
         ) from None
     except Exception as error:
-        (folder.path / "error.txt").write_text(
-            traceback.format_exc(), encoding="utf-8", errors="backslashreplace"
-        )
-        folder.write_status("failed", reason=one_line(error))
+        trace = folder.path / "error.txt"
+        trace.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
+        folder.write_status("failed", reason=explained(error, trace))
         return "failed"
     folder.write_status(result["status"])
     return result["status"]
