@@ -10,11 +10,11 @@ from ssmbench.config import RunConfig, build, options_of
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, suggest
 from ssmbench.nn.block import Block, Norm, Residual
+from ssmbench.nn.contracts import check_built
 from ssmbench.nn.layer import InitialState, SSMLayer
 from ssmbench.nn.model import SequenceModel
-from ssmbench.nn.pooling import Pooling
-from ssmbench.nn.contracts import check_built
 from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.nn.pooling import Pooling
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend

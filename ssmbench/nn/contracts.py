@@ -20,8 +20,6 @@ from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import Entry
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import (
-    ContinuousSystem,
-    ContinuousTimeVaryingDiagonal,
     DiscreteSystem,
     LinearSystem,
     TimeVaryingDiagonal,

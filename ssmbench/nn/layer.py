@@ -30,7 +30,6 @@ from ssmbench.systems import (
     ContinuousDiagonal,
     ContinuousOscillator,
     ContinuousSystem,
-    ContinuousTime,
     ContinuousTimeVaryingDiagonal,
     DiscreteSystem,
     LinearSystem,

@@ -121,7 +121,10 @@ def test_a_run_that_crashes_exits_with_1_and_json(ssmbench, write, tiny):
     answer = ssmbench("run", write("mine.yaml", tiny), "--output", "out", "--json")
     said = the_json(answer.out)
     assert (answer.code, said["status"]) == (1, "failed")
-    assert said["reason"] == "RuntimeError: planted crash"
+    assert said["reason"].startswith(
+        "RuntimeError: planted crash (plugins/planted.py:12 in forward; "
+    )
+    assert said["reason"].endswith("error.txt)")
     assert "noise" in answer.err
     assert "Traceback" not in answer.err
 
