@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_KEY = "allowed"
+_ALLOWED, _ADDED = "allowed", "added"
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,26 @@ COUNT = (NOT_NEGATIVE, Allowed("below 2^31", lambda v: v < 2**31))
 POSITIVE_COUNT = (POSITIVE, Allowed("below 2^31", lambda v: v < 2**31))
 
 
-def option(default: Any, allowed: Allowed | tuple[Allowed, ...]) -> Any:
-    """A field of a config dataclass with what its value may be."""
+def option(default: Any, allowed: Allowed | tuple[Allowed, ...] = (), *, added: int = 0) -> Any:
+    """A field of a config dataclass with what its value may be.
+
+    What a new option must do so that earlier runs still count: have a default with which a run
+    does what it did before, and name in ``added`` the config schema's version in whose time it is
+    added (:data:`ssmbench.config.SCHEMA_VERSION`). While the option has its default it is left out
+    of the fingerprints of that version, so the runs of before keep theirs.
+    """
     every = (allowed,) if isinstance(allowed, Allowed) else allowed
-    return dataclasses.field(default=default, metadata={_KEY: every})
+    return dataclasses.field(default=default, metadata={_ALLOWED: every, _ADDED: added})
+
+
+def added(schema: type) -> Mapping[str, tuple[int, Any]]:
+    """The options that were added to a config dataclass, by name: the version of the config schema
+    in whose time they were, and their default."""
+    fields = dataclasses.fields(schema)
+    return {f.name: (f.metadata[_ADDED], f.default) for f in fields if f.metadata.get(_ADDED)}
 
 
 def declared(schema: type) -> Mapping[str, tuple[Allowed, ...]]:
     """What the options of a config dataclass may be, by name, where they say so."""
     fields = dataclasses.fields(schema)
-    return {field.name: field.metadata[_KEY] for field in fields if _KEY in field.metadata}
+    return {f.name: f.metadata[_ALLOWED] for f in fields if f.metadata.get(_ALLOWED)}

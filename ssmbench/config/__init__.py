@@ -5,9 +5,10 @@ entry of that name; a bare string is a component with default options. A resolve
 dict that contains every option of every component, so its fingerprint names the run.
 """
 
-from ssmbench.config.components import COMPONENTS, build, options_of, resolve_component
+from ssmbench.config.components import build, options_of, resolve_component
 from ssmbench.config.identity import NOT_FINGERPRINTED, SCHEMA_VERSION, fingerprint
 from ssmbench.config.layers import leaves, merge, nested, parse_overrides
+from ssmbench.config.places import COMPONENTS
 from ssmbench.config.resolution import check_part, load_run, resolve, resolve_model, typed
 from ssmbench.config.schema import AnalysisConfig, ModelConfig, OptimizerConfig, RunConfig
 from ssmbench.yamlio import read_yaml

@@ -11,23 +11,6 @@ from ssmbench import registry
 from ssmbench.config.validation import validated
 from ssmbench.errors import require
 
-#: Where the components stand in a run config, and the registry that knows them.
-COMPONENTS = {
-    "task": registry.tasks,
-    "model.parametrization": registry.parametrizations,
-    "model.discretizer": registry.discretizers,
-    "model.normaliser": registry.normalisers,
-    "model.scan": registry.scans,
-    "model.nonlinearity": registry.nonlinearities,
-    "optimizer": registry.optimizers,
-}
-
-#: The name that a mapping without one has: ``optimizer: {lr: 0.01}`` means AdamW.
-IMPLIED_NAMES = {"optimizer": "adamw"}
-
-#: Those that a model can do without.
-OPTIONAL = ("model.discretizer", "model.normaliser")
-
 
 def resolve_component(kind: registry.Registry, component: Any, where: str) -> dict[str, Any]:
     """``{name, every option}`` of a component given as a name or a mapping.

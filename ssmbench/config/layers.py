@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ssmbench.config.components import IMPLIED_NAMES
+from ssmbench.config.places import IMPLIED_NAMES
 from ssmbench.errors import require
 from ssmbench.yamlio import read_override
 

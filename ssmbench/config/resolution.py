@@ -10,8 +10,9 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from ssmbench import registry
-from ssmbench.config.components import COMPONENTS, OPTIONAL, build, resolve_component
+from ssmbench.config.components import build, resolve_component
 from ssmbench.config.layers import merge, parse_overrides
+from ssmbench.config.places import COMPONENTS, OPTIONAL
 from ssmbench.config.schema import ModelConfig, RunConfig
 from ssmbench.config.validation import validated
 from ssmbench.config.values import check_given, check_values

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ssmbench.config.places import component_fields
 from ssmbench.options import (
     COUNT,
     FRACTION,
@@ -22,8 +23,8 @@ _LAYERS = (POSITIVE, Allowed("at most 10000", lambda v: v <= 10_000))
 
 
 @dataclass
-class ModelConfig:
-    """The network.
+class ModelConfig(component_fields("model")):
+    """The network: its components, and what is not one.
 
     ``norm`` is none or layer; ``pooling`` (for pooled tasks) mean, last or unit (sum / sqrt(L));
     ``residual`` add, convex or none. ``gamma`` prescribes the incremental gain of the whole.
@@ -33,11 +34,6 @@ class ModelConfig:
 
     d_model: int = option(32, SIZE)
     n_layers: int = option(2, _LAYERS)
-    parametrization: Any = "s4d"
-    discretizer: Any = None
-    normaliser: Any = None
-    scan: Any = "auto"
-    nonlinearity: Any = "gelu"
     norm: str = "none"
     pooling: str = "mean"
     mix: bool = True
@@ -81,13 +77,11 @@ class AnalysisConfig:
 
 
 @dataclass
-class RunConfig:
+class RunConfig(component_fields("")):
     """One run. ``variant`` is a label for reports; ``trainer`` goes to Lightning's Trainer."""
 
     variant: str = ""
-    task: Any = "digits"
     model: ModelConfig = field(default_factory=ModelConfig)
-    optimizer: Any = "adamw"
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 20, "devices": 1})
     batch_size: int = option(64, POSITIVE_COUNT)

@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from ssmbench.config.components import COMPONENTS
 from ssmbench.config.layers import leaves
+from ssmbench.config.places import COMPONENTS
 from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig
 from ssmbench.errors import UsageError, require
 from ssmbench.options import Allowed, declared

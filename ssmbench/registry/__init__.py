@@ -2,6 +2,7 @@
 
 An entry is made by a decorator that stands on the definition itself, so adding a variant touches
 one file. Built-ins, entry points and plugin files are imported the first time a name is looked up.
+A new kind is one declaration below.
 """
 
 from ssmbench.registry.description import describe
@@ -18,18 +19,12 @@ from ssmbench.registry.discovery import (
 from ssmbench.registry.entry import Entry, NoOptions
 from ssmbench.registry.kinds import (
     KINDS,
+    declare,
     discover_plugins,
-    discretizers,
     isolated,
     kind_named,
-    nonlinearities,
-    normalisers,
-    optimizers,
-    parametrizations,
-    scans,
-    tasks,
 )
-from ssmbench.registry.registry import Registry
+from ssmbench.registry.registry import Place, Registry
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -39,20 +34,58 @@ __all__ = [
     "PLUGINS_VARIABLE",
     "Entry",
     "NoOptions",
+    "Place",
     "PluginFailure",
     "Registry",
     "add_plugin_paths",
+    "declare",
     "describe",
     "discover_plugins",
-    "discretizers",
     "import_file",
     "isolated",
     "kind_named",
-    "nonlinearities",
-    "normalisers",
-    "optimizers",
-    "parametrizations",
     "plugin_failures",
-    "scans",
-    "tasks",
 ]
+
+parametrizations = declare(
+    "parametrization",
+    "ssmbench.parametrizations",
+    "ssmbench.parametrizations.base:Parametrization",
+    Place("model.parametrization", default="s4d"),
+)
+discretizers = declare(
+    "discretizer",
+    "ssmbench.discretizers",
+    "ssmbench.discretizers.base:Discretizer",
+    Place("model.discretizer"),
+)
+normalisers = declare(
+    "normaliser",
+    "ssmbench.normalisers",
+    "ssmbench.normalisers.base:Normaliser",
+    Place("model.normaliser"),
+)
+scans = declare(
+    "scan",
+    "ssmbench.scans",
+    "ssmbench.scans.base:ScanBackend",
+    Place("model.scan", default="auto"),
+)
+nonlinearities = declare(
+    "nonlinearity",
+    "ssmbench.nn.nonlinearities",
+    "ssmbench.nn.nonlinearities.base:Nonlinearity",
+    Place("model.nonlinearity", default="gelu"),
+)
+optimizers = declare(
+    "optimizer",
+    "ssmbench.optimizers",
+    "torch.optim:Optimizer",
+    Place("optimizer", default="adamw", default_implied=True),
+)
+tasks = declare(
+    "task",
+    "ssmbench.tasks",
+    "ssmbench.tasks.base:Task",
+    Place("task", default="digits"),
+)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from ssmbench.errors import UsageError, suggest
 from ssmbench.registry.discovery import discover, isolated_discovery
-from ssmbench.registry.registry import Registry
+from ssmbench.registry.registry import Place, Registry
 
 
 def discover_plugins() -> None:
@@ -15,21 +15,20 @@ def discover_plugins() -> None:
     discover(_taken_back_on_error)
 
 
+#: Every kind by its name, in the order of listings.
 KINDS: dict[str, Registry] = {}
 
 
-def _declare(kind: str, package: str) -> Registry:
-    KINDS[kind] = Registry(kind, package, discover_plugins)
+def declare(kind: str, package: str, base: str, *places: Place, plural: str = "") -> Registry:
+    """The registry of a new kind; the arguments are those of :class:`Registry`.
+
+    All that depends on the kinds follows from this: listings, the sections of a run config and
+    their defaults, the words that the command line accepts.
+    """
+    KINDS[kind] = Registry(
+        kind, package, base=base, plural=plural, places=places, prepare=discover_plugins
+    )
     return KINDS[kind]
-
-
-parametrizations = _declare("parametrization", "ssmbench.parametrizations")
-discretizers = _declare("discretizer", "ssmbench.discretizers")
-normalisers = _declare("normaliser", "ssmbench.normalisers")
-scans = _declare("scan", "ssmbench.scans")
-nonlinearities = _declare("nonlinearity", "ssmbench.nn.nonlinearities")
-optimizers = _declare("optimizer", "ssmbench.optimizers")
-tasks = _declare("task", "ssmbench.tasks")
 
 
 def kind_named(word: str) -> Registry:
@@ -38,10 +37,10 @@ def kind_named(word: str) -> Registry:
     Raises:
         UsageError: no such kind.
     """
-    singular = {"nonlinearities": "nonlinearity"}.get(word, word.removesuffix("s"))
-    if singular not in KINDS:
-        raise UsageError(f"unknown kind {word!r}: {suggest(word, KINDS)}")
-    return KINDS[singular]
+    for kind in KINDS.values():
+        if word in (kind.kind, kind.plural):
+            return kind
+    raise UsageError(f"unknown kind {word!r}: {suggest(word, KINDS)}")
 
 
 @contextmanager

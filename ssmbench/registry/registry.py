@@ -12,22 +12,60 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Generic, TypeVar
 
-from ssmbench.errors import UsageError, suggest
+from ssmbench.errors import UsageError, require, suggest
 from ssmbench.registry.discovery import plugin_failures
 from ssmbench.registry.entry import Entry, NoOptions
 
 T = TypeVar("T")
 
 
-class Registry(Generic[T]):
-    """The entries of one kind, found by name."""
+@dataclass(frozen=True)
+class Place:
+    """Where a run config names an entry of a kind; ``path`` is dotted.
 
-    def __init__(self, kind: str, package: str, prepare: Callable[[], None] = lambda: None):
-        """``prepare`` is called before every lookup: it may add entries."""
+    ``default`` is the entry of a run that names none; None where a run can do without one.
+    ``default_implied``: a mapping of options without a name means the default entry whatever it is
+    merged with: ``optimizer: {lr: 0.01}`` is AdamW's. ``added``: see
+    :func:`ssmbench.options.option`; a place that was added later has the default None.
+    """
+
+    path: str
+    default: str | None = None
+    default_implied: bool = False
+    added: int = 0
+
+
+class Registry(Generic[T]):
+    """The entries of one kind, found by name.
+
+    Args:
+        kind: the kind's name, in the singular.
+        package: its built-in entries are in the modules of this package and its sub-packages.
+        base: ``module:Class`` that every entry which is a class derives from; "" for any.
+        plural: that of ``kind``, where it does not follow the rule.
+        places: where a run config names an entry.
+        prepare: called before every lookup; it may add entries.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        package: str,
+        *,
+        base: str = "",
+        plural: str = "",
+        places: tuple[Place, ...] = (),
+        prepare: Callable[[], None] = lambda: None,
+    ):
         self.kind = kind
-        self._package = package
+        self.package = package
+        self.base = base
+        self.plural = plural or _plural(kind)
+        self.places = places
         self._entries: dict[str, Entry[T]] = {}
         self._prepare = prepare
         self._builtins_loaded = False
@@ -40,12 +78,14 @@ class Registry(Generic[T]):
         Running the same definition again (a reload, a notebook cell) replaces it.
 
         Raises:
-            UsageError: another definition has the name; both origins are given as file:line.
+            UsageError: another definition has the name (both origins are given as file:line), or
+                a class that does not derive from the kind's base.
         """
         caller = sys._getframe(1)
         origin = f"{caller.f_code.co_filename}:{caller.f_lineno}"
 
         def add(factory: Callable[..., T]) -> Callable[..., T]:
+            self._check_base(factory, f"{self.kind} {name!r} ({origin})")
             text = summary or _first_line(factory.__doc__)
             self._add(Entry(self.kind, name, factory, config, citation, text, origin))
             return factory
@@ -62,12 +102,21 @@ class Registry(Generic[T]):
             return
         self._builtins_loaded = True
         try:
-            package = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
-                importlib.import_module(f"{self._package}.{module.name}")
+            _import_modules(importlib.import_module(self.package))
         except BaseException:
             self._builtins_loaded = False
             raise
+
+    def _check_base(self, factory: Callable[..., T], where: str) -> None:
+        """Imports nothing: who derives from a class has imported it."""
+        if not (self.base and isinstance(factory, type)):
+            return
+        module, _, name = self.base.partition(":")
+        base = getattr(sys.modules.get(module), name, None)
+        require(
+            base is not None and issubclass(factory, base),
+            f"{where}: the class {factory.__name__} must derive from {module}.{name}",
+        )
 
     def _add(self, entry: Entry[T]) -> None:
         old = self._entries.get(entry.name)
@@ -122,6 +171,24 @@ class Registry(Generic[T]):
         return name in self._entries
 
 
+def _import_modules(package: ModuleType) -> None:
+    """What is in a package, and in those of its sub-packages that are mere folders.
+
+    A sub-package with code in its ``__init__`` imports what it needs of its own modules, when it
+    needs them: kernels, for example, need their compiler.
+    """
+    for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        module = importlib.import_module(found.name)
+        if found.ispkg and _is_folder(module):
+            _import_modules(module)
+
+
+def _is_folder(package: ModuleType) -> bool:
+    """Whether its ``__init__`` is empty, but for a docstring."""
+    names = (name for name in vars(package) if not name.startswith("__"))
+    return all(f"{package.__name__}.{name}" in sys.modules for name in names)
+
+
 def _is_rerun(old: Entry, new: Entry) -> bool:
     same_definition = _identity(old.factory) == _identity(new.factory)
     interactive = getattr(new.factory, "__module__", "") == "__main__"
@@ -130,6 +197,10 @@ def _is_rerun(old: Entry, new: Entry) -> bool:
 
 def _identity(factory: Callable) -> tuple[str, str]:
     return getattr(factory, "__module__", ""), getattr(factory, "__qualname__", repr(factory))
+
+
+def _plural(word: str) -> str:
+    return f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
 
 
 def _first_line(text: str | None) -> str:
