@@ -256,6 +256,15 @@ def test_typed_and_build_give_the_objects_that_a_config_describes():
     assert type(built).__name__ == "ReLU"
 
 
+def test_every_place_that_a_kind_declares_is_in_the_config():
+    config = resolve({})
+    for kind in registry.KINDS.values():
+        for place in kind.places:
+            section, _, key = place.path.rpartition(".")
+            found = (config[section] if section else config)[key]
+            assert (found and found["name"]) == place.default, place
+
+
 # --- fingerprints -------------------------------------------------------------------------------
 
 

@@ -180,9 +180,143 @@ def test_an_unknown_kind_is_answered_with_the_nearest_one(workplace):
         registry.kind_named("tassk")
 
 
-@pytest.mark.parametrize("word", ["nonlinearity", "nonlinearities"])
-def test_a_kind_is_known_in_singular_and_plural(word):
-    assert registry.kind_named(word) is nonlinearities
+@pytest.mark.parametrize("kind", registry.KINDS.values(), ids=registry.KINDS)
+def test_a_kind_is_known_in_singular_and_plural(kind):
+    assert registry.kind_named(kind.kind) is registry.kind_named(kind.plural) is kind
+    assert getattr(registry, kind.plural) is kind
+
+
+def test_plurals_follow_the_rule_unless_they_are_declared():
+    assert Registry("nonlinearity", "p").plural == "nonlinearities"
+    assert Registry("scan", "p").plural == "scans"
+    assert Registry("matrix", "p", plural="matrices").plural == "matrices"
+
+
+# --- base classes -------------------------------------------------------------------------------
+
+
+def imported(path: str) -> type:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_every_builtin_class_derives_from_the_base_of_its_kind(workplace):
+    for kind in registry.KINDS.values():
+        base = imported(kind.base)
+        for entry in kind:
+            assert not isinstance(entry.factory, type) or issubclass(entry.factory, base)
+
+
+def test_a_class_of_another_base_is_refused_with_its_place_and_stops_no_other(write):
+    source = PLUGIN.format(name="planted").replace("Planted(Nonlinearity)", "Planted")
+    file = write("plugins/a_wrong.py", source)
+    write("plugins/b_good.py", PLUGIN.format(name="good"))
+    assert "good" in nonlinearities
+    assert "planted" not in nonlinearities
+    (failure,) = plugin_failures()
+    assert failure.reason == (
+        f"UsageError: nonlinearity 'planted' ({file}:6): the class Planted must derive from "
+        "ssmbench.nn.nonlinearities.base.Nonlinearity"
+    )
+
+
+def test_the_base_class_is_checked_without_importing_it():
+    code = """
+        import sys
+        from ssmbench.registry import tasks
+        try:
+            tasks.register("wrong")(object)
+        except Exception as error:
+            print(error)
+        print("torch" in sys.modules)
+    """
+    said, heavy = python(code, Path.cwd()).stdout.splitlines()
+    assert said.endswith("must derive from ssmbench.tasks.base.Task")
+    assert heavy == "False"
+
+
+# --- packages of built-ins ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """``package(name, files)`` makes a package that can be imported."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(name: str, files: dict[str, str]) -> str:
+        for file, text in files.items():
+            path = tmp_path / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return name
+
+    return make
+
+
+def entry_source(package: str, name: str) -> str:
+    return f"from {package}.kind import things\nthings.register({name!r})(object)\n"
+
+
+def test_entries_are_found_in_sub_packages_of_any_depth(package):
+    name = "planted_package_of_things"
+    kind = f"from ssmbench.registry import Registry\nthings = Registry('thing', {name!r})\n"
+    package(
+        name,
+        {
+            "__init__.py": "",
+            "kind.py": kind,
+            "one.py": entry_source(name, "one"),
+            "inner/__init__.py": '"""A folder."""\n',
+            "inner/two.py": entry_source(name, "two"),
+            "inner/deep/__init__.py": "",
+            "inner/deep/three.py": entry_source(name, "three"),
+            "kernels/__init__.py": entry_source(name, "four"),
+            "kernels/needs_a_compiler.py": "raise ImportError('no compiler')",
+        },
+    )
+    things = importlib.import_module(f"{name}.kind").things
+    assert things.names() == ["four", "one", "three", "two"]
+
+
+# --- isolated -----------------------------------------------------------------------------------
+
+
+def test_isolated_forgets_what_was_registered_and_found_within(write):
+    before = {kind.kind: kind.names() for kind in registry.KINDS.values()}
+    with registry.isolated():
+        write("plugins/mine.py", PLUGIN.format(name="planted"))
+        write("plugins/broken.py", "raise ValueError('broken')")
+        assert "planted" in nonlinearities
+        assert len(plugin_failures()) == 1
+    (Path("plugins") / "mine.py").unlink()
+    (Path("plugins") / "broken.py").unlink()
+    assert {kind.kind: kind.names() for kind in registry.KINDS.values()} == before
+    assert plugin_failures() == []
+
+
+def test_isolated_keeps_what_was_found_before_unless_it_is_to_be_found_anew(write):
+    file = write("plugins/mine.py", PLUGIN.format(name="planted"))
+    first = nonlinearities.get("planted").factory
+    with registry.isolated():
+        assert nonlinearities.get("planted").factory is first
+    with registry.isolated(rediscover=True):
+        file.write_text(PLUGIN.format(name="planted"))
+        assert nonlinearities.get("planted").factory is not first
+    assert nonlinearities.get("planted").factory is first
+
+
+def test_isolated_restores_after_an_error_too(workplace):
+    before = nonlinearities.names()
+    gelu = nonlinearities.get("gelu").factory
+
+    def fail_within() -> None:
+        with registry.isolated():
+            nonlinearities.register("planted")(gelu)
+            raise ValueError("within")
+
+    with pytest.raises(ValueError, match="within"):
+        fail_within()
+    assert nonlinearities.names() == before
 
 
 # --- plugins ------------------------------------------------------------------------------------

@@ -97,7 +97,8 @@ def test_every_verb_keeps_its_answer_apart():
 def test_characters_that_the_terminal_lacks_are_replaced(encoding, tmp_path):
     (tmp_path / "plugins").mkdir()
     source = (
-        "from ssmbench.registry import tasks\ntasks.register('測試', summary='é ± 中')(object)\n"
+        "from ssmbench.registry import tasks\nfrom ssmbench.tasks.base import Task\n\n"
+        "tasks.register('測試', summary='é ± 中')(Task)\n"
     )
     (tmp_path / "plugins" / "foreign.py").write_text(source, encoding="utf-8")
     answer = in_a_process("list", "tasks", cwd=tmp_path, PYTHONIOENCODING=encoding)
