@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sys
 import textwrap
 import types
 import typing
@@ -137,7 +138,8 @@ def comments(schema: type) -> dict[str, str]:
     """What the ``#:`` comments above a dataclass's fields say, base classes included."""
     found: dict[str, str] = {}
     for cls in reversed(schema.__mro__):
-        if dataclasses.is_dataclass(cls):
+        made = cls.__name__ not in vars(sys.modules[cls.__module__])  # while the program runs
+        if dataclasses.is_dataclass(cls) and not made:
             found |= dict(_comments_in(inspect.getsource(cls).splitlines()))
     return found
 

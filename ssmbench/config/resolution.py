@@ -114,23 +114,3 @@ def _validated_run(config: Mapping[str, Any], source: str, partial: bool = False
         settled = type(value) in (int, str) and type(value) is kinds.get(key) and value != MISSING
         plain[key] = value if settled else validated(RunConfig, {key: value}, source, partial)[key]
     return plain
-
-
-def _defaults() -> dict[str, Any]:
-    return validated(RunConfig, {}, "config")
-
-
-def _validated_run(config: Mapping[str, Any], source: str, partial: bool = False) -> dict[str, Any]:
-    """A run config with every key typed except the components, which stay as given.
-
-    Without references between them, its keys are looked at one by one: most are the same in every
-    run of a suite, and what was seen before is not looked at again.
-    """
-    if "${" in repr(config):
-        return validated(RunConfig, config, source, partial)
-    kinds = {f.name: type(f.default) for f in fields(RunConfig)}
-    plain = {}
-    for key, value in config.items():
-        settled = type(value) in (int, str) and type(value) is kinds.get(key) and value != MISSING
-        plain[key] = value if settled else validated(RunConfig, {key: value}, source, partial)[key]
-    return plain
