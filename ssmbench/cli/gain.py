@@ -37,7 +37,6 @@ def gain(
 
     See `ssmbench attack` for an adversary's search in the trained network of a run.
     """
-    require(horizon is None or horizon >= 1, f"--horizon must be at least 1, got {horizon}")
     budget = {"--attack-steps": attack_steps, "--attack-restarts": attack_restarts, "--seed": seed}
     if attack:
         require(horizon is None, "--horizon: is for .npz files, not for --attack")
@@ -53,10 +52,9 @@ def _figures(path: Path, horizon: int | None) -> dict[str, Any]:
     if path.is_dir():
         require(horizon is None, "--horizon: is for .npz files")
         return _gains_of_run(path)
-    from ssmbench.analysis.gain import analyse
-    from ssmbench.systems.io import load_system
+    from ssmbench.library.systems import analyse
 
-    return analyse(load_system(path), horizon).to_dict()
+    return analyse(path, horizon).to_dict()
 
 
 def _gains_of_run(path: Path) -> dict[str, Any]:

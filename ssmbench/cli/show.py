@@ -16,9 +16,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one entry: what it is, its options with their defaults, its facts and its source."""
-    from ssmbench import registry
+    from ssmbench.library import entries
 
-    about = registry.describe(registry.kind_named(kind).get(name))
+    about = entries.show(kind, name)
     if as_json:
         print_json(about)
         return

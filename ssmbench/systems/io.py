@@ -81,6 +81,22 @@ def system_from_arrays(
     return _assembled({key: _in_memory(source, key, v) for key, v in given.items()}, source)
 
 
+def save_system(path: str | os.PathLike[str], system: DiscreteDense, dt: float = 1.0) -> None:
+    """Write a discrete system as an ``.npz`` file that :func:`load_system` reads.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    arrays = {key: getattr(system, key).detach().cpu().numpy() for key in MATRICES}
+    if system.heads == 1:
+        arrays = {key: array[0] for key, array in arrays.items()}
+    try:
+        with open(path, "wb") as stream:  # a path would be given the suffix .npz
+            np.savez(stream, **arrays, dt=dt)
+    except OSError as error:
+        raise UsageError(f"{os.fspath(path)}: cannot be written: {error.strerror}") from None
+
+
 def _in_memory(source: str, key: str, value: Any) -> np.ndarray:
     tensor = isinstance(value, torch.Tensor)
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ssmbench.build.check import check_parts
 from ssmbench.config import typed
-from ssmbench.training.lightning_trainer import build_trainer, check_trainer
+from ssmbench.training.lightning_trainer import build_trainer, check_trainer, quiet_lightning
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -20,7 +20,7 @@ def check(config: Mapping[str, Any]) -> None:
     """
     run = typed(config)
     check_trainer(run)
-    with warnings.catch_warnings():
+    with quiet_lightning(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they come again when the run begins
         build_trainer(run, Path(), [])
     check_parts(run)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ from ssmbench.training.loggers import EventsLogger, JsonLinesLogger
 from ssmbench.training.trainer_options import check_trainer_options
 
 _MAX_RANKS = 16  # with fewer cores than that
+_NOTICES = (
+    ".*does not have many workers.*",
+    ".*exists and is not empty.*",
+    ".*smaller than the logging interval.*",
+    ".*could not find the monitored key.*",  # the run ends before it was ever validated
+    ".*LeafSpec.*",  # Lightning 2.6 on torch 2.13
+)
 
 
 def check_trainer(run: RunConfig) -> None:
@@ -58,7 +66,6 @@ def _listed(value: Any) -> list[Any]:
 
 
 def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
-    _quiet()
     loggers = [
         JsonLinesLogger(folder / METRICS),
         EventsLogger(folder),
@@ -84,15 +91,18 @@ def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -
         raise UsageError(f"trainer: {one_line(error)}") from None
 
 
-def _quiet() -> None:
-    """Lightning's tips and notices are not the user's business; its errors are."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for message in (
-        ".*does not have many workers.*",
-        ".*exists and is not empty.*",
-        ".*smaller than the logging interval.*",
-        ".*could not find the monitored key.*",  # the run ends before it was ever validated
-        ".*LeafSpec.*",  # Lightning 2.6 on torch 2.13
-    ):
-        warnings.filterwarnings("ignore", message)
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep back Lightning's tips and notices, not its errors; what was set before is put back."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for message in _NOTICES:
+            warnings.filterwarnings("ignore", message)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -28,7 +28,7 @@ from ssmbench.training.checkpoints import (
     prepare_folder,
 )
 from ssmbench.training.environment import is_main_process
-from ssmbench.training.lightning_trainer import build_trainer, check_trainer
+from ssmbench.training.lightning_trainer import build_trainer, check_trainer, quiet_lightning
 from ssmbench.training.module import SequenceModule
 from ssmbench.training.monitor import GainMonitor
 from ssmbench.training.step_sizes import step_size_warning
@@ -52,6 +52,7 @@ class Trained:
     out_of_time: bool = False
 
 
+@quiet_lightning()
 def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> Trained:
     """Train a resolved config in ``folder``, going on from its last checkpoint where there is one.
 

@@ -91,9 +91,9 @@ REFUSED = {
     "missing key": ({"without": "C"}, {}, "system.npz: missing C (found: A, B, D)"),
     "shape": ({"B": np.ones((3, 1))}, {}, "B has shape (3, 1), but with N=2 states"),
     "discrete already": ({"dt": 0.1}, {}, "is discrete already"),
-    "step": ({}, {"--dt": -1.0}, "--dt must be positive and finite, got -1.0"),
-    "step nan": ({}, {"--dt": "nan"}, "--dt must be positive and finite, got nan"),
-    "option": ({}, {"--options": "alpha=0.3"}, "--options (zoh): alpha"),
+    "step": ({}, {"--dt": -1.0}, "dt must be positive and finite, got -1.0"),
+    "step nan": ({}, {"--dt": "nan"}, "dt must be positive and finite, got nan"),
+    "option": ({}, {"--options": "alpha=0.3"}, "discretize (zoh): alpha"),
     "option's form": ({}, {"--options": "alpha"}, "override 'alpha': must be key=value"),
     "option's value": (
         {},

@@ -56,6 +56,8 @@ def test_list_gives_every_kind(ssmbench):
 def test_list_of_one_kind_and_as_a_table(ssmbench):
     names = [e["name"] for e in the_json(ssmbench("list", "tasks", "--json").out)["entries"]]
     table = ssmbench("list", "tasks").out
+    some = ssmbench("list", "tasks", "*i*s", "--json").out
+    assert [e["name"] for e in the_json(some)["entries"]] == ["digits"]
     assert names == ["cascaded_tanks", "digits", "mnist"]
     assert all(name in table for name in names)
 
@@ -350,8 +352,14 @@ BAD_CALLS = {
     "gain of nothing": (("gain", "missing.npz"), "missing.npz: no such file"),
     "gain of text": (("gain", "mine.yaml"), "not a NumPy .npz archive"),
     "gain of a folder": (("gain", "."), "not the folder of a complete run"),
-    "horizon of 0": (("gain", "system.npz", "--horizon", "0"), "--horizon must be at least 1"),
-    "horizon below 0": (("gain", "system.npz", "--horizon", "-2"), "--horizon must be at least"),
+    "horizon of 0": (
+        ("gain", "system.npz", "--horizon", "0"),
+        "horizon: must be a whole number of at least 1, got 0",
+    ),
+    "horizon below 0": (
+        ("gain", "system.npz", "--horizon", "-2"),
+        "horizon: must be a whole number of at le",
+    ),
     "horizon of a run": (("gain", ".", "--horizon", "2"), "--horizon"),
     "attack on a file": (
         ("gain", "system.npz", "--attack"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
 
 import pytest
 import torch
@@ -300,3 +302,18 @@ def test_tensorboard_gets_what_the_metrics_file_gets(tiny, tmp_path):
     board = {e.step: e.value for e in events.Scalars("train/loss")}
     assert board == pytest.approx(losses(tmp_path))
     assert "val/rmse" in events.Tags()["scalars"]
+
+
+# --- manners ------------------------------------------------------------------------------------
+
+
+def test_training_leaves_warning_filters_and_log_levels_as_they_were(tiny, tmp_path):
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+
+    def settings():
+        return list(warnings.filters), [logger.level for logger in loggers]
+
+    before = settings()
+    check(tiny())
+    train(tiny(), tmp_path)
+    assert settings() == before
