@@ -60,8 +60,8 @@ class Attacks:
         Rounding of ``function``, estimated from its outputs' size, counts against the attack.
         """
         with torch.no_grad():
-            outputs = [function(u) for u in (self.base + self.disturbance, self.base)]
-        gains = amplification(*outputs, self.disturbance)
+            disturbed, rest = function(self.base + self.disturbance), function(self.base)
+        gains = amplification(disturbed, rest, self.disturbance)
         return Attacks(gains.where(self.gains > 0, 0.0), self.base, self.disturbance)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ssmbench.analysis.hinf import is_static
 from ssmbench.analysis.lyapunov import bilinear, lyapunov, stein
-from ssmbench.systems import ContinuousDense, DiscreteDense, LinearSystem
+from ssmbench.systems import ContinuousDense, DenseSystem, DiscreteDense
 
 EPS = 2.0**-53
 DOUBLINGS = 64
@@ -56,7 +56,7 @@ def static_bound(D: Tensor) -> Tensor:
     return norm + 16 * max(D.shape[1:]) * EPS * torch.linalg.matrix_norm(D)
 
 
-def _proved(system: LinearSystem, norm: Tensor, level: Tensor, wide: bool) -> Tensor:
+def _proved(system: DenseSystem, norm: Tensor, level: Tensor, wide: bool) -> Tensor:
     """Whether the gain is proved to be below level (H,)."""
     between = (norm * level).sqrt()
     P = _or_zero(_riccati(system, between))  # zero is not positive: it proves nothing
@@ -74,9 +74,7 @@ def _proved(system: LinearSystem, norm: Tensor, level: Tensor, wide: bool) -> Te
     return proved
 
 
-def _corrected(
-    system: LinearSystem, P: Tensor, M: Tensor, excess: Tensor, margin: Tensor
-) -> Tensor:
+def _corrected(system: DenseSystem, P: Tensor, M: Tensor, excess: Tensor, margin: Tensor) -> Tensor:
     """One Newton step from P towards the solution whose Riccati residual is diag(margin).
 
     M belongs to a level whose square exceeds that of the Riccati equation by ``excess``.
@@ -96,7 +94,7 @@ def _corrected(
 
 
 def _scaled(
-    system: LinearSystem, P: Tensor, level: Tensor, wide: bool
+    system: DenseSystem, P: Tensor, level: Tensor, wide: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """M, a bound on its rounding errors entry by entry, and the powers of two that scale both.
 
@@ -118,16 +116,16 @@ def _scaled(
     return M * both, torch.from_numpy(E).to(both) * both, scale
 
 
-def _matrices(system: LinearSystem, P: Tensor, level: Tensor, real: type) -> tuple[np.ndarray, ...]:
+def _matrices(system: DenseSystem, P: Tensor, level: Tensor, real: type) -> tuple[np.ndarray, ...]:
     """[A, B], [C, D], P padded to N + m, and diag(0, level^2 I), in a numpy precision."""
     top, bottom = torch.cat([system.A, system.B], -1), torch.cat([system.C, system.D], -1)
     arrays = [t.cpu().numpy() for t in (top, bottom, P)]
     kind = np.result_type(real, *([np.complex64] if any(map(np.iscomplexobj, arrays)) else []))
-    top, bottom, P = (array.astype(kind) for array in arrays)
-    corner = np.zeros((len(P), *2 * (top.shape[-1],)), dtype=kind)
-    inputs = np.arange(system.states, top.shape[-1])
+    size = top.shape[-1]
+    corner = np.zeros((len(P), size, size), dtype=kind)
+    inputs = np.arange(system.states, size)
     corner[:, inputs, inputs] = level.cpu().numpy().astype(real)[:, None] ** 2
-    return top, bottom, P, corner
+    return *(array.astype(kind) for array in arrays), corner
 
 
 def _discrete_matrix(parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -197,7 +195,7 @@ def _hermitian(M: Tensor) -> Tensor:
 # --- the Riccati equation -----------------------------------------------------------------------
 
 
-def _riccati(system: LinearSystem, level: Tensor) -> Tensor:
+def _riccati(system: DenseSystem, level: Tensor) -> Tensor:
     """P (H, N, N) that makes M singular at the level; not finite where the level is too low."""
     A, B, C, D = _as_discrete(system)
     root = level.sqrt()[:, None, None]
@@ -225,7 +223,7 @@ def _doubling(A: Tensor, G: Tensor, P: Tensor) -> Tensor:
     return P
 
 
-def _as_discrete(system: LinearSystem) -> tuple[Tensor, ...]:
+def _as_discrete(system: DenseSystem) -> tuple[Tensor, ...]:
     """Matrices of a discrete system with the same P: of itself, or of its bilinear transform."""
     tensors = (system.A, system.B, system.C, system.D)
     dtype = torch.complex128 if any(t.is_complex() for t in tensors) else torch.float64

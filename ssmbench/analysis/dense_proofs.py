@@ -37,7 +37,7 @@ def enclose_extent(A: np.ndarray, *, discrete: bool) -> Interval:
         radii = _disc_radii(A, values, V, X)
     if not np.isfinite(radii).all():
         return UNKNOWN
-    parts = abs(values) if discrete else values.real
+    parts = abs(values) if discrete else np.real(values)
     rounding = 4 * EPS * float(abs(values).max())
     together = _component(values, radii, int(parts.argmax()))
     low, high = float((parts - radii)[together].min()), float((parts + radii).max())

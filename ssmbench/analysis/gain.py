@@ -15,9 +15,10 @@ from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.analysis.horizon import horizon_gain
 from ssmbench.analysis.interval import Interval
 from ssmbench.analysis.proofs import H2, NORM, Proved, prove
-from ssmbench.errors import require
+from ssmbench.errors import UsageError
 from ssmbench.systems import (
     FROZEN_ONLY,
+    ContinuousSystem,
     DiscreteSystem,
     LinearSystem,
     TimeVaryingDiagonal,
@@ -68,7 +69,8 @@ class GainReport:
         Raises:
             UsageError: the report was made without its system.
         """
-        require(self.system is not None, "poles: this report was made without its system")
+        if self.system is None:
+            raise UsageError("poles: this report was made without its system")
         return self.system.poles()
 
     def __repr__(self) -> str:
@@ -117,7 +119,8 @@ def analyse(system: LinearSystem | TimeVaryingSystem, horizon: int | None = None
     Raises:
         UsageError: a horizon for a continuous system, or one below 1; a time-varying system.
     """
-    require(not isinstance(system, TimeVaryingSystem), FROZEN_ONLY)
+    if isinstance(system, TimeVaryingSystem):
+        raise UsageError(FROZEN_ONLY)
     system = system.detach().double()
     finite_gain = None if horizon is None else float(horizon_gain(system, horizon).max())
     discrete = isinstance(system, DiscreteSystem)
@@ -163,7 +166,7 @@ def _verdict(proved: list[Proved]) -> bool | None:
     return True if all(p.stable for p in proved) else None
 
 
-def stability(system: LinearSystem) -> dict[str, Any]:
+def stability(system: ContinuousSystem | DiscreteSystem) -> dict[str, Any]:
     """The fields of a report that follow from the poles: time, stable, margin, radius or abscissa.
 
     A pole that is NaN counts as infinite.

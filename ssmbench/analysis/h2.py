@@ -14,8 +14,14 @@ from torch import Tensor
 from ssmbench.analysis.hinf import replace_unusable_with_zero, usable_heads
 from ssmbench.analysis.interval import INFINITE, UNPROVED, Interval, around
 from ssmbench.analysis.lyapunov import gramian_factor
-from ssmbench.analysis.scaling import in_units, times_power
-from ssmbench.systems import ContinuousSystem, DiagonalSystem, DiscreteSystem, LinearSystem
+from ssmbench.analysis.scaling import first_order, in_units, times_power
+from ssmbench.systems import (
+    ContinuousSystem,
+    DenseSystem,
+    DiagonalSystem,
+    DiscreteSystem,
+    LinearSystem,
+)
 
 _SPLITTER = 2.0**27 + 1
 
@@ -36,7 +42,7 @@ def h2_norm(system: LinearSystem) -> Float[Tensor, " H"]:
     Source: Zhou, Doyle & Glover (1996), Robust and Optimal Control, section 4.7; in closed form for
         diagonal systems, X_ij = b_i b_j^H / (1 - lam_i conj(lam_j)).
     """
-    units = in_units(system)
+    units = in_units(first_order(system))
     usable = usable_heads(units.system.detach())
     continuous = isinstance(system, ContinuousSystem)
     if continuous:
@@ -56,7 +62,7 @@ def in_time_units(norm: Tensor, speed: Tensor) -> Tensor:
     return times_power(norm, speed // 2) * torch.exp2((speed % 2).double() / 2)
 
 
-def _dense_energy(system: LinearSystem) -> Tensor:
+def _dense_energy(system: DenseSystem) -> Tensor:
     """trace(C X C^H), (H,)."""
     tensors = (system.A, system.B, system.C)
     dtype = torch.complex128 if any(t.is_complex() for t in tensors) else torch.float64
@@ -69,7 +75,7 @@ def _dense_energy(system: LinearSystem) -> Tensor:
         return energy
     slopes = _slopes(A, B, C, L, discrete)
     pairs = zip(slopes, (A, B, C), strict=True)
-    linear = sum(2 * (slope.conj() * t).sum((-2, -1)).real for slope, t in pairs)
+    linear = torch.stack([2 * (slope.conj() * t).sum((-2, -1)).real for slope, t in pairs]).sum(0)
     return energy + (linear - linear.detach())
 
 

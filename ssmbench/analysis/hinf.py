@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ssmbench.analysis.level_set import Plant, peak_frequency, schur_gain, spectral_norm
-from ssmbench.analysis.scaling import balanced, first_order, in_units
+from ssmbench.analysis.scaling import F, FirstOrder, balanced, first_order, in_units
 from ssmbench.systems import (
     ContinuousSystem,
     DiagonalSystem,
@@ -75,7 +75,7 @@ def hinf_norm(system: LinearSystem) -> Peak:
     if not system.states:
         D = system.D.double()
         return Peak(_sigma_max(D), D.real.new_zeros(len(D)))
-    units = in_units(system)
+    units = in_units(first_order(system))
     usable = usable_heads(units.system.detach())
     safe = replace_unusable_with_zero(units.system, usable)
     with torch.no_grad():
@@ -127,18 +127,17 @@ def _matrices(system: LinearSystem) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in system.tensors().items() if name != "dt"}
 
 
-def replace_unusable_with_zero(system: LinearSystem, usable: Tensor) -> LinearSystem:
+def replace_unusable_with_zero(system: F, usable: Tensor) -> F:
     """Zero systems in place of those that have no norm, so that no NaN enters a gradient.
 
     Static systems keep D; their poles, which no output shows, are put to rest.
     """
     rest = 0.0 if isinstance(system, DiscreteSystem) else -1.0
     fills = {name: torch.zeros((), dtype=t.dtype) for name, t in _matrices(system).items()}
-    name = "lam" if isinstance(system, DiagonalSystem) else "A"
-    if name == "lam":
-        fills["lam"] = fills["lam"] + rest
+    if isinstance(system, DiagonalSystem):
+        name, fills["lam"] = "lam", fills["lam"] + rest
     else:
-        fills["A"] = rest * torch.eye(system.states, dtype=system.A.dtype)
+        name, fills["A"] = "A", rest * torch.eye(system.states, dtype=system.A.dtype)
     keep = dict.fromkeys(fills, usable) | {name: usable & ~is_static(system)}
     changed = {
         name: torch.where(
@@ -183,7 +182,7 @@ def _point(system: LinearSystem, omega: Tensor) -> Tensor:
 
 
 @np.errstate(all="ignore")  # frequencies at which the gain overflows are left out
-def _peak_frequency(system: LinearSystem) -> Tensor:
+def _peak_frequency(system: FirstOrder) -> Tensor:
     """Peak frequency (H,) of a stable, finite bank."""
     if isinstance(system, DiagonalSystem) and min(system.inputs, system.outputs) == 1:
         return _search_bank(system)
@@ -194,7 +193,7 @@ def _peak_frequency(system: LinearSystem) -> Tensor:
 # --- one copy -----------------------------------------------------------------------------------
 
 
-def _plant(copy: LinearSystem) -> Plant:
+def _plant(copy: FirstOrder) -> Plant:
     dense = balanced(copy.to_dense())
     A, B, C, D = (t[0].cpu().resolve_conj().numpy() for t in (dense.A, dense.B, dense.C, dense.D))
     discrete = isinstance(copy, DiscreteSystem)
@@ -307,7 +306,8 @@ def _brackets(omega: Tensor, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     index = torch.where(contenders, gain, -math.inf).topk(max(count, 1)).indices
     last = omega.shape[1] - 1
     neighbours = ((index - 1).clamp_min(0), index, (index + 1).clamp_max(last))
-    return tuple(omega.gather(1, i) for i in neighbours)
+    left, middle, right = (omega.gather(1, i) for i in neighbours)
+    return left, middle, right
 
 
 def _golden(function: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:

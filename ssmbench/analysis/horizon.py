@@ -174,7 +174,7 @@ def _parts(system: DiscreteDense, level: Tensor, horizon: int) -> tuple[_Segment
             else:
                 first, fine = _join(first, power)
                 alive = alive & fine
-        if length == top:
+        if length == top and first is not None:  # rest is at least 1: there is a first part
             return first, power, alive
         power, fine = _join(power, power)
         alive, length = alive & fine, 2 * length

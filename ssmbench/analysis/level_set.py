@@ -158,13 +158,13 @@ def _best_shift(plant: Plant, M: np.ndarray, L: np.ndarray) -> tuple[complex | f
     else:
         scale = np.linalg.norm(plant.A, 2)
         shifts = [0.0, *(1j * scale * np.array([1.0, 0.1, 10.0, -0.4]))]
-    best: tuple[float, complex | float, tuple] | None = None
+    best: tuple[float, complex | float, tuple] = (-math.inf, shifts[0], ())
     for shift in shifts:
         shifted = M - shift * L
         factors = scipy.linalg.lu_factor(shifted, check_finite=False)
         (gecon,) = scipy.linalg.get_lapack_funcs(("gecon",), (shifted,))
         rcond, _ = gecon(factors[0], np.linalg.norm(shifted, 1))
-        if best is None or rcond > best[0]:
+        if rcond > best[0]:
             best = (float(rcond), shift, factors)
         if rcond > 1e-6:
             break
@@ -187,14 +187,15 @@ def schur_gain(
     A: np.ndarray, B: np.ndarray, C: np.ndarray, D: np.ndarray, discrete: bool
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Gain by one Schur form of A, then a triangular solve a frequency: O(N^2 m) each."""
-    T, Q = scipy.linalg.schur(A.astype(complex), output="complex")
+    T, Q, *_ = scipy.linalg.schur(A.astype(complex), output="complex")
     B, C = Q.conj().T @ B, C @ Q
     diagonal = np.diag_indices_from(T)
+    (solve,) = scipy.linalg.get_lapack_funcs(("trtrs",), (T, B))
 
     def response(omega: float) -> np.ndarray:
         resolvent = -T
         resolvent[diagonal] += np.exp(1j * omega) if discrete else 1j * omega
-        state, _ = scipy.linalg.lapack.ztrtrs(resolvent, B)
+        state, _ = solve(resolvent, B)
         return C @ state + D
 
     return lambda omega: spectral_norm(np.stack([response(w) for w in omega]))

@@ -18,8 +18,9 @@ def markov_parameters(system: DiscreteSystem, horizon: int) -> Inexact[Tensor, "
     if isinstance(system, DiagonalSystem):
         tail = _diagonal_tail(system, horizon - 1)
     else:
-        dtype = torch.promote_types(system.A.dtype, system.B.dtype)
-        states = _impulse_states(system.A.to(dtype), system.B.to(dtype), horizon - 1)
+        A, B = system.to_dense().A, system.B
+        dtype = torch.promote_types(A.dtype, B.dtype)
+        states = _impulse_states(A.to(dtype), B.to(dtype), horizon - 1)
         tail = system.C.to(torch.promote_types(dtype, system.C.dtype))[:, None] @ states
     dtype = torch.promote_types(tail.dtype, system.D.dtype)
     return torch.cat([system.D[:, None].to(dtype), tail.to(dtype)], 1)
@@ -31,7 +32,7 @@ def markov_error(system: DiscreteSystem, horizon: int) -> Float[Tensor, " H"]:
         return _diagonal_error(system, horizon)
     # A rounding error in a state travels on like an input does: sums of states reached from B,
     # times sums of outputs that a state causes, times the error of one step in the doubling.
-    A, B, C = (t.to(torch.complex128) for t in (system.A, system.B, system.C))
+    A, B, C = (t.to(torch.complex128) for t in (system.to_dense().A, system.B, system.C))
     reached = torch.linalg.matrix_norm(_impulse_states(A, B, horizon)).sum(-1)
     caused = torch.linalg.matrix_norm(_impulse_states(A.mH, C.mH, horizon)).sum(-1)
     size = torch.linalg.matrix_norm(A).clamp_min(1.0)

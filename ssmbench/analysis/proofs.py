@@ -25,8 +25,16 @@ from ssmbench.analysis.hinf import (
     usable_heads,
 )
 from ssmbench.analysis.interval import INFINITE, UNKNOWN, UNPROVED, Interval, around
-from ssmbench.analysis.scaling import InUnits, first_order, in_units, times_power
-from ssmbench.systems import DenseSystem, DiagonalSystem, DiscreteSystem, LinearSystem
+from ssmbench.analysis.scaling import F, FirstOrder, InUnits, first_order, in_units, times_power
+from ssmbench.systems import (
+    ContinuousDense,
+    ContinuousDiagonal,
+    DenseSystem,
+    DiscreteDense,
+    DiscreteDiagonal,
+    DiscreteSystem,
+    LinearSystem,
+)
 
 #: Relative widths up to which norms, and the position of poles, count as proved.
 NORM, H2, POLES = 1e-2, 1e-6, 1e-6
@@ -73,10 +81,9 @@ def prove(system: LinearSystem) -> list[Proved]:
     if not system.states:
         return [_stateless(one) for one in _each(system)]
     cost = system.order**3
-    dense = isinstance(system, DenseSystem)
-    if dense and cost * system.heads <= AT_ONCE:
+    if isinstance(system, DenseSystem) and cost * system.heads <= AT_ONCE:
         return [_in_balls(one) for one in _each(system)]
-    found = _dense(system) if dense else _diagonal(system)
+    found = _dense(system) if isinstance(system, DenseSystem) else _diagonal(system)
     budget = BUDGET
     for index, proved in enumerate(found):
         if not proved.is_complete and cost <= budget:
@@ -85,11 +92,11 @@ def prove(system: LinearSystem) -> list[Proved]:
     return found
 
 
-def _each(system: LinearSystem) -> list[LinearSystem]:
+def _each(system: F) -> list[F]:
     return [system.head(index) for index in range(system.heads)]
 
 
-def _stateless(system: LinearSystem) -> Proved:
+def _stateless(system: FirstOrder) -> Proved:
     discrete = isinstance(system, DiscreteSystem)
     extent = Interval(0.0, 0.0) if discrete else Interval(-math.inf, -math.inf)
     margin = Interval(1.0, 1.0) if discrete else INFINITE
@@ -99,16 +106,16 @@ def _stateless(system: LinearSystem) -> Proved:
 # --- ball arithmetic ----------------------------------------------------------------------------
 
 
-def _matrices(system: LinearSystem) -> tuple[np.ndarray, ...]:
+def _matrices(system: FirstOrder) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     dense = system.to_dense()
-    return tuple(_array(t) for t in (dense.A, dense.B, dense.C, dense.D))
+    return _array(dense.A), _array(dense.B), _array(dense.C), _array(dense.D)
 
 
 def _array(matrices: Tensor) -> np.ndarray:
     return matrices[0].cpu().resolve_conj().resolve_neg().numpy()
 
 
-def _in_balls(system: LinearSystem) -> Proved:
+def _in_balls(system: FirstOrder) -> Proved:
     if not system.is_finite():
         return _lost(system)
     discrete = isinstance(system, DiscreteSystem)
@@ -120,7 +127,7 @@ def _in_balls(system: LinearSystem) -> Proved:
     return _norms_in_balls(proved, system)
 
 
-def _norms_in_balls(proved: Proved, system: LinearSystem) -> Proved:
+def _norms_in_balls(proved: Proved, system: FirstOrder) -> Proved:
     exact = ball.BallSystem.of(*_matrices(system), discrete=isinstance(system, DiscreteSystem))
     static = bool(is_static(system))
     if proved.stable is False and not static:
@@ -136,17 +143,17 @@ def _margin(extent: Interval, discrete: bool) -> Interval:
     return Interval(*ends)
 
 
-def _least_stable(system: LinearSystem) -> float:
+def _least_stable(system: FirstOrder) -> float:
     return float(least_stable_frequency(system)[0])
 
 
-def _pole_size(system: LinearSystem) -> float:
+def _pole_size(system: FirstOrder) -> float:
     """What the width of a radius or abscissa is compared with: max(1, radius), or the radius."""
     largest = float(torch.nan_to_num(system.poles().abs().max(), nan=0.0))
     return max(1.0, largest) if isinstance(system, DiscreteSystem) else largest
 
 
-def _lost(system: LinearSystem) -> Proved:
+def _lost(system: FirstOrder) -> Proved:
     """An entry is not a finite number."""
     return Proved(False, INFINITE, Interval(-math.inf, -math.inf), INFINITE, 0.0, INFINITE)
 
@@ -154,7 +161,7 @@ def _lost(system: LinearSystem) -> Proved:
 # --- diagonal systems in float64 ----------------------------------------------------------------
 
 
-def _diagonal(system: DiagonalSystem) -> list[Proved]:
+def _diagonal(system: ContinuousDiagonal | DiscreteDiagonal) -> list[Proved]:
     units = in_units(system)
     usable = usable_heads(units.system) & units.exact
     safe = replace_unusable_with_zero(units.system, usable)
@@ -167,7 +174,7 @@ def _diagonal(system: DiagonalSystem) -> list[Proved]:
     return _assembled(units, singles, peaks, energies)
 
 
-def _diagonal_poles(system: DiagonalSystem) -> Proved:
+def _diagonal_poles(system: ContinuousDiagonal | DiscreteDiagonal) -> Proved:
     lam = system.lam[0].to(torch.complex128)
     if isinstance(system, DiscreteSystem):
         stable = all(_inside(z) for z in lam.tolist())
@@ -188,7 +195,9 @@ def _inside(z: complex) -> bool:
     return Fraction(z.real) ** 2 + Fraction(z.imag) ** 2 < 1
 
 
-def _peaks_of_diagonal(system: DiagonalSystem, usable: Tensor) -> phase_bound.Enclosure:
+def _peaks_of_diagonal(
+    system: ContinuousDiagonal | DiscreteDiagonal, usable: Tensor
+) -> phase_bound.Enclosure:
     found = phase_bound.enclose(system, SHARP[0], real=is_real(system))
     best = torch.where(usable, found.best, 0.0)
     return replace(found, best=best, bound=torch.where(usable, found.bound, math.inf))
@@ -241,7 +250,7 @@ def _root(value: Interval) -> Interval:
 # --- dense systems in float64 -------------------------------------------------------------------
 
 
-def _dense(system: DenseSystem) -> list[Proved]:
+def _dense(system: ContinuousDense | DiscreteDense) -> list[Proved]:
     units = in_units(system)
     usable = usable_heads(units.system) & units.exact
     safe = replace_unusable_with_zero(units.system, usable)
@@ -262,7 +271,9 @@ def _dense(system: DenseSystem) -> list[Proved]:
     return _assembled(units, singles, peaks, energies)
 
 
-def _peaks_of_dense(system: DenseSystem, usable: Tensor) -> phase_bound.Enclosure:
+def _peaks_of_dense(
+    system: ContinuousDense | DiscreteDense, usable: Tensor
+) -> phase_bound.Enclosure:
     peak = hinf_norm(system)
     discrete = isinstance(system, DiscreteSystem)
     reached = [
@@ -284,7 +295,11 @@ def _undecided(proved: Proved) -> Proved:
 
 
 def _dense_poles(
-    scaled: DenseSystem, system: DenseSystem, discrete: bool, bound: float, speed: int
+    scaled: ContinuousDense | DiscreteDense,
+    system: ContinuousDense | DiscreteDense,
+    discrete: bool,
+    bound: float,
+    speed: int,
 ) -> Proved:
     if not system.is_finite():
         return _lost(system)
@@ -302,7 +317,7 @@ def _dense_poles(
     return Proved(stable, extent, margin, UNPROVED, 0.0, UNPROVED, scale)
 
 
-def _energy(system: DenseSystem, proved: Proved) -> Interval:
+def _energy(system: ContinuousDense | DiscreteDense, proved: Proved) -> Interval:
     A, B, C, D = _matrices(system)
     discrete = isinstance(system, DiscreteSystem)
     if not discrete and D.any():

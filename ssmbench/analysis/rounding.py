@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.analysis.phase_bound import triangle_bound
-from ssmbench.systems import DiagonalSystem, DiscreteSystem
+from ssmbench.systems import DiagonalSystem, DiscreteDense, DiscreteSystem
 
 #: Roundings of one step, of a mode and of an output: product and sum, each in a scan's own order.
 _PER_STEP = 4
@@ -39,11 +39,11 @@ def rounding_gain(system: DiscreteSystem) -> Float[Tensor, " H"]:
     if isinstance(system, DiagonalSystem):
         bound = _PER_STEP * unit * triangle_bound(system)
     else:
-        bound = (system.states + _PER_STEP) * unit * _through_states(system)
+        bound = (system.states + _PER_STEP) * unit * _through_states(system.to_dense())
     return torch.nan_to_num(bound, nan=math.inf, posinf=math.inf)
 
 
-def _through_states(system: DiscreteSystem) -> Tensor:
+def _through_states(system: DiscreteDense) -> Tensor:
     eye = torch.eye(system.states, dtype=system.A.dtype, device=system.A.device)
     eye = eye.expand(system.heads, -1, -1)
     no_input = torch.zeros_like(system.B[:, :, :1]).mT.expand(-1, system.outputs, system.states)

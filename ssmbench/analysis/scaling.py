@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 import scipy.linalg
@@ -16,16 +17,24 @@ import torch
 from torch import Tensor
 
 from ssmbench.systems import (
+    ContinuousDense,
+    ContinuousDiagonal,
     ContinuousOscillator,
     ContinuousSystem,
     DenseSystem,
     DiagonalSystem,
+    DiscreteDense,
+    DiscreteDiagonal,
     LinearSystem,
 )
 
+#: The systems that are analysed; those of second order are brought to this form.
+FirstOrder = ContinuousDiagonal | ContinuousDense | DiscreteDiagonal | DiscreteDense
+F = TypeVar("F", bound=FirstOrder)
+
 
 @dataclass(frozen=True)
-class InUnits:
+class InUnits(Generic[F]):
     """A system in its own units, in double precision.
 
     exponents (H,): the gain of each system is 2^exponents times that in its units. speed (H,): a
@@ -33,7 +42,7 @@ class InUnits:
     (H,): nothing was lost to overflow or underflow.
     """
 
-    system: LinearSystem
+    system: F
     exponents: Tensor
     speed: Tensor
     exact: Tensor
@@ -47,9 +56,9 @@ class InUnits:
         return times_power(omega, self.speed)
 
 
-def in_units(system: LinearSystem) -> InUnits:
-    """Any system, oscillators as dense ones, in units of its own. Differentiable."""
-    system = first_order(system).double()
+def in_units(system: F) -> InUnits[F]:
+    """The system in units of its own, in double precision. Differentiable."""
+    system = system.double()
     speed = torch.zeros(system.heads, dtype=torch.int64, device=system.D.device)
     if isinstance(system, ContinuousSystem):
         speed = _largest_exponent(system.dynamics)
@@ -62,12 +71,14 @@ def in_units(system: LinearSystem) -> InUnits:
     return InUnits(inner, size_in + size_out, speed, exact)
 
 
-def first_order(system: LinearSystem) -> LinearSystem:
+def first_order(system: LinearSystem) -> FirstOrder:
     """Oscillators as dense first-order systems, the form in which they are analysed."""
-    return system.to_dense() if isinstance(system, ContinuousOscillator) else system
+    if isinstance(system, ContinuousOscillator):
+        return system.to_dense()
+    return cast(FirstOrder, system)
 
 
-def _scaled(system: LinearSystem, size_in: Tensor, size_out: Tensor, speed: Tensor) -> LinearSystem:
+def _scaled(system: F, size_in: Tensor, size_out: Tensor, speed: Tensor) -> F:
     """B, C and D in units of input and output; A and B per unit of time."""
     changed = {
         "B": times_power(system.B, -size_in - speed),
@@ -117,7 +128,7 @@ def _same(found: LinearSystem, system: LinearSystem) -> Tensor:
 # --- state coordinates --------------------------------------------------------------------------
 
 
-def balanced(system: LinearSystem) -> LinearSystem:
+def balanced(system: F) -> F:
     """State coordinates of a dense system scaled so that A, B and C are of like size."""
     return _in_coordinates(system, _balancing_rows(system))
 
@@ -135,7 +146,7 @@ def _balancing_rows(system: LinearSystem) -> Tensor:
     return torch.as_tensor(scales, device=system.A.device).reshape(shape)
 
 
-def _in_coordinates(system: LinearSystem, rows: Tensor) -> LinearSystem:
+def _in_coordinates(system: F, rows: Tensor) -> F:
     """The states divided by ``rows`` (H, N, 1)."""
     if not isinstance(system, DenseSystem):
         return system

@@ -22,7 +22,7 @@ from ssmbench.analysis.hinf import (
     usable_heads,
 )
 from ssmbench.analysis.markov import markov_error, markov_parameters
-from ssmbench.analysis.scaling import in_units
+from ssmbench.analysis.scaling import FirstOrder, first_order, in_units
 from ssmbench.errors import UsageError
 from ssmbench.systems import DiagonalSystem, DiscreteSystem, LinearSystem
 
@@ -50,7 +50,7 @@ def hinf_bound(system: LinearSystem, tolerance: float = TOLERANCE) -> Float[Tens
     """
     if not system.states:
         return static_bound(system.D.double())
-    units = in_units(system)
+    units = in_units(first_order(system))
     usable = usable_heads(units.system.detach()) & units.exact
     safe = replace_unusable_with_zero(units.system, usable)
     with torch.no_grad():
@@ -62,7 +62,7 @@ def hinf_bound(system: LinearSystem, tolerance: float = TOLERANCE) -> Float[Tens
     return torch.where(usable, units.gain(scaled), math.inf)
 
 
-def _certified(system: LinearSystem, tolerance: float) -> tuple[Tensor, Tensor]:
+def _certified(system: FirstOrder, tolerance: float) -> tuple[Tensor, Tensor]:
     """Peak frequencies and upper bounds, (H,) each, of a stable, finite bank."""
     if isinstance(system, DiagonalSystem):
         found = phase_bound.enclose(system, tolerance, real=is_real(system))
@@ -97,7 +97,12 @@ def horizon_bound(system: LinearSystem, horizon: int, oversampling: int = 8) -> 
 
     Source: derived for this project; sampling theorem of Ehlich & Zeller (1964), Math. Z. 86:41.
     """
-    _check_horizon(system, horizon, oversampling)
+    if not isinstance(system, DiscreteSystem):
+        raise UsageError(
+            "a finite-horizon bound counts steps, and this system is continuous: discretize it "
+            "first"
+        )
+    _check_horizon(horizon, oversampling)
     system = system.double()
     points = 1 << (oversampling * horizon - 1).bit_length()
     h = markov_parameters(system, horizon)
@@ -113,12 +118,7 @@ def horizon_bound(system: LinearSystem, horizon: int, oversampling: int = 8) -> 
     return torch.where(finite & bound.isfinite(), bound, math.inf)
 
 
-def _check_horizon(system: LinearSystem, horizon: int, oversampling: int) -> None:
-    if not isinstance(system, DiscreteSystem):
-        raise UsageError(
-            "a finite-horizon bound counts steps, and this system is continuous: discretize it "
-            "first"
-        )
+def _check_horizon(horizon: int, oversampling: int) -> None:
     if horizon < 1:
         raise UsageError(f"horizon must be at least 1 step; got {horizon}")
     if oversampling < 2:

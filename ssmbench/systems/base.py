@@ -20,6 +20,7 @@ S = TypeVar("S", bound="LinearSystem")
 V = TypeVar("V", bound="Value")
 
 
+@dataclass(frozen=True)
 class Value:
     """What a system is as one value: its tensors by name, and maps of them all."""
 

@@ -114,7 +114,7 @@ def _assembled(arrays: dict[str, np.ndarray], path: str) -> ContinuousDense | Di
     banked = arrays["A"].ndim == 3
     arrays = {key: _with_bank(path, key, arrays[key], banked) for key in MATRICES}
     _check_shapes(path, arrays, banked)
-    tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    tensors: dict[str, Any] = {key: torch.from_numpy(x) for key, x in arrays.items()}
     if dt > 0:
         return DiscreteDense(**tensors)
     return ContinuousDense(dt=torch.ones(len(tensors["A"]), dtype=torch.float64), **tensors)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float, Inexact
@@ -50,7 +52,7 @@ class DiagonalSystem(LinearSystem):
             total = total + modes(self.lam.conj(), self.B.conj(), self.C.conj())
         return total + self.D[:, None].to(total)
 
-    def _dense_matrices(self) -> dict[str, Tensor]:
+    def _dense_matrices(self) -> dict[str, Any]:
         if not self.conjugate:
             return {"A": torch.diag_embed(self.lam), "B": self.B, "C": self.C, "D": self.D}
         # x = (Re, Im) of each stored mode: 2 Re(C x) = [2 Re C, -2 Im C] x
@@ -124,6 +126,9 @@ class ContinuousSystem(LinearSystem):
         """G(i omega), omega in radians per time unit."""
         return self.response(self._points(1j * omega))
 
+    @abstractmethod
+    def to_dense(self) -> ContinuousDense: ...
+
     def spectral_abscissa(self) -> Float[Tensor, " H"]:
         """Largest real part of a pole: stable when negative; -inf for a static gain (N = 0)."""
         return _largest(self.poles().real, -math.inf)
@@ -139,6 +144,9 @@ class DiscreteSystem(LinearSystem):
     def frequency_response(self, omega: Float[Tensor, "... W"]) -> Complex[Tensor, "H W p m"]:
         """G(e^{i omega}), omega in radians per sample."""
         return self.response(self._points(torch.exp(1j * omega)))
+
+    @abstractmethod
+    def to_dense(self) -> DiscreteDense: ...
 
     def spectral_radius(self) -> Float[Tensor, " H"]:
         """Largest modulus of a pole: stable when below 1; 0 for a static gain (N = 0)."""

@@ -15,7 +15,6 @@ from ssmbench.systems.base import Value
 from ssmbench.systems.lti import (
     ContinuousDiagonal,
     ContinuousSystem,
-    DiagonalSystem,
     DiscreteDiagonal,
     DiscreteSystem,
 )
@@ -39,7 +38,7 @@ class TimeVaryingSystem(Value, ABC):
     conjugate: bool = False
 
     #: The system that it is at one time.
-    frozen_type: ClassVar[type[DiagonalSystem]]
+    frozen_type: ClassVar[type[ContinuousDiagonal] | type[DiscreteDiagonal]]
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -104,14 +103,14 @@ class TimeVaryingSystem(Value, ABC):
         pieces = zip(*(t.split(steps, 1) for t in own.values()), strict=True)
         return [dataclasses.replace(self, **dict(zip(own, p, strict=True))) for p in pieces]
 
-    def bank(self) -> DiagonalSystem:
+    def bank(self) -> ContinuousDiagonal | DiscreteDiagonal:
         """Frozen in time: each step of each sequence as H heads of a bank of B L H."""
         D = self.D if self.D.ndim == 5 else self.D.expand(self.batch, self.length, -1, -1, -1)
         whole = {**self.tensors(), "D": D}
         parts = {name: tensor.flatten(0, 2) for name, tensor in whole.items()}
         return self.frozen_type(conjugate=self.conjugate, **parts)
 
-    def at(self, b: int, k: int) -> DiagonalSystem:
+    def at(self, b: int, k: int) -> ContinuousDiagonal | DiscreteDiagonal:
         """Frozen in time: the time-invariant system with the matrices of sequence b at step k."""
         own = {n: t[b : b + 1] for n, t in self.tensors().items() if n != "D" or t.ndim == 5}
         return dataclasses.replace(self, **own).during([k]).bank()

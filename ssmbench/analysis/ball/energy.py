@@ -25,7 +25,7 @@ GRAMIAN_BITS = (2048, 4096)
 DOUBLINGS = 100
 
 
-def h2(system: BallSystem) -> Interval:
+def h2(system: BallSystem[acb_mat]) -> Interval:
     """H2 norm of a stable system, enclosed; for a continuous one with D != 0 it is infinite.
 
     Source: the controllability Gramian X = sum_k A^k B B^H A^kH by doubling (Smith 1968); what is
@@ -46,7 +46,7 @@ def h2(system: BallSystem) -> Interval:
     return rescaled((found * time).sqrt(), system.exponent)
 
 
-def _energy(system: BallSystem) -> arb | None:
+def _energy(system: BallSystem[acb_mat]) -> arb | None:
     A, B = (system.A, system.B) if system.discrete else _bilinear(system)
     X, C = B * B.conjugate().transpose(), system.C
     direct = square_norm(system.D) if system.discrete else arb(0)
@@ -71,7 +71,7 @@ def _trace(matrix: acb_mat) -> arb:
     return sum((matrix[i, i].real for i in range(matrix.nrows())), arb(0))
 
 
-def _bilinear(system: BallSystem) -> tuple[acb_mat, acb_mat]:
+def _bilinear(system: BallSystem[acb_mat]) -> tuple[acb_mat, acb_mat]:
     """(w I - A)^-1 (w I + A) and sqrt(2 w) (w I - A)^-1 B, w between the slow and the fast pole."""
     about = system.A.eig(algorithm="approx")
     parts, sizes = [-z.real for z in about], [abs(z) for z in about]

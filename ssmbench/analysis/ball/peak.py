@@ -18,6 +18,7 @@ from ssmbench.analysis.ball.system import (
     PRECISIONS,
     TOLERANCE,
     BallSystem,
+    M,
     at_growing_precision,
     has_no_response,
     is_small,
@@ -42,7 +43,7 @@ class Peak:
     omega: float
 
 
-def hinf(system: BallSystem) -> Peak:
+def hinf(system: BallSystem[acb_mat]) -> Peak:
     """The H-infinity norm of a stable system by the level-set method.
 
     Where no level could be proved, the interval has no upper end.
@@ -73,7 +74,7 @@ def _frequency(omega: float, speed: int) -> float:
         return math.copysign(math.inf, omega)
 
 
-def _static(system: BallSystem) -> Peak:
+def _static(system: BallSystem[acb_mat]) -> Peak:
     with flint.ctx.workprec(PRECISIONS[0]):
         lower, upper = gain_reached(system.D), norm_bound(system.D)
         norm = Interval(
@@ -82,7 +83,7 @@ def _static(system: BallSystem) -> Peak:
     return Peak(norm, 0.0 if system.discrete else math.inf)
 
 
-def _lower_bound(system: BallSystem) -> tuple[arb, arb, float]:
+def _lower_bound(system: BallSystem[acb_mat]) -> tuple[arb, arb, float]:
     """The largest gain found at a pole's frequency, and no upper bound."""
     gain, omega = arb(0), 0.0
     with flint.ctx.workprec(PRECISIONS[1]), contextlib.suppress(ZeroDivisionError, ValueError):
@@ -91,18 +92,18 @@ def _lower_bound(system: BallSystem) -> tuple[arb, arb, float]:
     return gain, arb("inf"), omega
 
 
-def _pole_frequencies(axis: BallSystem) -> list[arb]:
+def _pole_frequencies(axis: BallSystem[acb_mat]) -> list[arb]:
     about = axis.A.eig(algorithm="approx", maxiter=100 * axis.states)
     return [z.imag.mid() for z in about] + [abs(z).mid() for z in about] + [arb(0)]
 
 
-def _exact_level_set(system: BallSystem) -> tuple[arb, arb, float] | None:
+def _exact_level_set(system: BallSystem[acb_mat]) -> tuple[arb, arb, float] | None:
     exact = _on_axis(_rational_system(system))
     return _level_set(_on_axis(system), partial(_exact_crossings, exact))
 
 
 def _level_set(
-    axis: BallSystem, crossings_at: Callable[[arb], list[arb] | None]
+    axis: BallSystem[acb_mat], crossings_at: Callable[[arb], list[arb] | None]
 ) -> tuple[arb, arb, float] | None:
     """A gain reached, a level above all gains and next to it, and the frequency of the former."""
     gain, omega = _climb(axis, _pole_frequencies(axis), gain_reached(axis.D), math.inf)
@@ -120,7 +121,7 @@ def _level_set(
     return None
 
 
-def _on_axis(system: BallSystem) -> BallSystem:
+def _on_axis(system: BallSystem[M]) -> BallSystem[M]:
     """A continuous system of the same gains: itself, or z = (1 + s) / (1 - s) put into G."""
     if not system.discrete:
         return system
@@ -131,7 +132,7 @@ def _on_axis(system: BallSystem) -> BallSystem:
     return BallSystem(*matrices, exponent=system.exponent, discrete=False, real=system.real)
 
 
-def _crossings(axis: BallSystem, level: arb) -> list[arb] | None:
+def _crossings(axis: BallSystem[acb_mat], level: arb) -> list[arb] | None:
     """Frequencies at which the gain may equal the level; None where the level is below D's gain."""
     if not norm_bound(axis.D * (1 / level)) < 1:
         return None
@@ -141,19 +142,20 @@ def _crossings(axis: BallSystem, level: arb) -> list[arb] | None:
     return [z.imag.mid() for z in eigenvalues if z.real.contains(0)]
 
 
-def _exact_crossings(axis: BallSystem, level: arb) -> list[arb] | None:
+def _exact_crossings(axis: BallSystem[fmpq_mat], level: arb) -> list[arb] | None:
     """The same in rational numbers, by the real roots of the characteristic polynomial in s^2."""
     if not norm_bound(_to_balls_exactly(axis.D) * (1 / level)) < 1:
         return None
     eye = partial(identity, fmpq_mat)
     hamiltonian = _hamiltonian(axis, 1 / rational(level), eye, fmpq_mat.transpose)
     even = fmpq_poly(hamiltonian.charpoly().coeffs()[::2])
-    roots = [x.real for x, _ in even.complex_roots() if x.imag == 0 and not x.real > 0]
+    pairs: Any = even.complex_roots()  # with multiplicities, of which the stubs know nothing
+    roots = [x.real for x, _ in pairs if x.imag == 0 and not x.real > 0]
     found = [abs(x).sqrt().mid() for x in roots]
     return found + [-omega for omega in found]  # of a complex system, one of the two crosses
 
 
-def _rational_system(system: BallSystem) -> BallSystem:
+def _rational_system(system: BallSystem[acb_mat]) -> BallSystem[fmpq_mat]:
     """The system, or its real form, in rational numbers."""
     matrices = (system.A, system.B, system.C, system.D)
     parts = (real_rational(matrix, system.real) for matrix in matrices)
@@ -190,7 +192,9 @@ def _with_middles(crossings: list[arb]) -> list[arb]:
     return ordered + [(a + b) / 2 for a, b in pairs] + [x.mid() for x in means]
 
 
-def _climb(axis: BallSystem, candidates: list[arb], gain: arb, omega: float) -> tuple[arb, float]:
+def _climb(
+    axis: BallSystem[acb_mat], candidates: list[arb], gain: arb, omega: float
+) -> tuple[arb, float]:
     """The largest proved gain among the candidates and the best so far, with its frequency."""
     for candidate in candidates:
         found = _gain_at(axis, candidate)
@@ -199,7 +203,7 @@ def _climb(axis: BallSystem, candidates: list[arb], gain: arb, omega: float) -> 
     return gain, omega
 
 
-def _gain_at(axis: BallSystem, omega: arb) -> arb:
+def _gain_at(axis: BallSystem[acb_mat], omega: arb) -> arb:
     """A lower bound on sigma_max G(i omega); 0 where i omega cannot be told from a pole."""
     resolvent = acb(0, omega) * identity(acb_mat, axis.states) - axis.A
     try:

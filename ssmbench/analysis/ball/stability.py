@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from flint import acb, arb, fmpq, fmpq_poly
+from flint import acb, acb_mat, arb, fmpq, fmpq_poly
 
 from ssmbench.analysis.ball.system import (
     LARGEST_EXACT,
@@ -31,7 +32,7 @@ class Poles:
     stable: bool | None
 
 
-def poles(system: BallSystem) -> Poles:
+def poles(system: BallSystem[acb_mat]) -> Poles:
     """Where the poles of a system with at least one state lie."""
     best = UNKNOWN
 
@@ -45,14 +46,15 @@ def poles(system: BallSystem) -> Poles:
 
     def exactly() -> Poles:
         polynomial = real_rational(system.A, system.real).charpoly()
-        roots = [root for root, _ in polynomial.complex_roots()]
+        pairs: Any = polynomial.complex_roots()  # the stubs know nothing of multiplicities
+        roots = [root for root, _ in pairs]
         return Poles(_extent(roots, system)[0], _side_of(polynomial, system.discrete))
 
     small = is_small(LARGEST_EXACT, system.A)
     return at_growing_precision(compute, exactly if small else None) or Poles(best, None)
 
 
-def _extent(eigenvalues: list[acb], system: BallSystem) -> tuple[Interval, float]:
+def _extent(eigenvalues: list[acb], system: BallSystem[acb_mat]) -> tuple[Interval, float]:
     """The enclosure at the present precision, and the size that its width is compared with."""
     time = arb(2) ** system.speed
     sizes = [abs(z) * time for z in eigenvalues]

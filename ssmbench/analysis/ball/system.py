@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import flint
 import numpy as np
@@ -31,20 +31,22 @@ EXACT_BITS = 1 << 17
 _PARTS = (attrgetter("real"), attrgetter("imag"))
 
 T = TypeVar("T")
+#: Matrices of balls, or of rational numbers.
+M = TypeVar("M", acb_mat, fmpq_mat)
 
 
 @dataclass(frozen=True)
-class BallSystem:
+class BallSystem(Generic[M]):
     """One dense system, in balls or in rational numbers: G(z) = 2^exponent (C (z I - A)^-1 B + D).
 
     States, inputs, outputs and, in continuous time, time are scaled by powers of two, so that A, B
     and C are of like size: a frequency is 2^speed times that of these matrices.
     """
 
-    A: acb_mat | fmpq_mat
-    B: acb_mat | fmpq_mat
-    C: acb_mat | fmpq_mat
-    D: acb_mat | fmpq_mat
+    A: M
+    B: M
+    C: M
+    D: M
     exponent: int
     discrete: bool
     real: bool = False
@@ -53,7 +55,7 @@ class BallSystem:
     @staticmethod
     def of(
         A: np.ndarray, B: np.ndarray, C: np.ndarray, D: np.ndarray, *, discrete: bool
-    ) -> BallSystem:
+    ) -> BallSystem[acb_mat]:
         """From float64 or complex128 matrices (N, N), (N, m), (p, N) and (p, m), all finite."""
         speed = 0 if discrete else _exponent(A)
         size_in, size_out = _exponent(B), _exponent(C)
@@ -61,7 +63,7 @@ class BallSystem:
         states = _scale_exponents(A, B_unit, C_unit)
         rows, columns = -states[:, None], states[None, :]
         exponent = size_in - speed + size_out
-        return BallSystem(
+        return BallSystem[acb_mat](
             A=_to_balls(A, rows + columns - speed),
             B=_to_balls(B, rows - size_in),
             C=_to_balls(C, columns - size_out),
@@ -69,7 +71,7 @@ class BallSystem:
             exponent=exponent,
             discrete=discrete,
             speed=speed,
-            real=not any(np.iscomplexobj(x) and x.imag.any() for x in (A, B, C, D)),
+            real=not any(np.iscomplexobj(x) and np.imag(x).any() for x in (A, B, C, D)),
         )
 
     @property
@@ -79,7 +81,7 @@ class BallSystem:
 
 def _exponent(matrix: np.ndarray) -> int:
     """The exponent of the power of two nearest to the largest entry."""
-    largest = max(abs(matrix.real).max(initial=0.0), abs(matrix.imag).max(initial=0.0))
+    largest = max(abs(np.real(matrix)).max(initial=0.0), abs(np.imag(matrix)).max(initial=0.0))
     return math.frexp(largest)[1]
 
 
@@ -181,7 +183,7 @@ def rational(x: arb) -> fmpq:
     return fmpq(mantissa * power) if exponent >= 0 else fmpq(mantissa, power)
 
 
-def has_no_response(system: BallSystem) -> bool:
+def has_no_response(system: BallSystem[acb_mat]) -> bool:
     """Whether D and C A^k B vanish for all k < N, exactly, and so the transfer function."""
     if not is_zero(system.D) or not is_small(LARGEST_EXACT, system.A, system.B, system.C):
         return False
