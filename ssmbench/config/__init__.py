@@ -11,6 +11,7 @@ from ssmbench.config.layers import leaves, merge, nested, parse_overrides
 from ssmbench.config.places import COMPONENTS
 from ssmbench.config.resolution import check_part, load_run, resolve, resolve_model, typed
 from ssmbench.config.schema import AnalysisConfig, ModelConfig, OptimizerConfig, RunConfig
+from ssmbench.config.sources import changed_sources, check_sources, earlier_sources, without_sources
 from ssmbench.yamlio import read_yaml
 
 __all__ = [
@@ -22,7 +23,10 @@ __all__ = [
     "OptimizerConfig",
     "RunConfig",
     "build",
+    "changed_sources",
     "check_part",
+    "check_sources",
+    "earlier_sources",
     "fingerprint",
     "leaves",
     "load_run",
@@ -35,4 +39,5 @@ __all__ = [
     "resolve_component",
     "resolve_model",
     "typed",
+    "without_sources",
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from ssmbench import registry
+from ssmbench.config.places import COMPONENTS
+from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig
 from ssmbench.config.validation import validated
 from ssmbench.errors import require
 
@@ -41,3 +43,24 @@ def options_of(kind: registry.Registry, component: Mapping[str, Any]) -> Any:
     options = {key: value for key, value in component.items() if key != "name"}
     schema = OmegaConf.structured(kind.get(component["name"]).config)
     return OmegaConf.to_object(OmegaConf.merge(schema, options))
+
+
+def entries_of(config: Mapping[str, Any]) -> Iterator[tuple[str, registry.Entry]]:
+    """The entries that a run config names, by the dotted path of the component.
+
+    What is no component of a known name is left out: a stored config may be damaged, or its plugin
+    may be missing.
+    """
+    for path, kind in COMPONENTS.items():
+        parent, _, key = path.rpartition(".")
+        section = config.get(parent) if parent else config
+        component = section.get(key) if isinstance(section, Mapping) else None
+        name = component.get("name") if isinstance(component, Mapping) else None
+        if isinstance(name, str) and name in kind:
+            yield path, kind.get(name)
+
+
+def schemas_of(config: Mapping[str, Any]) -> dict[str, type]:
+    """The dataclasses that define the options of a run config, by the prefix of their paths."""
+    sections = {"": RunConfig, "model.": ModelConfig, "analysis.": AnalysisConfig}
+    return sections | {f"{path}.": entry.config for path, entry in entries_of(config)}

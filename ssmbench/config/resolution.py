@@ -14,6 +14,7 @@ from ssmbench.config.components import build, resolve_component
 from ssmbench.config.layers import merge, parse_overrides
 from ssmbench.config.places import COMPONENTS, OPTIONAL
 from ssmbench.config.schema import ModelConfig, RunConfig
+from ssmbench.config.sources import sources_of
 from ssmbench.config.validation import validated
 from ssmbench.config.values import check_given, check_values
 from ssmbench.errors import require
@@ -23,11 +24,15 @@ from ssmbench.yamlio import read_yaml
 def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]:
     """The complete, validated run config as a plain dict.
 
+    ``sources`` are those of the plugins as they are now, whatever is given: see
+    :func:`ssmbench.config.changed_sources` for how they differ from a stored config's.
+
     Raises:
         UsageError: an unknown key or name (with the nearest ones), a wrong type, a NaN.
     """
     plain = _resolved(merge(_defaults(), config), source)
     plain["data_digest"] = _data_digest(plain, source)
+    plain["sources"] = sources_of(plain)
     return plain
 
 

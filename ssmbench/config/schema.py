@@ -90,3 +90,6 @@ class RunConfig(component_fields("")):
     seed: int = option(0, SEED)
     #: Digest of the data that the task reads; found by :func:`resolve`, "" where they are missing.
     data_digest: str = ""
+    #: Digest of the source of each component that is not built in, by the component's path; found
+    #: by :func:`resolve`. Runs of built-in components alone have none.
+    sources: dict[str, str] = field(default_factory=dict)

@@ -8,9 +8,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from ssmbench.config.components import schemas_of
 from ssmbench.config.layers import leaves
-from ssmbench.config.places import COMPONENTS
-from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig
 from ssmbench.errors import UsageError, require
 from ssmbench.options import Allowed, declared
 
@@ -37,19 +36,9 @@ def check_values(config: Mapping[str, Any], source: str) -> None:
 
 def _allowed(config: Mapping[str, Any]) -> dict[str, tuple[Allowed, ...]]:
     """What each option may be, by dotted path, where its config class says so."""
-    schemas: dict[str, type] = {
-        "": RunConfig,
-        "model.": ModelConfig,
-        "analysis.": AnalysisConfig,
-    }
-    for path, kind in COMPONENTS.items():
-        parent, _, key = path.rpartition(".")
-        component = (config.get(parent, {}) if parent else config).get(key)
-        if component is not None:
-            schemas[f"{path}."] = kind.get(component["name"]).config
     return {
         prefix + name: allowed
-        for prefix, schema in schemas.items()
+        for prefix, schema in schemas_of(config).items()
         for name, allowed in declared(schema).items()
     }
 

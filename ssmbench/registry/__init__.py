@@ -11,9 +11,11 @@ from ssmbench.registry.discovery import (
     LOGGER,
     PLUGINS_FOLDER,
     PLUGINS_VARIABLE,
+    LoadedPlugin,
     PluginFailure,
     add_plugin_paths,
     import_file,
+    loaded_plugins,
     plugin_failures,
 )
 from ssmbench.registry.entry import Entry, NoOptions
@@ -25,6 +27,7 @@ from ssmbench.registry.kinds import (
     kind_named,
 )
 from ssmbench.registry.registry import Place, Registry
+from ssmbench.registry.source import source_digest
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -33,6 +36,7 @@ __all__ = [
     "PLUGINS_FOLDER",
     "PLUGINS_VARIABLE",
     "Entry",
+    "LoadedPlugin",
     "NoOptions",
     "Place",
     "PluginFailure",
@@ -44,7 +48,9 @@ __all__ = [
     "import_file",
     "isolated",
     "kind_named",
+    "loaded_plugins",
     "plugin_failures",
+    "source_digest",
 ]
 
 parametrizations = declare(

@@ -22,6 +22,7 @@ from typing import Any
 
 from ssmbench.errors import UsageError, one_line
 from ssmbench.paths import absolute
+from ssmbench.registry.source import source_digest
 
 ENTRY_POINT_GROUP = "ssmbench.plugins"
 PLUGINS_VARIABLE = "SSMBENCH_PLUGINS"
@@ -41,11 +42,26 @@ class PluginFailure:
     reason: str
 
 
+@dataclass(frozen=True)
+class LoadedPlugin:
+    """A plugin that was imported: the name of its entry point or file, and where it is.
+
+    ``digest`` is that of its source (:func:`ssmbench.registry.source_digest`) when it was imported;
+    ``version`` that of the installed package, "" for a file.
+    """
+
+    name: str
+    file: str
+    digest: str
+    version: str = ""
+
+
 @dataclass
 class _Discovery:
     entry_points_done: bool = False
     places: tuple[Any, ...] = ()
     seen: set[str] = field(default_factory=set)
+    loaded: list[LoadedPlugin] = field(default_factory=list)
     failures: list[PluginFailure] = field(default_factory=list)
 
 
@@ -63,12 +79,15 @@ def discover(guard: Guard) -> None:
         for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
             if _import_once(f"{point.name} ({point.value})", point.load, guard):
                 found.setdefault(point.value, []).append(point.name)
+                _discovery.loaded.append(_of_entry_point(point))
     places = _places()
     if places != _discovery.places:
         _discovery.places = places
         for file in _plugin_files():
             if _import_once(str(file), lambda file=file: import_file(file), guard):
                 found.setdefault(_shown(file.parent), []).append(file.stem)
+                digest = source_digest(str(file), "")
+                _discovery.loaded.append(LoadedPlugin(file.stem, str(file), digest))
     if found:
         text = "; ".join(f"{', '.join(names)} from {place}" for place, names in found.items())
         logging.getLogger(LOGGER).info("plugins: %s", text)
@@ -84,6 +103,12 @@ def isolated_discovery(rediscover: bool) -> Iterator[None]:
         yield
     finally:
         _discovery = saved
+
+
+def _of_entry_point(point: importlib.metadata.EntryPoint) -> LoadedPlugin:
+    file = getattr(sys.modules[point.module], "__file__", None) or ""
+    digest = source_digest(file, point.module)
+    return LoadedPlugin(point.name, file, digest, point.dist.version if point.dist else "")
 
 
 def _shown(folder: Path) -> str:
@@ -115,6 +140,11 @@ def add_plugin_paths(paths: Iterable[str | Path]) -> None:
         # The variable, not a list in memory: worker processes and DDP ranks inherit it.
         known = [part for part in os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep) if part]
         os.environ[PLUGINS_VARIABLE] = os.pathsep.join(dict.fromkeys(known + added))
+
+
+def loaded_plugins() -> list[LoadedPlugin]:
+    """The plugins that were imported so far, in the order in which they were."""
+    return list(_discovery.loaded)
 
 
 def plugin_failures() -> list[PluginFailure]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -11,6 +13,8 @@ from typing import Any, Generic, TypeVar
 from ssmbench.errors import UsageError
 
 T = TypeVar("T")
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 @dataclass
@@ -23,6 +27,9 @@ class Entry(Generic[T]):
     """What the registry knows of one name.
 
     ``factory`` is called as ``factory(config, **context)``: every kind is built the same way.
+    ``origin`` is the file:line of the registration, and ``module`` the module that it is in.
+    ``source_digest`` is that of :func:`ssmbench.registry.source_digest` when the entry was
+    registered, so of the code that runs; "" of a built-in entry, which its version identifies.
     """
 
     kind: str
@@ -32,6 +39,26 @@ class Entry(Generic[T]):
     citation: str
     summary: str
     origin: str
+    module: str = ""
+    source_digest: str = ""
+
+    @property
+    def builtin(self) -> bool:
+        """Whether it is a part of ssmbench."""
+        return self.module.partition(".")[0] == _PACKAGE
+
+    @property
+    def package(self) -> str:
+        """The installed package that it is from; "" for a plugin file or a notebook cell."""
+        return _PACKAGE if self.builtin else _package_of(self.module.partition(".")[0])
+
+    @property
+    def version(self) -> str:
+        """The version of :attr:`package`; "" where it is not installed."""
+        try:
+            return importlib.metadata.version(self.package) if self.package else ""
+        except importlib.metadata.PackageNotFoundError:
+            return ""
 
     def build(self, config: Any = None, **context: Any) -> T:
         """The object, from an instance of :attr:`config` (its defaults where None).
@@ -52,3 +79,9 @@ class Entry(Generic[T]):
                 raise UsageError(
                     f"{self.kind} {self.name}: {option.name}: {value!r} is none of {names}"
                 )
+
+
+@functools.cache
+def _package_of(module: str) -> str:
+    """The installed package that a top-level module is from."""
+    return next(iter(importlib.metadata.packages_distributions().get(module, ())), "")

@@ -12,13 +12,14 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Generic, TypeVar
 
 from ssmbench.errors import UsageError, require, suggest
 from ssmbench.registry.discovery import plugin_failures
 from ssmbench.registry.entry import Entry, NoOptions
+from ssmbench.registry.source import source_digest
 
 T = TypeVar("T")
 
@@ -82,12 +83,16 @@ class Registry(Generic[T]):
                 a class that does not derive from the kind's base.
         """
         caller = sys._getframe(1)
-        origin = f"{caller.f_code.co_filename}:{caller.f_lineno}"
+        file, module = caller.f_code.co_filename, caller.f_globals.get("__name__", "")
+        origin = f"{file}:{caller.f_lineno}"
 
         def add(factory: Callable[..., T]) -> Callable[..., T]:
             self._check_base(factory, f"{self.kind} {name!r} ({origin})")
             text = summary or _first_line(factory.__doc__)
-            self._add(Entry(self.kind, name, factory, config, citation, text, origin))
+            entry = Entry(self.kind, name, factory, config, citation, text, origin, module)
+            if not entry.builtin:
+                entry = replace(entry, source_digest=source_digest(file, module, factory))
+            self._add(entry)
             return factory
 
         return add

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ssmbench.build.check import check_data
-from ssmbench.config import RunConfig, typed
+from ssmbench.config import RunConfig, check_sources, typed
 from ssmbench.errors import InterruptedRunError, UsageError
 from ssmbench.origins import explained, located
 from ssmbench.runs.folder import RunFolder
@@ -82,6 +82,7 @@ def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | N
     folder.write_status("running")
     started = time.time()
     try:
+        check_sources(config)
         trained = train(config, folder.path, label)
         if trained.out_of_time:
             folder.write_status("out_of_time", reason=_why_out_of_time(config, trained))

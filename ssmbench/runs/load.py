@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 from ssmbench.analysis.attack import Attack
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
-from ssmbench.config import AnalysisConfig, RunConfig, read_yaml, resolve, typed
+from ssmbench.config import AnalysisConfig, RunConfig, changed_sources, read_yaml, resolve, typed
 from ssmbench.errors import UsageError, one_line, require
 from ssmbench.nn.model import SequenceModel
 from ssmbench.tasks.base import Task
@@ -52,6 +53,8 @@ def load_trained(folder: Path, rate: float = 1.0) -> TrainedRun:
     file = folder / "config.yaml"
     require(file.exists(), f"{folder}: not the folder of a run (it has no config.yaml)")
     stored = read_yaml(file)
+    for change in changed_sources(stored):
+        warnings.warn(f"{folder}: {change}", stacklevel=2)
     digest = str(stored.pop("data_digest", ""))  # compared where the data are read
     config = replace(typed(resolve(stored, str(file))), data_digest=digest)
     checkpoint = _checkpoint(folder)
