@@ -63,7 +63,7 @@ def test_a_run_of_other_builtins_keeps_its_fingerprint(workplace):
     assert fingerprint(config) == "4cbadbc5e03b"
 
 
-def test_an_option_added_to_the_schema_counts_only_where_it_is_not_the_default(monkeypatch, workplace):
+def test_an_option_added_to_the_schema_counts_unless_it_is_the_default(monkeypatch, workplace):
     config = resolve({})
     later = {"later": (SCHEMA_VERSION, None), "earlier": (SCHEMA_VERSION - 1, None)}
     monkeypatch.setattr(

@@ -44,7 +44,7 @@ def _changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
         if entry is None:
             yield f"{path}: the plugin that this run used is not found"
         elif entry.builtin:
-            yield f"{path}: this run's {entry.kind} {entry.name!r} was a plugin's, now it is built in"
+            yield f"{path}: the {entry.kind} {entry.name!r} was a plugin's, now it is built in"
         elif entry.source_digest != digest:
             place = entry.origin.rpartition(":")[0]
             yield f"{place} changed since this run: {entry.kind} {entry.name!r} may differ"
