@@ -31,7 +31,8 @@ def where(definition: Any) -> str:
 
 def plugin_files() -> list[Path]:
     """The files of all entries that are not built in; the whole package where one is in a
-    package."""
+    package.
+    """
     origins = (
         entry.origin.rpartition(":")[0] for kind in registry.KINDS.values() for entry in kind
     )
@@ -48,20 +49,23 @@ def _package_of(file: Path) -> Path:
 
 def plugin_line(error: BaseException) -> str | None:
     """The innermost line of an error's traceback that lies in a plugin's file, as ``plugins/x.py:41
-    in forward``; None where no plugin is concerned."""
+    in forward``; None where no plugin is concerned.
+    """
     return line_within(error, plugin_files())
 
 
 def located(error: UsageError) -> UsageError:
     """The error, of matrices of wrong shapes with the plugin's line that made them; what ssmbench
-    says of other bad input names its place already."""
+    says of other bad input names its place already.
+    """
     line = plugin_line(error) if isinstance(error, ShapeError) else None
     return UsageError(f"{error} ({line})") if line else error
 
 
 def explained(error: Exception, traceback_file: Path) -> str:
     """A crash in one line: the innermost line of a plugin's, where one is concerned, and the file
-    that holds the whole traceback."""
+    that holds the whole traceback.
+    """
     line, full = plugin_line(error), f"full traceback: {shown_path(traceback_file)}"
     return f"{one_line(error)} ({line}; {full})" if line else f"{one_line(error)} ({full})"
 

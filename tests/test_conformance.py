@@ -8,10 +8,13 @@ import torch
 from ssmbench import registry
 from ssmbench.discretizers.exact import ZeroOrderHold
 from ssmbench.discretizers.tustin import Tustin
+from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.parametrizations.l2ru import L2RU, L2RUConfig
+from ssmbench.parametrizations.s4d import S4D, S4DConfig
 from ssmbench.registry import Entry, NoOptions
 from ssmbench.scans.cpu import ChunkedScan
-from ssmbench.testing import conform
+from ssmbench.systems import ContinuousDense
+from ssmbench.testing import Subject, checks_of, conform, examine_conformance, run_checks
 from tests.tasks.idx import OPTIONS
 
 ENTRIES = [entry for kind in registry.KINDS.values() for entry in kind]
@@ -38,7 +41,7 @@ def test_entry_says_what_it_is_and_where(entry):
     assert set(about["options"]) == {f.name for f in dataclasses.fields(entry.config)}
 
 
-# --- the kit catches lies --------------------------------------------------------------------
+# --- the kit catches false declarations -----------------------------------------------------
 
 
 def entry_of(kind, factory, config=NoOptions):
@@ -153,16 +156,8 @@ def test_a_wrong_linear_scan_is_caught(backend):
         conform(entry_of("scan", backend))
 
 
-class TooSteep(torch.nn.Module):
+class TooSteep(Nonlinearity):
     lipschitz = 1.0
-
-    def __init__(self, config, *, d_model):
-        super().__init__()
-
-    def bound(self):
-        from ssmbench.analysis.certificate import Bound
-
-        return Bound(1.0)
 
     def forward(self, x):
         return 1.01 * x
@@ -171,3 +166,81 @@ class TooSteep(torch.nn.Module):
 def test_a_false_lipschitz_constant_is_caught():
     with pytest.raises(AssertionError, match=r"declares 1\.0, but a slope"):
         conform(entry_of("nonlinearity", TooSteep))
+
+
+# --- every check by name ---------------------------------------------------------------------
+
+
+def outcomes(report):
+    return {check.name: check.passed for check in report.checks if not check.skipped}
+
+
+class TwoFaults(L2RU):
+    """Of the wrong type as declared, and declaring a gain that it exceeds; else in order."""
+
+    system_type = ContinuousDense
+
+    def declared_gain(self):
+        return super().declared_gain() / 2
+
+
+def test_every_check_is_reported_whatever_fails():
+    report = examine_conformance(entry_of("parametrization", TwoFaults, L2RUConfig))
+    assert not report.ok
+    found = outcomes(report)
+    assert found["builds"]
+    assert found["two calls agree"]
+    assert not found["returns the declared system"]
+    assert not found["gain as declared"]
+    with pytest.raises(AssertionError) as raised:
+        report.raise_for_failures()
+    lines = str(raised.value).splitlines()
+    assert "3 of 9 checks failed" in lines[0]
+    assert len(lines) == 1 + len(report.checks)
+    assert lines[0].startswith("parametrization planted (here:1): ")
+    assert "  passed  two calls agree" in lines
+
+
+def test_a_failure_names_the_line_that_returned_it():
+    report = examine_conformance(entry_of("parametrization", TwoFaults, L2RUConfig))
+    (failed,) = (c for c in report.checks if c.name == "returns the declared system")
+    assert "l2ru.py:" in failed.reason
+    assert "returns a DiscreteDense" in failed.reason
+
+
+def test_what_cannot_be_built_skips_the_other_checks():
+    def broken(config, *, d_model):
+        raise ValueError("no weights")
+
+    report = examine_conformance(entry_of("parametrization", broken))
+    first, *others = report.checks
+    assert (first.passed, first.reason) == (False, "ValueError: no weights")
+    assert all(check.skipped and "cannot be built" in check.reason for check in others)
+    assert not report.ok
+
+
+def test_a_check_that_does_not_apply_says_why():
+    report = examine_conformance(entry_of("parametrization", S4D, S4DConfig))
+    (gain,) = (check for check in report.checks if check.name == "gain as declared")
+    assert (gain.skipped, gain.reason) == (True, "declares no gain")
+    assert report.ok
+    assert report.to_dict()["ok"]
+
+
+def test_no_check_depends_on_another():
+    """Each draws its numbers from the same seed, whatever ran before it."""
+    entry = entry_of("parametrization", L2RU, L2RUConfig)
+    drawn = []
+
+    def draws(subject):
+        drawn.append(torch.rand(()).item())
+
+    run_checks(Subject(entry), [draws, draws])
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("kind", sorted(registry.KINDS))
+def test_every_kind_has_named_checks_with_a_sentence(kind):
+    for check in checks_of(next(iter(registry.KINDS[kind]))):
+        assert check.__doc__
+        assert not check.__name__.startswith("_")

@@ -47,11 +47,12 @@ def build_optimizer(model: nn.Module, component: Mapping[str, Any]) -> torch.opt
     kind = registry.optimizers
     groups = parameter_groups(model, options_of(kind, component))
     optimizer = build(kind, component, groups=groups)
-    _check_optimizer(kind.get(component["name"]), optimizer, groups)
+    check_optimizer(kind.get(component["name"]), optimizer, groups)
     return optimizer
 
 
-def _check_optimizer(entry: Entry, optimizer: Any, groups: list[dict[str, Any]]) -> None:
+def check_optimizer(entry: Entry, optimizer: Any, groups: list[dict[str, Any]]) -> None:
+    """Raise a PluginError unless it is an optimizer of all parameters in ``groups``."""
     check_built(entry, optimizer, torch.optim.Optimizer)
     given = {id(p) for group in groups for p in group["params"]}
     taken = {id(p) for group in optimizer.param_groups for p in group["params"]}

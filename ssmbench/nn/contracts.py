@@ -45,6 +45,7 @@ class FirstUse:
 
         Raises:
             PluginError: what the check finds.
+
         """
         if values_unknown() or part in self._checked:
             return
@@ -61,6 +62,7 @@ def check_built(entry: Entry, made: Any, base: type) -> None:
 
     Raises:
         PluginError: it is not; the message names the factory's file and line.
+
     """
     plugin_require(
         isinstance(made, base),
@@ -100,7 +102,10 @@ def _check_parameter(module: type[nn.Module], name: str, parameter: Tensor) -> N
 
 
 def check_system(
-    module: Parametrization, system: Any, states: int | None, check_values: bool = True
+    module: Parametrization,
+    system: Any,
+    states: int | None,
+    check_values: bool = True,
 ) -> None:
     """What a parametrization returns: a system of the declared type, of ``states`` states in each
     head (conjugates counted) where that is given, on the device of its parameters, with a real
@@ -108,6 +113,7 @@ def check_system(
 
     Raises:
         PluginError: it is not; the message names ``forward``'s file and line.
+
     """
     _check_type(module, system)
     _check_device(module, system)
@@ -156,16 +162,24 @@ def _check_device(module: Parametrization, system: System) -> None:
 
 def _check_real_output(definition: Any, returns: str, system: System) -> None:
     """A network's signals are real: complex modes must come as conjugate pairs."""
-    complex_ = [name for name, tensor in system.tensors().items() if tensor.is_complex()]
-    paired = getattr(system, "conjugate", False) and "D" not in complex_
     plugin_require(
-        not complex_ or paired,
+        not _has_complex_output(system),
         definition,
         lambda: (
             f"the layer's output is complex, but must be real: {returns} "
-            f"{_a(type(system).__name__)} with complex {' and '.join(complex_)}; {_remedy(system)}"
+            f"{_a(type(system).__name__)} with complex {', '.join(_complex_names(system))}; "
+            f"{_remedy(system)}"
         ),
     )
+
+
+def _complex_names(system: System) -> list[str]:
+    return sorted(name for name, tensor in system.tensors().items() if tensor.is_complex())
+
+
+def _has_complex_output(system: System) -> bool:
+    paired = getattr(system, "conjugate", False)
+    return system.D.is_complex() or (bool(_complex_names(system)) and not paired)
 
 
 def _remedy(system: System) -> str:
@@ -193,6 +207,7 @@ def check_channels(module: Parametrization, system: System, channels: int) -> No
 
     Raises:
         PluginError: they do not; the message names ``forward``'s file and line.
+
     """
     for what, width in (("inputs", system.inputs), ("outputs", system.outputs)):
         plugin_require(
@@ -211,6 +226,7 @@ def check_discretized(method: Discretizer, before: System, after: Any) -> None:
 
     Raises:
         PluginError: it is not; the message names the class's file and line.
+
     """
     varies = isinstance(before, TimeVaryingSystem)
     wanted = TimeVaryingDiagonal if varies else DiscreteSystem
@@ -231,6 +247,7 @@ def check_normalised(method: Normaliser, before: DiscreteSystem, after: Any) -> 
 
     Raises:
         PluginError: it is not; the message names the class's file and line.
+
     """
     plugin_require(
         type(after) is type(before),
@@ -261,16 +278,19 @@ def _check_same(definition: Any, name: str, before: System, after: System) -> No
     words = {"order": "states"}.get(name, name)
     old, new = getattr(before, name), getattr(after, name)
     plugin_require(
-        old == new, definition, f"makes a system of {new} {words} of one of {old}; it keeps them"
+        old == new,
+        definition,
+        f"makes a system of {new} {words} of one of {old}; it keeps them",
     )
 
 
 def check_scanned(scan: ScanBackend, system: System, u: Tensor, results: Any) -> None:
     """What a scan returns: outputs (B, L, H, p) and the final state (B, H, N), on u's device, the
-    outputs real.
+    outputs real unless the system says otherwise.
 
     Raises:
         PluginError: it is not; the message names ``__call__``'s file and line.
+
     """
     call = type(scan).__call__
     pair = isinstance(results, tuple) and len(results) == 2
@@ -287,7 +307,8 @@ def check_scanned(scan: ScanBackend, system: System, u: Tensor, results: Any) ->
     }
     for name, (value, shape) in wanted.items():
         _check_tensor(call, name, value, shape, u.device)
-    _check_dtype(call, "y", y, torch.promote_types(u.dtype, system.D.dtype))
+    dtype = torch.promote_types(u.dtype, system.D.dtype)
+    _check_dtype(call, "y", y, dtype.to_complex() if _has_complex_output(system) else dtype)
 
 
 def check_nonlinearity(module: Nonlinearity, x: Tensor, y: Any) -> None:
@@ -295,23 +316,34 @@ def check_nonlinearity(module: Nonlinearity, x: Tensor, y: Any) -> None:
 
     Raises:
         PluginError: it is not; the message names ``forward``'s file and line.
+
     """
     forward = type(module).forward
     plugin_require(
-        isinstance(y, Tensor), forward, lambda: f"returns {_a(type(y).__name__)}, not a tensor"
+        isinstance(y, Tensor),
+        forward,
+        lambda: f"returns {_a(type(y).__name__)}, not a tensor",
     )
     _check_tensor(forward, "the output (B, L, d_model)", y, tuple(x.shape), x.device)
     plugin_require(
-        y.is_floating_point(), forward, f"returns {_plain(y.dtype)}; signals are real numbers"
+        y.is_floating_point(),
+        forward,
+        f"returns {_plain(y.dtype)}; signals are real numbers",
     )
 
 
 def _check_tensor(
-    definition: Any, name: str, value: Tensor, shape: tuple[int, ...], device: torch.device
+    definition: Any,
+    name: str,
+    value: Tensor,
+    shape: tuple[int, ...],
+    device: torch.device,
 ) -> None:
     found = tuple(value.shape)
     plugin_require(
-        found == shape, definition, f"returns {name} of shape {found}; it must be {shape}"
+        found == shape,
+        definition,
+        f"returns {name} of shape {found}; it must be {shape}",
     )
     plugin_require(
         value.device == device,

@@ -1,55 +1,66 @@
-"""The conformance kit: what every registered thing must keep, checked by measurement.
+"""The conformance kit: what every registered component must do, checked by measurement.
 
-A plugin author runs ``conform(entry)`` in a test; ssmbench's own tests run it over the whole
-registry. A check raises :class:`AssertionError` with what was promised and what was measured.
+A plugin author runs ``conform(entry)`` in a test, or ``ssmbench conform KIND NAME``; ssmbench's own
+tests run it over the whole registry. Each kind has its checks in a module of this package: small
+functions of a :class:`Subject`, named for what they check.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-import torch
-
 from ssmbench.registry import Entry
+from ssmbench.testing import (
+    discretizers,
+    nonlinearities,
+    normalisers,
+    optimizers,
+    parametrizations,
+    scans,
+    tasks,
+    time_varying,
+)
 from ssmbench.testing.discretizers import (
-    conform_discretizer,
     gain_distortion,
     measured_a_stability,
     measured_interval,
     measured_order,
 )
-from ssmbench.testing.nonlinearities import conform_nonlinearity
-from ssmbench.testing.normalisers import conform_normaliser
-from ssmbench.testing.optimizers import QuadraticTrial, conform_optimizer
+from ssmbench.testing.modules import randomise
+from ssmbench.testing.optimizers import QuadraticTrial
 from ssmbench.testing.oscillators import as_oscillator, check_free_motion, check_oscillators_agree
-from ssmbench.testing.parametrizations import check_promises, conform_parametrization, randomise
-from ssmbench.testing.scans import check_linear_scan, check_scan, conform_scan, example_systems
-from ssmbench.testing.tasks import conform_task
-from ssmbench.testing.time_varying import (
-    conform_time_varying,
-    example_time_varying_systems,
-    gradient_of_views,
+from ssmbench.testing.parametrizations import check_declared_gain, check_stability
+from ssmbench.testing.report import (
+    Check,
+    CheckFunction,
+    ConformanceReport,
+    NotApplicable,
+    Subject,
+    applies,
+    run_checks,
 )
+from ssmbench.testing.scans import check_linear_scan, check_scan, example_systems
+from ssmbench.testing.time_varying import example_time_varying_systems, gradient_of_views
 
 __all__ = [
+    "Check",
+    "CheckFunction",
+    "ConformanceReport",
+    "NotApplicable",
     "QuadraticTrial",
+    "Subject",
+    "applies",
     "as_oscillator",
+    "check_declared_gain",
     "check_free_motion",
     "check_linear_scan",
     "check_oscillators_agree",
-    "check_promises",
     "check_scan",
+    "check_stability",
+    "checks_of",
     "conform",
-    "conform_discretizer",
-    "conform_nonlinearity",
-    "conform_normaliser",
-    "conform_optimizer",
-    "conform_parametrization",
-    "conform_scan",
-    "conform_task",
-    "conform_time_varying",
+    "examine_conformance",
     "example_systems",
     "example_time_varying_systems",
     "gain_distortion",
@@ -58,31 +69,44 @@ __all__ = [
     "measured_interval",
     "measured_order",
     "randomise",
+    "run_checks",
 ]
 
-_CHECKS: dict[str, Callable[[Entry], None]] = {
-    "parametrization": conform_parametrization,
-    "discretizer": conform_discretizer,
-    "normaliser": conform_normaliser,
-    "scan": conform_scan,
-    "nonlinearity": conform_nonlinearity,
-    "optimizer": conform_optimizer,
-    "task": conform_task,
+_MODULES: dict[str, ModuleType] = {
+    "parametrization": parametrizations,
+    "discretizer": discretizers,
+    "normaliser": normalisers,
+    "scan": scans,
+    "nonlinearity": nonlinearities,
+    "optimizer": optimizers,
+    "task": tasks,
 }
 
 
-def conform(entry: Entry, seed: int = 0, config: Any = None) -> None:
-    """Check an entry of any kind against its contract.
+def checks_of(entry: Entry) -> tuple[CheckFunction, ...]:
+    """The checks that an entry's kind has, in the order in which they run."""
+    varies = getattr(entry.factory, "is_time_varying", bool)
+    if entry.kind == "parametrization" and varies():
+        return time_varying.CHECKS
+    return _MODULES[entry.kind].CHECKS
 
-    ``config``, an instance of a task's config class, takes the place of the defaults: a task that
-    comes without data needs one that names a folder of them.
+
+def examine_conformance(entry: Entry, seed: int = 0, config: Any = None) -> ConformanceReport:
+    """Every check of an entry's kind, each passed, failed or skipped with its reason.
+
+    ``config``, an instance of the entry's config class, takes the place of the defaults: a task
+    that comes without data needs one that names a folder of them.
+    """
+    return run_checks(Subject(entry, config), checks_of(entry), seed)
+
+
+def conform(entry: Entry, seed: int = 0, config: Any = None) -> ConformanceReport:
+    """As :func:`examine_conformance`, for tests: a failed check is an error.
 
     Raises:
-        AssertionError: a promise is broken.
+        AssertionError: a check failed; the message lists every check by name.
+
     """
-    if config is not None:
-        factory = entry.factory
-        entry = dataclasses.replace(entry, factory=lambda _, **sizes: factory(config, **sizes))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        _CHECKS[entry.kind](entry)
+    report = examine_conformance(entry, seed, config)
+    report.raise_for_failures()
+    return report

@@ -8,39 +8,121 @@ import torch
 
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.discretizers.base import Discretizer
-from ssmbench.registry import Entry
+from ssmbench.nn.contracts import check_built, check_discretized
 from ssmbench.systems import ContinuousDiagonal
-from ssmbench.testing.oscillators import as_oscillator, check_free_motion, check_oscillators_agree
+from ssmbench.testing.oscillators import (
+    as_oscillator,
+    check_free_motion,
+    check_oscillators_agree,
+)
+from ssmbench.testing.report import Subject, applies
 
 
-def conform_discretizer(entry: Entry[Discretizer]) -> None:
-    """Its facts against measurement by other means; zero poles; dense against diagonal."""
-    method = entry.build()
-    facts = method.facts
-    order = measured_order(method)
-    assert order == facts.order, f"{entry.name}: declares order {facts.order}, measured {order}"
+def builds(subject: Subject) -> None:
+    """It can be built."""
+    check_built(subject.entry, subject.build(), Discretizer)
+
+
+def keeps_heads_states_inputs_and_outputs(subject: Subject) -> None:
+    """A discrete system of the sizes of the continuous one."""
+    method, system = subject.build(), _resonators()
+    system = system if method.samples(ContinuousDiagonal) else as_oscillator(system)
+    check_discretized(method, system, method(system))
+
+
+def order_as_declared(subject: Subject) -> None:
+    """The order that the stability function's error shows."""
+    method = subject.build()
+    order, declared = measured_order(method), method.facts.order
+    assert order == declared, f"declares order {declared}, measured {order}"
+
+
+def a_stability_as_declared(subject: Subject) -> None:
+    """Whether |R| <= 1 on the left half-plane."""
+    method = subject.build()
     measured = measured_a_stability(method)
-    assert measured == facts.a_stable, f"{entry.name}: A-stability measured {measured}"
-    damped = abs(_r(method, -1e9)) < 1e-6
-    assert (damped and measured) == facts.l_stable, f"{entry.name}: L-stability measured {damped}"
+    assert measured == method.facts.a_stable, f"A-stability measured {measured}"
+
+
+def l_stability_as_declared(subject: Subject) -> None:
+    """Whether it is A-stable, and R vanishes at infinity."""
+    method = subject.build()
+    measured = abs(_r(method, -1e9)) < 1e-6 and measured_a_stability(method)
+    assert measured == method.facts.l_stable, f"L-stability measured {measured}"
+
+
+def stability_intervals_as_declared(subject: Subject) -> None:
+    """How far |R| <= 1 holds along the negative real and the imaginary axis."""
+    method = subject.build()
     for axis, direction in (("real", -1), ("imaginary", 1j)):
-        found, declared = measured_interval(method, direction), getattr(facts, f"{axis}_interval")
+        declared = getattr(method.facts, f"{axis}_interval")
+        found = measured_interval(method, direction)
         assert declared is None or math.isclose(found, declared, rel_tol=1e-6), (
-            f"{entry.name}: declares the {axis} interval {declared}, measured {found}"
+            f"declares the {axis} interval {declared}, measured {found}"
         )
+
+
+def gain_preservation_as_declared(subject: Subject) -> None:
+    """Whether the H-infinity norm of resonators stays what it was."""
+    method = subject.build()
     kept = gain_distortion(method) < 1e-8
-    assert kept == facts.preserves_gain, f"{entry.name}: gain preservation measured {kept}"
-    _check_increment(method, entry.name)
-    if not method.samples(ContinuousDiagonal):
-        check_free_motion(method, entry.name)
-        check_oscillators_agree(method, entry.name)
-        return
-    _check_zero_poles(method, entry.name)
-    _check_dense_agrees(method, entry.name)
+    assert kept == method.facts.preserves_gain, f"gain preservation measured {kept}"
+
+
+def increment_is_the_stability_function_less_one(subject: Subject) -> None:
+    """``increment(z)`` is R(z) - 1."""
+    method = subject.build()
+    z = torch.complex(-torch.rand(20), torch.randn(20)).to(torch.complex128)
+    found, wanted = method.increment(z), method.stability_function(z) - 1
+    assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-12), "increment is not R - 1"
+
+
+def integrators_stay_integrators(subject: Subject) -> None:
+    """A pole at 0 becomes a pole at 1, with a finite gradient."""
+    method = subject.build()
+    applies(method.samples(ContinuousDiagonal), "samples oscillators only")
+    _check_zero_poles(method)
+
+
+def dense_and_diagonal_agree(subject: Subject) -> None:
+    """A diagonal system and the same system as a dense one have one response."""
+    method = subject.build()
+    applies(method.samples(ContinuousDiagonal), "samples oscillators only")
+    _check_dense_agrees(method)
+
+
+def oscillators_in_free_motion(subject: Subject) -> None:
+    """An oscillator without stiffness and damping has a double pole at 1, with a gradient."""
+    method = subject.build()
+    applies(not method.samples(ContinuousDiagonal), "samples first-order systems")
+    check_free_motion(method)
+
+
+def oscillators_of_both_forms_agree(subject: Subject) -> None:
+    """Oscillators in free motion beside others leave the response of these as it was."""
+    method = subject.build()
+    applies(not method.samples(ContinuousDiagonal), "samples first-order systems")
+    check_oscillators_agree(method)
+
+
+CHECKS = (
+    builds,
+    keeps_heads_states_inputs_and_outputs,
+    order_as_declared,
+    a_stability_as_declared,
+    l_stability_as_declared,
+    stability_intervals_as_declared,
+    gain_preservation_as_declared,
+    increment_is_the_stability_function_less_one,
+    integrators_stay_integrators,
+    dense_and_diagonal_agree,
+    oscillators_in_free_motion,
+    oscillators_of_both_forms_agree,
+)
 
 
 def measured_order(method: Discretizer) -> float:
-    """p of ``R(z) = e^z + O(z^(p+1))`` from a fitted slope; infinite where R is e^z."""
+    """P of ``R(z) = e^z + O(z^(p+1))`` from a fitted slope; infinite where R is e^z."""
     h = 2.0 ** -torch.arange(1, 9, dtype=torch.float64)
     z = h * torch.exp(torch.tensor(2.0j, dtype=torch.complex128))
     error = (method.stability_function(z) - torch.exp(z)).abs()
@@ -78,10 +160,19 @@ def measured_interval(method: Discretizer, direction: complex) -> float:
 
 def gain_distortion(method: Discretizer) -> float:
     """Largest relative change of the H-infinity norm over resonators that stay stable."""
+    system = _resonators()
+    system = as_oscillator(system) if not method.samples(ContinuousDiagonal) else system
+    discrete = hinf_norm(method(system)).norm
+    change = (discrete / hinf_norm(system).norm - 1).abs()
+    return change.max().item()
+
+
+def _resonators() -> ContinuousDiagonal:
+    """Four heads of one lightly damped pair of modes each, H-infinity norms far from D's."""
     w = torch.tensor([0.1, 0.5, 1.0, 2.0], dtype=torch.float64)
     lam = torch.complex(-0.02 * torch.ones_like(w), w)[:, None]
     one = torch.ones(4, 1, 1, dtype=torch.complex128)
-    system = ContinuousDiagonal(
+    return ContinuousDiagonal(
         lam=lam,
         B=one,
         C=one * (1 - 0.5j),
@@ -89,35 +180,25 @@ def gain_distortion(method: Discretizer) -> float:
         dt=torch.ones(4, dtype=torch.float64),
         conjugate=True,
     )
-    system = as_oscillator(system) if not method.samples(ContinuousDiagonal) else system
-    discrete = hinf_norm(method(system)).norm
-    change = (discrete / hinf_norm(system).norm - 1).abs()
-    return change.max().item()
 
 
 def _r(method: Discretizer, z: complex) -> complex:
     return complex(method.stability_function(torch.tensor([z], dtype=torch.complex128)).item())
 
 
-def _check_increment(method: Discretizer, name: str) -> None:
-    z = torch.complex(-torch.rand(20), torch.randn(20)).to(torch.complex128)
-    found, wanted = method.increment(z), method.stability_function(z) - 1
-    assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-12), f"{name}: increment is not R - 1"
-
-
-def _check_zero_poles(method: Discretizer, name: str) -> None:
+def _check_zero_poles(method: Discretizer) -> None:
     lam = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)
     B, C = torch.ones(1, 2, 1, dtype=torch.float64), torch.ones(1, 1, 2, dtype=torch.float64)
     D, dt = torch.zeros(1, 1, 1, dtype=torch.float64), torch.full((1,), 0.1, dtype=torch.float64)
     system = method(ContinuousDiagonal(lam=lam, B=B, C=C, D=D, dt=dt))
     total = sum(tensor.sum() for tensor in system.tensors().values())
     (gradient,) = torch.autograd.grad(total, lam)
-    assert system.is_finite(), f"{name}: an integrator (lam = 0) gives numbers that are not finite"
-    assert torch.isfinite(gradient).all(), f"{name}: the gradient at lam = 0 is not finite"
-    assert torch.allclose(system.lam, torch.ones_like(lam)), f"{name}: an integrator's pole is 1"
+    assert system.is_finite(), "an integrator (lam = 0) gives numbers that are not finite"
+    assert torch.isfinite(gradient).all(), "the gradient at lam = 0 is not finite"
+    assert torch.allclose(system.lam, torch.ones_like(lam)), "an integrator's pole is 1"
 
 
-def _check_dense_agrees(method: Discretizer, name: str) -> None:
+def _check_dense_agrees(method: Discretizer) -> None:
     lam = torch.complex(-torch.rand(2, 3), torch.randn(2, 3)).to(torch.complex128)
     system = ContinuousDiagonal(
         lam=lam,
@@ -130,4 +211,4 @@ def _check_dense_agrees(method: Discretizer, name: str) -> None:
     omega = torch.linspace(0.1, 3, 7, dtype=torch.float64)
     diagonal = method(system).frequency_response(omega)
     dense = method(system.to_dense()).frequency_response(omega)
-    assert torch.allclose(diagonal, dense, rtol=1e-9), f"{name}: diagonal and dense disagree"
+    assert torch.allclose(diagonal, dense, rtol=1e-9), "diagonal and dense disagree"

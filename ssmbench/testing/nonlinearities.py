@@ -1,4 +1,4 @@
-"""The conformance kit's part for nonlinearities: the declared Lipschitz constant."""
+"""The conformance kit's part for nonlinearities: shape, and the declared Lipschitz constant."""
 
 from __future__ import annotations
 
@@ -7,23 +7,60 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ssmbench.nn.contracts import check_built, check_nonlinearity
 from ssmbench.nn.nonlinearities.base import Nonlinearity
-from ssmbench.registry import Entry
+from ssmbench.testing.modules import check_parameter_gradients
+from ssmbench.testing.report import NotApplicable, Subject
 
 
-def conform_nonlinearity(entry: Entry[Nonlinearity]) -> None:
-    """Shape, and the declared Lipschitz constant: no slope found exceeds it."""
-    module = entry.build(d_model=4).double()
-    x = torch.randn(3, 5, 4, dtype=torch.float64)
-    assert module(x).shape == x.shape, f"{entry.name}: changes the signal's shape"
+def builds(subject: Subject) -> None:
+    """It can be built, with finite parameters of torch's default precision."""
+    check_built(subject.entry, subject.build(d_model=4), Nonlinearity)
+
+
+def keeps_shape_and_precision(subject: Subject) -> None:
+    """The output is like the input."""
+    x = torch.randn(3, 5, 4)
+    for dtype in (torch.float32, torch.float64):
+        module = subject.build(d_model=4).to(dtype)
+        y = module(x.to(dtype))
+        check_nonlinearity(module, x.to(dtype), y)
+        assert y.dtype == dtype, f"{y.dtype} for an input in {dtype}"
+
+
+def every_gradient_is_finite(subject: Subject) -> None:
+    """The output depends on the input and on every parameter, with finite gradients."""
+    module, x = subject.build(d_model=4), torch.randn(3, 5, 4, requires_grad=True)
+    module(x).square().sum().backward()
+    assert torch.isfinite(x.grad).all(), "the gradient of the input is not finite"
+    check_parameter_gradients(module)
+
+
+def each_step_for_itself(subject: Subject) -> None:
+    """The output at a step follows from the input at that step alone."""
+    module, x = subject.build(d_model=4).double(), torch.randn(3, 5, 4, dtype=torch.float64)
+    alone = torch.cat([module(x[:, k : k + 1]) for k in range(5)], 1)
+    assert torch.allclose(module(x), alone, rtol=1e-9), "a step depends on other steps"
+
+
+def lipschitz_constant_as_declared(subject: Subject) -> None:
+    """No slope found exceeds the declared constant; where there is none, a reason is given."""
+    module = subject.build(d_model=4).double()
     bound = module.bound()
     if not bound.finite:
-        assert bound.reason, f"{entry.name}: no Lipschitz constant, and no reason why"
-        return
+        assert bound.reason, "no Lipschitz constant, and no reason why"
+        raise NotApplicable(f"declares none: {bound.reason}")
     slope = _largest_slope(module)
-    assert slope <= bound.value * (1 + 1e-9), (
-        f"{entry.name}: declares {bound.value}, but a slope of {slope} was found"
-    )
+    assert slope <= bound.value * (1 + 1e-9), f"declares {bound.value}, but a slope of {slope}"
+
+
+CHECKS = (
+    builds,
+    keeps_shape_and_precision,
+    every_gradient_is_finite,
+    each_step_for_itself,
+    lipschitz_constant_as_declared,
+)
 
 
 def _largest_slope(module: Callable[[Tensor], Tensor]) -> float:

@@ -1,54 +1,88 @@
-"""The conformance kit's part for normalisers: the gain they promise, and its gradient."""
+"""The conformance kit's part for normalisers: the gain they declare, and its gradient."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.analysis.hinf import hinf_norm
+from ssmbench.nn.contracts import check_built, check_normalised
 from ssmbench.normalisers.base import Normaliser
-from ssmbench.registry import Entry
 from ssmbench.systems import DiscreteSystem
+from ssmbench.testing.report import Subject, applies
 from ssmbench.testing.scans import example_systems
 
 
-def conform_normaliser(entry: Entry[Normaliser]) -> None:
-    """The gain it promises, on systems of every structure, and its gradient."""
-    for system in example_systems():
-        if system.D.is_complex():
-            continue
+def builds(subject: Subject) -> None:
+    """It can be built."""
+    check_built(subject.entry, subject.build(), Normaliser)
+
+
+def keeps_type_sizes_and_precision(subject: Subject) -> None:
+    """The system is what it was, but for its gain."""
+    normaliser = subject.build()
+    for system in _systems():
+        check_normalised(normaliser, system, normaliser(system))
+
+
+def gain_as_declared(subject: Subject) -> None:
+    """At most gamma, over all time, where that is declared."""
+    for normaliser, norms in _normalised(subject):
+        for norm in norms:
+            assert norm <= normaliser.gamma * (1 + TOLERANCE), (
+                f"declares a gain of {normaliser.gamma:g}, but it is {norm:g}"
+            )
+
+
+def gain_is_used(subject: Subject) -> None:
+    """At least half of gamma."""
+    for normaliser, norms in _normalised(subject):
+        for norm in norms:
+            assert norm >= normaliser.gamma / 2, f"wastes half of the gain: {norm:g}"
+
+
+def gradient_sees_the_scale(subject: Subject) -> None:
+    """Scaling C and D together changes nothing, so the gradient along them is zero."""
+    for system in _systems():
+        _check_gradient(subject.build(), system)
+
+
+CHECKS = (
+    builds,
+    keeps_type_sizes_and_precision,
+    gain_as_declared,
+    gain_is_used,
+    gradient_sees_the_scale,
+)
+
+
+def _systems() -> list[DiscreteSystem]:
+    return [system for system in example_systems() if not system.D.is_complex()]
+
+
+def _normalised(subject: Subject) -> Iterator[tuple[Normaliser, list[float]]]:
+    """Normalisers of a small and a large gamma, and the gains of systems that they scaled."""
+    for system in _systems():
         for gamma in (0.1, 7.0):
-            normaliser = entry.build(_with_gamma(entry.config, gamma))
-            found = normaliser(system)
-            assert type(found) is type(system), f"{entry.name}: changes the type of a system"
-            assert found.D.dtype == system.D.dtype, f"{entry.name}: changes the precision"
-            _check_normalised(normaliser, found, entry.name)
-        _check_normaliser_gradient(entry.build(), system, entry.name)
+            normaliser = subject.build(_with_gamma(subject.options, gamma))
+            applies(normaliser.infinite_horizon, "declares no gain over all time")
+            yield normaliser, hinf_norm(normaliser(system).double()).norm.tolist()
 
 
-def _with_gamma(config: type, gamma: float) -> Any:
-    options = config()
-    options.gamma = gamma
-    return options
+def _with_gamma(options: Any, gamma: float) -> Any:
+    changed = copy.copy(options)
+    changed.gamma = gamma
+    return changed
 
 
-def _check_normalised(normaliser: Normaliser, system: DiscreteSystem, name: str) -> None:
-    if not normaliser.infinite_horizon:
-        return
-    for norm in hinf_norm(system.double()).norm.tolist():
-        assert norm <= normaliser.gamma * (1 + TOLERANCE), (
-            f"{name}: promises a gain of {normaliser.gamma:g}, but it is {norm:g}"
-        )
-        assert norm >= normaliser.gamma / 2, f"{name}: wastes half of the gain: {norm:g}"
-
-
-def _check_normaliser_gradient(normaliser: Normaliser, system: DiscreteSystem, name: str) -> None:
-    """Scaling C and D together must change nothing, so the gradient along them is zero."""
+def _check_gradient(normaliser: Normaliser, system: DiscreteSystem) -> None:
     system = system.double().map(lambda t: t.detach().requires_grad_())
     energy = sum(t.abs().square().sum() for t in (normaliser(system).C, normaliser(system).D))
     C, D = torch.autograd.grad(energy, (system.C, system.D))
     along = (C.conj() * system.C).real.sum() + (D.conj() * system.D).real.sum()
     size = energy.detach().item()
-    assert abs(along.item()) <= 1e-2 * size, f"{name}: its gradient is wrong: {along.item():g}"
+    assert abs(along.item()) <= 1e-2 * size, f"its gradient is wrong: {along.item():g}"

@@ -37,18 +37,18 @@ def _random_oscillators(a: list[float], g: list[float]) -> ContinuousOscillator:
     )
 
 
-def check_free_motion(method: Discretizer, name: str) -> None:
-    """a = g = 0: a double pole at 1, with a gradient."""
+def check_free_motion(method: Discretizer) -> None:
+    """A = g = 0: a double pole at 1, with a gradient."""
     free = _random_oscillators([0.0, 0.0], [0.0, 0.0])
     system = method(free)
     total = sum(tensor.sum() for tensor in system.tensors().values())
     gradients = torch.autograd.grad(total, (free.a, free.g))
-    assert system.is_finite(), f"{name}: free motion gives numbers that are not finite"
-    assert all(g.isfinite().all() for g in gradients), f"{name}: no gradient at free motion"
-    assert (system.poles() - 1).abs().max() < 1e-6, f"{name}: free motion has the double pole 1"
+    assert system.is_finite(), "free motion gives numbers that are not finite"
+    assert all(g.isfinite().all() for g in gradients), "no gradient at free motion"
+    assert (system.poles() - 1).abs().max() < 1e-6, "free motion has the double pole 1"
 
 
-def check_oscillators_agree(method: Discretizer, name: str) -> None:
+def check_oscillators_agree(method: Discretizer) -> None:
     """A neighbour in free motion that is neither driven nor seen changes no response."""
     pairs = _random_oscillators([2.0, 0.0], [0.3, 0.0])
     pairs = dataclasses.replace(pairs, B=pairs.B * pairs.a.mT, C=pairs.C * pairs.a)
@@ -60,4 +60,4 @@ def check_oscillators_agree(method: Discretizer, name: str) -> None:
     )
     omega = torch.linspace(0.1, 3, 7, dtype=torch.float64)
     responses = [method(system).frequency_response(omega) for system in (pairs, alone)]
-    assert torch.allclose(*responses, rtol=1e-9), f"{name}: its two forms disagree"
+    assert torch.allclose(*responses, rtol=1e-9), "its two forms disagree"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ssmbench import registry
 from ssmbench.errors import UsageError
-from ssmbench.registry import Entry
+from ssmbench.nn.contracts import check_built, check_scanned
 from ssmbench.scans.base import ScanBackend, Scannable
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
+from ssmbench.testing.report import Subject, applies
 from ssmbench.testing.time_varying import example_time_varying_systems, gradient_of_views
 
 #: Float32 scans against complex128: rounding of some hundred steps.
@@ -18,29 +21,93 @@ _SCAN_TOLERANCE = 2e-5
 _HALF_TOLERANCE = 2**-8
 
 
-def conform_scan(entry: Entry[ScanBackend]) -> None:
-    """Outputs, final state and every gradient against the reference, where the backend is able.
+def builds(subject: Subject) -> None:
+    """It can be built."""
+    check_built(subject.entry, subject.build(), ScanBackend)
 
-    Second derivatives agree too, or are refused with an error.
-    """
-    backend = entry.build()
-    reference = registry.scans.get("reference").build()
-    for system in example_systems():
-        if backend.unsupported_reason(system, torch.device("cpu")) is None:
-            for length in (1, 7, 130):
-                check_scan(backend, reference, system, length, entry.name)
-            check_scan(backend, reference, system, 130, entry.name, torch.bfloat16)
-            check_second_derivatives(backend, reference, system, entry.name)
-    for dtype in (torch.float32, torch.complex64, torch.bfloat16):
-        if backend.linear_scan_unsupported_reason(torch.zeros(1, dtype=dtype)) is None:
-            for varies, reverse in ((False, False), (False, True), (True, False), (True, True)):
-                check_linear_scan(backend, reference, dtype, varies, reverse, entry.name)
+
+def returns_outputs_and_final_state(subject: Subject) -> None:
+    """Y (B, L, H, p) and x_final (B, H, N), in the dtype of the inputs."""
+    backend = subject.build()
+    for system in _supported(backend, example_systems()):
+        u = torch.randn(2, 5, system.heads, system.inputs)
+        check_scanned(backend, system, u, backend(system, u))
+
+
+def outputs_and_gradients_agree(subject: Subject) -> None:
+    """Outputs, final state and every gradient, against the reference."""
+    backend, reference = subject.build(), _reference()
+    for system in _supported(backend, example_systems()):
+        for length in (1, 7, 130):
+            check_scan(backend, reference, system, length)
+
+
+def half_precision_is_widened(subject: Subject) -> None:
+    """Of inputs in bfloat16, only what is read is rounded."""
+    backend, reference = subject.build(), _reference()
+    for system in _supported(backend, example_systems()):
+        check_scan(backend, reference, system, 130, torch.bfloat16)
+
+
+def second_derivatives_agree(subject: Subject) -> None:
+    """Second derivatives agree with the reference, or are refused with an error."""
+    backend, reference = subject.build(), _reference()
+    for system in _supported(backend, example_systems()):
+        check_second_derivatives(backend, reference, system)
+
+
+def linear_scan_agrees(subject: Subject) -> None:
+    """The scan that gives every state, in both directions, and its gradients."""
+    backend, reference = subject.build(), _reference()
+    dtypes = [
+        dtype
+        for dtype in (torch.float32, torch.complex64, torch.bfloat16)
+        if backend.linear_scan_unsupported_reason(torch.zeros(1, dtype=dtype)) is None
+    ]
+    applies(bool(dtypes), "has no linear scan on this machine's CPU")
+    for dtype in dtypes:
+        for varies, reverse in ((False, False), (False, True), (True, False), (True, True)):
+            check_linear_scan(backend, reference, dtype, varies, reverse)
+
+
+def time_varying_systems_agree(subject: Subject) -> None:
+    """Outputs, final state and gradients for systems that vary with time."""
+    backend, reference = subject.build(), _reference()
     for length, dtype in ((1, torch.float32), (37, torch.float32), (37, torch.bfloat16)):
-        for system in example_time_varying_systems(2, length):
-            if backend.unsupported_reason(system, torch.device("cpu")) is None:
-                check_scan(backend, reference, system, length, entry.name, dtype)
-                if dtype == torch.float32:
-                    check_second_derivatives(backend, reference, system, entry.name, length)
+        for system in _supported(backend, example_time_varying_systems(2, length)):
+            check_scan(backend, reference, system, length, dtype)
+
+
+def second_derivatives_of_time_varying_systems_agree(subject: Subject) -> None:
+    """As for time-invariant systems."""
+    backend, reference = subject.build(), _reference()
+    for length in (1, 37):
+        for system in _supported(backend, example_time_varying_systems(2, length)):
+            check_second_derivatives(backend, reference, system, length)
+
+
+CHECKS = (
+    builds,
+    returns_outputs_and_final_state,
+    outputs_and_gradients_agree,
+    half_precision_is_widened,
+    second_derivatives_agree,
+    linear_scan_agrees,
+    time_varying_systems_agree,
+    second_derivatives_of_time_varying_systems_agree,
+)
+
+
+def _reference() -> ScanBackend:
+    return registry.scans.get("reference").build()
+
+
+def _supported(backend: ScanBackend, systems: Sequence[Scannable]) -> list[Scannable]:
+    """The systems that a backend runs on the CPU; the check is skipped where it runs none."""
+    reasons = [backend.unsupported_reason(system, torch.device("cpu")) for system in systems]
+    found = [system for system, reason in zip(systems, reasons, strict=True) if reason is None]
+    applies(bool(found), f"runs none of these systems on a CPU: {reasons[0]}")
+    return found
 
 
 def check_linear_scan(
@@ -49,7 +116,6 @@ def check_linear_scan(
     dtype: torch.dtype,
     varies: bool,
     reverse: bool,
-    name: str,
 ) -> None:
     """Hold one backend's linear scan to another's: states, and gradients of a, b and x0."""
     for length in (1, 37, 130):
@@ -68,7 +134,7 @@ def check_linear_scan(
             values.append({"s": s, **dict(zip(inputs, gradients, strict=True))})
         case = f"linear scan, {dtype}, varies={varies}, reverse={reverse}, L={length}"
         for key, expected in values[1].items():
-            _agree(values[0][key], expected, f"{name}: {key} of {case}")
+            _agree(values[0][key], expected, f"{key} of {case}")
 
 
 def example_systems() -> list[DiscreteSystem]:
@@ -86,7 +152,6 @@ def check_scan(
     reference: ScanBackend,
     system: Scannable,
     length: int,
-    name: str,
     dtype: torch.dtype = torch.float32,
 ) -> None:
     """Hold one backend to another on one system: y, x_final, and gradients of all inputs.
@@ -100,14 +165,18 @@ def check_scan(
         expected = _run(reference, system, u, start)
         for key, value in expected.items():
             case = f"{type(system).__name__}, u in {dtype}, L={length}"
-            _agree(found[key], value, f"{name}: {key} of {case}")
+            _agree(found[key], value, f"{key} of {case}")
 
 
 def check_second_derivatives(
-    backend: ScanBackend, reference: ScanBackend, system: Scannable, name: str, length: int = 7
+    backend: ScanBackend,
+    reference: ScanBackend,
+    system: Scannable,
+    length: int = 7,
 ) -> None:
     """The gradient of a sum of first gradients; of a result that is linear in the outputs, whose
-    own gradient is a constant: what an operator leaves out of its second derivative shows there."""
+    own gradient is a constant: what an operator leaves out of its second derivative shows there.
+    """
     u = torch.randn(2, length, system.heads, system.inputs)
     x0 = torch.randn(2, system.heads, system.states, dtype=system.dynamics.dtype)
     expected = _second_gradients(reference, system, u, x0)
@@ -116,11 +185,14 @@ def check_second_derivatives(
     except (RuntimeError, NotImplementedError, UsageError):
         return  # refused
     for key, value in expected.items():
-        _agree(found[key], value, f"{name}: second {key} of {type(system).__name__}, L={length}")
+        _agree(found[key], value, f"second {key} of {type(system).__name__}, L={length}")
 
 
 def _second_gradients(
-    backend: ScanBackend, system: Scannable, u: Tensor, x0: Tensor
+    backend: ScanBackend,
+    system: Scannable,
+    u: Tensor,
+    x0: Tensor,
 ) -> dict[str, Tensor]:
     system = system.map(lambda t: t.detach().requires_grad_())
     leaves = {**system.tensors(), "u": u.clone().requires_grad_(), "x0": x0.clone()}
@@ -154,7 +226,10 @@ def _agree(found: Tensor, expected: Tensor, what: str) -> None:
 
 
 def _run(
-    backend: ScanBackend, system: Scannable, u: Tensor, x0: Tensor | None
+    backend: ScanBackend,
+    system: Scannable,
+    u: Tensor,
+    x0: Tensor | None,
 ) -> dict[str, Tensor]:
     # no clones: views that are one for all steps or heads stay such
     system = system.map(lambda t: t.detach().requires_grad_())
@@ -171,7 +246,13 @@ def _run(
 
 
 def _random_diagonal(
-    H: int, N: int, m: int, p: int, *, complex_: bool, conjugate: bool
+    H: int,
+    N: int,
+    m: int,
+    p: int,
+    *,
+    complex_: bool,
+    conjugate: bool,
 ) -> DiscreteDiagonal:
     dtype = torch.complex64 if complex_ else torch.float32
     modulus = torch.cat([torch.zeros(H, 1), 0.5 + 0.499 * torch.rand(H, N - 1)], -1)
@@ -188,5 +269,8 @@ def _random_diagonal(
 def _random_dense(H: int, N: int, m: int, p: int) -> DiscreteDense:
     A = torch.linalg.qr(torch.randn(H, N, N)).Q * (1 - torch.rand(H, 1, 1) / 4)
     return DiscreteDense(
-        A=A, B=torch.randn(H, N, m), C=torch.randn(H, p, N), D=torch.randn(H, p, m)
+        A=A,
+        B=torch.randn(H, N, m),
+        C=torch.randn(H, p, N),
+        D=torch.randn(H, p, m),
     )

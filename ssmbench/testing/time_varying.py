@@ -3,77 +3,138 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from ssmbench import registry
+from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.analysis.hinf import hinf_norm
+from ssmbench.nn.contracts import check_built, check_channels, check_system
 from ssmbench.parametrizations.base import Parametrization
-from ssmbench.registry import Entry
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import ContinuousTimeVaryingDiagonal, TimeVaryingDiagonal
+from ssmbench.testing.modules import check_parameter_gradients, randomise
+from ssmbench.testing.report import Subject, applies
 
 _LENGTH = 9
 _TOLERANCE = 2e-5
 
 
-def conform_time_varying(entry: Entry[Parametrization]) -> None:
-    """A parametrization that needs the input: system type, channels, gradients; the system at a
-    step from the input at that step alone; stability frozen in time; a scan in one go, by every
-    backend, against one step after the other."""
-    for d_model in (1, 4):
-        module, u = entry.build(d_model=d_model), torch.randn(2, _LENGTH, d_model)
-        _check_system(module, u, entry.name)
-        _check_gradients(module, u, entry.name)
-        _check_pointwise(module, u, entry.name)
-        _check_scans(module, u, entry.name)
-    for scale in (0.1, 1.0, 10.0):
+def builds(subject: Subject) -> None:
+    """It can be built for a layer of one channel and of several, with finite parameters of torch's
+    default precision, and knows its width.
+    """
+    for module, u in _cases(subject):
+        check_built(subject.entry, module, Parametrization)
+        width = getattr(module, "d_model", None)
+        assert width == u.shape[-1], f"is time-varying, so it must set d_model; it is {width}"
+
+
+def returns_the_declared_system(subject: Subject) -> None:
+    """A finite system of the declared type for every step of every sequence."""
+    for module, u in _cases(subject):
+        system = module(u)
+        check_system(module, system, None)
+        assert (system.batch, system.length) == u.shape[:2], "not the input's sequences and steps"
+
+
+def heads_make_up_the_channels(subject: Subject) -> None:
+    """The heads' inputs together, and their outputs, are the layer's d_model channels."""
+    for module, u in _cases(subject):
+        check_channels(module, module(u), u.shape[-1])
+
+
+def follows_its_input(subject: Subject) -> None:
+    """Another input gives another system."""
+    for module, u in _cases(subject):
+        pairs = zip(module(u).tensors().values(), module(2 * u).tensors().values(), strict=True)
+        fixed = all(torch.equal(one, other) for one, other in pairs)
+        assert not fixed, "declares a time-varying system, but does not use the input"
+
+
+def every_parameter_has_a_finite_gradient(subject: Subject) -> None:
+    """The system depends on every parameter, with a finite gradient."""
+    for module, u in _cases(subject):
+        energy = sum(tensor.abs().square().sum() for tensor in module(u).tensors().values())
+        energy.backward()
+        check_parameter_gradients(module)
+
+
+def each_step_for_itself(subject: Subject) -> None:
+    """The matrices at a step follow from the input at that step alone: what streams, and shares a
+    sequence among ranks, relies on that.
+    """
+    for module, u in _cases(subject):
+        _check_pointwise(module, u)
+
+
+def every_scan_agrees_with_single_steps(subject: Subject) -> None:
+    """Every backend's scan in one go, against one step after the other."""
+    for module, u in _cases(subject):
+        _check_scans(module, u)
+
+
+def stable_as_declared(subject: Subject) -> None:
+    """Frozen in time, for random parameters of several scales, where that is declared."""
+    for module, u, scale in _randomised(subject):
+        applies(module.stable_by_construction, "declares no stability by construction")
         with torch.no_grad():
-            for parameter in module.parameters():
-                parameter.normal_(0, scale)
-        _check_promises(module, scale * u, f"{entry.name} with parameters of scale {scale}")
+            stable = module(u).bank().double().is_stable()
+        assert stable, f"declared stable by construction, but is not, frozen, at scale {scale}"
 
 
-def _check_system(module: Parametrization, u: Tensor, name: str) -> None:
-    system = module(u)
-    width = getattr(module, "d_model", None)
-    assert width == u.shape[-1], f"{name}: needs the input, so it must set d_model; it is {width}"
-    declared = module.system_type
-    assert isinstance(system, declared), (
-        f"{name}: declares {declared.__name__}, gives {type(system).__name__}"
-    )
-    assert (system.batch, system.length) == u.shape[:2], f"{name}: not the input's steps"
-    for width in (system.inputs, system.outputs):
-        assert system.heads * width == u.shape[-1], f"{name}: channels are not d_model"
-    assert system.is_finite(), f"{name}: a system that is not finite right after construction"
-    pairs = zip(system.tensors().values(), module(2 * u).tensors().values(), strict=True)
-    fixed = all(torch.equal(one, other) for one, other in pairs)
-    assert not fixed, f"{name}: needs the input, but does not use it"
+def gain_as_declared(subject: Subject) -> None:
+    """Frozen in time, for random parameters of several scales, where a gain is declared."""
+    for module, u, _ in _randomised(subject):
+        declared = module.declared_gain()
+        applies(declared is not None, "declares no gain")
+        with torch.no_grad():
+            frozen = hinf_norm(module(u).bank().double()).norm.max().item()
+        assert frozen <= declared * (1 + TOLERANCE), (
+            f"declares a gain of {declared:g}, but frozen in time it is {frozen:g}"
+        )
 
 
-def _check_gradients(module: Parametrization, u: Tensor, name: str) -> None:
-    energy = sum(tensor.abs().square().sum() for tensor in module(u).tensors().values())
-    energy.backward()
-    for key, parameter in module.named_parameters():
-        gradient = parameter.grad
-        assert gradient is not None, f"{name}: the system does not depend on {key}"
-        assert torch.isfinite(gradient).all(), f"{name}: the gradient of {key} is not finite"
+CHECKS = (
+    builds,
+    returns_the_declared_system,
+    heads_make_up_the_channels,
+    follows_its_input,
+    every_parameter_has_a_finite_gradient,
+    each_step_for_itself,
+    every_scan_agrees_with_single_steps,
+    stable_as_declared,
+    gain_as_declared,
+)
 
 
-def _check_pointwise(module: Parametrization, u: Tensor, name: str) -> None:
-    """What streams, and shares a sequence among ranks, relies on."""
+def _cases(subject: Subject) -> Iterator[tuple[Parametrization, Tensor]]:
+    """Modules of one channel and of several, each with an input."""
+    for d_model in (1, 4):
+        yield subject.build(d_model=d_model), torch.randn(2, _LENGTH, d_model)
+
+
+def _randomised(subject: Subject) -> Iterator[tuple[Parametrization, Tensor, float]]:
+    for scale in (0.1, 1.0, 10.0):
+        module, u = subject.build(d_model=4), scale * torch.randn(2, _LENGTH, 4)
+        randomise(module, scale)
+        yield module, u, scale
+
+
+def _check_pointwise(module: Parametrization, u: Tensor) -> None:
     whole = module(u)
     for b, k in ((0, 0), (1, 4), (0, _LENGTH - 1)):
         alone = module(u[b : b + 1, k : k + 1]).at(0, 0).tensors()
         for key, tensor in whole.at(b, k).tensors().items():
             assert torch.allclose(tensor, alone[key], rtol=1e-4, atol=1e-6), (
-                f"{name}: {key} at a step depends on other steps or sequences"
+                f"{key} at a step depends on other steps or sequences"
             )
 
 
 @torch.no_grad()
-def _check_scans(module: Parametrization, u: Tensor, name: str) -> None:
+def _check_scans(module: Parametrization, u: Tensor) -> None:
     system = module(u)
     if isinstance(system, ContinuousTimeVaryingDiagonal):
         system = registry.discretizers.get("zoh").build()(system)
@@ -84,7 +145,7 @@ def _check_scans(module: Parametrization, u: Tensor, name: str) -> None:
         if backend.unsupported_reason(system, u.device) is None:
             y, _ = backend(system, signal)
             error = (y - expected).abs().max() / expected.abs().max().clamp_min(1e-3)
-            assert error < _TOLERANCE, f"{name}: {entry.name} scans it with an error of {error:.1e}"
+            assert error < _TOLERANCE, f"{entry.name} scans it with an error of {error:.1e}"
 
 
 def _stepwise(backend: ScanBackend, system: TimeVaryingDiagonal, u: Tensor) -> Tensor:
@@ -95,21 +156,10 @@ def _stepwise(backend: ScanBackend, system: TimeVaryingDiagonal, u: Tensor) -> T
     return torch.cat(outputs, 1)
 
 
-@torch.no_grad()
-def _check_promises(module: Parametrization, u: Tensor, name: str) -> None:
-    bank, declared = module(u).bank().double(), module.declared_gain()
-    if module.stable_by_construction:
-        assert bank.is_stable(), f"{name}: declared stable by construction, but is not, frozen"
-    if declared is not None:
-        frozen = hinf_norm(bank).norm.max().item()
-        assert frozen <= declared * (1 + 1e-4), (
-            f"{name}: declares a gain of {declared:g}, but frozen in time it is {frozen:g}"
-        )
-
-
 def example_time_varying_systems(batch: int, length: int) -> list[TimeVaryingDiagonal]:
     """Five in float32: pairs, real and complex, of one channel and several, with B, C and D shared
-    and not. Some lam are zero."""
+    and not. Some lam are zero.
+    """
     single, several = (3, 4, 1, 1), (1, 5, 3, 2)
     pairs = [_random(batch, length, *sizes, torch.complex64) for sizes in (single, several)]
     real = _random(batch, length, *single, torch.float32)
@@ -124,7 +174,13 @@ def example_time_varying_systems(batch: int, length: int) -> list[TimeVaryingDia
 
 
 def _random(
-    batch: int, length: int, H: int, N: int, m: int, p: int, dtype: torch.dtype
+    batch: int,
+    length: int,
+    H: int,
+    N: int,
+    m: int,
+    p: int,
+    dtype: torch.dtype,
 ) -> TimeVaryingDiagonal:
     place = (batch, length, H)
     direction = torch.randn(*place, N, dtype=dtype)

@@ -141,4 +141,4 @@ def test_without_kernels_the_chunked_scan_serves(monkeypatch):
     scan, reference = cpu.CPUScan(registry.NoOptions()), registry.scans.get("reference").build()
     torch.manual_seed(0)
     for system in example_systems():
-        check_scan(scan, reference, system, 70, "cpu without kernels")
+        check_scan(scan, reference, system, 70)

@@ -116,8 +116,8 @@ def test_time_varying_systems_agree_with_the_reference(case):
     system = example_time_varying_systems(2, 70)[case]
     backend, reference = (scans.get(name).build() for name in ("triton", "reference"))
     assert backend.unsupported_reason(system, torch.device(DEVICE)) is None
-    check_scan(backend, reference, system, 70, "triton")
-    check_scan(backend, reference, system, 70, "triton", torch.bfloat16)
+    check_scan(backend, reference, system, 70)
+    check_scan(backend, reference, system, 70, torch.bfloat16)
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])

@@ -1,0 +1,128 @@
+"""What the conformance kit finds of an entry: every check by name, passed, failed or skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from ssmbench.errors import one_line
+from ssmbench.origins import plugin_line
+from ssmbench.registry import Entry
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An entry under examination, with the options that stand for its defaults where given."""
+
+    entry: Entry
+    given: Any = None
+
+    @property
+    def options(self) -> Any:
+        """An instance of the entry's config class."""
+        return self.entry.config() if self.given is None else self.given
+
+    def build(self, options: Any = None, **context: Any) -> Any:
+        """What the entry's factory makes of ``options``, of the subject's own where None."""
+        return self.entry.build(self.options if options is None else options, **context)
+
+
+#: One check of an entry: raises AssertionError, or NotApplicable. Its name is shown to people.
+CheckFunction = Callable[[Subject], None]
+
+
+class NotApplicable(Exception):
+    """A check that does not concern an entry; the message says why."""
+
+
+def applies(condition: bool, reason: str) -> None:
+    """Skip the running check, for the stated reason, unless ``condition`` holds."""
+    if not condition:
+        raise NotApplicable(reason)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: its name, and how it ended. ``reason`` says why it failed or was skipped."""
+
+    name: str
+    passed: bool
+    reason: str = ""
+    skipped: bool = False
+
+    def __str__(self) -> str:
+        """One line: the outcome, the name, and the reason where there is one."""
+        outcome = "skipped" if self.skipped else "passed" if self.passed else "FAILED"
+        return f"{outcome:8}{self.name}" + (f": {self.reason}" if self.reason else "")
+
+
+@dataclass(frozen=True)
+class ConformanceReport:
+    """All checks of one entry, in the order in which they ran."""
+
+    kind: str
+    name: str
+    origin: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no check failed."""
+        return all(check.passed or check.skipped for check in self.checks)
+
+    def raise_for_failures(self) -> None:
+        """Raise an AssertionError that lists every check, unless all passed."""
+        if not self.ok:
+            raise AssertionError(str(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"ok": self.ok, **asdict(self)}
+
+    def __str__(self) -> str:
+        """A line on the entry, and one for each check."""
+        failed = sum(not (check.passed or check.skipped) for check in self.checks)
+        outcome = f"{failed} of {len(self.checks)} checks failed" if failed else "all checks passed"
+        head = f"{self.kind} {self.name} ({self.origin}): {outcome}"
+        return "\n  ".join([head, *map(str, self.checks)])
+
+
+def run_checks(
+    subject: Subject,
+    checks: Iterable[CheckFunction],
+    seed: int = 0,
+) -> ConformanceReport:
+    """Every check of an entry, each from the same seed, so that none depends on another.
+
+    The first check is the one that builds the entry: where it fails, the others are skipped.
+    """
+    results: list[Check] = []
+    for check in checks:
+        broken = bool(results) and not results[0].passed
+        cannot = Check(_name(check), False, "the entry cannot be built", skipped=True)
+        results.append(cannot if broken else _run(check, subject, seed))
+    entry = subject.entry
+    return ConformanceReport(entry.kind, entry.name, entry.origin, tuple(results))
+
+
+def _run(check: CheckFunction, subject: Subject, seed: int) -> Check:
+    name = _name(check)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            check(subject)
+    except NotApplicable as reason:
+        return Check(name, False, str(reason), skipped=True)
+    except AssertionError as error:
+        return Check(name, False, str(error) or "an assertion without a message failed")
+    except Exception as error:
+        line = plugin_line(error)
+        return Check(name, False, one_line(error) + (f" ({line})" if line else ""))
+    return Check(name, True)
+
+
+def _name(check: CheckFunction) -> str:
+    return check.__name__.replace("_", " ")
