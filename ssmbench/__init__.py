@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ssmbench.analysis.gain import GainReport
     from ssmbench.errors import SsmbenchError, UsageError
+    from ssmbench.library.conformance import conform
     from ssmbench.library.entries import list as list
     from ssmbench.library.entries import register, show
     from ssmbench.library.layers import layer, network
@@ -32,6 +33,7 @@ _HOMES = {
     "SsmbenchError": "errors",
     "UsageError": "errors",
     "analyse": "library.systems",
+    "conform": "library.conformance",
     "discretize": "library.systems",
     "layer": "library.layers",
     "list": "library.entries",
@@ -48,6 +50,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "analyse",
+    "conform",
     "discretize",
     "layer",
     "network",

@@ -10,6 +10,7 @@ import typer
 from ssmbench.cli import plot, streams
 from ssmbench.cli.attack import attack
 from ssmbench.cli.bench import bench
+from ssmbench.cli.conform import conform
 from ssmbench.cli.discretize import discretize
 from ssmbench.cli.doctor import doctor
 from ssmbench.cli.gain import gain
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.callback()(add_plugins)
-for function in (list_, show, run, suite, report, gain, attack, discretize, doctor, bench):
+for function in (list_, show, conform, run, suite, report, gain, attack, discretize, doctor, bench):
     add_verb(app, function)
 app.add_typer(plot.app, name="plot")
 

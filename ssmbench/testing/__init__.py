@@ -1,26 +1,20 @@
 """The conformance kit: what every registered component must do, checked by measurement.
 
 A plugin author runs ``conform(entry)`` in a test, or ``ssmbench conform KIND NAME``; ssmbench's own
-tests run it over the whole registry. Each kind has its checks in a module of this package: small
-functions of a :class:`Subject`, named for what they check.
+tests run it over the whole registry. Each kind has its checks in the module of this package that
+has its name: small functions of a :class:`Subject`, named for what they check, listed in
+``CHECKS``.
 """
 
 from __future__ import annotations
 
-from types import ModuleType
+import importlib
+import importlib.util
 from typing import Any
 
-from ssmbench.registry import Entry
-from ssmbench.testing import (
-    discretizers,
-    nonlinearities,
-    normalisers,
-    optimizers,
-    parametrizations,
-    scans,
-    tasks,
-    time_varying,
-)
+from ssmbench.errors import require
+from ssmbench.registry import KINDS, Entry
+from ssmbench.testing import time_varying
 from ssmbench.testing.discretizers import (
     gain_distortion,
     measured_a_stability,
@@ -72,23 +66,20 @@ __all__ = [
     "run_checks",
 ]
 
-_MODULES: dict[str, ModuleType] = {
-    "parametrization": parametrizations,
-    "discretizer": discretizers,
-    "normaliser": normalisers,
-    "scan": scans,
-    "nonlinearity": nonlinearities,
-    "optimizer": optimizers,
-    "task": tasks,
-}
-
 
 def checks_of(entry: Entry) -> tuple[CheckFunction, ...]:
-    """The checks that an entry's kind has, in the order in which they run."""
-    varies = getattr(entry.factory, "is_time_varying", bool)
-    if entry.kind == "parametrization" and varies():
+    """The checks of an entry's kind, in the order in which they run: those of the module of this
+    package that has the name of the kind, in the plural.
+
+    Raises:
+        UsageError: there are none for the kind.
+    """
+    if entry.kind == "parametrization" and getattr(entry.factory, "is_time_varying", bool)():
         return time_varying.CHECKS
-    return _MODULES[entry.kind].CHECKS
+    name = f"{__name__}.{KINDS[entry.kind].plural}"
+    known = importlib.util.find_spec(name) is not None
+    require(known, f"{entry.kind} {entry.name}: there are no checks of conformance for its kind")
+    return importlib.import_module(name).CHECKS
 
 
 def examine_conformance(entry: Entry, seed: int = 0, config: Any = None) -> ConformanceReport:
