@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ssmbench.errors import one_line
-from ssmbench.origins import plugin_line
+from ssmbench.errors import UsageError, one_line
+from ssmbench.origins import located, plugin_line
 from ssmbench.registry import Entry
 
 
@@ -118,6 +118,8 @@ def _run(check: CheckFunction, subject: Subject, seed: int) -> Check:
         return Check(name, False, str(reason), skipped=True)
     except AssertionError as error:
         return Check(name, False, str(error) or "an assertion without a message failed")
+    except UsageError as error:
+        return Check(name, False, str(located(error)))
     except Exception as error:
         line = plugin_line(error)
         return Check(name, False, one_line(error) + (f" ({line})" if line else ""))
