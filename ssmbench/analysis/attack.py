@@ -114,7 +114,8 @@ def attacks(
     ``function`` in the ascent, where differences may vanish in the rounding of single precision,
     and measures what was found, which is returned in the precision of ``base``.
     """
-    noise = torch.randn(base.shape, generator=torch.Generator().manual_seed(seed)).to(base)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(base.shape, generator=generator, device="cpu").to(base)
     amplitude = amplitude.to(base.device, torch.float64)
     base_step = torch.zeros_like(amplitude) if base_step is None else base_step.to(amplitude)
     ascended, start = (function, base) if exact is None else (exact, base.double())

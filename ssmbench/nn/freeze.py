@@ -28,6 +28,11 @@ def precision(model: SequenceModel) -> torch.dtype:
     return next(p.dtype for p in model.parameters() if p.is_floating_point())
 
 
+def device_of(model: SequenceModel) -> torch.device:
+    """Where the network runs."""
+    return next(model.parameters()).device
+
+
 def exact_map(frozen: SequenceModel, inputs: Float[Tensor, "n L m"]) -> SequenceModel | None:
     """The same map in float64, with the very systems of ``frozen``; None where there is none."""
     exact = copy.deepcopy(frozen).double()

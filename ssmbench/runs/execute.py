@@ -1,10 +1,7 @@
-"""One run from config to result, whatever becomes of it."""
+"""Execute one run and record its outcome, failures included."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
 import signal
 import threading
 import time
@@ -21,13 +18,15 @@ from ssmbench.build.check import check_data
 from ssmbench.config import RunConfig, check_sources, typed
 from ssmbench.errors import InterruptedRunError, UsageError
 from ssmbench.origins import explained, located
+from ssmbench.results import Result, TaskFacts
+from ssmbench.runs.environment import environment
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.load import measure_task_gains, save_worst_input
+from ssmbench.tasks.base import Task
 from ssmbench.training.environment import is_main_process
+from ssmbench.training.gains import measuring_device
 from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, train
-
-RESULT_SCHEMA = 2
 
 
 def execute(config: Mapping[str, Any], root: Path, label: str | None = None) -> str:
@@ -87,8 +86,8 @@ def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | N
         if trained.out_of_time:
             folder.write_status("out_of_time", reason=_why_out_of_time(config, trained))
             return "out_of_time"
-        result = _result(config, folder, trained) | {"seconds": round(time.time() - started, 2)}
-        folder.write_result(result)
+        result = _result(config, folder, trained, started)
+        folder.write_result(result.to_dict())
     except UsageError as error:
         found = located(error)
         folder.write_status("failed", reason=str(found))
@@ -104,8 +103,8 @@ def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | N
         trace.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
         folder.write_status("failed", reason=explained(error, trace))
         return "failed"
-    folder.write_status(result["status"])
-    return result["status"]
+    folder.write_status(result.status)
+    return result.status
 
 
 def _why_out_of_time(config: Mapping[str, Any], trained: Trained) -> str:
@@ -126,56 +125,52 @@ def _not_covered(run: RunConfig) -> tuple[str, ...]:
     return (sentence,) if mixed.endswith("-mixed") else ()
 
 
-def _result(config: Mapping[str, Any], folder: RunFolder, trained: Trained) -> dict[str, Any]:
+def _result(
+    config: Mapping[str, Any], folder: RunFolder, trained: Trained, started: float
+) -> Result:
     run, task, model = typed(config), trained.task, trained.module.model
-    device = trained.module.device
-    found = measure_task_gains(model.cpu(), task, run.analysis)
+    device = measuring_device(trained.device)
+    found = measure_task_gains(model.to(device), task, run.analysis)
     save_worst_input(folder.path, found.worst)
     layers = {f"layer{i}": p.cpu().numpy() for i, p in enumerate(found.poles)}
     np.savez_compressed(folder.path / "poles.npz", **layers)
     diverged = trained.diverged_at is not None
-    return {
-        "schema": RESULT_SCHEMA,
-        "fingerprint": folder.path.name,
-        "status": "diverged" if diverged else "finished",
-        "diverged_at": trained.diverged_at,
-        "warnings": [*trained.warnings, *_not_covered(run)],
-        "variant": run.variant or run.model.parametrization["name"],
-        "parametrization": run.model.parametrization["name"],
-        "discretizer": run.model.discretizer and run.model.discretizer["name"],
-        "seed": run.seed,
-        "task": {
-            "name": run.task["name"],
-            "source": task.source,
-            "score": task.score,
-            "higher_is_better": task.higher_is_better,
-            "unit": task.unit,
-            "data_digest": config["data_digest"],
-        },
-        "scores": trained.scores,
-        "gain": found.gain,
-        "robustness": [] if diverged else robustness(model, task, run.analysis),
-        "parameters": model.parameter_count(),
-        "steps": trained.steps,
-        "steps_per_second": trained.steps_per_second,
-        "environment": environment(str(device)),
-    }
+    curves = () if diverged else tuple(robustness(model, task, run.analysis))
+    return Result(
+        fingerprint=folder.path.name,
+        status="diverged" if diverged else "finished",
+        diverged_at=trained.diverged_at,
+        warnings=(*trained.warnings, *_not_covered(run), *_moved(trained.device, device)),
+        variant=run.variant or run.model.parametrization["name"],
+        parametrization=run.model.parametrization["name"],
+        discretizer=run.model.discretizer and run.model.discretizer["name"],
+        seed=run.seed,
+        task=_task_facts(run, task),
+        scores=trained.scores,
+        gain=found.gain,
+        robustness=curves,
+        parameters=model.parameter_count(),
+        steps=trained.steps,
+        steps_per_second=trained.steps_per_second,
+        environment=environment(trained.device, device),
+        seconds=round(time.time() - started, 2),
+    )
 
 
-def environment(device: str = "cpu") -> dict[str, Any]:
-    """What a result was computed with."""
-    packages = ("ssmbench", "torch", "lightning", "triton", "numpy")
-    return {
-        "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
-        "threads": torch.get_num_threads(),
-        "cpus": os.cpu_count(),
-        **{name: _version(name) for name in packages},
-    }
+def _task_facts(run: RunConfig, task: Task) -> TaskFacts:
+    return TaskFacts(
+        name=run.task["name"],
+        source=task.source,
+        metric=task.score,
+        higher_is_better=task.higher_is_better,
+        unit=task.unit,
+        data_digest=run.data_digest,
+    )
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def _moved(trained_on: torch.device, measured_on: torch.device) -> tuple[str, ...]:
+    sentence = (
+        f"the gains and the robustness were measured on the {measured_on}: {trained_on} has no "
+        "float64"
+    )
+    return () if trained_on.type == measured_on.type else (sentence,)

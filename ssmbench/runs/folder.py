@@ -102,7 +102,7 @@ class RunFolder:
     @property
     def result(self) -> dict[str, Any] | None:
         """The result of a complete run; None where there is none or it is damaged."""
-        result = read_json(self.path / "result.json")
+        result = _with_keys_of_schema_2(read_json(self.path / "result.json"))
         return result if _is_result(result) else None
 
     @property
@@ -168,6 +168,14 @@ def read_poles(folder: Path) -> dict[str, np.ndarray] | None:
         return None
     numbers = all(np.issubdtype(array.dtype, np.number) for array in poles.values())
     return poles if poles and numbers else None
+
+
+def _with_keys_of_schema_2(result: Any) -> Any:
+    """For the readers that do not take a :class:`~ssmbench.results.Result` yet."""
+    if not fits(result, {"schema": int, "task": dict}) or result["schema"] < 3:
+        return result
+    task = {"score" if key == "metric" else key: v for key, v in result["task"].items()}
+    return result | {"task": task, "scores": result.get("scores") or {}}
 
 
 def _is_result(value: Any) -> bool:

@@ -114,7 +114,7 @@ def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> dict[st
         "checkpoint": str(run.checkpoint),
         "rate": rate,
         **chosen,
-        "gain": found.gain,
+        "gain": found.gain.to_dict(),
         "worst_input": file and str(file),
     }
 

@@ -1,11 +1,11 @@
-"""The adversary's starts, and the maps in float64 that it ascends in, for networks and layers."""
+"""The adversary of networks and of layers: where it starts, and what it runs."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ssmbench.analysis.attack import Attacks, Map, attacks
@@ -13,8 +13,8 @@ from ssmbench.config import AnalysisConfig
 from ssmbench.nn.freeze import exact_layer
 from ssmbench.nn.layer import SSMLayer
 
-#: Norms of disturbances of silence, and of bases that move (in turn: small ones for smooth maps,
-#: large ones that reach beyond the kinks of others); all sizes are in typical inputs.
+#: Norms of disturbances of zero input, and of bases that move (alternately: small ones for smooth
+#: maps, large ones that reach beyond the kinks of others), as multiples of a typical input's norm.
 _STILL_AMPLITUDES = (0.03, 3.0)
 _MOVING_AMPLITUDES = (0.003, 0.3)
 #: Sizes of constant bases, and factors of data; first moves, in sizes of the base.
@@ -26,16 +26,16 @@ _CANDIDATES = 3
 
 
 def attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:
-    """What the layer as it runs makes of the disturbances that were found in float64."""
+    """The gain of the layer as it runs, on the disturbances of zero input found in float64."""
     system = layer.system()
     width = system.heads * system.inputs
-    silence = system.D.real.new_zeros(config.attack_restarts, length, width)
-    exact = exact_layer(layer, silence[:1])
-    ascended, start = (layer, silence) if exact is None else (exact, silence.double())
-    amplitude = torch.ones(config.attack_restarts)
+    zeros = system.D.real.new_zeros(config.attack_restarts, length, width)
+    exact = exact_layer(layer, zeros[:1])
+    ascended, start = (layer, zeros) if exact is None else (exact, zeros.double())
+    amplitude = zeros.new_ones(config.attack_restarts)
     budget = {"steps": config.attack_steps, "seed": config.attack_seed}
     found = attacks(ascended, start, amplitude, **budget)
-    return found.to(silence.dtype).measured_by(layer).worst.gain
+    return found.to(zeros.dtype).measured_by(layer).worst.gain
 
 
 def attack_network(
@@ -44,20 +44,21 @@ def attack_network(
     inputs: Float[Tensor, "n L m"],
     config: AnalysisConfig,
 ) -> Attacks:
-    """The first ``silent_starts(config)`` starts disturb silence, which stays; the others disturb
-    constants and data, which move.
+    """The first ``zero_input_starts(config)`` starts disturb zero input, which stays the base; the
+    others disturb constants and data, which move.
 
-    ``network`` is any map of sequences; ``exact`` is the same in float64, if there is one.
+    ``network`` is any map of sequences, on the device of ``inputs``; ``exact`` is the same in
+    float64, if there is one. The starts are computed on the CPU: they are those of any device.
     """
-    silent = silent_starts(config)
+    fixed = zero_input_starts(config)
     candidates = _CANDIDATES * config.attack_restarts
     size = _typical_norm(inputs)
     moving = _moving_bases(inputs, size, candidates)
-    base = torch.cat([inputs.new_zeros(silent, *inputs.shape[1:]), moving])
-    in_turn = torch.tensor(_MOVING_AMPLITUDES).double()[torch.arange(candidates) // 2 % 2]
-    amplitude = torch.cat([_log_spaced(*_STILL_AMPLITUDES, silent), in_turn])
+    base = torch.cat([inputs.new_zeros(fixed, *inputs.shape[1:]), moving])
+    alternating = _tensor(_MOVING_AMPLITUDES).double()[_indices(candidates) // 2 % 2]
+    amplitude = torch.cat([_log_spaced(*_STILL_AMPLITUDES, fixed), alternating])
     norms = torch.linalg.vector_norm(base.double(), dim=(1, 2)).cpu()
-    step = _BASE_STEP * norms.clamp_min(size) * (torch.arange(len(base)) >= silent)
+    step = _BASE_STEP * norms.clamp_min(size) * (_indices(len(base)) >= fixed)
     return attacks(
         network,
         base,
@@ -69,8 +70,8 @@ def attack_network(
     )
 
 
-def silent_starts(config: AnalysisConfig) -> int:
-    """How many of the starts of :func:`attack_network` disturb silence; they are its first."""
+def zero_input_starts(config: AnalysisConfig) -> int:
+    """How many of the starts of :func:`attack_network`, the first ones, disturb zero input."""
     return math.ceil(config.attack_restarts / 2)
 
 
@@ -89,10 +90,19 @@ def _moving_bases(
     levels = level * _log_spaced(*_CONSTANTS, math.ceil(constants / 2))
     levels = torch.stack([levels, -levels], 1).flatten()[:constants]
     flat = levels.to(inputs)[:, None, None].expand(-1, *inputs.shape[1:])
-    which = torch.arange(number - constants)
-    factors = torch.tensor(_DATA_FACTORS)[which // len(inputs) % len(_DATA_FACTORS)]
+    which = _indices(number - constants)
+    factors = _tensor(_DATA_FACTORS)[which // len(inputs) % len(_DATA_FACTORS)]
     return torch.cat([flat, factors.to(inputs)[:, None, None] * inputs[which % len(inputs)]])
 
 
 def _log_spaced(low: float, high: float, number: int) -> Float[Tensor, " number"]:
-    return torch.linspace(math.log(low), math.log(high), number, dtype=torch.float64).exp()
+    ends = math.log(low), math.log(high)
+    return torch.linspace(*ends, number, dtype=torch.float64, device="cpu").exp()
+
+
+def _indices(number: int) -> Int64[Tensor, " number"]:
+    return torch.arange(number, device="cpu")
+
+
+def _tensor(values: tuple[float, ...]) -> Float[Tensor, " n"]:
+    return torch.tensor(values, dtype=torch.float32, device="cpu")

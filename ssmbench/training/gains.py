@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Complex, Float
@@ -17,11 +16,12 @@ from ssmbench.analysis.certificate import TOLERANCE, Bound
 from ssmbench.analysis.rounding import rounding_gain
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.bounds import is_finite
-from ssmbench.nn.freeze import exact_map, freeze, precision
+from ssmbench.nn.freeze import device_of, exact_map, freeze, precision
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
+from ssmbench.results import Gains, LayerGains, NetworkGains
 from ssmbench.systems import FROZEN_ONLY
-from ssmbench.training.adversary import attack_layer, attack_network, silent_starts
+from ssmbench.training.adversary import attack_layer, attack_network, zero_input_starts
 from ssmbench.training.layer_analysis import (
     analyse_layer,
     declared_gain,
@@ -38,41 +38,22 @@ _LOST = "a parameter is not finite"
 
 
 @dataclass(frozen=True)
-class LayerGains:
-    """One SSM layer: gains from its input to its output, and its poles.
-
-    ``promised`` is what its parametrization declares of the continuous system, before sampling.
-    ``verified`` is proved not to exceed the gain, and ``verified_bound`` not to lie below it
-    (infinite where no proof succeeded); ``unproved`` names the figures that are estimates. Both
-    are of exact arithmetic on the stored matrices; ``rounding`` bounds what the layer's own
-    precision may add.
-    A time-varying layer has nothing verified, and a ``note`` that says so; ``frozen``, the radius
-    and the margin are those of the systems that it is at some steps of some inputs, and the attack
-    is incremental, around silence and its inputs.
-    """
-
-    declared: float | None
-    verified: float | None
-    attacked: float
-    peak_frequency: float
-    spectral_radius: float
-    margin: float
-    promised: float | None = None
-    frozen: float | None = None
-    note: str = ""
-    verified_bound: float | None = None
-    unproved: tuple[str, ...] = ()
-    rounding: float | None = None
-
-
-@dataclass(frozen=True)
 class Measurement:
     """``gain``: a result's part of that name. ``worst``: the network's worst input, if any.
     ``poles``: as from :func:`poles`."""
 
-    gain: dict[str, Any]
+    gain: Gains
     worst: Attack | None
     poles: list[Complex[Tensor, " _"]]
+
+
+def measuring_device(trained_on: torch.device) -> torch.device:
+    """Where a network is measured: where it was trained, or the CPU where that has no float64."""
+    try:
+        torch.zeros(1, dtype=torch.float64, device=trained_on)
+    except (TypeError, RuntimeError):  # Apple's MPS
+        return torch.device("cpu")
+    return trained_on
 
 
 def measure_gains(
@@ -80,13 +61,11 @@ def measure_gains(
 ) -> Measurement:
     """The gains of a model in evaluation mode, with the worst input that was found.
 
-    ``declared``, ``verified`` and ``attacked`` are the largest over the SSM layers, each from the
-    layer's input to its output; ``promised`` is declared of the continuous systems, before a
-    discretizer that may break it; ``network`` has the incremental gain from u to the prediction:
-    what ``model.gamma`` declares, an upper bound composed from what is proved of the layers, and
-    what the adversary found. A *zero-state* gain ``||f(u)|| / ||u||`` exists only where f(0) = 0;
-    elsewhere it is None, with the reason, and what was found from silence is incremental.
+    It runs where the model is, and inputs (n, L, m) are moved there; what is declared, verified or
+    a pole is computed on the CPU, from the layers' matrices. See :class:`~ssmbench.results.Gains`
+    for what the figures mean.
     """
+    inputs = inputs.to(device_of(model), precision(model))
     frozen = freeze(model)
     length = inputs.shape[1]
     seen = layer_inputs(frozen, inputs)
@@ -94,22 +73,26 @@ def measure_gains(
     layers = [_measure_layer(layer, still, u, length, config) for layer, still, u in pairs]
     bound = _composed(model, layers, length)
     network, worst = _measure_network(frozen, bound, inputs, config)
-    gain = {
-        "promised": _largest(g.promised for g in layers),
-        "declared": _largest(g.declared for g in layers),
-        "verified": _largest(g.verified for g in layers),
-        "attacked": max(g.attacked for g in layers),
-        "spectral_radius": max(g.spectral_radius for g in layers),
-        "margin": min(g.margin for g in layers),
-        "unproved": sorted({name for g in layers for name in g.unproved}),
-        "violations": violations(layers, network),
-        "arithmetic": str(precision(model)).removeprefix("torch."),
-        "layers": [asdict(g) | {"unproved": list(g.unproved)} for g in layers],
-        "network": network,
-    }
-    if any(layer.time_varying for layer in model.layers):
-        gain |= {"note": FROZEN_ONLY, "frozen": max(g.frozen or 0.0 for g in layers)}
-    return Measurement(gain, worst, poles(frozen, inputs))
+    return Measurement(_worst(model, layers, network), worst, poles(frozen, inputs))
+
+
+def _worst(model: SequenceModel, layers: list[LayerGains], network: NetworkGains) -> Gains:
+    varying = any(layer.time_varying for layer in model.layers)
+    return Gains(
+        promised=_largest(g.promised for g in layers),
+        declared=_largest(g.declared for g in layers),
+        verified=_largest(g.verified for g in layers),
+        attacked=max(g.attacked for g in layers),
+        spectral_radius=max(g.spectral_radius for g in layers),
+        margin=min(g.margin for g in layers),
+        unproved=tuple(sorted({name for g in layers for name in g.unproved})),
+        violations=tuple(violations(layers, network)),
+        arithmetic=str(precision(model)).removeprefix("torch."),
+        layers=tuple(layers),
+        network=network,
+        note=FROZEN_ONLY if varying else "",
+        frozen=max(g.frozen or 0.0 for g in layers) if varying else None,
+    )
 
 
 def _composed(model: SequenceModel, layers: list[LayerGains], length: int) -> Bound:
@@ -125,7 +108,7 @@ def _largest(values: Iterable[float | None]) -> float | None:
     return None if None in listed else max(listed)
 
 
-def violations(layers: list[LayerGains], network: dict[str, Any]) -> list[str]:
+def violations(layers: Sequence[LayerGains], network: NetworkGains) -> list[str]:
     """Every place where declared >= verified >= attacked does not hold, as a sentence."""
     found = []
     for index, gains in enumerate(layers):
@@ -140,11 +123,11 @@ def violations(layers: list[LayerGains], network: dict[str, Any]) -> list[str]:
             found.append(
                 f"layer {index}: attacked {gains.attacked:g} > verified {gains.verified:g}"
             )
-    promised = network.get("declared")
-    if promised is not None and network["bound"] > promised * (1 + TOLERANCE):
-        found.append(f"network: bound {network['bound']:g} > declared {promised:g}")
-    if network["attacked"] > network["bound"] * (1 + TOLERANCE):
-        found.append(f"network: attacked {network['attacked']:g} > bound {network['bound']:g}")
+    declared, bound, attacked = network.declared, network.bound, network.attacked
+    if declared is not None and bound > declared * (1 + TOLERANCE):
+        found.append(f"network: bound {bound:g} > declared {declared:g}")
+    if attacked > bound * (1 + TOLERANCE):
+        found.append(f"network: attacked {attacked:g} > bound {bound:g}")
     return found
 
 
@@ -176,7 +159,7 @@ def _rounding(layer: SSMLayer) -> float:
     if not is_finite(layer):
         return math.inf
     with torch.no_grad():
-        return float(rounding_gain(layer.system()).max())
+        return float(rounding_gain(layer.system().to("cpu")).max())
 
 
 def _promised(layer: SSMLayer) -> float | None:
@@ -208,28 +191,27 @@ def _measure_varying(
 
 
 def _measure_network(
-    frozen: SequenceModel, bound: Bound, inputs: Tensor, config: AnalysisConfig
-) -> tuple[dict[str, Any], Attack | None]:
+    frozen: SequenceModel, bound: Bound, inputs: Float[Tensor, "n L m"], config: AnalysisConfig
+) -> tuple[NetworkGains, Attack | None]:
     if not is_finite(frozen):
-        lost = {"declared": frozen.gamma, "attacked": math.inf, "attacked_from_silence": math.inf}
-        lost |= {"bound": math.inf, "reason": bound.reason or _LOST}
-        return lost | {"zero_state": None, "zero_state_reason": _LOST}, None
-    inputs = inputs.to(precision(frozen))
+        reason = bound.reason or _LOST
+        infinite = NetworkGains(frozen.gamma, math.inf, reason, math.inf, math.inf, None, _LOST)
+        return infinite, None
     if bound.value > torch.finfo(inputs.dtype).max:  # nothing so large can be observed
         bound = Bound.none(bound.reason or "the bound overflows")
     exact = exact_map(frozen, inputs)
     found = attack_network(frozen, exact, inputs, config)
-    from_silence = found.gains[: silent_starts(config)].max().item()
+    from_zero = found.gains[: zero_input_starts(config)].max().item()
     reason = _why_no_zero_state(exact or frozen, inputs[:1])
-    figures = {
-        "declared": frozen.gamma,
-        "bound": bound.value,
-        "reason": bound.reason,
-        "attacked": found.worst.gain,
-        "attacked_from_silence": from_silence,
-        "zero_state": None if reason else from_silence,
-        "zero_state_reason": reason,
-    }
+    figures = NetworkGains(
+        declared=frozen.gamma,
+        bound=bound.value,
+        reason=bound.reason,
+        attacked=found.worst.gain,
+        attacked_from_zero=from_zero,
+        zero_state=None if reason else from_zero,
+        zero_state_reason=reason,
+    )
     return figures, found.worst
 
 
@@ -239,5 +221,5 @@ def _why_no_zero_state(model: SequenceModel, like: Float[Tensor, "1 L m"]) -> st
         offset = model(torch.zeros_like(like, dtype=precision(model))).double().norm().item()
     learned = any(layer.x0 is not None for layer in model.layers)
     source = " (it starts from a learned state)" if learned else ""
-    reason = f"||f(0)|| is {offset:.4g}, not 0{source}: from silence it is incremental"
+    reason = f"||f(0)|| is {offset:.4g}, not 0{source}: from zero input it is incremental"
     return reason if offset else ""

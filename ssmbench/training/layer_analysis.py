@@ -1,4 +1,7 @@
-"""What is computed of one layer of a network: its poles, its declared gain, its report."""
+"""What is computed of one layer of a network: its poles, its declared gain, its report.
+
+On the CPU, wherever the network is: a figure of a layer's matrices must not depend on a device.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from torch import Tensor
 
 from ssmbench.analysis.gain import FrozenReport, GainReport, analyse, analyse_frozen
 from ssmbench.nn.bounds import is_finite
-from ssmbench.nn.freeze import precision
+from ssmbench.nn.freeze import device_of, precision
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 
@@ -28,7 +31,7 @@ def poles(
 ) -> list[Complex[Tensor, " _"]]:
     """The poles of each layer, complex128; one at infinity where its parameters are not finite.
 
-    Of a time-varying layer, those of the systems that it is at some steps of its ``inputs``.
+    Of a time-varying layer, those of the systems that it is at some steps of ``inputs``.
     """
     pairs = zip(model.layers, layer_inputs(model, inputs), strict=True)
     with torch.no_grad():
@@ -39,7 +42,7 @@ def _poles(layer: SSMLayer, u: Tensor | None) -> Complex[Tensor, " modes"]:
     if not is_finite(layer):
         return torch.full((1,), complex(math.inf, 0), dtype=torch.complex128)
     if not layer.time_varying:
-        return layer.system().poles().flatten()
+        return layer.system().to("cpu").poles().flatten()
     report = frozen_report(layer, u)
     return torch.empty(0, dtype=torch.complex128) if report is None else report.poles
 
@@ -47,8 +50,8 @@ def _poles(layer: SSMLayer, u: Tensor | None) -> Complex[Tensor, " modes"]:
 def layer_inputs(
     model: SequenceModel, inputs: Float[Tensor, "n L m"] | None
 ) -> list[Float[Tensor, "n L d"] | None]:
-    """What each time-varying layer is given when the network, in evaluation mode, meets ``inputs``;
-    None for the other layers, and where weights are lost."""
+    """What each time-varying layer gets when the network, in evaluation mode, runs on ``inputs``;
+    None for the other layers, and where a parameter is not finite."""
     varying = [layer for layer in model.layers if layer.time_varying]
     if inputs is None or not varying or not is_finite(model):
         return [None] * len(model.layers)
@@ -60,7 +63,7 @@ def layer_inputs(
     training = model.training
     try:
         with torch.no_grad():
-            model.eval()(inputs.to(next(model.parameters()).device, precision(model)))
+            model.eval()(inputs.to(device_of(model), precision(model)))
     finally:
         model.train(training)
         for hook in hooks:
@@ -72,7 +75,7 @@ def frozen_report(layer: SSMLayer, u: Float[Tensor, "n L d"] | None) -> FrozenRe
     if u is None:
         return None
     with torch.no_grad():
-        return analyse_frozen(layer.system_for(u[:FROZEN_SEQUENCES]))
+        return analyse_frozen(layer.system_for(u[:FROZEN_SEQUENCES]).to("cpu"))
 
 
 def analyse_layer(layer: SSMLayer) -> GainReport:
@@ -89,4 +92,4 @@ def analyse_layer(layer: SSMLayer) -> GainReport:
             spectral_radius=math.inf,
         )
     with torch.no_grad():
-        return analyse(layer.system())
+        return analyse(layer.system().to("cpu"))

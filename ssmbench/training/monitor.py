@@ -57,7 +57,7 @@ def layer_figures(layer: SSMLayer, u: Tensor | None = None) -> dict[str, float]:
         extent = {"spectral_radius": report.spectral_radius, "margin": report.margin}
         return extent | {gain: report.gain}
     with torch.no_grad():
-        system = layer.system().double()
+        system = layer.system().to("cpu").double()
         poles = stability(system)
         return {
             "spectral_radius": poles["spectral_radius"],

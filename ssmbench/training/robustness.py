@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,6 +15,7 @@ from ssmbench.config import AnalysisConfig
 from ssmbench.nn.bounds import is_finite
 from ssmbench.nn.freeze import freeze, precision
 from ssmbench.nn.model import SequenceModel
+from ssmbench.results import RobustnessPoint
 from ssmbench.tasks.base import Task
 
 #: l2 norm of the disturbance of a sequence, relative to that of a typical input.
@@ -28,8 +28,8 @@ _MAX_DRAWS = 16
 _MEMORY = 0.5
 
 
-def robustness(model: SequenceModel, task: Task, config: AnalysisConfig) -> list[dict[str, Any]]:
-    """``{energy, kind, score}`` on the first sequences of the test split, in evaluation mode.
+def robustness(model: SequenceModel, task: Task, config: AnalysisConfig) -> list[RobustnessPoint]:
+    """Points of the curves on the first sequences of the test split, in evaluation mode.
 
     Every sequence u gets a disturbance of norm ``energy`` times the root mean square norm of the
     inputs: ``random`` has Gaussian directions, ``adversarial`` ascends the task's loss from there.
@@ -48,7 +48,7 @@ def robustness(model: SequenceModel, task: Task, config: AnalysisConfig) -> list
         for direction in noise[1:, chosen]:
             attacker.random(batch, direction, scores)
         attacker.adversarial(batch, noise[0, chosen], scores)
-    return [{"energy": e, "kind": k, "score": s.value()} for (k, e), s in scores.items()]
+    return [RobustnessPoint(e, k, s.value()) for (k, e), s in scores.items()]
 
 
 def _noise(u: Float[Tensor, "n L m"], draws: int, seed: int) -> Float[Tensor, "draws n L m"]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -18,6 +19,7 @@ from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig, typed
 from ssmbench.errors import DivergedError, OutOfTimeError, require
 from ssmbench.nn.model import SequenceModel
+from ssmbench.results import Scores
 from ssmbench.tasks.base import Task
 from ssmbench.training.callbacks import EpochProgress, Speed
 from ssmbench.training.checkpoints import (
@@ -39,12 +41,14 @@ class Trained:
     """A network after training; ``diverged_at`` is the step of the first loss not finite.
 
     ``out_of_time``: ``trainer.max_time`` ended the training before it was complete.
+    ``device`` is where it was trained; Lightning has moved its parameters to the CPU since.
     ``warnings`` are those given before training began.
     """
 
     module: SequenceModule
     task: Task
-    scores: dict[str, float]
+    scores: Scores | None
+    device: torch.device
     diverged_at: int | None
     steps: int
     steps_per_second: float | None
@@ -57,7 +61,7 @@ def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> 
     """Train a resolved config in ``folder``, going on from its last checkpoint where there is one.
 
     The weights with the best validation score are tested. A run that diverges comes back with
-    ``diverged_at`` and no scores, one that is out of time with no scores.
+    ``diverged_at`` and no scores, one that is out of time with no scores either.
     """
     run = typed(config)
     check_trainer(run)
@@ -73,7 +77,7 @@ def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> 
     callbacks = [GainMonitor(run.analysis.every_n_epochs), speed, LogSizes(folder)]
     callbacks += [EpochProgress(label)] if label else []
     trainer = build_trainer(run, folder, [*callbacks, best])
-    diverged_at, scores, out_of_time = None, {}, False
+    diverged_at, scores, out_of_time = None, None, False
     try:
         trainer.fit(module, datamodule=task, ckpt_path=point.file, weights_only=True)
         scores = _evaluate_best(trainer, module, task, best)
@@ -84,7 +88,8 @@ def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> 
     finally:
         _leave_process_group()
     rate, steps = speed.steps_per_second, trainer.global_step
-    return Trained(module, task, scores, diverged_at, steps, rate, warned, out_of_time)
+    device = trainer.strategy.root_device
+    return Trained(module, task, scores, device, diverged_at, steps, rate, warned, out_of_time)
 
 
 def _warn_of_step_sizes(run: RunConfig, model: SequenceModel) -> tuple[str, ...]:
@@ -107,13 +112,13 @@ def _leave_process_group() -> None:
 
 def _evaluate_best(
     trainer: pl.Trainer, module: SequenceModule, task: Task, best: ModelCheckpoint
-) -> dict[str, float]:
+) -> Scores:
     if best.best_model_path:
         module.load_state_dict(load_checkpoint(Path(best.best_model_path))["state_dict"])
-    scores = {"val": _validate_best(trainer, module, task)}
+    val = _validate_best(trainer, module, task)
     (found,) = _scored(trainer.test(module, datamodule=task, verbose=False), "test")
-    scores["test"] = found[f"test/{task.score}"]
-    if not all(math.isfinite(score) for score in scores.values()):
+    scores = Scores(val, found[f"test/{task.score}"])
+    if not (math.isfinite(scores.val) and math.isfinite(scores.test)):
         raise DivergedError(trainer.global_step)
     return scores
 

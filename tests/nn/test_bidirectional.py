@@ -82,10 +82,10 @@ def test_declared_verified_and_attacked_of_each_direction(name):
     model = network(name, bidirectional=True, learned=True, dtype=torch.float32)
     config = AnalysisConfig(attack_steps=10, attack_restarts=2)
     gain = measure_gains(model, signal(2, LENGTH, torch.float32), config).gain
-    assert len(gain["layers"]) == 4
-    assert gain["violations"] == []
-    assert math.isfinite(gain["network"]["bound"])
-    assert gain["network"]["attacked"] > 0
+    assert len(gain.layers) == 4
+    assert gain.violations == ()
+    assert math.isfinite(gain.network.bound)
+    assert gain.network.attacked > 0
     assert len(poles(model)) == 4
     assert {key.partition("/")[0] for key in gain_figures(model)} == {f"layer{i}" for i in range(4)}
 

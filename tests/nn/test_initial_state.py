@@ -77,16 +77,16 @@ def test_gains_are_incremental_and_the_report_says_why(name):
             if parameter_name.endswith(("bias", "x0")):
                 parameter.zero_()
     before = measure_gains(resting, inputs, CONFIG).gain
-    assert before["network"]["zero_state"] is not None
+    assert before.network.zero_state is not None
     with torch.no_grad():
         for layer in resting.layers:
             layer.x0.normal_(0, 3.0)
     after = measure_gains(resting, inputs, CONFIG).gain
-    assert after["violations"] == []
-    assert after["network"]["zero_state"] is None
-    assert "it starts from a learned state" in after["network"]["zero_state_reason"]
-    assert after["network"]["bound"] == before["network"]["bound"]
-    assert after["verified"] == before["verified"]
-    assert after["attacked"] == pytest.approx(before["attacked"], rel=1e-2)
-    attacked = (x["network"]["attacked"] for x in (after, before))
+    assert after.violations == ()
+    assert after.network.zero_state is None
+    assert "it starts from a learned state" in after.network.zero_state_reason
+    assert after.network.bound == before.network.bound
+    assert after.verified == before.verified
+    assert after.attacked == pytest.approx(before.attacked, rel=1e-2)
+    attacked = (x.network.attacked for x in (after, before))
     assert next(attacked) == pytest.approx(next(attacked), rel=1e-2)

@@ -90,11 +90,11 @@ def test_what_is_verified_is_what_runs_at_the_rate():
     for rate in (1.0, 0.3, 4.0):
         with model.at_rate(rate):
             gain = measure_gains(model, signal(2, 30, torch.float32), config).gain
-            assert gain["violations"] == []
-            assert gain["declared"] == 1
+            assert gain.violations == ()
+            assert gain.declared == 1
             radius = max(x.system().spectral_radius().max().item() for x in model.layers)
-            assert gain["spectral_radius"] == pytest.approx(radius)
-            found[rate] = gain["spectral_radius"]
+            assert gain.spectral_radius == pytest.approx(radius)
+            found[rate] = gain.spectral_radius
     assert len(set(found.values())) == 3
 
 

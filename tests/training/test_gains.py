@@ -21,10 +21,11 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
 from ssmbench.parametrizations.base import Parametrization
+from ssmbench.results import Gains, LayerGains, NetworkGains
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import ContinuousDiagonal, DiscreteDense
 from ssmbench.training.adversary import attack_layer
-from ssmbench.training.gains import LayerGains, measure_gains, violations
+from ssmbench.training.gains import measure_gains, violations
 from ssmbench.training.layer_analysis import poles
 from ssmbench.training.monitor import layer_figures
 
@@ -87,7 +88,7 @@ def signals(n: int = 3) -> torch.Tensor:
     return torch.randn(n, LENGTH, 1, generator=torch.Generator().manual_seed(7))
 
 
-def measure(model: SequenceModel, inputs: torch.Tensor, config: AnalysisConfig) -> dict:
+def measure(model: SequenceModel, inputs: torch.Tensor, config: AnalysisConfig) -> Gains:
     return measure_gains(model, inputs, config).gain
 
 
@@ -117,24 +118,24 @@ def sup_on_a_grid(layer: SSMLayer) -> float:
 def test_gains_are_ordered(name, discretizer, spread):
     model = network(3, name, discretizer, spread)
     found = measure(model, signals(), CONFIG)
-    assert found["violations"] == []
-    for gains, layer in zip(found["layers"], model.layers, strict=True):
-        assert gains["attacked"] <= gains["verified"] * (1 + TOLERANCE)
-        assert gains["declared"] is None or gains["verified"] <= gains["declared"] * (1 + TOLERANCE)
-        assert gains["attacked"] > 0
-        stable = gains["spectral_radius"] < 1
-        assert math.isfinite(gains["verified"]) == stable
+    assert found.violations == ()
+    for gains, layer in zip(found.layers, model.layers, strict=True):
+        assert gains.attacked <= gains.verified * (1 + TOLERANCE)
+        assert gains.declared is None or gains.verified <= gains.declared * (1 + TOLERANCE)
+        assert gains.attacked > 0
+        stable = gains.spectral_radius < 1
+        assert math.isfinite(gains.verified) == stable
         if stable:
             grid = sup_on_a_grid(layer)
-            assert grid * (1 - 1e-9) <= gains["verified"] <= grid * 1.005
-    assert found["network"]["attacked"] <= found["network"]["bound"] * (1 + TOLERANCE)
-    assert math.isfinite(found["network"]["bound"]) == (found["network"]["reason"] == "")
+            assert grid * (1 - 1e-9) <= gains.verified <= grid * 1.005
+    assert found.network.attacked <= found.network.bound * (1 + TOLERANCE)
+    assert math.isfinite(found.network.bound) == (found.network.reason == "")
 
 
 def test_the_pairings_cover_stable_and_unstable_systems():
     """Else the test above would promise less than it says."""
     radii = [
-        measure(network(3, *pair, 0.5), signals(), CONFIG)["spectral_radius"] for pair in pairings()
+        measure(network(3, *pair, 0.5), signals(), CONFIG).spectral_radius for pair in pairings()
     ]
     assert min(radii) < 1 < max(radii)
 
@@ -143,11 +144,11 @@ def test_figures_of_a_result_are_the_worst_of_the_layers():
     model = network(0, "s4d", "zoh")
     found = measure(model, signals(), CONFIG)
     for key in ("verified", "attacked", "spectral_radius"):
-        assert found[key] == max(layer[key] for layer in found["layers"])
-    assert found["margin"] == min(layer["margin"] for layer in found["layers"])
+        assert getattr(found, key) == max(getattr(layer, key) for layer in found.layers)
+    assert found.margin == min(layer.margin for layer in found.layers)
     figures = [layer_figures(x)["verified_gain"] for x in model.layers]
-    assert found["verified"] == pytest.approx(max(figures), rel=1e-9)  # its proved lower end
-    assert found["spectral_radius"] == max(p.abs().max().item() for p in poles(model))
+    assert found.verified == pytest.approx(max(figures), rel=1e-9)  # its proved lower end
+    assert found.spectral_radius == max(p.abs().max().item() for p in poles(model))
 
 
 def test_attack_comes_near_the_gain_over_the_length():
@@ -155,18 +156,18 @@ def test_attack_comes_near_the_gain_over_the_length():
 
     model = network(1, "s4d", "zoh")
     found = measure(model, signals(), AnalysisConfig())
-    for layer, gains in zip(model.layers, found["layers"], strict=True):
+    for layer, gains in zip(model.layers, found.layers, strict=True):
         exact = horizon_gain(layer.system(), LENGTH).max().item()
-        assert 0.95 * exact <= gains["attacked"] <= exact * (1 + TOLERANCE)
+        assert 0.95 * exact <= gains.attacked <= exact * (1 + TOLERANCE)
 
 
 def test_declared_is_none_where_a_layer_declares_nothing():
     torch.manual_seed(0)
     declaring, silent = layer_of("l2ru", None), layer_of("s4d", "zoh")
-    assert measure(network_of(declaring, silent), signals(), CONFIG)["declared"] is None
+    assert measure(network_of(declaring, silent), signals(), CONFIG).declared is None
     found = measure(network_of(declaring), signals(), CONFIG)
-    assert found["declared"] == pytest.approx(1.0)
-    assert found["verified"] <= found["declared"] * (1 + TOLERANCE)
+    assert found.declared == pytest.approx(1.0)
+    assert found.verified <= found.declared * (1 + TOLERANCE)
 
 
 def test_measuring_changes_nothing():
@@ -180,7 +181,7 @@ def test_measuring_changes_nothing():
     assert model.training
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
-    assert not measure(model.eval(), signals(), CONFIG)["violations"]
+    assert not measure(model.eval(), signals(), CONFIG).violations
     assert not model.training
 
 
@@ -196,12 +197,12 @@ def test_dropout_is_off_while_the_network_is_attacked():
 def test_any_number_of_restarts(restarts):
     config = AnalysisConfig(attack_steps=3, attack_restarts=restarts)
     found = measure(network(0, "s4d", "zoh"), signals(), config)
-    assert 0 < found["network"]["attacked"] <= found["network"]["bound"]
+    assert 0 < found.network.attacked <= found.network.bound
 
 
 def test_signals_of_nothing_but_zeros():
     found = measure(network(0, "s4d", "zoh"), torch.zeros(2, LENGTH, 1), CONFIG)
-    assert 0 < found["network"]["attacked"] <= found["network"]["bound"]
+    assert 0 < found.network.attacked <= found.network.bound
 
 
 @pytest.mark.parametrize("name", ["s4d", "l2ru", "lru", "contraction"])
@@ -233,20 +234,20 @@ def toeplitz_gain(A, B, C, D) -> float:
 def test_a_small_gain_under_a_large_bias_is_found(scale):
     """A decoder that is scaled scales the gain; in float32, biases of 1 hide the difference."""
     model = network(0, "s4d", "zoh")
-    reference = measure(model, signals(), CONFIG)["network"]["attacked"]
+    reference = measure(model, signals(), CONFIG).network.attacked
     with torch.no_grad():
         model.decoder.weight.mul_(scale)
         model.decoder.bias.fill_(1.0)
-    found = measure(model, signals(), CONFIG)["network"]
-    assert found["attacked"] == pytest.approx(scale * reference, rel=0.02)
-    assert found["attacked"] <= found["bound"] * (1 + TOLERANCE)
+    found = measure(model, signals(), CONFIG).network
+    assert found.attacked == pytest.approx(scale * reference, rel=0.02)
+    assert found.attacked <= found.bound * (1 + TOLERANCE)
 
 
 def test_network_in_double_precision():
     found = measure(network(0, "s4d", "zoh").double(), signals(), CONFIG)
     single = measure(network(0, "s4d", "zoh"), signals(), CONFIG)
-    assert found["verified"] == pytest.approx(single["verified"], rel=1e-4)
-    assert found["violations"] == []
+    assert found.verified == pytest.approx(single.verified, rel=1e-4)
+    assert found.violations == ()
 
 
 def test_the_worst_input_reproduces_the_attacked_gain():
@@ -254,7 +255,7 @@ def test_the_worst_input_reproduces_the_attacked_gain():
     found = measure_gains(model, signals(), CONFIG)
     base, d = found.worst.base, found.worst.disturbance
     change = (model((base + d)[None]) - model(base[None])).norm() / d.norm()
-    assert change.item() == pytest.approx(found.gain["network"]["attacked"], rel=1e-3)
+    assert change.item() == pytest.approx(found.gain.network.attacked, rel=1e-3)
 
 
 def test_moving_the_data_finds_more_than_silence_does():
@@ -265,9 +266,9 @@ def test_moving_the_data_finds_more_than_silence_does():
         model.encoder.bias.fill_(1.5)
         model.encoder.weight.fill_(-1.0)
     model.blocks[0].residual = Residual.none
-    found = measure(model, signals(), AnalysisConfig())["network"]
-    assert found["attacked"] > 2 * found["attacked_from_silence"]
-    assert found["attacked"] <= found["bound"] * (1 + TOLERANCE)
+    found = measure(model, signals(), AnalysisConfig()).network
+    assert found.attacked > 2 * found.attacked_from_zero
+    assert found.attacked <= found.bound * (1 + TOLERANCE)
 
 
 def test_a_zero_state_gain_exists_where_nothing_comes_of_silence():
@@ -276,16 +277,16 @@ def test_a_zero_state_gain_exists_where_nothing_comes_of_silence():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 parameter.zero_()
-    found = measure(model, signals(), CONFIG)["network"]
-    assert found["zero_state"] == found["attacked_from_silence"] > 0
-    assert found["zero_state_reason"] == ""
+    found = measure(model, signals(), CONFIG).network
+    assert found.zero_state == found.attacked_from_zero > 0
+    assert found.zero_state_reason == ""
 
 
 def test_with_biases_there_is_no_zero_state_gain_and_the_reason_is_said():
-    found = measure(network(0, "s4d", "zoh"), signals(), CONFIG)["network"]
-    assert found["zero_state"] is None
-    assert "||f(0)|| is" in found["zero_state_reason"]
-    assert 0 < found["attacked_from_silence"] <= found["attacked"]
+    found = measure(network(0, "s4d", "zoh"), signals(), CONFIG).network
+    assert found.zero_state is None
+    assert "||f(0)|| is" in found.zero_state_reason
+    assert 0 < found.attacked_from_zero <= found.attacked
 
 
 class SingleOnly(torch.nn.Module):
@@ -308,7 +309,7 @@ def test_a_network_that_knows_float32_only_is_measured_in_it():
     reference = ((disturbed - rest).norm() / d.norm()).item()
     # the network is about sixteen operations deep, each of which rounds by a share of the outputs
     rounding = torch.finfo(torch.float32).eps * (disturbed.norm() + rest.norm()) / d.norm()
-    assert abs(found.gain["network"]["attacked"] - reference) <= 16 * rounding.item()
+    assert abs(found.gain.network.attacked - reference) <= 16 * rounding.item()
 
 
 # --- planted lies ---------------------------------------------------------------------------------
@@ -350,7 +351,7 @@ def modest(declared: float | None) -> SSMLayer:
 
 @pytest.mark.parametrize("declared", [0.1, 2.9, 2.999])
 def test_too_small_a_declaration_is_caught(declared):
-    (sentence,) = measure(network_of(modest(declared)), signals(), CONFIG)["violations"]
+    (sentence,) = measure(network_of(modest(declared)), signals(), CONFIG).violations
     assert sentence == f"layer 0: verified 3 > declared {declared:g}"
 
 
@@ -365,16 +366,16 @@ def prescribed(declared: float) -> SequenceModel:
 
 def test_a_network_built_on_a_false_declaration_is_caught_too():
     found = measure(prescribed(1.5), signals(), CONFIG)
-    assert found["network"]["declared"] == 5.0
-    assert found["network"]["bound"] == pytest.approx(10.0)
-    assert "network: bound 10 > declared 5" in found["violations"]
+    assert found.network.declared == 5.0
+    assert found.network.bound == pytest.approx(10.0)
+    assert "network: bound 10 > declared 5" in found.violations
 
 
 def test_a_network_built_on_a_true_declaration_keeps_its_gamma():
     found = measure(prescribed(3.0), signals(), CONFIG)
-    assert found["network"]["bound"] == pytest.approx(5.0)
-    assert found["network"]["attacked"] <= 5.0 * (1 + 1e-9)
-    assert found["violations"] == []
+    assert found.network.bound == pytest.approx(5.0)
+    assert found.network.attacked <= 5.0 * (1 + 1e-9)
+    assert found.violations == ()
 
 
 @pytest.mark.parametrize("lost", ["encoder.weight", "decoder.weight", "blocks.0.share"])
@@ -385,53 +386,54 @@ def test_a_prescribed_network_that_diverged_is_measured_and_not_a_crash(lost, va
     model = SequenceModel([part], inputs=1, d_model=D_MODEL, outputs=2, gamma=5.0)
     with torch.no_grad():
         dict(model.named_parameters())[lost].fill_(value)
-    network = measure(model, signals(), CONFIG)["network"]
-    assert network["bound"] == network["attacked"] == math.inf
-    assert "not finite" in network["reason"]
+    network = measure(model, signals(), CONFIG).network
+    assert network.bound == network.attacked == math.inf
+    assert "not finite" in network.reason
 
 
 @pytest.mark.parametrize("declared", [3.0, 100.0, math.inf, None])
 def test_a_true_declaration_is_not_a_violation(declared):
     found = measure(network_of(modest(declared)), signals(), CONFIG)
-    assert found["violations"] == []
-    assert found["declared"] == declared
-    assert found["verified"] == pytest.approx(3.0)
-    assert found["attacked"] == pytest.approx(3.0, rel=1e-5)
+    assert found.violations == ()
+    assert found.declared == declared
+    assert found.verified == pytest.approx(3.0)
+    assert found.attacked == pytest.approx(3.0, rel=1e-5)
 
 
 def test_a_scan_that_amplifies_is_caught():
     torch.manual_seed(0)
     model = network_of(layer_of("s4d", "zoh"), layer_of("s4d", "zoh", Amplifying()))
-    found = measure(model, signals(), CONFIG)["violations"]
+    found = measure(model, signals(), CONFIG).violations
     assert any("layer 1: attacked" in sentence and "verified" in sentence for sentence in found)
     assert not any("layer 0" in sentence for sentence in found)
 
 
 def test_a_false_lipschitz_constant_is_caught(monkeypatch):
     model = network_of(modest(None), nonlinearity="identity")
-    assert measure(model, signals(), CONFIG)["violations"] == []
+    assert measure(model, signals(), CONFIG).violations == ()
     monkeypatch.setattr(type(model.blocks[0].nonlinearity), "lipschitz", 0.01)
-    (sentence,) = measure(model, signals(), CONFIG)["violations"]
+    (sentence,) = measure(model, signals(), CONFIG).violations
     assert sentence.startswith("network: attacked")
 
 
 def test_tolerance_of_a_violation():
     right = LayerGains(1.0, 1.0, 1.0, 0.0, 0.5, 0.5)
-    network = {"attacked": 1.0, "bound": 1.0}
+    network = NetworkGains(None, 1.0, "", 1.0)
     just, beyond = 1 + TOLERANCE / 2, 1 + 2 * TOLERANCE
     for field in ("verified", "attacked"):
         fine = dataclasses.replace(right, **{field: just})
         assert violations([fine], network) == []
         assert len(violations([dataclasses.replace(right, **{field: beyond})], network)) == 1
-    assert violations([right], network | {"attacked": just}) == []
-    assert len(violations([right], network | {"attacked": beyond})) == 1
+    assert violations([right], dataclasses.replace(network, attacked=just)) == []
+    assert len(violations([right], dataclasses.replace(network, attacked=beyond))) == 1
 
 
 def test_infinities_are_not_violations_of_infinities():
+    unbounded = NetworkGains(None, math.inf, "", math.inf)
     lost = LayerGains(None, math.inf, math.inf, 0.0, math.inf, -math.inf)
-    assert violations([lost], {"attacked": math.inf, "bound": math.inf}) == []
+    assert violations([lost], unbounded) == []
     lying = dataclasses.replace(lost, declared=1.0)
-    assert len(violations([lying], {"attacked": math.inf, "bound": math.inf})) == 1
+    assert len(violations([lying], unbounded)) == 1
 
 
 # --- no NaN, whatever the weights -----------------------------------------------------------------
@@ -446,10 +448,10 @@ def test_lost_weights_give_infinities(name, where, value):
         for parameter in model.get_submodule(where).parameters():
             parameter.fill_(value)
     found = measure(model, signals(), CONFIG)
-    assert not any(math.isnan(x) for x in numbers_in(found))
-    assert found["violations"] == []
-    assert found["network"]["attacked"] == found["network"]["bound"] == math.inf
-    assert found["network"]["reason"]
+    assert not any(math.isnan(x) for x in numbers_in(found.to_dict()))
+    assert found.violations == ()
+    assert found.network.attacked == found.network.bound == math.inf
+    assert found.network.reason
     assert not any(p.isnan().any() for p in poles(model))
 
 
@@ -460,8 +462,8 @@ def test_numbers_beyond_float32_break_no_promise(where):
         for parameter in model.get_submodule(where).parameters():
             parameter.fill_(3e38)
     found = measure(model, signals(), CONFIG)
-    assert not any(math.isnan(x) for x in numbers_in(found))
-    assert found["violations"] == []
+    assert not any(math.isnan(x) for x in numbers_in(found.to_dict()))
+    assert found.violations == ()
 
 
 def numbers_in(value) -> list[float]:
@@ -477,13 +479,13 @@ def test_what_the_continuous_system_promised_is_held_against_the_discretizer(met
     model = network(3, "contraction_continuous", method, spread=1.0)
     gain = measure(model, torch.randn(2, LENGTH, 1), CONFIG)
     promised = model.layers[0].parametrization.declared_gain()
-    assert gain["promised"] == promised
-    assert gain["declared"] == (promised if kept else None)
-    assert (gain["verified"] <= promised * (1 + TOLERANCE)) == kept
-    assert not gain["violations"]  # it was not the layer that promised
+    assert gain.promised == promised
+    assert gain.declared == (promised if kept else None)
+    assert (gain.verified <= promised * (1 + TOLERANCE)) == kept
+    assert not gain.violations  # it was not the layer that promised
 
 
 def test_only_a_bare_continuous_system_promises_before_sampling():
     for name, method in (("l2ru", None), ("s4d", "zoh")):
         gain = measure(network(3, name, method), torch.randn(2, LENGTH, 1), CONFIG)
-        assert gain["promised"] is None
+        assert gain.promised is None

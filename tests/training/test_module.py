@@ -252,7 +252,7 @@ def test_validation_scores_are_means_over_sequences_not_batches(tiny, tmp_path):
     split = trained.task.split("val")
     with torch.no_grad():
         loss = (trained.module.eval()(split.u) - split.target).square().mean().item()
-    assert trained.scores["val"] == pytest.approx(math.sqrt(loss), rel=1e-5)
+    assert trained.scores.val == pytest.approx(math.sqrt(loss), rel=1e-5)
     keys = ("val/loss", "best/val/loss")
     logged = [r[key] for r in rows(tmp_path) for key in keys if key in r]
     assert logged == pytest.approx([loss, loss], rel=1e-5)

@@ -108,7 +108,7 @@ def test_divergence_within_a_step_is_that_step(tiny, tmp_path, at, step):
     model = {"parametrization": {"name": "fuse", "at": at}}
     stages = {"name": "chebyshev", "stages": 3}
     trained = train(tiny(model=model, optimizer=stages), tmp_path)
-    assert (trained.diverged_at, trained.steps, trained.scores) == (step, step, {})
+    assert (trained.diverged_at, trained.steps, trained.scores) == (step, step, None)
 
 
 # --- what is refused ----------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def test_the_best_weights_add_no_point_to_the_curve_of_validation(mortal, tmp_pa
     written = rows(tmp_path / "run")
     assert [r["step"] for r in written if "val/rmse" in r] == [3, 7, 11, 15]
     best = [r["best/val/rmse"] for r in written if "best/val/rmse" in r]
-    assert best == [trained.scores["val"]]
+    assert best == [trained.scores.val]
 
 
 def test_best_checkpoint_survives(mortal, tmp_path, monkeypatch):
@@ -136,7 +136,7 @@ def test_best_checkpoint_survives(mortal, tmp_path, monkeypatch):
     whole = uninterrupted(config, tmp_path / "whole")
     val = [r["val/rmse"] for r in rows(tmp_path / "whole") if "val/rmse" in r]
     assert val[0] < min(val[1:]), "precondition: validation only gets worse"
-    assert whole.scores["val"] == val[0]
+    assert whole.scores.val == val[0]
     folder = tmp_path / "resumed"
     assert interrupted(config, folder, monkeypatch, 6).scores == whole.scores
     best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)

@@ -87,7 +87,7 @@ def task(batch_size: int = 4) -> Following:
 
 
 def curve(found, kind):
-    return [point["score"] for point in found if point["kind"] == kind]
+    return [point.score for point in found if point.kind == kind]
 
 
 def typical() -> float:
@@ -102,7 +102,7 @@ def expected(gain: float) -> list[float]:
 
 def test_there_is_a_point_for_every_energy_and_kind():
     found = robustness(linear(1, 1), task(), CONFIG)
-    assert [(p["kind"], p["energy"]) for p in found] == [(k, e) for k in KINDS for e in ENERGIES]
+    assert [(p.kind, p.energy) for p in found] == [(k, e) for k in KINDS for e in ENERGIES]
     assert ENERGIES[0] == 0
     assert list(ENERGIES) == sorted(ENERGIES)
 
@@ -136,7 +136,7 @@ def test_undisturbed_score_is_that_of_the_test_split():
     with torch.no_grad():
         error = (model(data.u[:8]) - data.target[:8]).square().mean().sqrt().item()
     found = robustness(model, task(), CONFIG)
-    assert [p["score"] for p in found if p["energy"] == 0] == pytest.approx([error, error])
+    assert [p.score for p in found if p.energy == 0] == pytest.approx([error, error])
 
 
 def test_deterministic_and_leaves_model_and_generator_alone():
@@ -178,12 +178,12 @@ def test_parameters_that_are_not_finite_give_no_curve():
 
 def test_predictions_that_overflow_have_no_score():
     found = robustness(linear(3e38, 1), task(), CONFIG)
-    assert {point["score"] for point in found} == {None}
+    assert {point.score for point in found} == {None}
 
 
 def test_a_network_that_does_not_listen_has_a_flat_curve():
     found = robustness(linear(0, 0), task(), CONFIG)
-    assert {round(point["score"], 6) for point in found} == {round(found[0]["score"], 6)}
+    assert {round(point.score, 6) for point in found} == {round(found[0]["score"], 6)}
 
 
 def test_double_precision():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
@@ -38,19 +37,19 @@ def test_gains_of_a_network_that_has_none(network):
     model, inputs = network
     found = measure_gains(model, inputs, CONFIG)
     gain = found.gain
-    assert gain["declared"] is gain["verified"] is None
-    assert gain["note"] == FROZEN_ONLY == "time-varying: gain only frozen in time"
-    assert gain["violations"] == []
-    assert gain["network"]["bound"] == math.inf
-    assert "no global Lipschitz constant" in gain["network"]["reason"]
-    assert gain["network"]["attacked"] > 0
-    for layer in gain["layers"]:
-        assert (layer["verified"], layer["note"]) == (None, FROZEN_ONLY)
-        assert 0 < layer["attacked"] < math.inf
-        assert layer["spectral_radius"] < 1
-    assert gain["frozen"] == max(layer["frozen"] for layer in gain["layers"])
-    assert json.dumps(gain)
-    assert gain["spectral_radius"] == pytest.approx(max(p.abs().max().item() for p in found.poles))
+    assert gain.declared is gain.verified is None
+    assert gain.note == FROZEN_ONLY == "time-varying: gain only frozen in time"
+    assert gain.violations == ()
+    assert gain.network.bound == math.inf
+    assert "no global Lipschitz constant" in gain.network.reason
+    assert gain.network.attacked > 0
+    for layer in gain.layers:
+        assert (layer.verified, layer.note) == (None, FROZEN_ONLY)
+        assert 0 < layer.attacked < math.inf
+        assert layer.spectral_radius < 1
+    assert gain.frozen == max(layer.frozen for layer in gain.layers)
+    assert jsonio.dumps(gain.to_dict())
+    assert gain.spectral_radius == pytest.approx(max(p.abs().max().item() for p in found.poles))
 
 
 def test_frozen_gain_is_that_of_the_system_at_one_of_the_steps(network):
@@ -64,7 +63,7 @@ def test_frozen_gain_is_that_of_the_system_at_one_of_the_steps(network):
         for b in range(2)
         for k in range(system.length)
     ]
-    frozen = measure_gains(model, inputs, CONFIG).gain["layers"][0]["frozen"]
+    frozen = measure_gains(model, inputs, CONFIG).gain.layers[0].frozen
     assert min(abs(frozen / gain - 1) for gain in all_steps) < 1e-6
     assert frozen <= max(all_steps) * (1 + 1e-6)
 
@@ -105,8 +104,8 @@ def test_lost_weights_are_infinite_not_nan(tiny, tmp_path, lose_weights):
     assert row["layer0/frozen_gain"] == row["layer0/spectral_radius"] == math.inf
     inputs = trained.task.sample_inputs("val", 4)
     found = measure_gains(trained.module.model, inputs, CONFIG)
-    assert found.gain["attacked"] == found.gain["frozen"] == math.inf
-    assert found.gain["verified"] is None
+    assert found.gain.attacked == found.gain.frozen == math.inf
+    assert found.gain.verified is None
     assert all(p.isinf().all() for p in found.poles)
 
 
@@ -127,8 +126,8 @@ def test_run_and_gain_say_what_there_is(ssmbench, selective):
     assert FROZEN_ONLY in done.out
     (folder,) = (selective.parent / "outputs" / "runs").iterdir()
     gain = jsonio.loads(ssmbench("gain", folder, "--json").out)
-    assert (gain["verified"], gain["note"]) == (None, FROZEN_ONLY)
-    assert gain["frozen"] > 0
+    assert (gain.verified, gain.note) == (None, FROZEN_ONLY)
+    assert gain.frozen > 0
     attacked = ssmbench("gain", folder, "--attack")
     assert attacked.code == 0
     assert f"{FROZEN_ONLY}; largest" in attacked.out

@@ -80,7 +80,7 @@ def test_best_weights_are_scored_and_returned(tiny, tmp_path):
     config = tiny(task={"name": "toy", "misled": True, "per_step": True})
     trained = train(config, tmp_path)
     curve = [r["val/rmse"] for r in rows(tmp_path) if "val/rmse" in r][:-1]
-    assert trained.scores["val"] == min(curve) < curve[-1]
+    assert trained.scores.val == min(curve) < curve[-1]
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     weights = trained.module.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in best.items())
@@ -108,14 +108,14 @@ def test_forward_euler_with_large_steps_diverges(tiny, tmp_path, parametrization
 def test_reports_the_step_of_the_first_loss_that_is_not_finite(tiny, tmp_path, step):
     config = tiny(model={"parametrization": {"name": "fuse", "d_state": 4, "at": step}})
     trained = train(config, tmp_path)
-    assert (trained.diverged_at, trained.steps, trained.scores) == (step, step, {})
+    assert (trained.diverged_at, trained.steps, trained.scores) == (step, step, None)
     assert step == 0 or list(losses(tmp_path)) == list(range(step))
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_reports_predictions_that_are_not_finite_in_evaluation_alone(tiny, tmp_path, split):
     trained = train(tiny(task={"name": "toy", "nan_in": split}), tmp_path)
-    assert trained.scores == {}
+    assert trained.scores is None
     assert trained.diverged_at == {"val": 4, "test": 16}[split]
 
 
@@ -198,13 +198,13 @@ def test_gradient_clipping_reaches_the_gradients(tiny, tmp_path, monkeypatch):
 def test_steps_instead_of_epochs(tiny, tmp_path, steps):
     trained = train(tiny(trainer={"max_epochs": -1, "max_steps": steps}), tmp_path)
     assert trained.steps == steps
-    assert math.isfinite(trained.scores["test"])
+    assert math.isfinite(trained.scores.test)
 
 
 def test_no_epochs_scores_the_initial_network(tiny, tmp_path):
     trained = train(tiny(trainer={"max_epochs": 0}), tmp_path)
     assert (trained.steps, trained.steps_per_second) == (0, None)
-    assert math.isfinite(trained.scores["test"])
+    assert math.isfinite(trained.scores.test)
 
 
 # --- refusals: one sentence that names the setting ------------------------------------------------

@@ -28,7 +28,7 @@ def print_attack(found: Mapping[str, Any], as_json: bool) -> None:
     gains = found["gain"]
     _print_gains(gains)
     say()
-    if "note" in gains:
+    if gains.get("note"):
         say(f"SSM layers:     {gains['note']}; largest {plain(gains['frozen'])}, no certificate")
     _print_network(gains["network"])
     for violation in gains["violations"]:
@@ -53,7 +53,7 @@ def _print_network(network: Mapping[str, Any]) -> None:
     reason = network["reason"]
     source = f"none is finite, because {reason}" if reason else "composed from the verified layers"
     say(f"network bound:  {source}")
-    say(f"from zero:      attacked {plain(network['attacked_from_silence'])}")
+    say(f"from zero:      attacked {plain(network['attacked_from_zero'])}")
     reason = network["zero_state_reason"]
     why = f"no such gain, because {reason}" if reason else "that from zero input"
     say(f"zero-state:     {why}")

@@ -39,7 +39,10 @@ def print_run(folder: Any, state: str, as_json: bool) -> None:
 def _result_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     score, gains = result["task"]["score"], result["gain"]
     rows = [(f"{split} {score}", plain(v)) for split, v in result["scores"].items()]
-    shown = [*("declared", "verified", "attacked"), *(k for k in ("note", "frozen") if k in gains)]
+    shown = [
+        *("declared", "verified", "attacked"),
+        *(k for k in ("note", "frozen") if gains.get(k) not in (None, "")),
+    ]
     rows += [(f"gain {key}", plain(gains[key])) for key in shown[:3]]
     rows += [("spectral_radius", plain(gains["spectral_radius"]))]
     rows += [(f"gain {key}", plain(gains[key])) for key in shown[3:]]
