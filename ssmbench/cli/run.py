@@ -22,7 +22,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Train one model, measure its gains and write its folder."""
-    from ssmbench.config import fingerprint, load_run
+    from ssmbench.config import fingerprint, load_run, typed
 
     resolved = load_run(config, overrides or [])
     from ssmbench.runs.execute import execute
@@ -31,7 +31,7 @@ def run(
     from ssmbench.training.environment import is_main_process
 
     root = output or absolute("outputs/runs")
-    check(resolved)
+    check(typed(resolved))
     folder = RunFolder(root / fingerprint(resolved))
     if dry_run:
         print_config(folder, resolved, as_json)

@@ -48,7 +48,7 @@ def execute(config: Mapping[str, Any], root: Path, label: str | None = None) -> 
     if folder.is_done:  # on every rank: the others would wait for one that has left
         return folder.state
     if not is_main_process():  # ranks beside the first only train: they own no files
-        train(config, folder.path, label)
+        train(typed(config), folder.path, label)
         return "running"
     with folder.lock() as mine:
         if not mine:
@@ -82,7 +82,7 @@ def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | N
     started = time.time()
     try:
         check_sources(config)
-        trained = train(config, folder.path, label)
+        trained = train(typed(config), folder.path, label)
         if trained.out_of_time:
             folder.write_status("out_of_time", reason=_why_out_of_time(config, trained))
             return "out_of_time"

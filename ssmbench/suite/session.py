@@ -60,7 +60,7 @@ def check_all(suite: Suite) -> None:
         distinct.setdefault(fingerprint(cell.config | {"seed": 0}), cell)
     for cell in distinct.values():
         try:
-            check(cell.config)
+            check(typed(cell.config))
         except UsageError as error:
             raise UsageError(f"{cell.label}: {error}") from None
 

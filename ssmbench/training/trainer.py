@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -16,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
-from ssmbench.config import RunConfig, typed
+from ssmbench.config import RunConfig
 from ssmbench.errors import DivergedError, OutOfTimeError, require
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import Scores
@@ -57,13 +56,12 @@ class Trained:
 
 
 @quiet_lightning()
-def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> Trained:
-    """Train a resolved config in ``folder``, going on from its last checkpoint where there is one.
+def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
+    """Train a run in ``folder``, going on from its last checkpoint where there is one.
 
     The weights with the best validation score are tested. A run that diverges comes back with
     ``diverged_at`` and no scores, one that is out of time with no scores either.
     """
-    run = typed(config)
     check_trainer(run)
     pl.seed_everything(run.seed, verbose=False)
     task = build_task(run)

@@ -18,11 +18,11 @@ from ssmbench.nn.block import Residual
 from ssmbench.nn.pooling import Pooling
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import TaskSizes
-from ssmbench.training.check import check
 from ssmbench.training.gains import measure_gains
 from ssmbench.training.layer_analysis import poles
 from ssmbench.training.monitor import gain_figures
 from tests.nn.networks import NAMES, TIME_INVARIANT, error, network, signal
+from tests.training.runs import check
 
 LENGTH = 24
 

@@ -16,7 +16,7 @@ from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
 from ssmbench.tasks.cascaded_tanks import COLUMNS, FILES, SAMPLES
 from ssmbench.tasks.data import DATA_VARIABLE
-from ssmbench.training.trainer import train
+from tests.training.runs import train
 
 TANKS = {"name": "cascaded_tanks", "window": 64, "stride": 64, "washout": 4}
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ssmbench import jsonio, registry
+from ssmbench.config import typed
+from ssmbench.training import check as checking
+from ssmbench.training import trainer
+from ssmbench.training.trainer import Trained
 
 TOYS = Path(__file__).with_name("toys.py")
 
@@ -49,3 +54,13 @@ def rows(folder: Path) -> list[dict]:
 def losses(folder: Path) -> dict[int, float]:
     """Training loss by step; the last one written counts."""
     return {r["step"]: r["train/loss"] for r in rows(folder) if "train/loss" in r}
+
+
+def train(config: Mapping[str, Any], folder: Path, label: str | None = None) -> Trained:
+    """Train a resolved config."""
+    return trainer.train(typed(config), folder, label)
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Check a resolved config."""
+    checking.check(typed(config))

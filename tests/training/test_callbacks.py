@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from ssmbench.training.callbacks import EpochProgress, Speed
-from ssmbench.training.trainer import train
-from tests.training.runs import rows
+from tests.training.runs import rows, train
 
 FIGURES = ("spectral_radius", "margin", "verified_gain")
 

@@ -19,8 +19,7 @@ from ssmbench.errors import UsageError
 from ssmbench.parametrizations.base import ParameterOptions, Parametrization
 from ssmbench.parametrizations.s4d import S4D, S4DConfig
 from ssmbench.training.module import SequenceModule
-from ssmbench.training.trainer import train
-from tests.training.runs import rows
+from tests.training.runs import rows, train
 
 CONFIG = OptimizerConfig(lr=0.1, ssm_lr=0.01, weight_decay=0.5)
 

@@ -10,9 +10,7 @@ import torch
 from ssmbench import registry
 from ssmbench.errors import UsageError
 from ssmbench.optimizers.base import ClosureOptimizer
-from ssmbench.training.check import check
-from ssmbench.training.trainer import train
-from tests.training.runs import losses
+from tests.training.runs import check, losses, train
 
 OPTIMIZERS = registry.optimizers.names()
 #: Few parameters: the Itoh-Abe method evaluates the loss for each of them.

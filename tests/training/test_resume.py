@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
-from ssmbench.training.trainer import Trained, train
-from tests.training.runs import TOYS, losses, rows
+from ssmbench.training.trainer import Trained
+from tests.training.runs import TOYS, losses, rows, train
 
 #: In the first epoch (no checkpoint yet), at an epoch's first step, inside one, at the last step.
 DEATHS = (1, 4, 6, 8, 15)

@@ -14,8 +14,7 @@ from ssmbench import jsonio
 from ssmbench.config import fingerprint, merge, resolve
 from ssmbench.errors import UsageError
 from ssmbench.runs.execute import execute
-from ssmbench.training.check import check
-from tests.training.runs import TINY, losses
+from tests.training.runs import TINY, check, losses
 
 #: Sums over a sequence are taken in another order, and rounding grows over the steps.
 TOLERANCE = 1e-4

@@ -16,8 +16,8 @@ from ssmbench.systems import FROZEN_ONLY
 from ssmbench.training.gains import measure_gains
 from ssmbench.training.layer_analysis import poles
 from ssmbench.training.monitor import gain_figures
-from ssmbench.training.trainer import train
 from tests.training.runs import rows as metrics
+from tests.training.runs import train
 
 SELECTIVE = {"parametrization": {"name": "selective", "d_state": 3, "dt_min": 0.1}, "n_layers": 2}
 CONFIG = AnalysisConfig(attack_steps=8, attack_restarts=4)
