@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -21,13 +20,10 @@ def list_(
     from ssmbench.registry import plugin_failures
 
     found = entries(kind, pattern)
-    failures = plugin_failures()
     if as_json:
         keys = ("kind", "name", "summary", "origin")
         listed = [{key: getattr(entry, key) for key in keys} for entry in found]
-        broken = [{"plugin": f.plugin, "reason": f.reason} for f in failures]
+        broken = [{"plugin": f.plugin, "reason": f.reason} for f in plugin_failures()]
         print_json({"entries": listed, "failed_plugins": broken})
         return
     table(("kind", "name", "summary"), [(e.kind, e.name, e.summary) for e in found])
-    for failure in failures:
-        print(f"plugin failed: {failure.plugin}: {failure.reason}", file=sys.stderr)

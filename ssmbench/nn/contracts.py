@@ -68,7 +68,7 @@ def check_built(entry: Entry, made: Any, base: type) -> None:
         isinstance(made, base),
         entry.factory,
         lambda: (
-            f"builds {_a(type(made).__name__)}; a {entry.kind} must derive from "
+            f"builds {_a_kind_of(made)}; a {entry.kind} must derive from "
             f"{base.__module__}.{base.__name__}"
         ),
     )
@@ -135,7 +135,7 @@ def _check_type(module: Parametrization, system: Any) -> None:
         isinstance(system, wanted),
         type(module).forward,
         lambda: (
-            f"returns {_a(type(system).__name__)}, but the class declares "
+            f"returns {_a_kind_of(system)}, but the class declares "
             f"system_type = {wanted.__name__}{_tuple_hint(system)}"
         ),
     )
@@ -234,7 +234,7 @@ def check_discretized(method: Discretizer, before: System, after: Any) -> None:
         isinstance(after, wanted),
         type(method),
         lambda: (
-            f"discretizes {_a(type(before).__name__)} into {_a(type(after).__name__)}; it must be "
+            f"discretizes {_a(type(before).__name__)} into {_a_kind_of(after)}; it must be "
             f"{_a(wanted.__name__)}"
         ),
     )
@@ -253,8 +253,7 @@ def check_normalised(method: Normaliser, before: DiscreteSystem, after: Any) -> 
         type(after) is type(before),
         type(method),
         lambda: (
-            f"makes {_a(type(after).__name__)} of {_a(type(before).__name__)}; a normaliser keeps "
-            "the type"
+            f"makes {_a_kind_of(after)} of {_a(type(before).__name__)}; a normaliser keeps the type"
         ),
     )
     _check_same_sizes(type(method), before, after)
@@ -297,7 +296,7 @@ def check_scanned(scan: ScanBackend, system: System, u: Tensor, results: Any) ->
     plugin_require(
         pair and all(isinstance(value, Tensor) for value in results),
         call,
-        lambda: f"returns {_a(type(results).__name__)}; it must return two tensors, y and x_final",
+        lambda: f"returns {_a_kind_of(results)}; it must return two tensors, y and x_final",
     )
     y, final = results
     batch, length = u.shape[:2]
@@ -322,7 +321,7 @@ def check_nonlinearity(module: Nonlinearity, x: Tensor, y: Any) -> None:
     plugin_require(
         isinstance(y, Tensor),
         forward,
-        lambda: f"returns {_a(type(y).__name__)}, not a tensor",
+        lambda: f"returns {_a_kind_of(y)}, not a tensor",
     )
     _check_tensor(forward, "the output (B, L, d_model)", y, tuple(x.shape), x.device)
     plugin_require(
@@ -365,6 +364,14 @@ def _check_dtype(definition: Any, name: str, value: Tensor, wanted: torch.dtype)
 
 def _a(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiouAEIOU" else f"a {noun}"
+
+
+def _a_kind_of(value: Any) -> str:
+    """The type of a value, with the package of a type that is not ssmbench's or Python's."""
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    own = package in ("builtins", "ssmbench") or package.startswith("ssmbench_plugin_")
+    return _a(kind.__name__ if own else f"{package}.{kind.__name__}")
 
 
 def _plain(dtype: torch.dtype) -> str:

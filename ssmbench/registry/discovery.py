@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssmbench.errors import UsageError, one_line
+from ssmbench.errors import UsageError, line_within, one_line
 from ssmbench.paths import absolute
 from ssmbench.registry.source import source_digest
 
@@ -173,9 +173,18 @@ def _import_once(label: str, load: Callable[[], Any], guard: Guard) -> bool:
         with guard(), contextlib.redirect_stdout(sys.stderr):  # stdout is for what was asked for
             load()
     except (Exception, SystemExit) as error:  # a broken plugin stops no run that does not name it
-        _discovery.failures.append(PluginFailure(label, one_line(error)))
+        failure = PluginFailure(label, _reason(label, error))
+        _discovery.failures.append(failure)
+        logging.getLogger(LOGGER).info("plugin failed: %s: %s", failure.plugin, failure.reason)
         return False
     return True
+
+
+def _reason(label: str, error: BaseException) -> str:
+    """The last line of the error's message, and the line of the plugin's file where there is one;
+    a file that is named in the message already is not named again."""
+    line = line_within(error, [label])
+    return one_line(error) + (f" ({line})" if line and line not in str(error) else "")
 
 
 def import_file(file: Path) -> None:

@@ -6,6 +6,7 @@ one file. Built-ins, entry points and plugin files are imported the first time a
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import importlib
 import pkgutil
@@ -79,14 +80,15 @@ class Registry(Generic[T]):
         Running the same definition again (a reload, a notebook cell) replaces it.
 
         Raises:
-            UsageError: another definition has the name (both origins are given as file:line), or
-                a class that does not derive from the kind's base.
+            UsageError: another definition has the name (both origins are given as file:line), a
+                config that is no dataclass, or a class that does not derive from the kind's base.
         """
         caller = sys._getframe(1)
         file, module = caller.f_code.co_filename, caller.f_globals.get("__name__", "")
         origin = f"{file}:{caller.f_lineno}"
 
         def add(factory: Callable[..., T]) -> Callable[..., T]:
+            _check_config(config, f"{self.kind} {name!r} ({origin})")
             self._check_base(factory, f"{self.kind} {name!r} ({origin})")
             text = summary or _first_line(factory.__doc__)
             entry = Entry(self.kind, name, factory, config, citation, text, origin, module)
@@ -192,6 +194,14 @@ def _is_folder(package: ModuleType) -> bool:
     """Whether its ``__init__`` is empty, but for a docstring."""
     names = (name for name in vars(package) if not name.startswith("__"))
     return all(f"{package.__name__}.{name}" in sys.modules for name in names)
+
+
+def _check_config(config: type, where: str) -> None:
+    require(
+        isinstance(config, type) and dataclasses.is_dataclass(config),
+        f"{where}: config={getattr(config, '__name__', config)} must be a dataclass, a class under "
+        "@dataclass whose fields are the options and their defaults",
+    )
 
 
 def _is_rerun(old: Entry, new: Entry) -> bool:

@@ -20,6 +20,7 @@ def step_size_warning(model: SequenceModel, discretizer: str) -> str | None:
         for index, layer in enumerate(model.layers):
             if layer.discretizer is None or layer.time_varying:
                 continue
+            layer.system()  # refuses what is no system, with the line of its author
             system = layer.parametrization()
             here = None
             if isinstance(system, ContinuousSystem) and system.is_finite():
