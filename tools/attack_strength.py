@@ -114,9 +114,9 @@ def _train(model: SequenceModel, task: Task, run: RunConfig, steps: int) -> None
     optimizer = build_optimizer(model, run.optimizer)
     batches = list(task.train_dataloader())
     for step in range(steps):
-        u, target = batches[step % len(batches)]
+        batch = batches[step % len(batches)]
         optimizer.zero_grad()
-        task.loss(model(u), target).backward()
+        task.batch_loss(model(batch.u), batch).backward()
         optimizer.step()
 
 

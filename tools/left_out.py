@@ -23,6 +23,7 @@ from ssmbench.build.optimizer import Schedule, build_optimizer
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig, load_run, options_of, typed
 from ssmbench.errors import UsageError, require
+from ssmbench.tasks.batch import Batch
 
 BLOCKS = ((128, 384), (384, 640), (640, 896))
 
@@ -35,16 +36,17 @@ def left_out_error(run: RunConfig, block: tuple[int, int], seed: int) -> float:
     """
     torch.manual_seed(seed)
     task = build_task(run)
-    u, target = task.split("train").u, task.split("train").target
+    batch = task.sample("train")
+    u, target = batch.u, batch.target
     whole = len(u) == 1 and u.shape[1] == target.shape[1] >= BLOCKS[-1][1]
     require(whole, "needs task.refit=true task.window=1024 task.washout=0: the record as a whole")
     model = build_network(run, task.sizes)
     kept = torch.ones(u.shape[1], dtype=torch.bool)
     kept[slice(*block)] = False
-    _train(run, model, lambda: mse_loss(model(task.augment(u))[:, kept], target[:, kept]))
+    _train(run, model, lambda: mse_loss(model(task.augment(batch).u)[:, kept], target[:, kept]))
     with torch.no_grad():
         predicted = model.eval()(u)[:, ~kept]
-    return mse_loss(*task.to_metric(predicted, target[:, ~kept])).sqrt().item()
+    return mse_loss(*task.batch_metric(predicted, Batch(u, target[:, ~kept]))).sqrt().item()
 
 
 def _train(run: RunConfig, model: nn.Module, loss: Callable[[], Tensor]) -> None:

@@ -60,10 +60,10 @@ def _timed_in_turn(
     steps, passes = [], []
     batches = list(task.train_dataloader())
     for index in range(rounds):
-        for u, target in (batches[(4 * index + k) % len(batches)] for k in range(4)):
+        for batch in (batches[(4 * index + k) % len(batches)] for k in range(4)):
             started = time.perf_counter()
             optimizer.zero_grad()
-            task.loss(model(u), target).backward()
+            task.batch_loss(model(batch.u), batch).backward()
             optimizer.step()
             steps.append(time.perf_counter() - started)
         started = time.perf_counter()

@@ -20,6 +20,7 @@ its version 0.44.
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import sys
 import time
@@ -39,10 +40,13 @@ from ssmbench.build.optimizer import Schedule, parameter_groups
 from ssmbench.build.task import build_task
 from ssmbench.config import OptimizerConfig, RunConfig, load_run, options_of, typed
 from ssmbench.errors import UsageError, require
+from ssmbench.nn.decoders.linear import PerStep
 from ssmbench.nn.freeze import exact_map, freeze
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
 from ssmbench.parametrizations.base import Parametrization
+from ssmbench.registry import NoOptions
+from ssmbench.spec import Channels, TaskSizes
 from ssmbench.systems import DiscreteDense
 from ssmbench.tasks.base import Task
 from ssmbench.training.adversary import attack_network
@@ -67,7 +71,7 @@ class PeerNetwork(nn.Module):
         model = run.model
         self.pooling: Pooling | None = Pooling.unit
         self.net = _peer_class()(
-            task.sizes.inputs,
+            task.sizes.input.count,
             task.sizes.outputs,
             d_model=model.d_model,
             d_state=model.parametrization["d_state"],
@@ -137,8 +141,8 @@ def train(
         if step % len(batches) == 0:
             batches.batch_sampler.sampler.set_epoch(step // len(batches))
             rest = iter(batches)
-        u, target = next(rest)
-        loss = task.loss(model(u), target)
+        batch = next(rest)
+        loss = task.batch_loss(model(batch.u), batch)
         if not bool(torch.isfinite(loss)):
             raise FloatingPointError(f"diverged at step {step}")
         adamw.zero_grad()
@@ -151,15 +155,27 @@ def attacks(
     model: nn.Module, exact: nn.Module | None, task: Task, run: RunConfig, budgets: list[int]
 ) -> dict[str, dict[int, float]]:
     """Incremental gains found with each number of ascents, to the logits and before pooling."""
-    maps = [part for part in (model, exact) if part is not None]
     found = {}
-    for where, pooling in (("logits", model.pooling), ("steps", None)):
-        for part in maps:
-            part.pooling = pooling
-        found[where] = {steps: _attacked(model, exact, task, run, steps) for steps in budgets}
-    for part in maps:
-        part.pooling = Pooling.unit
+    for where, adapt in (("logits", lambda part: part), ("steps", _before_pooling)):
+        network, precise = adapt(model), None if exact is None else adapt(exact)
+        found[where] = {steps: _attacked(network, precise, task, run, steps) for steps in budgets}
     return found
+
+
+def _before_pooling(model: nn.Module) -> nn.Module:
+    """The same network with its outputs per step."""
+    model = copy.copy(model)  # with the same parameters
+    if isinstance(model, PeerNetwork):
+        model.pooling = None
+        return model
+    old, model._modules = model.decoder, dict(model._modules)
+    sizes = TaskSizes(Channels(1), old.out_features, length=1, per_step=True)
+    d_model, pooling = old.in_features, old.pooling
+    model.decoder = PerStep(NoOptions(), sizes=sizes, d_model=d_model, pooling=pooling).to(
+        old.weight
+    )
+    model.decoder.load_state_dict(old.state_dict())
+    return model
 
 
 def _attacked(
@@ -172,7 +188,7 @@ def _attacked(
 
 def accuracy(model: nn.Module, task: Task) -> float:
     """Share of the test images that are named right."""
-    test = task.split("test")
+    test = task.sample("test")
     with torch.no_grad():
         return (model(test.u).argmax(-1) == test.target).double().mean().item()
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from ssmbench import registry
-from ssmbench.config import RunConfig, build, options_of
+from ssmbench.build.component import built
+from ssmbench.build.ends import build_decoder, build_encoder
+from ssmbench.config import RunConfig, options_of
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, suggest
 from ssmbench.nn.block import Block, Norm, Residual
-from ssmbench.nn.contracts import check_built
 from ssmbench.nn.layer import InitialState, SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.nonlinearities.base import Nonlinearity
@@ -18,9 +18,7 @@ from ssmbench.nn.pooling import Pooling
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
-from ssmbench.tasks.base import TaskSizes
-
-Built = TypeVar("Built")
+from ssmbench.spec import TaskSizes
 
 
 def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
@@ -31,24 +29,19 @@ def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
             them.
     """
     model = config.model
-    pooling = None if sizes.per_step else _choice(Pooling, model.pooling, "model.pooling")
     norm = _choice(Norm, model.norm, "model.norm")
+    pooling = _choice(Pooling, model.pooling, "model.pooling")
     blocks = [_build_block(config, norm) for _ in range(model.n_layers)]
-    return SequenceModel(
-        blocks,
-        inputs=sizes.inputs,
-        d_model=model.d_model,
-        outputs=sizes.outputs,
-        pooling=pooling,
-        gamma=model.gamma,
-    )
+    encoder = build_encoder(config, sizes)
+    decoder = build_decoder(config, sizes, pooling)
+    return SequenceModel(blocks, encoder=encoder, decoder=decoder, gamma=model.gamma)
 
 
 def _build_block(config: RunConfig, norm: Norm) -> Block:
     model = config.model
     return Block(
         build_layer(config),
-        _built(registry.nonlinearities, model.nonlinearity, Nonlinearity, d_model=model.d_model),
+        built(registry.nonlinearities, model.nonlinearity, Nonlinearity, d_model=model.d_model),
         d_model=model.d_model,
         norm=norm,
         mix=model.mix,
@@ -65,22 +58,13 @@ def build_layer(config: RunConfig) -> SSMLayer:
     options = options_of(kinds.parametrizations, model.parametrization)
     width = {"d_model": model.d_model}
     return SSMLayer(
-        _built(kinds.parametrizations, model.parametrization, Parametrization, **width),
-        model.discretizer and _built(kinds.discretizers, model.discretizer, Discretizer),
-        _built(kinds.scans, model.scan, ScanBackend),
-        model.normaliser and _built(kinds.normalisers, model.normaliser, Normaliser),
+        built(kinds.parametrizations, model.parametrization, Parametrization, **width),
+        model.discretizer and built(kinds.discretizers, model.discretizer, Discretizer),
+        built(kinds.scans, model.scan, ScanBackend),
+        model.normaliser and built(kinds.normalisers, model.normaliser, Normaliser),
         _choice(InitialState, model.initial_state, "model.initial_state"),
         declared_states=getattr(options, "d_state", None),
     )
-
-
-def _built(
-    kind: registry.Registry, component: Mapping[str, Any], base: type[Built], **context: Any
-) -> Built:
-    """A component, checked as it comes from its author."""
-    made = build(kind, component, **context)
-    check_built(kind.get(component["name"]), made, base)
-    return made
 
 
 def _choice(enum: type, name: str, where: str) -> Any:

@@ -29,7 +29,8 @@ class ModelConfig(component_fields("model")):
     ``norm`` is none or layer; ``pooling`` (for pooled tasks) mean, last or unit (sum / sqrt(L));
     ``residual`` add, convex or none. ``gamma`` prescribes the incremental gain of the whole.
     ``bidirectional`` adds to each SSM layer's output that of a second one in reversed time;
-    ``initial_state`` is zero or learned.
+    ``initial_state`` is zero or learned. ``encoder`` and ``decoder``: null for those that fit the
+    task's input and outputs, and ``gamma``.
     """
 
     d_model: int = option(32, SIZE)

@@ -10,10 +10,10 @@ from jaxtyping import Float, Inexact, Int
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
+from ssmbench.lengths import reversed_time
 from ssmbench.nn.bounds import layer_bound, linear_bound, norm_bound
 from ssmbench.nn.contracts import FirstUse, check_nonlinearity
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.lengths import reversed_time
 from ssmbench.nn.linear import BoundedLinear
 from ssmbench.nn.nonlinearities.base import Nonlinearity
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.nn.linear import BoundedLinear
@@ -20,11 +21,15 @@ def linear_bound(module: nn.Module) -> Bound:
     """Spectral norm of a linear map's weight, in double precision."""
     if isinstance(module, nn.Identity):
         return IDENTITY
-    if not torch.isfinite(module.weight).all():  # no singular values to be had
-        return Bound.none("a weight is not finite")
     bounded = isinstance(module, BoundedLinear)
-    weight = (module.effective_weight() if bounded else module.weight).detach().double()
-    return Bound(torch.linalg.matrix_norm(weight, 2).item())
+    return weight_bound(module.effective_weight() if bounded else module.weight)
+
+
+def weight_bound(weight: Float[Tensor, "out in"]) -> Bound:
+    """Spectral norm of a matrix, in double precision."""
+    if not torch.isfinite(weight).all():  # no singular values to be had
+        return Bound.none("a weight is not finite")
+    return Bound(torch.linalg.matrix_norm(weight.detach().double(), 2).item())
 
 
 def norm_bound(module: nn.Module) -> Bound:

@@ -13,12 +13,17 @@ class BoundedLinear(nn.Linear):
 
     def effective_weight(self, gain: float = 1.0) -> Float[Tensor, "out in"]:
         """The weight that multiplies the input."""
-        return self.weight * (gain / spectral_norm(self.weight))
+        return bounded_weight(self.weight, gain)
 
     def forward(
         self, x: Float[Tensor, "*shape in"], gain: float = 1.0
     ) -> Float[Tensor, "*shape out"]:
         return F.linear(x, self.effective_weight(gain), self.bias)
+
+
+def bounded_weight(weight: Float[Tensor, "out in"], gain: float = 1.0) -> Float[Tensor, "out in"]:
+    """gain * W / ||W||_2."""
+    return weight * (gain / spectral_norm(weight))
 
 
 def spectral_norm(weight: Float[Tensor, "out in"]) -> Float[Tensor, ""]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import Enum
 
 import torch
 from jaxtyping import Float, Shaped
@@ -12,14 +13,16 @@ from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.errors import require
+from ssmbench.lengths import check_lengths, mask_steps, valid_steps
 from ssmbench.nn.block import Block
-from ssmbench.nn.bounds import linear_bound
+from ssmbench.nn.decoders.base import Decoder
+from ssmbench.nn.encoders.base import Encoder
 from ssmbench.nn.layer import SSMLayer, check_rate
-from ssmbench.nn.lengths import check_lengths, mask_steps, valid_steps
-from ssmbench.nn.linear import BoundedLinear
+from ssmbench.nn.pairs import apart, side_by_side
 from ssmbench.nn.pooling import Pooling
 from ssmbench.nn.stream import StreamState
 from ssmbench.scans.sequence_parallel import Segments, SequenceParallelScan
+from ssmbench.spec import Channels, Reading
 
 #: Why the segments of a sequence on several ranks do not fit a bidirectional network.
 NO_SHARING = (
@@ -28,36 +31,42 @@ NO_SHARING = (
 )
 
 
+class GainsFrom(Enum):
+    """What a network's gains refer to."""
+
+    input = "input"
+    encoded = "encoded input"
+
+
 class SequenceModel(nn.Module):
-    """u (B, L, inputs) to y (B, L, outputs) per step, or to (B, outputs) after pooling.
+    """An input u to y (B, L, outputs) per step, or to (B, outputs) for each whole sequence.
+
+    u is (B, L, channels) of real numbers or (B, L) of tokens, as the ``encoder`` takes it; for a
+    ``decoder`` that reads pairs, (B, 2, L, channels) or (B, 2, L).
 
     With a ``gamma`` the incremental gain of the whole is at most gamma for all parameter values:
     the encoder has gain 1, and the decoder what the blocks' declared bounds leave of gamma.
 
     Raises:
-        UsageError: a gamma, and a block that declares no finite bound.
+        UsageError: a gamma, and a part that declares no finite bound.
     """
 
     def __init__(
         self,
         blocks: Iterable[Block],
         *,
-        inputs: int,
-        d_model: int,
-        outputs: int,
-        pooling: Pooling | None = None,
+        encoder: Encoder,
+        decoder: Decoder,
         gamma: float | None = None,
     ):
         super().__init__()
-        linear = nn.Linear if gamma is None else BoundedLinear
-        self.encoder = linear(inputs, d_model)
+        self.encoder = encoder
         self.blocks = nn.ModuleList(blocks)
-        self.pooling = pooling
-        self.decoder = linear(d_model, outputs)
+        self.decoder = decoder
         self.gamma = gamma
         self.segments: Segments | None = None
         if gamma is not None:
-            _check_bounded(gamma, self._declared_blocks())
+            self._check_bounded(gamma)
 
     @property
     def layers(self) -> list[SSMLayer]:
@@ -69,43 +78,105 @@ class SequenceModel(nn.Module):
         """Whether an output depends on inputs to come."""
         return any(block.reverse_layer is not None for block in self.blocks)
 
+    @property
+    def pooling(self) -> Pooling | None:
+        """How the decoder makes a vector of a sequence, where it does."""
+        return self.decoder.pooling
+
+    @property
+    def _pairs(self) -> bool:
+        return self.decoder.reads is Reading.pair
+
+    @property
+    def gains_from(self) -> GainsFrom:
+        """What its gains refer to: tokens have no norm, and a disturbance of a pair of sequences is
+        one of their encodings."""
+        channels = Channels in self.encoder.accepts and not self._pairs
+        return GainsFrom.input if channels else GainsFrom.encoded
+
     def forward(
         self,
-        u: Float[Tensor, "B L inputs"],
+        u: Shaped[Tensor, "B ..."],
         lengths: Shaped[Tensor, ...] | None = None,
-        dt: Float[Tensor, "B L"] | None = None,
+        dt: Float[Tensor, ...] | None = None,
     ) -> Float[Tensor, B * out]:
         """The prediction; ``lengths`` (B,) are the valid steps of sequences padded at the end, and
-        ``dt`` time steps for all SSM layers (:meth:`SSMLayer.forward`).
+        ``dt`` (B, L) time steps for all SSM layers (:meth:`SSMLayer.forward`). Of pairs, lengths
+        are (B, 2) and dt is (B, 2, L).
 
-        What stands in the padding, NaN included, changes no output and no gradient, and has the
+        What is in the padding, NaN included, changes no output and no gradient, and has the
         gradient zero. Pooling is over valid steps; outputs per step are zero beyond them.
 
         Raises:
             UsageError: lengths of another shape, or outside 1..L; a dt that a layer cannot take, or
                 one for a network that is bidirectional or has a ``gamma``.
         """
-        self._check_steps(dt)
-        if lengths is not None:
-            check_lengths(lengths, *u.shape[:2])
-            valid = valid_steps(lengths, u.shape[1])
-            u, dt = mask_steps(u, valid), dt if dt is None else torch.where(valid, dt, 1)
-        if self.segments is not None:
-            return self._forward_segment(u, lengths, dt, self.segments)
-        return self._read(self._features(u, lengths, dt), lengths)
+        rows, lengths, dt = self._rows(u, lengths, dt)
+        return self._predict(self.encoder, rows, lengths, dt)
 
-    def _read(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """The prediction from features (B, L, d_model)."""
-        total, pooling = x.shape[1], self.pooling
-        if pooling is None:
-            y = self._decode(x)
-            return y if lengths is None else mask_steps(y, valid_steps(lengths, total))
-        steps = None if lengths is None else pooling.steps(lengths, total)
-        pooled = pooling.divide(pooling.sum(x, steps), total if lengths is None else lengths)
-        return self._decode(pooled)
+    def encode(
+        self, u: Shaped[Tensor, "B ..."], lengths: Shaped[Tensor, ...] | None = None
+    ) -> Float[Tensor, "B L d"]:
+        """The encoded input, zero in the padding: (B, L, d_model); of a pair both side by side,
+        (B, L, 2 d_model)."""
+        rows, lengths, _ = self._rows(u, lengths, None)
+        x = self.encoder(rows)
+        if lengths is not None:
+            x = mask_steps(x, valid_steps(lengths, x.shape[1]))
+        return side_by_side(x) if self._pairs else x
+
+    def from_encoded(
+        self,
+        x: Float[Tensor, "B L d"],
+        lengths: Shaped[Tensor, ...] | None = None,
+        dt: Float[Tensor, ...] | None = None,
+    ) -> Float[Tensor, B * out]:
+        """The prediction for an encoded input, as :meth:`encode` gives it.
+
+        ``lengths`` and ``dt`` as in :meth:`forward`. Raises what it raises.
+        """
+        rows, lengths, dt = self._rows(apart(x) if self._pairs else x, lengths, dt)
+        return self._predict(lambda rows, start=0: rows, rows, lengths, dt)
+
+    def as_input(self, u: Shaped[Tensor, "B ..."]) -> Shaped[Tensor, "B ..."]:
+        """u on the network's device, real numbers in its precision."""
+        like = next(p for p in self.parameters() if p.is_floating_point())
+        return u.to(like) if u.is_floating_point() else u.to(like.device)
+
+    def _rows(
+        self, signal: Tensor, lengths: Tensor | None, dt: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Single sequences, two for each pair, with zeros in the padding and steps of 1 there."""
+        self._check_steps(dt)
+        if self._pairs:
+            signal = signal.flatten(0, 1)
+            lengths = None if lengths is None else lengths.flatten()
+            dt = None if dt is None else dt.flatten(0, 1)
+        if lengths is None:
+            return signal, None, dt
+        check_lengths(lengths, *signal.shape[:2])
+        valid = valid_steps(lengths, signal.shape[1])
+        return mask_steps(signal, valid), lengths, dt if dt is None else torch.where(valid, dt, 1)
+
+    def _predict(
+        self,
+        encode: Callable[[Tensor, int], Tensor],
+        rows: Tensor,
+        lengths: Tensor | None,
+        dt: Tensor | None,
+    ) -> Tensor:
+        """The prediction; where ranks share a sequence, the same on each, which then has only its
+        segment's features."""
+        segments, length = self.segments, rows.shape[1]
+        if segments is None:
+            x = self._features(encode(rows, 0), lengths, dt)
+            return self.decoder(x, lengths, **self._decoder_gain())
+        dt = None if dt is None else segments.take(dt)
+        x = self._features(encode(segments.take(rows), segments.start(length)), None, dt)
+        return self.decoder.read_segment(x, lengths, length, segments, **self._decoder_gain())
 
     def stream(
-        self, u: Float[Tensor, "B L inputs"], state: StreamState | None = None
+        self, u: Shaped[Tensor, "B ..."], state: StreamState | None = None
     ) -> tuple[Float[Tensor, B * out], StreamState]:
         """The next chunk of a signal, of any length, and the state to go on from.
 
@@ -120,15 +191,14 @@ class SequenceModel(nn.Module):
         """
         self._check_stream(u, state)
         before = StreamState((None,) * len(self.blocks)) if state is None else state
-        x, finals = self.encoder(u), []
+        rows, _, _ = self._rows(u, None, None)
+        x, finals = self.encoder(rows, before.steps), []
         for block, x0 in zip(self.blocks, before.layers, strict=True):
             x, final = block.stream(x, x0)
             finals.append(final)
-        steps, total = before.steps + u.shape[1], None
-        if self.pooling is not None:
-            total = self.pooling.add(before.total, self.pooling.sum(x))
-            x = self.pooling.divide(total, steps)
-        return self._decode(x), StreamState(tuple(finals), total, steps)
+        steps = before.steps + x.shape[1]
+        y, total = self.decoder.stream(x, before.total, steps, **self._decoder_gain())
+        return y, StreamState(tuple(finals), total, steps)
 
     def _check_stream(self, u: Tensor, state: StreamState | None) -> None:
         require(
@@ -137,7 +207,8 @@ class SequenceModel(nn.Module):
             "input",
         )
         require(self.segments is None, "a sequence shared among ranks cannot be streamed")
-        require(u.shape[1] > 0, "a chunk of a stream needs at least one step")
+        length = u.shape[2 if self._pairs else 1]
+        require(length > 0, "a chunk of a stream needs at least one step")
         found = len(self.blocks if state is None else state.layers)
         require(
             found == len(self.blocks),
@@ -168,13 +239,9 @@ class SequenceModel(nn.Module):
             for layer, old in zip(self.layers, before, strict=True):
                 layer.rate = old
 
-    def _decode(self, x: Tensor) -> Tensor:
-        if self.gamma is None:
-            return self.decoder(x)
-        return self.decoder(x, self._decoder_gain())
-
-    def _decoder_gain(self) -> float:
-        return self.gamma / self._declared_blocks().value
+    def _decoder_gain(self) -> dict[str, float]:
+        """The decoder's keyword where its gain is prescribed."""
+        return {} if self.gamma is None else {"gain": self.gamma / self._declared_blocks().value}
 
     def _declared_blocks(self) -> Bound:
         """Bound of all blocks in a row, from what their SSM layers declare."""
@@ -194,25 +261,29 @@ class SequenceModel(nn.Module):
         even = dt is None or self.gamma is None
         require(even, "dt: model.gamma is a certificate for even steps only")
 
-    def _features(self, u: Tensor, lengths: Tensor | None, dt: Tensor | None) -> Tensor:
-        x = self.encoder(u)
+    def _check_bounded(self, gamma: float) -> None:
+        require(0 < gamma < math.inf, f"model.gamma: must be positive, got {gamma}")
+        parts = {"encoder": self.encoder, "decoder": self.decoder}
+        names = {part: type(module).__name__ for part, module in parts.items()}
+        encoded = self.gains_from is GainsFrom.encoded
+        bounded = encoded or (self.encoder.lipschitz is not None and self.encoder.lipschitz <= 1)
+        require(
+            bounded,
+            f"model.gamma: the encoder {names['encoder']} has no Lipschitz constant of at most 1 "
+            "for all parameter values; choose model.encoder=bounded_linear, or null",
+        )
+        require(
+            self.decoder.takes_gain,
+            f"model.gamma: the decoder {names['decoder']} takes no gain: "
+            f"{self.decoder.unbounded_reason or 'it follows from its weights'}",
+        )
+        blocks = self._declared_blocks()
+        require(blocks.finite, f"model.gamma: no finite certificate because {blocks.reason}")
+
+    def _features(self, x: Tensor, lengths: Tensor | None, dt: Tensor | None) -> Tensor:
         for block in self.blocks:
             x = block(x, lengths, dt)
         return x
-
-    def _forward_segment(
-        self, u: Tensor, lengths: Tensor | None, dt: Tensor | None, segments: Segments
-    ) -> Tensor:
-        """The same output on every rank, each having kept only its segment's features."""
-        length = u.shape[1]
-        x = self._features(segments.take(u), None, None if dt is None else segments.take(dt))
-        if self.pooling is None:
-            y = segments.join(self._decode(x), length)
-            return y if lengths is None else mask_steps(y, valid_steps(lengths, length))
-        every = torch.full((len(u),), length, device=u.device) if lengths is None else lengths
-        steps = segments.take(self.pooling.steps(every, length))
-        pooled = segments.sum(self.pooling.sum(x, steps))
-        return self._decode(self.pooling.divide(pooled, length if lengths is None else lengths))
 
     @contextmanager
     def sharing(self, segments: Segments) -> Iterator[None]:
@@ -234,21 +305,20 @@ class SequenceModel(nn.Module):
                 layer.scan = scan
 
     def bound(self, layer_gains: Sequence[float | None], length: int) -> Bound:
-        """Incremental gain from u to the output in l2, for sequences of ``length`` steps.
+        """Incremental gain in l2, from what :attr:`gains_from` says to the output, for sequences
+        of ``length`` steps.
 
         ``layer_gains`` bounds the gain of each of :attr:`layers`, None for a time-varying one.
         Biases and initial states are allowed: they cancel in differences. Of padded sequences,
         ``length`` is the shortest's.
         """
         gains = dict(zip(self.layers, layer_gains, strict=True))
-        total = linear_bound(self.encoder)
+        encoded = self.gains_from is GainsFrom.encoded
+        total = IDENTITY if encoded else self.encoder.bound()
         for block in self.blocks:
             together = [gains[layer] for layer in block.layers]
             total = total.then(block.bound(None if None in together else sum(together)))
-        if self.pooling is not None:
-            total = total.then(self.pooling.bound(length))
-        scale = 1.0 if self.gamma is None else self._decoder_gain()
-        return total.then(linear_bound(self.decoder)).then(Bound(scale))
+        return total.then(self.decoder.bound(length, **self._decoder_gain()))
 
     def parameter_count(self) -> int:
         """Trainable real numbers."""
@@ -257,8 +327,3 @@ class SequenceModel(nn.Module):
 
 def _undeclared(index: int) -> Bound:
     return Bound.none(f"the SSM layer of block {index} declares no gain")
-
-
-def _check_bounded(gamma: float, blocks: Bound) -> None:
-    require(0 < gamma < math.inf, f"model.gamma: must be positive, got {gamma}")
-    require(blocks.finite, f"model.gamma: no finite certificate because {blocks.reason}")

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
-from ssmbench.nn.lengths import last_steps, mask_steps, valid_steps
+from ssmbench.lengths import last_steps, mask_steps, valid_steps
 
 
 class Pooling(Enum):

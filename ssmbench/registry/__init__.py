@@ -83,6 +83,18 @@ nonlinearities = declare(
     "ssmbench.nn.nonlinearities.base:Nonlinearity",
     Place("model.nonlinearity", default="gelu"),
 )
+encoders = declare(
+    "encoder",
+    "ssmbench.nn.encoders",
+    "ssmbench.nn.encoders.base:Encoder",
+    Place("model.encoder", added=2),
+)
+decoders = declare(
+    "decoder",
+    "ssmbench.nn.decoders",
+    "ssmbench.nn.decoders.base:Decoder",
+    Place("model.decoder", added=2),
+)
 optimizers = declare(
     "optimizer",
     "ssmbench.optimizers",

@@ -54,6 +54,10 @@ class Segments:
         share, extra = divmod(total, self.count)
         return [share + (k < extra) for k in range(self.count)]
 
+    def start(self, total: int) -> int:
+        """Steps of ``total`` before this rank's segment."""
+        return sum(self.lengths(total)[: self.index])
+
     def take(self, signal: Inexact[Tensor, "B L *rest"]) -> Inexact[Tensor, "B l *rest"]:
         """This rank's segment of a whole signal."""
         return signal.split(self.lengths(signal.shape[1]), dim=1)[self.index]

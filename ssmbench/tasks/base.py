@@ -7,103 +7,25 @@ resuming are handled here, once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-import numpy as np
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 from torchmetrics import MetricCollection
 
 from ssmbench.errors import UsageError
+from ssmbench.spec import TaskSizes
+from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.digest import digest_of
+from ssmbench.tasks.order import Batches, evaluation_batches, order_seed
+from ssmbench.tasks.sequences import SequenceData, Splits
 
 Split = Literal["train", "val", "test"]
-
-
-@dataclass(frozen=True)
-class TaskSizes:
-    """What a model must know of a task before any data is read.
-
-    ``inputs``: channels of u. ``outputs``: classes, or channels of y. ``length``: L of a training
-    sequence, in samples. ``per_step``: the prediction is (B, L, outputs); (B, outputs) otherwise.
-    """
-
-    inputs: int
-    outputs: int
-    length: int
-    per_step: bool
-
-
-class Sequences(TensorDataset):
-    """Inputs u (n, L, inputs) float32 and their targets (n, ...), both wholly in memory."""
-
-    def __init__(self, u: Float[Tensor, "n L inputs"], target: Shaped[Tensor, "n ..."]):
-        super().__init__(u, target)
-        self.u, self.target = u, target
-
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """One batch by one indexing of each tensor: torch's fetcher would collate samples."""
-        chosen = torch.as_tensor(indices)
-        return self.u[chosen], self.target[chosen]
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The three parts of a task's data."""
-
-    train: Sequences
-    val: Sequences
-    test: Sequences
-
-
-class Batches(DataLoader):
-    """Batches of :class:`Sequences`, in the sampler's order, resumable between any two of them.
-
-    Lightning saves and loads the state of a loader that has ``state_dict``; without it, a run
-    resumed inside an epoch would see the epoch's first batches again.
-    """
-
-    _handed_out = 0
-    _resume_at: tuple[int, int] | None = None
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """(u, target) batch by batch.
-
-        Replaces torch's iterator, which draws from the global generator once an epoch and so
-        would make dropout depend on how often a run was resumed.
-        """
-        # Lightning makes the first iterator before it sets the epoch: read the epoch lazily, here.
-        skip = self._batches_to_skip()
-        self._handed_out = skip
-        for number, indices in enumerate(self.batch_sampler):
-            if number >= skip:
-                self._handed_out = number + 1
-                yield self.dataset.__getitems__(indices)
-
-    def _batches_to_skip(self) -> int:
-        resume_at, self._resume_at = self._resume_at, None
-        if resume_at is None or resume_at[0] != self._epoch:
-            return 0
-        return resume_at[1] % len(self)
-
-    @property
-    def _epoch(self) -> int:
-        return getattr(self.sampler, "epoch", 0)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The epoch and how many of its batches were handed out."""
-        return {"epoch": self._epoch, "batches": self._handed_out}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Make the next iteration over ``state``'s epoch go on where it stopped."""
-        self._resume_at = (state["epoch"], state["batches"])
 
 
 class Task(pl.LightningDataModule, ABC):
@@ -190,26 +112,44 @@ class Task(pl.LightningDataModule, ABC):
 
     @abstractmethod
     def loss(
-        self, prediction: Float[Tensor, "B *steps outputs"], target: Shaped[Tensor, "B ..."]
+        self, prediction: Float[Tensor, "n outputs"], target: Shaped[Tensor, "n ..."]
     ) -> Float[Tensor, ""]:
-        """Mean over the batch, so that the mean over ranks is the loss of their joint batch."""
+        """Mean over what is scored: n sequences, or n steps of all sequences of a batch.
 
-    def augment(self, u: Float[Tensor, "B L inputs"]) -> Float[Tensor, "B L inputs"]:
-        """What a training step sees in place of the inputs u; drawn anew in every step.
+        Padding and steps that are not scored were left out (:meth:`Batch.scored`).
+        """
+
+    def batch_loss(
+        self, prediction: Float[Tensor, "B *steps outputs"], batch: Batch
+    ) -> Float[Tensor, ""]:
+        """The loss of a batch."""
+        return self.loss(*batch.scored(prediction))
+
+    def augment(self, batch: Batch) -> Batch:
+        """What a training step sees in place of a batch; drawn anew in every step.
 
         Its randomness comes from torch's global generator, which is set for every batch.
         """
-        return u
+        return batch
 
     @abstractmethod
     def metrics(self) -> MetricCollection:
         """Metrics with no state yet, for one split; :attr:`score` is among their names."""
 
     def to_metric(
-        self, prediction: Float[Tensor, "B *steps outputs"], target: Shaped[Tensor, "B ..."]
+        self, prediction: Float[Tensor, "n outputs"], target: Shaped[Tensor, "n ..."]
     ) -> tuple[Tensor, Tensor]:
-        """What :meth:`metrics` take, in the score's unit; as they are unless a task says else."""
+        """What :meth:`metrics` take, in the score's unit; as they are unless a task says else.
+
+        n as in :meth:`loss`.
+        """
         return prediction, target
+
+    def batch_metric(
+        self, prediction: Float[Tensor, "B *steps outputs"], batch: Batch
+    ) -> tuple[Tensor, Tensor]:
+        """What :meth:`metrics` take of a batch."""
+        return self.to_metric(*batch.scored(prediction))
 
     def setup(self, stage: str | None = None) -> None:
         """Load the data unless they are there already.
@@ -229,16 +169,19 @@ class Task(pl.LightningDataModule, ABC):
                 f"{self.data_digest} ({self.source}): give it the data that it was started with"
             )
 
-    def split(self, name: Split) -> Sequences:
+    def split(self, name: Split) -> SequenceData:
         """The sequences of one split. Raises what :meth:`load` raises."""
         self.setup()
         return getattr(self._splits, name)
 
-    def sample_inputs(
-        self, split: Split = "val", n: int | None = None
-    ) -> Float[Tensor, "n L inputs"]:
-        """The first ``n`` inputs of a split, float32; all of them where None or where fewer."""
-        return self.split(split).u[:n]
+    def sample(self, split: Split = "val", n: int | None = None) -> Batch:
+        """The first ``n`` sequences of a split as one batch; all of them where None or fewer."""
+        data = self.split(split)
+        return data.batch(range(len(data) if n is None else min(n, len(data))))
+
+    def sample_inputs(self, split: Split = "val", n: int | None = None) -> Shaped[Tensor, "n ..."]:
+        """The inputs u of :meth:`sample`."""
+        return self.sample(split, n).u
 
     def train_dataloader(self) -> Batches:
         """Shuffled batches of this rank; the tail that does not fill a batch is left out.
@@ -258,7 +201,7 @@ class Task(pl.LightningDataModule, ABC):
             num_replicas=ranks,
             rank=rank,
             shuffle=True,
-            seed=_order_seed(self.seed),
+            seed=order_seed(self.seed),
             drop_last=True,
         )
         return Batches(data, batch_size=self.batch_size, sampler=sampler, drop_last=True)
@@ -273,7 +216,7 @@ class Task(pl.LightningDataModule, ABC):
 
     def _evaluation_loader(self, name: Split) -> Batches:
         data = self.split(name)
-        batches = _evaluation_batches(len(data), self.batch_size, *self._ranks())
+        batches = evaluation_batches(len(data), self.batch_size, *self._ranks())
         return Batches(data, batch_sampler=batches)
 
     def _ranks(self) -> tuple[int, int]:
@@ -282,23 +225,3 @@ class Task(pl.LightningDataModule, ABC):
             return 1, 0
         shared = self.ranks_per_sequence
         return self.trainer.world_size // shared, self.trainer.global_rank // shared
-
-
-def _order_seed(seed: int) -> int:
-    """DistributedSampler shuffles by seed + epoch: neighbouring seeds would share their orders."""
-    return int(np.random.SeedSequence(seed).generate_state(1)[0])
-
-
-def _evaluation_batches(size: int, batch_size: int, ranks: int, rank: int) -> list[list[int]]:
-    """Indices of one rank's batches: each sequence on one rank, as many batches on every rank.
-
-    DDP broadcasts buffers in every forward pass, so a rank with one batch less would leave the
-    others waiting. To keep the number, batches may hold two where ``batch_size`` is one.
-    """
-    if size < ranks:
-        # Too little to share, and none may be idle: all evaluate all, which keeps every mean.
-        ranks, rank = 1, 0
-    fewest, most = size // ranks, -(-size // ranks)
-    number = min(-(-most // batch_size), fewest)
-    share = np.arange(rank, size, ranks)
-    return [part.tolist() for part in np.array_split(share, number)]

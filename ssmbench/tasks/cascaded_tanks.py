@@ -21,8 +21,11 @@ from torchmetrics import MeanSquaredError, MetricCollection
 from ssmbench.errors import UsageError
 from ssmbench.options import FOLDER, SEED, option
 from ssmbench.registry import tasks
-from ssmbench.tasks.base import Sequences, Splits, Task, TaskSizes
+from ssmbench.spec import Channels, TaskSizes
+from ssmbench.tasks.base import Task
+from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.data import DATA_VARIABLE, find_data, read_columns
+from ssmbench.tasks.sequences import Sequences, Splits
 
 SAMPLES = 1024
 SAMPLE_TIME = 4.0
@@ -109,7 +112,7 @@ class CascadedTanks(Task):
     @property
     def sizes(self) -> TaskSizes:
         """One channel in, one out at every step; the length is that of a training window."""
-        return TaskSizes(inputs=1, outputs=1, length=self.config.window, per_step=True)
+        return TaskSizes(Channels(1), outputs=1, length=self.config.window, per_step=True)
 
     @property
     def source(self) -> str:
@@ -148,10 +151,10 @@ class CascadedTanks(Task):
             test=Sequences(test_u[None], test_y[None]),
         )
 
-    def augment(self, u: Float[Tensor, "B L 1"]) -> Float[Tensor, "B L 1"]:
+    def augment(self, batch: Batch) -> Batch:
         """The pump's voltage with white noise: a record this short invites learning it by heart."""
         noise = self.config.input_noise
-        return u + noise * torch.randn_like(u) if noise else u
+        return batch._replace(u=batch.u + noise * torch.randn_like(batch.u)) if noise else batch
 
     def _records(self) -> tuple[Record, Record]:
         file = self._file()
@@ -161,30 +164,25 @@ class CascadedTanks(Task):
         return Record(u_est, y_est), Record(u_val, y_val)
 
     def loss(
-        self, prediction: Float[Tensor, "B L 1"], target: Float[Tensor, "B S 1"]
+        self, prediction: Float[Tensor, "n 1"], target: Float[Tensor, "n 1"]
     ) -> Float[Tensor, ""]:
         """Mean squared error of the scored steps, in normalised units."""
-        return mse_loss(_scored(prediction, target), target)
+        return mse_loss(prediction, target)
 
     def metrics(self) -> MetricCollection:
         """The root mean square error over all scored steps."""
         return MetricCollection({"rmse": MeanSquaredError(squared=False)})
 
     def to_metric(
-        self, prediction: Float[Tensor, "B L 1"], target: Float[Tensor, "B S 1"]
-    ) -> tuple[Float[Tensor, " scored"], Float[Tensor, " scored"]]:
+        self, prediction: Float[Tensor, "n 1"], target: Float[Tensor, "n 1"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """The scored steps of all sequences, in volts."""
         self.setup()
-        scored = _scored(prediction, target)
-        return self._in_volts(scored), self._in_volts(target)
+        return self._in_volts(prediction), self._in_volts(target)
 
     def _in_volts(self, level: Tensor) -> Tensor:
         # Half precision would round volts to hundredths, near the score of a good model.
         return level.float().flatten() * self._level_scale.deviation + self._level_scale.mean
-
-
-def _scored(prediction: Tensor, target: Tensor) -> Tensor:
-    return prediction[:, prediction.shape[1] - target.shape[1] :]
 
 
 def _check(config: CascadedTanksConfig) -> None:

@@ -1,4 +1,4 @@
-"""What tasks share that name the class of a whole sequence."""
+"""What tasks share that name the class of each sequence, or of each step."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ssmbench.tasks.base import Task
 
 
 class Classification(Task):
-    """One logit a class and sequence; scored by accuracy."""
+    """One logit for each class of a sequence, or of a step; scored by accuracy."""
 
     score = "accuracy"
     higher_is_better = True
 
     def loss(
-        self, prediction: Float[Tensor, "B classes"], target: Int64[Tensor, " B"]
+        self, prediction: Float[Tensor, "n classes"], target: Int64[Tensor, " n"]
     ) -> Float[Tensor, ""]:
         """Cross-entropy in nats, from logits."""
         return cross_entropy(prediction, target)
 
     def metrics(self) -> MetricCollection:
-        """The share of sequences whose class has the largest logit."""
+        """The share of sequences, or of steps, whose class has the largest logit."""
         accuracy = MulticlassAccuracy(self.sizes.outputs, average="micro")
         return MetricCollection({"accuracy": accuracy})

@@ -13,8 +13,9 @@ import torch
 from ssmbench.errors import UsageError
 from ssmbench.options import SEED, option
 from ssmbench.registry import tasks
-from ssmbench.tasks.base import Sequences, Splits, TaskSizes
+from ssmbench.spec import Channels, TaskSizes
 from ssmbench.tasks.classification import Classification
+from ssmbench.tasks.sequences import Sequences, Splits
 
 IMAGES = 1797
 CLASSES = 10
@@ -55,7 +56,7 @@ class Digits(Classification):
     @property
     def sizes(self) -> TaskSizes:
         """One channel of 64 steps, ten classes, one prediction a sequence."""
-        return TaskSizes(inputs=1, outputs=CLASSES, length=PIXELS, per_step=False)
+        return TaskSizes(Channels(1), outputs=CLASSES, length=PIXELS)
 
     @property
     def source(self) -> str:

@@ -19,9 +19,10 @@ from jaxtyping import UInt8
 from ssmbench.errors import UsageError, require
 from ssmbench.options import FOLDER, SEED, option
 from ssmbench.registry import tasks
-from ssmbench.tasks.base import Sequences, Splits, TaskSizes
+from ssmbench.spec import Channels, TaskSizes
 from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.data import DATA_VARIABLE, find_data
+from ssmbench.tasks.sequences import Sequences, Splits
 
 CLASSES, SIDE = 10, 28
 PIXELS = SIDE * SIDE
@@ -60,7 +61,7 @@ class MNIST(Classification):
     @property
     def sizes(self) -> TaskSizes:
         """One channel of 784 steps, ten classes, one prediction a sequence."""
-        return TaskSizes(inputs=1, outputs=CLASSES, length=PIXELS, per_step=False)
+        return TaskSizes(Channels(1), outputs=CLASSES, length=PIXELS)
 
     @property
     def source(self) -> str:

@@ -19,15 +19,16 @@ def batches_as_declared(subject: Subject) -> None:
     task = subject.build(batch_size=2, seed=0)
     sizes = task.sizes
     for split in ("train", "val", "test"):
-        u, target = next(iter(getattr(task, f"{split}_dataloader")()))
-        assert u.shape[-1] == sizes.inputs, f"{split}: inputs differ from sizes"
+        batch = next(iter(getattr(task, f"{split}_dataloader")()))
+        u = batch.u
+        assert u.shape[-1] == sizes.sequence.count, f"{split}: inputs differ"
         assert torch.isfinite(u).all(), f"{split}: inputs are not finite"
         shape = (*u.shape[:2], sizes.outputs) if sizes.per_step else (len(u), sizes.outputs)
         prediction = torch.zeros(shape)
-        loss = task.loss(prediction, target)
+        loss = task.batch_loss(prediction, batch)
         assert torch.isfinite(loss), f"{split}: the loss is not finite"
         metrics = task.metrics()
-        metrics.update(*task.to_metric(prediction, target))
+        metrics.update(*task.batch_metric(prediction, batch))
         assert task.score in metrics.compute(), f"no metric called {task.score}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -23,6 +23,7 @@ from ssmbench.nn.model import SequenceModel
 from ssmbench.optimizers.base import ClosureOptimizer
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import Task
+from ssmbench.tasks.batch import Batch
 
 
 class SequenceModule(pl.LightningModule):
@@ -68,7 +69,7 @@ class SequenceModule(pl.LightningModule):
         with self.model.sharing(self._groups):
             yield
 
-    def forward(self, u: Float[Tensor, "B L inputs"]) -> Tensor:
+    def forward(self, u: Shaped[Tensor, "B ..."]) -> Tensor:
         return self.model(u)
 
     def seed_batch(self, batch_idx: int) -> None:
@@ -92,10 +93,10 @@ class SequenceModule(pl.LightningModule):
         """-1, which ends the epoch, after the last step."""
         return -1 if 0 <= self.max_steps <= self.global_step else None
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.seed_batch(batch_idx)
-        u, target = batch
-        loss = self.task.loss(self._predict(self.task.augment(u)), target)
+        batch = self.task.augment(batch)
+        loss = self._loss(batch)
         # The mean over ranks is the loss of their joint batch, and not finite where one is not.
         joint = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
         if not bool(torch.isfinite(joint)):
@@ -106,31 +107,40 @@ class SequenceModule(pl.LightningModule):
             self.log("train/loss", joint, on_step=True, on_epoch=False)
         return loss
 
-    def _predict(self, u: Float[Tensor, "B L inputs"]) -> Tensor:
+    def _loss(self, batch: Batch) -> Tensor:
+        """The loss of a batch, such that its mean over ranks is the loss of their joint batch."""
+        prediction = self._predict(batch)
+        loss = self.task.batch_loss(prediction, batch)
+        if batch.lengths is None:
+            return loss
+        weight = loss.new_tensor(batch.weight(prediction), dtype=torch.float32)
+        mean = self.trainer.strategy.reduce(weight.clone(), reduce_op="mean")
+        return loss * (weight / mean)
+
+    def _predict(self, batch: Batch) -> Tensor:
         try:
             with self._segments():
-                return self.model(u)
+                return self.model(batch.u, batch.lengths, batch.dt)
         except torch.linalg.LinAlgError:  # a factorization refuses matrices that are not finite
             if is_finite(self.model):
                 raise
             raise DivergedError(self.global_step) from None
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, self.val_metrics, "val")
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, self.test_metrics, "test")
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], metrics: Any, split: str) -> None:
-        u, target = batch
-        prediction = self._predict(u)
-        loss = self.task.loss(prediction, target)
+    def _evaluate(self, batch: Batch, metrics: Any, split: str) -> None:
+        prediction = self._predict(batch)
+        loss, weight = self.task.batch_loss(prediction, batch), batch.weight(prediction)
         self._finite &= bool(torch.isfinite(prediction).all() and torch.isfinite(loss))
-        metrics.update(*self.task.to_metric(prediction, target))
+        metrics.update(*self.task.batch_metric(prediction, batch))
         # Not by sync_dist, which divides the number of sequences by that of ranks as an integer.
-        self.losses[split].update(loss.expand(len(u)))
-        self.log(f"{split}/loss", self.losses[split], batch_size=len(u))
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(u))
+        self.losses[split].update(loss.expand(weight))
+        self.log(f"{split}/loss", self.losses[split], batch_size=batch.size)
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=batch.size)
 
     def on_validation_epoch_end(self) -> None:
         self._stop_unless_finite(self._finite)

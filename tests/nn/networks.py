@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import torch
 
 from ssmbench import registry
+from ssmbench.build.ends import build_decoder, build_encoder
+from ssmbench.config import ModelConfig, RunConfig
 from ssmbench.nn.block import Block
 from ssmbench.nn.layer import InitialState, SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
+from ssmbench.spec import Channels, TaskSizes
 
 NAMES = registry.parametrizations.names()
 CONTINUOUS = [e.name for e in registry.parametrizations if e.factory.is_continuous()]
@@ -35,6 +39,24 @@ def layer_of(
     scan = registry.scans.get("auto").build()
     module = entry.build(config, d_model=D_MODEL)
     return SSMLayer(module, method, scan, initial_state=initial_state)
+
+
+def channel_model(
+    blocks: Iterable[Block],
+    *,
+    inputs: int,
+    d_model: int,
+    outputs: int,
+    pooling: Pooling | None = None,
+    gamma: float | None = None,
+) -> SequenceModel:
+    """A network of channels, its ends as a run's config chooses them by default."""
+    sizes = TaskSizes(Channels(inputs), outputs, length=1, per_step=pooling is None)
+    model = ModelConfig(d_model=d_model, gamma=gamma)
+    config = RunConfig(model=model)
+    encoder = build_encoder(config, sizes)
+    decoder = build_decoder(config, sizes, pooling or Pooling.mean)
+    return SequenceModel(blocks, encoder=encoder, decoder=decoder, gamma=gamma)
 
 
 def network(
@@ -66,7 +88,7 @@ def network(
         for _ in range(layers)
     ]
     sizes = {"inputs": INPUTS, "d_model": D_MODEL, "outputs": OUTPUTS}
-    model = SequenceModel(blocks, pooling=pooling, gamma=gamma, **sizes).to(dtype).eval()
+    model = channel_model(blocks, pooling=pooling, gamma=gamma, **sizes).to(dtype).eval()
     with torch.no_grad():
         for layer in model.layers:
             if layer.x0 is not None:

@@ -17,7 +17,7 @@ from ssmbench.errors import UsageError
 from ssmbench.nn.block import Residual
 from ssmbench.nn.pooling import Pooling
 from ssmbench.scans.sequence_parallel import Segments
-from ssmbench.tasks.base import TaskSizes
+from ssmbench.spec import Channels, TaskSizes
 from ssmbench.training.gains import measure_gains
 from ssmbench.training.layer_analysis import poles
 from ssmbench.training.monitor import gain_figures
@@ -112,7 +112,7 @@ def test_one_bound_a_direction_is_needed():
 # --- from a config --------------------------------------------------------------------------------
 
 CONTENT = {"model": {"d_model": 4, "parametrization": "l2ru"}}
-SIZES = TaskSizes(2, 3, 10, False)
+SIZES = TaskSizes(Channels(2), 3, 10, False)
 
 
 def built(**model):

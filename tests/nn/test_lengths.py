@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ssmbench import registry
 from ssmbench.errors import UsageError
+from ssmbench.lengths import reversed_time
 from ssmbench.nn.block import Norm
-from ssmbench.nn.lengths import reversed_time
 from ssmbench.nn.pooling import Pooling
 from tests.nn.networks import NAMES, error, network, signal
 

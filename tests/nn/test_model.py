@@ -20,6 +20,7 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
 from ssmbench.parametrizations.s4d import S4DConfig
+from tests.nn.networks import channel_model
 
 D_MODEL, LENGTH = 3, 24
 NONLINEARITIES = [e.name for e in registry.nonlinearities if e.factory.lipschitz is not None]
@@ -45,7 +46,7 @@ def block(
 
 
 def model_of(*blocks: Block, pooling: Pooling | None = None, inputs: int = 2, **options):
-    return SequenceModel(
+    return channel_model(
         blocks, inputs=inputs, d_model=D_MODEL, outputs=4, pooling=pooling, **options
     )
 

@@ -16,6 +16,7 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
 from ssmbench.systems import ContinuousDiagonal, at_steps
+from tests.nn.networks import channel_model
 
 WIDTH, LENGTH = 3, 20
 DIAGONAL = ["s4d", "unconstrained_diagonal", "selective"]
@@ -154,14 +155,14 @@ def model_of(name: str, gamma: float | None = None) -> SequenceModel:
     gelu = GELU(registry.NoOptions(), d_model=WIDTH)
     block = Block(layer_of(name, discretizer), gelu, d_model=WIDTH, bounded=gamma is not None)
     sizes = {"inputs": 2, "d_model": WIDTH, "outputs": 4}
-    return SequenceModel([block], pooling=Pooling.mean, gamma=gamma, **sizes).double()
+    return channel_model([block], pooling=Pooling.mean, gamma=gamma, **sizes).double()
 
 
 def test_network_passes_the_steps_on():
     model, u = model_of("s4d"), torch.randn(2, LENGTH, 2, dtype=torch.float64)
     dt = 0.5 + torch.rand(2, LENGTH, dtype=torch.float64)
     features = model.blocks[0](model.encoder(u), dt=dt)
-    torch.testing.assert_close(model(u, dt=dt), model.decoder(features.mean(1)))
+    torch.testing.assert_close(model(u, dt=dt), model.decoder.read(features.mean(1)))
     assert not torch.allclose(model(u, dt=dt), model(u))
 
 

@@ -12,6 +12,7 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.parametrizations.hippo import Measure, matrices
 from ssmbench.parametrizations.lssl import LSSL, LSSLConfig
+from tests.nn.networks import channel_model
 
 
 def build(d_model: int = 3, **options) -> LSSL:
@@ -35,7 +36,7 @@ def network(parametrization: LSSL) -> SequenceModel:
     layer = SSMLayer(parametrization, registry.discretizers.get("bilinear").build(), scan)
     sigma = registry.nonlinearities.get("gelu").build(d_model=3)
     block = Block(layer, sigma, d_model=3)
-    return SequenceModel([block], inputs=1, d_model=3, outputs=1, pooling=None)
+    return channel_model([block], inputs=1, d_model=3, outputs=1, pooling=None)
 
 
 @pytest.mark.parametrize("train_A", [True, False])

@@ -8,6 +8,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 from ssmbench.errors import UsageError
+from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.cascaded_tanks import (
     COLUMNS,
     FILES,
@@ -151,7 +152,8 @@ def test_loss_leaves_the_washout_out():
     task = tanks_task()
     target = task.split("train").target[:4]
     prediction = torch.cat([torch.full((4, 32, 1), 1e6), target + 0.5], dim=1)
-    assert task.loss(prediction, target).item() == pytest.approx(0.25, rel=1e-4)
+    batch = Batch(torch.zeros(4, 256, 1), target)
+    assert task.batch_loss(prediction, batch).item() == pytest.approx(0.25, rel=1e-4)
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -162,14 +164,14 @@ def test_score_is_in_volts(split):
     prediction = torch.zeros_like(data.u)
     prediction[:, -data.target.shape[1] :] = data.target + 0.3 / deviation
     metrics = task.metrics()
-    metrics.update(*task.to_metric(prediction, data.target))
+    metrics.update(*task.batch_metric(prediction, task.sample(split)))
     assert metrics.compute()["rmse"].item() == pytest.approx(0.3, rel=1e-4)
 
 
 def test_test_target_in_volts_is_the_record():
     task = tanks_task()
     data = task.split("test")
-    _, volts = task.to_metric(torch.zeros_like(data.u), data.target)
+    _, volts = task.batch_metric(torch.zeros_like(data.u), task.sample("test"))
     record = simulated_records(task.config.simulation_seed)[1].y
     np.testing.assert_allclose(volts.numpy(), record, atol=1e-5)
 
@@ -205,11 +207,11 @@ def test_refitting_trains_on_the_held_out_end_too():
 
 def test_training_inputs_are_augmented_and_no_others():
     task = tanks_task(records=Records.simulation, input_noise=0.3)
-    u = task.split("train").u
-    noise = task.augment(u) - u
+    batch = task.sample("train")
+    noise = task.augment(batch).u - batch.u
     assert noise.std().item() == pytest.approx(0.3, rel=0.02)
-    assert not torch.equal(noise, task.augment(u) - u)
-    assert torch.equal(tanks_task(records=Records.simulation).augment(u), u)
+    assert not torch.equal(noise, task.augment(batch).u - batch.u)
+    assert tanks_task(records=Records.simulation).augment(batch) is batch
 
 
 def write_record(path, rows=SAMPLES, u="sin"):
@@ -227,7 +229,7 @@ def test_file_in_the_folder_itself_is_read(tmp_path):
     task = tanks_task(data_dir=str(tmp_path))
     assert task.source == "published CSV"
     data = task.split("test")
-    _, volts = task.to_metric(torch.zeros_like(data.u), data.target)
+    _, volts = task.batch_metric(torch.zeros_like(data.u), task.sample("test"))
     np.testing.assert_allclose(volts.numpy(), table[:, 3], atol=1e-5)
 
 
@@ -258,7 +260,7 @@ def test_published_record_is_read_whole():
     task = tanks_task(data_dir=PUBLISHED)
     assert task.source == "published CSV"
     data = task.split("test")
-    _, volts = task.to_metric(torch.zeros_like(data.u), data.target)
+    _, volts = task.batch_metric(torch.zeros_like(data.u), task.sample("test"))
     assert volts[0].item() == pytest.approx(4.9728, abs=1e-5)
     assert volts[-1].item() == pytest.approx(3.7179, abs=1e-5)
     assert volts.max().item() == pytest.approx(10.0, abs=1e-5)

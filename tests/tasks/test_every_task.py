@@ -12,7 +12,7 @@ from torchmetrics import MetricCollection
 
 from ssmbench.errors import UsageError
 from ssmbench.registry import tasks
-from ssmbench.tasks.base import _evaluation_batches
+from ssmbench.tasks.order import evaluation_batches
 from tests.tasks.idx import OPTIONS
 
 BATCH = 8
@@ -38,11 +38,11 @@ def batches(task, split, epoch=None):
 
 def rows(batches):
     """The sequences of some batches as a sorted list, for comparison as multisets."""
-    u = torch.cat([u.flatten(1) for u, _ in batches])
+    u = torch.cat([batch.u.flatten(1) for batch in batches])
     target = torch.cat(
         [
             target.flatten(1).double() if target.ndim > 1 else target.double()[:, None]
-            for _, target in batches
+            for target in (batch.target for batch in batches)
         ]
     )
     return sorted(torch.cat([u.double(), target], dim=1).tolist())
@@ -55,9 +55,16 @@ def prediction_for(task, u):
     return torch.randn(u.shape[0], *steps, sizes.outputs, generator=generator)
 
 
+def whole(data):
+    return data.batch(range(len(data)))
+
+
 def same(left, right):
     pairs = zip(left, right, strict=True)
-    return all(all(map(torch.equal, one, other)) for one, other in pairs)
+    return all(
+        torch.equal(one.u, other.u) and torch.equal(one.target, other.target)
+        for one, other in pairs
+    )
 
 
 @EVERY_TASK
@@ -65,12 +72,12 @@ def test_sizes_are_known_before_loading_and_true(name):
     task = make(name)
     sizes = task.sizes
     assert task._splits is None
-    u, _ = batches(task, "train", epoch=0)[0]
-    assert u.shape == (BATCH, sizes.length, sizes.inputs)
+    u = batches(task, "train", epoch=0)[0].u
+    assert u.shape == (BATCH, sizes.length, sizes.sequence.count)
     for split in LOADERS:
-        for u, target in batches(task, split):
+        for u, target, *_ in batches(task, split):
             assert u.dtype == torch.float32
-            assert u.shape[2] == sizes.inputs
+            assert u.shape[2] == sizes.sequence.count
             assert torch.isfinite(u).all()
             assert torch.isfinite(target).all()
             assert len(target) == len(u)
@@ -88,16 +95,16 @@ def test_entry_says_what_it_is(name):
 @EVERY_SPLIT
 def test_loss_and_score_of_a_batch(name, split):
     task = make(name)
-    u, target = batches(task, split)[0]
-    prediction = prediction_for(task, u).requires_grad_()
-    loss = task.loss(prediction, target)
+    batch = batches(task, split)[0]
+    prediction = prediction_for(task, batch.u).requires_grad_()
+    loss = task.batch_loss(prediction, batch)
     loss.backward()
     assert loss.shape == ()
     assert torch.isfinite(loss)
     assert prediction.grad.abs().sum() > 0
     metrics = task.metrics()
     assert isinstance(metrics, MetricCollection)
-    metrics.update(*task.to_metric(prediction.detach(), target))
+    metrics.update(*task.batch_metric(prediction.detach(), batch))
     assert math.isfinite(metrics.compute()[task.score])
     assert task.metrics() is not metrics
 
@@ -105,10 +112,11 @@ def test_loss_and_score_of_a_batch(name, split):
 @EVERY_TASK
 def test_mean_of_two_ranks_losses_is_the_joint_loss(name):
     task = make(name)
-    u, target = batches(task, "train", epoch=0)[0]
-    prediction = prediction_for(task, u)
-    halves = [task.loss(prediction[part], target[part]) for part in (slice(0, 4), slice(4, 8))]
-    torch.testing.assert_close(sum(halves) / 2, task.loss(prediction, target))
+    batch = batches(task, "train", epoch=0)[0]
+    prediction = prediction_for(task, batch.u)
+    parts = (slice(0, 4), slice(4, 8))
+    halves = [task.batch_loss(prediction[part], batch.at(part)) for part in parts]
+    torch.testing.assert_close(sum(halves) / 2, task.batch_loss(prediction, batch))
 
 
 @EVERY_TASK
@@ -125,7 +133,7 @@ def test_order_is_a_function_of_seed_and_epoch(name):
 @EVERY_SPLIT
 def test_data_do_not_depend_on_the_seed_of_the_run(name, split):
     one, other = make(name, seed=0).split(split), make(name, seed=1).split(split)
-    assert same([one.tensors], [other.tensors])
+    assert same([whole(one)], [whole(other)])
 
 
 @EVERY_TASK
@@ -151,7 +159,7 @@ def test_ranks_together_see_the_batches_of_one_process(name, ranks):
 
 @given(size=st.integers(1, 200), batch_size=st.integers(1, 30), ranks=st.integers(1, 9))
 def test_evaluation_is_shared_evenly(size, batch_size, ranks):
-    shares = [_evaluation_batches(size, batch_size, ranks, rank) for rank in range(ranks)]
+    shares = [evaluation_batches(size, batch_size, ranks, rank) for rank in range(ranks)]
     assert len({len(share) for share in shares}) == 1
     flat = [index for share in shares for batch in share for index in batch]
     times = ranks if size < ranks else 1
@@ -169,7 +177,7 @@ def test_every_sequence_is_evaluated_exactly_once(name, split, ranks):
         seen += rows(batches(make(name, ranks=ranks, rank=rank), split))
     # Too few to share among the ranks: each evaluates all, which leaves every mean as it is.
     times = ranks if len(data) < ranks else 1
-    assert sorted(seen) == sorted(rows([data.tensors]) * times)
+    assert sorted(seen) == sorted(rows([whole(data)]) * times)
 
 
 @EVERY_TASK
@@ -184,7 +192,7 @@ def test_setup_is_idempotent(name):
 @EVERY_TASK
 def test_sample_inputs(name):
     task = make(name)
-    assert task.sample_inputs("train", 5).shape == (5, task.sizes.length, task.sizes.inputs)
+    assert task.sample_inputs("train", 5).shape == (5, task.sizes.length, task.sizes.sequence.count)
     assert len(task.sample_inputs("val")) == len(task.split("val"))
 
 

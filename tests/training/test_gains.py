@@ -28,6 +28,7 @@ from ssmbench.training.adversary import attack_layer
 from ssmbench.training.gains import measure_gains, violations
 from ssmbench.training.layer_analysis import poles
 from ssmbench.training.monitor import layer_figures
+from tests.nn.networks import channel_model
 
 D_MODEL, LENGTH = 4, 40
 CONFIG = AnalysisConfig(attack_steps=25, attack_restarts=4)
@@ -71,7 +72,7 @@ def layer_of(name: str, discretizer: str | None, scan=None) -> SSMLayer:
 def network_of(*layers: SSMLayer, nonlinearity: str = "gelu") -> SequenceModel:
     kind = registry.nonlinearities.get(nonlinearity)
     blocks = [Block(x, kind.build(d_model=D_MODEL), d_model=D_MODEL) for x in layers]
-    return SequenceModel(blocks, inputs=1, d_model=D_MODEL, outputs=2, pooling=Pooling.mean)
+    return channel_model(blocks, inputs=1, d_model=D_MODEL, outputs=2, pooling=Pooling.mean)
 
 
 def network(seed: int, name: str, discretizer: str | None, spread: float = 0.0) -> SequenceModel:
@@ -361,7 +362,7 @@ def prescribed(declared: float) -> SequenceModel:
     options = {"mix": False, "residual": Residual.none, "bounded": True}
     part = Block(modest(declared), kind, d_model=D_MODEL, **options)
     sizes = {"inputs": 1, "d_model": D_MODEL, "outputs": 2, "pooling": Pooling.unit}
-    return SequenceModel([part], gamma=5.0, **sizes)
+    return channel_model([part], gamma=5.0, **sizes)
 
 
 def test_a_network_built_on_a_false_declaration_is_caught_too():
@@ -383,7 +384,7 @@ def test_a_network_built_on_a_true_declaration_keeps_its_gamma():
 def test_a_prescribed_network_that_diverged_is_measured_and_not_a_crash(lost, value):
     kind = registry.nonlinearities.get("identity").build(d_model=D_MODEL)
     part = Block(modest(3.0), kind, d_model=D_MODEL, residual=Residual.convex, bounded=True)
-    model = SequenceModel([part], inputs=1, d_model=D_MODEL, outputs=2, gamma=5.0)
+    model = channel_model([part], inputs=1, d_model=D_MODEL, outputs=2, gamma=5.0)
     with torch.no_grad():
         dict(model.named_parameters())[lost].fill_(value)
     network = measure(model, signals(), CONFIG).network

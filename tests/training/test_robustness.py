@@ -16,9 +16,12 @@ from ssmbench.nn.block import Block, Residual
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.parametrizations.base import Parametrization
+from ssmbench.spec import Channels, TaskSizes
 from ssmbench.systems import DiscreteDense
-from ssmbench.tasks.base import Sequences, Splits, Task, TaskSizes
+from ssmbench.tasks.base import Task
+from ssmbench.tasks.sequences import Sequences, Splits
 from ssmbench.training.robustness import ENERGIES, KINDS, robustness
+from tests.nn.networks import channel_model
 
 LENGTH, SEQUENCES = 12, 10
 CONFIG = AnalysisConfig(robustness_steps=4, robustness_sequences=8)
@@ -28,7 +31,7 @@ class Following(Task):
     """y = u, per step; scored by the root mean square error."""
 
     score, higher_is_better = "rmse", False
-    sizes = TaskSizes(inputs=2, outputs=2, length=LENGTH, per_step=True)
+    sizes = TaskSizes(Channels(2), outputs=2, length=LENGTH, per_step=True)
     source = "drawn"
 
     def load(self):
@@ -74,7 +77,7 @@ def linear(first: float, second: float) -> SequenceModel:
     )
     same = registry.nonlinearities.get("identity").build(d_model=2)
     block = Block(layer, same, d_model=2, mix=False, residual=Residual.none)
-    model = SequenceModel([block], inputs=2, d_model=2, outputs=2)
+    model = channel_model([block], inputs=2, d_model=2, outputs=2)
     with torch.no_grad():
         for part in (model.encoder, model.decoder):
             part.weight.copy_(torch.eye(2))
@@ -183,7 +186,7 @@ def test_predictions_that_overflow_have_no_score():
 
 def test_a_network_that_does_not_listen_has_a_flat_curve():
     found = robustness(linear(0, 0), task(), CONFIG)
-    assert {round(point.score, 6) for point in found} == {round(found[0]["score"], 6)}
+    assert {round(point.score, 6) for point in found} == {round(found[0].score, 6)}
 
 
 def test_double_precision():

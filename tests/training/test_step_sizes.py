@@ -15,6 +15,7 @@ from ssmbench.nn.pooling import Pooling
 from ssmbench.parametrizations.s4d import S4DConfig
 from ssmbench.parametrizations.selective import SelectiveConfig
 from ssmbench.training.step_sizes import step_size_warning
+from tests.nn.networks import channel_model
 
 
 def network(discretizer: str | None, *steps: float) -> SequenceModel:
@@ -30,7 +31,7 @@ def network(discretizer: str | None, *steps: float) -> SequenceModel:
             method = registry.discretizers.get(discretizer).build()
         layer = SSMLayer(system, method, registry.scans.get("auto").build())
         blocks.append(Block(layer, registry.nonlinearities.get("gelu").build(d_model=2), d_model=2))
-    return SequenceModel(blocks, inputs=1, d_model=2, outputs=1, pooling=Pooling.mean)
+    return channel_model(blocks, inputs=1, d_model=2, outputs=1, pooling=Pooling.mean)
 
 
 def test_warns_of_the_worst_layer_with_the_largest_stable_step():

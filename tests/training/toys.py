@@ -13,7 +13,9 @@ from torchmetrics import MeanSquaredError, MetricCollection
 
 from ssmbench.parametrizations.s4d import S4D, S4DConfig
 from ssmbench.registry import parametrizations, tasks
-from ssmbench.tasks.base import Sequences, Splits, Task, TaskSizes
+from ssmbench.spec import Channels, TaskSizes
+from ssmbench.tasks.base import Task
+from ssmbench.tasks.sequences import Sequences, Splits
 
 #: Training forward pass, counted from 0, at which a "mortal" run dies; raise, kill or terminate.
 DIE_AT, DIE_HOW = "TOY_DIE_AT", "TOY_DIE_HOW"
@@ -41,7 +43,7 @@ class Toy(Task):
 
     @property
     def sizes(self) -> TaskSizes:
-        return TaskSizes(1, 1, self.config.length, self.config.per_step)
+        return TaskSizes(Channels(1), 1, self.config.length, self.config.per_step)
 
     @property
     def source(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Inexact, Int
+from jaxtyping import Bool, Inexact, Int, Shaped
 from torch import Tensor
 
 from ssmbench.errors import require
@@ -31,9 +31,11 @@ def last_steps(lengths: Int[Tensor, " B"], total: int) -> Bool[Tensor, "B L"]:
     return torch.arange(total, device=lengths.device) == lengths[:, None] - 1
 
 
-def mask_steps(x: Inexact[Tensor, "B L d"], steps: Bool[Tensor, "B L"]) -> Inexact[Tensor, "B L d"]:
+def mask_steps(
+    x: Shaped[Tensor, "B L *rest"], steps: Bool[Tensor, "B L"]
+) -> Shaped[Tensor, "B L *rest"]:
     """x with zeros outside ``steps``, NaN there included; the gradient is zero there too."""
-    return x.masked_fill(~steps[..., None], 0)
+    return x.masked_fill(~steps.reshape(*steps.shape, *(1 for _ in x.shape[2:])), 0)
 
 
 def reversed_time(

@@ -1,0 +1,66 @@
+"""The ends of a network, its encoder and its decoder: chosen where the config names none.
+
+The rule, from what the task says of its data: tokens get ``embedding``; channels ``linear``, or
+``bounded_linear`` with ``model.gamma``. A pair of sequences gets the decoder ``pair``, predictions
+per step ``per_step``, and those of a whole sequence ``pooled``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ssmbench import registry
+from ssmbench.build.component import built
+from ssmbench.config import RunConfig
+from ssmbench.errors import require
+from ssmbench.nn.decoders.base import Decoder
+from ssmbench.nn.encoders.base import Encoder
+from ssmbench.nn.pooling import Pooling
+from ssmbench.spec import Reading, SequenceSpec, TaskSizes, Tokens
+
+_DECODERS = {Reading.steps: "per_step", Reading.sequence: "pooled", Reading.pair: "pair"}
+
+
+def build_encoder(config: RunConfig, sizes: TaskSizes) -> Encoder:
+    """The encoder of a run, its parameters drawn from torch's global generator.
+
+    Raises:
+        UsageError: ``model.encoder`` does not take the task's input.
+    """
+    model, kind, one = config.model, registry.encoders, sizes.sequence
+    component = model.encoder or {"name": _encoder_for(one, model.gamma)}
+    _check_fits(
+        "model.encoder",
+        component["name"],
+        f"take {one}, this task's input",
+        [entry.name for entry in kind if isinstance(one, entry.factory.accepts)],
+    )
+    return built(kind, component, Encoder, input=one, length=sizes.length, d_model=model.d_model)
+
+
+def build_decoder(config: RunConfig, sizes: TaskSizes, pooling: Pooling) -> Decoder:
+    """The decoder of a run, its parameters drawn from torch's global generator.
+
+    Raises:
+        UsageError: ``model.decoder`` does not make the task's predictions.
+    """
+    model, kind = config.model, registry.decoders
+    component = model.decoder or {"name": _DECODERS[sizes.reading]}
+    _check_fits(
+        "model.decoder",
+        component["name"],
+        f"make a prediction from {sizes.reading.value}, as this task needs it",
+        [entry.name for entry in kind if entry.factory.reads is sizes.reading],
+    )
+    return built(kind, component, Decoder, sizes=sizes, d_model=model.d_model, pooling=pooling)
+
+
+def _encoder_for(input: SequenceSpec, gamma: float | None) -> str:
+    if isinstance(input, Tokens):
+        return "embedding"
+    return "linear" if gamma is None else "bounded_linear"
+
+
+def _check_fits(where: str, name: str, task: str, fitting: Iterable[str]) -> None:
+    names = ", ".join(fitting)
+    require(name in names.split(", "), f"{where}: {name!r} does not {task}; choose {names} or null")

@@ -1,0 +1,142 @@
+"""What a decoder is: a map from the features of a whole sequence to the prediction."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ssmbench.analysis.certificate import Bound
+from ssmbench.errors import UsageError
+from ssmbench.nn.pooling import Pooling
+from ssmbench.scans.sequence_parallel import Segments
+from ssmbench.spec import Reading
+
+
+class Decoder(nn.Module):
+    """Features (R, L, d_model) to a prediction; built as ``factory(config, sizes=, d_model=,
+    pooling=)``.
+
+    R is the batch, or, where the task's input is a pair of sequences, twice that: the features of
+    the k-th pair are at 2k and 2k + 1. A class derived from this one takes ``sizes``
+    (:class:`~ssmbench.spec.TaskSizes`), ``d_model`` and ``pooling`` as keywords.
+
+    ``gain`` is given to a decoder with :attr:`takes_gain` in a network of a prescribed ``gamma``:
+    the decoder's incremental gain in l2, from features to prediction, must then be at most this.
+    """
+
+    #: What it makes a prediction from.
+    reads: ClassVar[Reading]
+    #: Whether its incremental gain can be prescribed.
+    takes_gain: ClassVar[bool] = False
+    #: Why :meth:`bound` gives none; "" where it follows from the weights.
+    unbounded_reason: ClassVar[str] = "the decoder declares no Lipschitz constant"
+    #: How it makes a vector of a sequence; None where it does not, or in a way of its own.
+    pooling: Pooling | None = None
+
+    def forward(
+        self,
+        x: Float[Tensor, "R L d"],
+        lengths: Int[Tensor, " R"] | None = None,
+        gain: float | None = None,
+    ) -> Float[Tensor, "B *steps out"]:
+        """The prediction from whole sequences; ``lengths`` are the valid steps of padded ones.
+
+        What is in the padding is finite; it must not change the prediction. Predictions per step
+        are zero there.
+        """
+        raise NotImplementedError
+
+    def stream(
+        self,
+        x: Float[Tensor, "R L d"],
+        carried: Tensor | None,
+        steps: int,
+        gain: float | None = None,
+    ) -> tuple[Float[Tensor, "B *steps out"], Tensor | None]:
+        """The prediction at the end of a chunk x of a signal, and what to carry on to the next.
+
+        ``steps``: of the signal up to the end of this chunk; ``carried``: None before the first.
+
+        Raises:
+            UsageError: the decoder needs the whole sequence at once.
+        """
+        raise UsageError(f"{type(self).__name__} cannot be streamed: it reads a whole sequence")
+
+    def read_segment(
+        self,
+        x: Float[Tensor, "R l d"],
+        lengths: Int[Tensor, " R"] | None,
+        length: int,
+        segments: Segments,
+        gain: float | None = None,
+    ) -> Float[Tensor, "B *steps out"]:
+        """The prediction, on every rank, where a sequence's ``length`` steps lie on several ranks.
+
+        By default each rank gathers the features of all.
+        """
+        return self(segments.join(x, length), lengths, gain)
+
+    def bound(self, length: int, gain: float | None = None) -> Bound:
+        """A bound on the incremental gain in l2, for sequences of ``length`` steps."""
+        return Bound.none(self.unbounded_reason)
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """The class's facts as plain values."""
+        bounded = "of its weights" if not cls.unbounded_reason else f"none: {cls.unbounded_reason}"
+        return {"reads": cls.reads.value, "lipschitz": bounded, "takes_gain": cls.takes_gain}
+
+
+class PoolingDecoder(Decoder):
+    """A decoder of pooled vectors: derived classes set :attr:`pooling` and define :meth:`read`."""
+
+    pooling: Pooling
+
+    def read(
+        self, vectors: Float[Tensor, "R d"], gain: float | None = None
+    ) -> Float[Tensor, "B out"]:
+        """The prediction from one vector for each sequence."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Float[Tensor, "R L d"],
+        lengths: Int[Tensor, " R"] | None = None,
+        gain: float | None = None,
+    ) -> Float[Tensor, "B out"]:
+        total = x.shape[1]
+        steps = None if lengths is None else self.pooling.steps(lengths, total)
+        pooled = self.pooling.sum(x, steps)
+        return self.read(self.pooling.divide(pooled, total if lengths is None else lengths), gain)
+
+    def stream(
+        self,
+        x: Float[Tensor, "R L d"],
+        carried: Float[Tensor, "R d"] | None,
+        steps: int,
+        gain: float | None = None,
+    ) -> tuple[Float[Tensor, "B out"], Float[Tensor, "R d"]]:
+        """The prediction for everything up to here, and what was summed so far."""
+        total = self.pooling.add(carried, self.pooling.sum(x))
+        return self.read(self.pooling.divide(total, steps), gain), total
+
+    def read_segment(
+        self,
+        x: Float[Tensor, "R l d"],
+        lengths: Int[Tensor, " R"] | None,
+        length: int,
+        segments: Segments,
+        gain: float | None = None,
+    ) -> Float[Tensor, "B out"]:
+        """Each rank sums its own steps."""
+        every = full_lengths(x, length) if lengths is None else lengths
+        steps = segments.take(self.pooling.steps(every, length))
+        pooled = segments.sum(self.pooling.sum(x, steps))
+        return self.read(self.pooling.divide(pooled, length if lengths is None else lengths), gain)
+
+
+def full_lengths(x: Float[Tensor, "R l d"], length: int) -> Int[Tensor, " R"]:
+    """``length`` for each sequence."""
+    return x.new_full((len(x),), length, dtype=int)

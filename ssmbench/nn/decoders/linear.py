@@ -1,0 +1,95 @@
+"""Affine decoders: of each step, or of one pooled vector."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ssmbench.analysis.certificate import Bound
+from ssmbench.lengths import mask_steps, valid_steps
+from ssmbench.nn.bounds import weight_bound
+from ssmbench.nn.decoders.base import Decoder, PoolingDecoder
+from ssmbench.nn.linear import bounded_weight
+from ssmbench.nn.pooling import Pooling
+from ssmbench.registry import NoOptions, decoders
+from ssmbench.scans.sequence_parallel import Segments
+from ssmbench.spec import Reading, TaskSizes
+
+
+class _Affine(nn.Linear):
+    """W x + b; with a ``gain``, gain * W / ||W||_2 x + b."""
+
+    def affine(
+        self, x: Float[Tensor, "*shape d"], gain: float | None
+    ) -> Float[Tensor, "*shape out"]:
+        weight = self.weight if gain is None else bounded_weight(self.weight, gain)
+        return F.linear(x, weight, self.bias)
+
+    def affine_bound(self, gain: float | None) -> Bound:
+        """The spectral norm of the weight that multiplies x."""
+        if gain is None:
+            return weight_bound(self.weight)
+        return weight_bound(bounded_weight(self.weight)).then(Bound(gain))
+
+
+@decoders.register("per_step")
+class PerStep(Decoder, _Affine):
+    """W x + b of each step, with the gain that ``model.gamma`` leaves for it where there is one."""
+
+    reads = Reading.steps
+    takes_gain = True
+    unbounded_reason = ""
+
+    def __init__(self, config: NoOptions, *, sizes: TaskSizes, d_model: int, pooling: Pooling):
+        nn.Linear.__init__(self, d_model, sizes.outputs)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L d"],
+        lengths: Int[Tensor, " B"] | None = None,
+        gain: float | None = None,
+    ) -> Float[Tensor, "B L out"]:
+        y = self.affine(x, gain)
+        return y if lengths is None else mask_steps(y, valid_steps(lengths, x.shape[1]))
+
+    def stream(
+        self, x: Float[Tensor, "B L d"], carried: None, steps: int, gain: float | None = None
+    ) -> tuple[Float[Tensor, "B L out"], None]:
+        return self.affine(x, gain), None
+
+    def read_segment(
+        self,
+        x: Float[Tensor, "B l d"],
+        lengths: Int[Tensor, " B"] | None,
+        length: int,
+        segments: Segments,
+        gain: float | None = None,
+    ) -> Float[Tensor, "B L out"]:
+        """Each rank decodes its own steps."""
+        y = segments.join(self.affine(x, gain), length)
+        return y if lengths is None else mask_steps(y, valid_steps(lengths, length))
+
+    def bound(self, length: int, gain: float | None = None) -> Bound:
+        return self.affine_bound(gain)
+
+
+@decoders.register("pooled")
+class Pooled(PoolingDecoder, _Affine):
+    """W p + b of one vector p for each sequence, pooled as ``model.pooling`` says."""
+
+    reads = Reading.sequence
+    takes_gain = True
+    unbounded_reason = ""
+
+    def __init__(self, config: NoOptions, *, sizes: TaskSizes, d_model: int, pooling: Pooling):
+        nn.Linear.__init__(self, d_model, sizes.outputs)
+        self.pooling = pooling
+
+    def read(
+        self, vectors: Float[Tensor, "B d"], gain: float | None = None
+    ) -> Float[Tensor, "B out"]:
+        return self.affine(vectors, gain)
+
+    def bound(self, length: int, gain: float | None = None) -> Bound:
+        return self.pooling.bound(length).then(self.affine_bound(gain))

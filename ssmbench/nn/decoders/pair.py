@@ -1,0 +1,50 @@
+"""The decoder of pairs of sequences, each of which was encoded by the same network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssmbench.nn.decoders.base import PoolingDecoder
+from ssmbench.nn.pooling import Pooling
+from ssmbench.options import COUNT, option
+from ssmbench.registry import decoders
+from ssmbench.spec import Reading, TaskSizes
+
+
+@dataclass
+class PairConfig:
+    """``hidden``: width of the hidden layer; d_model where 0."""
+
+    hidden: int = option(0, COUNT)
+
+
+@decoders.register(
+    "pair",
+    config=PairConfig,
+    citation="Tay et al. 2020, Long Range Arena, arXiv 2011.04006 (two documents); the features "
+    "[a, b, a - b, a * b] and one hidden layer as in S4, Gu et al. 2022, arXiv 2111.00396",
+)
+class Pair(PoolingDecoder):
+    """W2 relu(W1 [a, b, a - b, a * b] + c1) + c2, where a and b are the pooled vectors."""
+
+    reads = Reading.pair
+    unbounded_reason = "the pair decoder multiplies the two encodings: its slope grows with them"
+
+    def __init__(self, config: PairConfig, *, sizes: TaskSizes, d_model: int, pooling: Pooling):
+        super().__init__()
+        width = config.hidden or d_model
+        self.hidden = nn.Linear(4 * d_model, width)
+        self.readout = nn.Linear(width, sizes.outputs)
+        self.pooling = pooling
+
+    def read(
+        self, vectors: Float[Tensor, "R d"], gain: float | None = None
+    ) -> Float[Tensor, "B out"]:
+        a, b = vectors.unflatten(0, (-1, 2)).unbind(1)
+        features = torch.cat([a, b, a - b, a * b], -1)
+        return self.readout(F.relu(self.hidden(features)))

@@ -1,0 +1,61 @@
+"""A network from its encoded input on: what is disturbed where the input itself has no norm."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from ssmbench.lengths import mask_steps, valid_steps
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.model import GainsFrom, SequenceModel
+from ssmbench.nn.pairs import apart, side_by_side
+
+
+class AfterEncoder(nn.Module):
+    """A network from its encoded input (B, L, d), as it encodes it, to the prediction."""
+
+    def __init__(self, network: SequenceModel):
+        super().__init__()
+        self.network = network
+
+    @property
+    def layers(self) -> list[SSMLayer]:
+        """The network's SSM layers."""
+        return self.network.layers
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L d"],
+        lengths: Shaped[Tensor, ...] | None = None,
+        dt: Float[Tensor, ...] | None = None,
+    ) -> Float[Tensor, "B *steps out"]:
+        return self.network.from_encoded(x, lengths, dt)
+
+
+def gain_map(
+    network: SequenceModel, u: Shaped[Tensor, "B ..."], lengths: Shaped[Tensor, ...] | None = None
+) -> tuple[nn.Module, Float[Tensor, "B L d"]]:
+    """The map whose gain is meant by the network's ``gains_from``, and the signals that it takes
+    where the network meets u: the network and u, or what follows its encoder and the encoded u.
+
+    The signals are on the network's device, in its precision, without gradients, and zero beyond
+    ``lengths``.
+    """
+    u = network.as_input(u)
+    if network.gains_from is GainsFrom.input:
+        return network, u
+    with torch.no_grad():
+        return AfterEncoder(network), network.encode(u, lengths)
+
+
+def within(
+    signals: Float[Tensor, "B L d"], lengths: Shaped[Tensor, ...] | None
+) -> Float[Tensor, "B L d"]:
+    """Signals as :func:`gain_map` gives them, with zeros beyond ``lengths`` (B,) or (B, 2)."""
+    if lengths is None:
+        return signals
+    pairs = lengths.ndim == 2
+    rows = apart(signals).flatten(0, 1) if pairs else signals
+    rows = mask_steps(rows, valid_steps(lengths.flatten(), rows.shape[1]))
+    return side_by_side(rows) if pairs else rows

@@ -1,0 +1,1 @@
+"""What a network reads its input with: one file for each family of encoders."""

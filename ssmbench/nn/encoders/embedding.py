@@ -1,0 +1,94 @@
+"""Encoders of tokens: a learned vector for each, alone or with its position."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ssmbench.errors import UsageError, require
+from ssmbench.nn.encoders.base import Encoder
+from ssmbench.registry import NoOptions, encoders
+from ssmbench.spec import Tokens
+
+#: Wavelengths of sinusoidal positions go up to 2 pi times this (Vaswani et al. 2017, section 3.5).
+_LONGEST = 10_000.0
+
+
+@encoders.register("embedding")
+class Embedding(Encoder, nn.Embedding):
+    """A learned vector for each token; the state-space layers tell the order."""
+
+    accepts = (Tokens,)
+    unbounded_reason = "tokens have no norm: gains refer to the encoded input"
+
+    def __init__(self, config: NoOptions, *, input: Tokens, length: int, d_model: int):
+        nn.Embedding.__init__(self, input.vocabulary, d_model)
+
+    def forward(self, u: Int64[Tensor, "B L"], start: int = 0) -> Float[Tensor, "B L d"]:
+        """Raises a UsageError where a token is not in the vocabulary."""
+        try:
+            return nn.Embedding.forward(self, u)
+        except IndexError:
+            low, high, size = int(u.min()), int(u.max()), self.num_embeddings
+            raise UsageError(
+                f"tokens must be in 0..{size - 1}, the task's vocabulary; got {low}..{high}"
+            ) from None
+
+
+class Positions(Enum):
+    """``sinusoidal`` ones are fixed, of any length; ``learned`` ones end with the training's."""
+
+    sinusoidal = "sinusoidal"
+    learned = "learned"
+
+
+@dataclass
+class PositionsConfig:
+    """``positions``: sinusoidal or learned."""
+
+    positions: Positions = Positions.sinusoidal
+
+
+@encoders.register(
+    "embedding_positions",
+    config=PositionsConfig,
+    citation="Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.5",
+)
+class EmbeddingWithPositions(Embedding):
+    """A learned vector for each token, plus one for its position in the sequence."""
+
+    def __init__(self, config: PositionsConfig, *, input: Tokens, length: int, d_model: int):
+        super().__init__(NoOptions(), input=input, length=length, d_model=d_model)
+        learned = config.positions is Positions.learned
+        table = nn.Parameter(torch.randn(length, d_model)) if learned else None
+        self.register_parameter("positions", table)
+
+    def forward(self, u: Int64[Tensor, "B L"], start: int = 0) -> Float[Tensor, "B L d"]:
+        """Raises a UsageError where a sequence goes on beyond the last learned position."""
+        end = start + u.shape[1]
+        return super().forward(u) + self._positions(start, end)
+
+    def _positions(self, start: int, end: int) -> Float[Tensor, "L d"]:
+        if self.positions is None:
+            return sinusoidal(start, end, self.weight)
+        require(
+            end <= len(self.positions),
+            f"embedding_positions: a sequence of {end} steps has no learned positions beyond "
+            f"{len(self.positions)}, the task's length; choose positions=sinusoidal",
+        )
+        return self.positions[start:end]
+
+
+def sinusoidal(start: int, end: int, like: Float[Tensor, "_ d"]) -> Float[Tensor, "L d"]:
+    """sin and cos of position / 10000^(2i / d), in turn (Vaswani et al. 2017, section 3.5)."""
+    d_model = like.shape[1]
+    position = torch.arange(start, end, device=like.device, dtype=torch.float64)
+    rate = torch.arange(0, d_model, 2, device=like.device, dtype=torch.float64) / d_model
+    angle = position[:, None] * torch.exp(-math.log(_LONGEST) * rate)
+    waves = torch.stack([torch.sin(angle), torch.cos(angle)], -1).flatten(1)
+    return waves[:, :d_model].to(like.dtype)

@@ -1,0 +1,69 @@
+"""One batch of a task: what the network, the loss and the metrics are given."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64, Shaped
+from torch import Tensor
+
+from ssmbench.lengths import valid_steps
+
+
+class Batch(NamedTuple):
+    """B sequences and their targets; a tuple, because Lightning moves tuples between devices.
+
+    ``u``: (B, L, channels) float32, or (B, L) int64 tokens; of a task on pairs of sequences,
+    (B, 2, L, channels) or (B, 2, L). ``target``: (B, ...) for whole sequences; (B, S, ...) for
+    tasks per step, where S <= L: the last S steps are scored. ``lengths``: valid steps of each
+    sequence, int64, (B,) or (B, 2) of pairs; None where all are L. Padding is at the end.
+    ``dt``: (B, L) or (B, 2, L) float32, the time from each sample to the next in units of the
+    network's own step size; None where it is 1 everywhere.
+    """
+
+    u: Shaped[Tensor, "B ..."]
+    target: Shaped[Tensor, "B ..."]
+    lengths: Int64[Tensor, "B ..."] | None = None
+    dt: Float[Tensor, "B ..."] | None = None
+
+    @property
+    def size(self) -> int:
+        """Sequences, or pairs of them."""
+        return len(self.u)
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Batch:
+        """The batch on another device, its real numbers in another precision."""
+        return Batch(*(None if part is None else _moved(part, device, dtype) for part in self))
+
+    def at(self, chosen: slice) -> Batch:
+        """Some of the sequences."""
+        return Batch(*(None if part is None else part[chosen] for part in self))
+
+    def scored(
+        self, prediction: Float[Tensor, "B *steps outputs"]
+    ) -> tuple[Float[Tensor, "n outputs"], Shaped[Tensor, "n ..."]]:
+        """What of the prediction is compared with what target; padding is in neither.
+
+        Per sequence both as they are; per step those of the scored, valid steps of all sequences
+        in a row.
+        """
+        if prediction.ndim < 3:
+            return prediction, self.target
+        first = prediction.shape[1] - self.target.shape[1]
+        if self.lengths is None:
+            return prediction[:, first:].flatten(0, 1), self.target.flatten(0, 1)
+        valid = valid_steps(self.lengths, prediction.shape[1])[:, first:]
+        return prediction[:, first:][valid], self.target[valid]
+
+    def weight(self, prediction: Float[Tensor, "B *steps outputs"]) -> int:
+        """What the mean over this batch counts for beside others: its sequences, or, where their
+        lengths differ and each step is scored, its scored steps."""
+        ragged = self.lengths is not None and prediction.ndim == 3
+        return len(self.scored(prediction)[0]) if ragged else self.size
+
+
+def _moved(tensor: Tensor, device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:
+    return tensor.to(device, dtype if tensor.is_floating_point() else None)

@@ -1,0 +1,74 @@
+"""Which sequences make which batch: shuffled for training, shared among ranks, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from ssmbench.tasks.batch import Batch
+
+
+class Batches(DataLoader):
+    """Batches of a split, in the sampler's order, resumable between any two of them.
+
+    Lightning saves and loads the state of a loader that has ``state_dict``; without it, a run
+    resumed inside an epoch would see the epoch's first batches again.
+    """
+
+    _handed_out = 0
+    _resume_at: tuple[int, int] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batch by batch.
+
+        Replaces torch's iterator, which draws from the global generator once an epoch and so
+        would make dropout depend on how often a run was resumed.
+        """
+        # Lightning makes the first iterator before it sets the epoch: read the epoch lazily, here.
+        skip = self._batches_to_skip()
+        self._handed_out = skip
+        for number, indices in enumerate(self.batch_sampler):
+            if number >= skip:
+                self._handed_out = number + 1
+                yield self.dataset.batch(indices)
+
+    def _batches_to_skip(self) -> int:
+        resume_at, self._resume_at = self._resume_at, None
+        if resume_at is None or resume_at[0] != self._epoch:
+            return 0
+        return resume_at[1] % len(self)
+
+    @property
+    def _epoch(self) -> int:
+        return getattr(self.sampler, "epoch", 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch and how many of its batches were handed out."""
+        return {"epoch": self._epoch, "batches": self._handed_out}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Make the next iteration over ``state``'s epoch go on where it stopped."""
+        self._resume_at = (state["epoch"], state["batches"])
+
+
+def order_seed(seed: int) -> int:
+    """DistributedSampler shuffles by seed + epoch: neighbouring seeds would share their orders."""
+    return int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+
+def evaluation_batches(size: int, batch_size: int, ranks: int, rank: int) -> list[list[int]]:
+    """Indices of one rank's batches: each sequence on one rank, as many batches on every rank.
+
+    DDP broadcasts buffers in every forward pass, so a rank with one batch less would leave the
+    others waiting. To keep the number, batches may hold two where ``batch_size`` is one.
+    """
+    if size < ranks:
+        # Too little to share, and none may be idle: all evaluate all, which keeps every mean.
+        ranks, rank = 1, 0
+    fewest, most = size // ranks, -(-size // ranks)
+    number = min(-(-most // batch_size), fewest)
+    share = np.arange(rank, size, ranks)
+    return [part.tolist() for part in np.array_split(share, number)]

@@ -1,0 +1,227 @@
+"""The data of a split: in memory, in a memory-mapped file, or made when they are asked for.
+
+All of them deliver :class:`~ssmbench.tasks.batch.Batch`; sequences of different lengths are padded
+in one place, :func:`collate`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ssmbench.errors import require
+from ssmbench.tasks.batch import Batch
+
+
+class SequenceData(ABC):
+    """Some number of sequences with their targets, taken out as batches."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many sequences, or pairs of them."""
+
+    @abstractmethod
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The sequences at these places, in this order; the same at every call."""
+
+
+class Sequences(SequenceData):
+    """Sequences of one length, wholly in memory.
+
+    ``u`` (n, L, channels) float32, or (n, L) int64 tokens, and so on as in :class:`Batch`;
+    ``target`` (n, ...); ``dt`` (n, L) float32 where they are not sampled evenly.
+    """
+
+    def __init__(
+        self,
+        u: Shaped[Tensor, "n ..."],
+        target: Shaped[Tensor, "n ..."],
+        dt: Float[Tensor, "n ..."] | None = None,
+    ):
+        require(len(u) == len(target), f"{len(u)} sequences have {len(target)} targets")
+        self.u, self.target, self.dt = u, target, dt
+
+    def __len__(self) -> int:
+        return len(self.u)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """By one indexing of each tensor."""
+        chosen = torch.as_tensor(indices)
+        dt = None if self.dt is None else self.dt[chosen]
+        return Batch(self.u[chosen], self.target[chosen], dt=dt)
+
+
+class Sample(NamedTuple):
+    """One sequence: ``u`` (L, channels) or tokens (L,), of a pair a tuple of two; ``target`` of any
+    shape, (L, ...) per step; ``dt`` (L,) or None, of a pair a tuple of two or None.
+
+    Tensors, or what numpy makes arrays of. Real numbers become float32, whole ones int64.
+    """
+
+    u: Any
+    target: Any
+    dt: Any = None
+
+
+class Samples(SequenceData):
+    """Sequences taken one by one and padded to the longest of a batch, with their lengths.
+
+    ``per_step``: targets are (L, ...), and padded too. ``padding``: the token in the padding of
+    tokens; zero everywhere else, and 1 for dt.
+    """
+
+    per_step: bool = False
+    padding: int = 0
+
+    @abstractmethod
+    def sample(self, index: int) -> Sample:
+        """The sequence at this place; the same at every call."""
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        samples = [self.sample(int(index)) for index in indices]
+        return collate(samples, per_step=self.per_step, padding=self.padding)
+
+
+class PaddedSequences(Samples):
+    """Sequences of different lengths that lie in one array after another; padded on batching.
+
+    ``values`` (total, channels) or (total,): an array in memory or a ``numpy.memmap``, of which
+    only what a batch needs is read. ``offsets`` (n + 1,): where each sequence begins, and the end.
+    ``target`` (n, ...), or with ``per_step`` (total, ...) beside ``values``. ``dt`` (total,).
+    """
+
+    def __init__(
+        self,
+        values: Any,
+        offsets: Any,
+        target: Any,
+        dt: Any = None,
+        *,
+        per_step: bool = False,
+        padding: int = 0,
+    ):
+        self.values, self.target, self.dt = values, target, dt
+        self.offsets = np.asarray(offsets)
+        self.per_step, self.padding = per_step, padding
+        rows, ends = len(values), self.offsets
+        require(
+            len(ends) > 0 and ends[0] >= 0 and ends[-1] <= rows and bool((np.diff(ends) > 0).all()),
+            f"PaddedSequences: offsets must increase from 0 to the {rows} steps of values",
+        )
+        expected = rows if per_step else len(self)
+        require(len(target) == expected, f"PaddedSequences: {len(target)} targets, not {expected}")
+
+    @classmethod
+    def of(cls, sequences: Sequence[Any], target: Any, **options: Any) -> PaddedSequences:
+        """From a list of (L_k, channels) or (L_k,) arrays; see the class for ``options``.
+
+        With ``per_step``, ``target`` is a list of such arrays too, and so is ``dt`` if given.
+        """
+        offsets = np.cumsum([0, *map(len, sequences)])
+        if options.get("per_step"):
+            target = np.concatenate([np.asarray(one) for one in target])
+        if options.get("dt") is not None:
+            options["dt"] = np.concatenate([np.asarray(one) for one in options["dt"]])
+        values = np.concatenate([np.asarray(one) for one in sequences])
+        return cls(values, offsets, target, **options)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def sample(self, index: int) -> Sample:
+        place = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        target = self.target[place] if self.per_step else self.target[index]
+        return Sample(self.values[place], target, None if self.dt is None else self.dt[place])
+
+
+class GeneratedSequences(Samples):
+    """``size`` sequences made when they are asked for: ``make(generator, index)`` a Sample.
+
+    The k-th has a numpy generator of its own, a function of ``seed`` and k alone.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[np.random.Generator, int], Sample],
+        size: int,
+        seed: int,
+        *,
+        per_step: bool = False,
+        padding: int = 0,
+    ):
+        self.make, self.size, self.seed = make, size, seed
+        self.per_step, self.padding = per_step, padding
+
+    def __len__(self) -> int:
+        return self.size
+
+    def sample(self, index: int) -> Sample:
+        return self.make(np.random.default_rng((self.seed, index)), index)
+
+
+class PairedSequences(Samples):
+    """Pairs: the k-th sequences of ``first`` and ``second``, whose own targets are not looked at,
+    with ``target`` (n, ...)."""
+
+    def __init__(self, first: Samples, second: Samples, target: Any):
+        same = len(first) == len(second) == len(target)
+        require(same, f"pairs: {len(first)} and {len(second)} sequences, {len(target)} targets")
+        self.first, self.second, self.target = first, second, target
+        self.padding = first.padding
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def sample(self, index: int) -> Sample:
+        a, b = self.first.sample(index), self.second.sample(index)
+        return Sample((a.u, b.u), self.target[index], None if a.dt is None else (a.dt, b.dt))
+
+
+def collate(samples: Sequence[Sample], *, per_step: bool = False, padding: int = 0) -> Batch:
+    """One batch of samples of any length, padded at the end to the longest."""
+    paired = isinstance(samples[0].u, tuple)
+    u, lengths = padded([tensor_of(part) for s in samples for part in _parts(s.u)], padding)
+    targets = [tensor_of(s.target) for s in samples]
+    target = padded(targets, 0)[0] if per_step else torch.stack(targets)
+    dt = None
+    if samples[0].dt is not None:
+        dt = padded([tensor_of(part) for s in samples for part in _parts(s.dt)], 1)[0]
+    if not paired:
+        return Batch(u, target, lengths, dt)
+    u, lengths = u.unflatten(0, (-1, 2)), lengths.unflatten(0, (-1, 2))
+    return Batch(u, target, lengths, None if dt is None else dt.unflatten(0, (-1, 2)))
+
+
+def padded(
+    rows: Sequence[Shaped[Tensor, _ * rest]], filling: float
+) -> tuple[Shaped[Tensor, "n L *rest"], Int[Tensor, " n"]]:
+    """Rows of different lengths in one tensor, with ``filling`` at the end, and their lengths."""
+    lengths = torch.tensor([len(row) for row in rows])
+    return pad_sequence(list(rows), batch_first=True, padding_value=filling), lengths
+
+
+def tensor_of(values: Any) -> Tensor:
+    """A tensor in memory of its own: real numbers as float32, whole ones as int64."""
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+    return tensor.to(torch.float32 if tensor.is_floating_point() else torch.int64)
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three parts of a task's data."""
+
+    train: SequenceData
+    val: SequenceData
+    test: SequenceData
