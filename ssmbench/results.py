@@ -152,8 +152,8 @@ class TaskFacts(Record):
 
 @dataclass(frozen=True)
 class PluginFacts(Record):
-    """A registered entry that is not built in: its kind and name, its file, and what identifies its
-    source: a digest, and the version of the package that it came in (empty for a loose file)."""
+    """A plugin that was loaded: its name, its file, and what identifies its source: a digest, and
+    the version of the package that it came in (empty for a file of its own)."""
 
     name: str
     file: str = ""

@@ -8,7 +8,8 @@ import platform
 
 import torch
 
-from ssmbench.results import Environment
+from ssmbench.registry import loaded_plugins
+from ssmbench.results import Environment, PluginFacts
 
 _PACKAGES = ("ssmbench", "torch", "lightning", "triton", "numpy")
 
@@ -22,6 +23,9 @@ def environment(trained_on: torch.device, measured_on: torch.device) -> Environm
         cpus=os.cpu_count(),
         python=platform.python_version(),
         packages={name: _version(name) for name in _PACKAGES},
+        plugins=tuple(
+            PluginFacts(p.name, str(p.file), p.digest, p.version) for p in loaded_plugins()
+        ),
     )
 
 
