@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssmbench.config import OptimizerConfig
 from ssmbench.errors import require
-from ssmbench.optimizers.base import Closure, ClosureOptimizer
+from ssmbench.optimizers.base import Closure, ClosureOptimizer, OptimizerConfig
 from ssmbench.registry import optimizers
 
 

@@ -21,9 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssmbench.config import OptimizerConfig
 from ssmbench.errors import require
-from ssmbench.optimizers.base import Closure, ClosureOptimizer
+from ssmbench.optimizers.base import Closure, ClosureOptimizer, OptimizerConfig
 from ssmbench.registry import optimizers
 
 #: First trial of a coordinate that has not moved yet, relative to its size.

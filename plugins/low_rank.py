@@ -24,9 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssmbench.config import OptimizerConfig
 from ssmbench.errors import require
-from ssmbench.optimizers.base import Closure, ClosureOptimizer
+from ssmbench.optimizers.base import Closure, ClosureOptimizer, OptimizerConfig
 from ssmbench.parametrizations.base import Parametrization, check_step_sizes
 from ssmbench.registry import optimizers, parametrizations
 from ssmbench.systems import ContinuousDense

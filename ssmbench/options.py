@@ -16,15 +16,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ssmbench.errors import suggest
+
 _ALLOWED, _ADDED = "allowed", "added"
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """The values that a number may have: in words, and as a test."""
+    """The values that an option may have: in words, and as a test; or the names of all."""
 
     words: str
-    test: Callable[[float], bool]
+    test: Callable[[Any], bool]
+    names: tuple[str, ...] = ()
+
+    def problem(self, value: Any) -> str:
+        """What is wrong with a value that fails the test, for an error."""
+        if self.names:
+            return f"{value!r} is not a choice; {suggest(str(value), self.names)}"
+        return f"must be {self.words}, got {value}"
 
 
 #: A path: expanded and made absolute when the config is read.
@@ -39,6 +48,11 @@ SEED = Allowed("from 0 to 2^32 - 1", lambda v: 0 <= v < 2**32)
 SIZE = (POSITIVE, Allowed("at most 2^20", lambda v: v <= 2**20))
 COUNT = (NOT_NEGATIVE, Allowed("below 2^31", lambda v: v < 2**31))
 POSITIVE_COUNT = (POSITIVE, Allowed("below 2^31", lambda v: v < 2**31))
+
+
+def one_of(*names: str) -> Allowed:
+    """One of a few names."""
+    return Allowed(f"one of {', '.join(names)}", lambda value: value in names, names)
 
 
 def option(default: Any, allowed: Allowed | tuple[Allowed, ...] = (), *, added: int = 0) -> Any:

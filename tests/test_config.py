@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ssmbench import registry
 from ssmbench.config import (
     NOT_FINGERPRINTED,
+    ModelConfig,
     RunConfig,
     build,
     fingerprint,
@@ -20,11 +21,16 @@ from ssmbench.config import (
     load_run,
     merge,
     parse_overrides,
+    ranks,
     read_yaml,
     resolve,
     typed,
 )
 from ssmbench.errors import UsageError
+from ssmbench.nn.block import Norm, Residual
+from ssmbench.nn.layer import InitialState
+from ssmbench.nn.pooling import Pooling
+from ssmbench.options import declared
 from ssmbench.runs.folder import dump_yaml
 from ssmbench.tasks.data import DATA_VARIABLE
 
@@ -382,3 +388,38 @@ def test_every_entry_in_the_registry_is_read_back_as_the_same_run(workplace):
             config = resolve({"model": {"discretizer": "zoh", kind: name}})
             file.write_text(dump_yaml(config))
             assert fingerprint(resolve(yaml.safe_load(file.read_text()))) == fingerprint(config)
+
+
+# --- choices and ranges that several places need --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "choices"),
+    [
+        ("norm", Norm),
+        ("pooling", Pooling),
+        ("residual", Residual),
+        ("initial_state", InitialState),
+    ],
+)
+def test_the_choices_of_a_network_are_those_of_its_parts(option, choices):
+    (limit,) = declared(ModelConfig)[option]
+    assert set(limit.names) == {member.name for member in choices}
+    with pytest.raises(UsageError, match=rf"model\.{option}: 'other' is not a choice; known: "):
+        resolve({"model": {option: "other"}})
+
+
+@pytest.mark.parametrize(
+    ("trainer", "processes"),
+    [
+        ({"devices": 1}, 1),
+        ({"devices": "2", "num_nodes": 3}, 6),
+        ({"devices": "auto"}, None),
+        ({"devices": [0]}, None),
+        ({"devices": -1}, None),
+        ({"devices": 2, "num_nodes": "many"}, None),
+        ({}, None),
+    ],
+)
+def test_processes_of_a_run(trainer, processes):
+    assert ranks(trainer) == processes

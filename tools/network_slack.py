@@ -38,12 +38,13 @@ from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.build.network import build_network
 from ssmbench.build.optimizer import Schedule, parameter_groups
 from ssmbench.build.task import build_task
-from ssmbench.config import OptimizerConfig, RunConfig, load_run, options_of, typed
+from ssmbench.config import RunConfig, load_run, options_of, typed
 from ssmbench.errors import UsageError, require
 from ssmbench.nn.decoders.linear import PerStep
 from ssmbench.nn.freeze import exact_map, freeze
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
+from ssmbench.optimizers.base import OptimizerConfig
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import NoOptions
 from ssmbench.spec import Channels, TaskSizes

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ssmbench import registry
 from ssmbench.build.component import built
 from ssmbench.build.ends import build_decoder, build_encoder
 from ssmbench.config import RunConfig, options_of
 from ssmbench.discretizers.base import Discretizer
-from ssmbench.errors import UsageError, suggest
 from ssmbench.nn.block import Block, Norm, Residual
 from ssmbench.nn.layer import InitialState, SSMLayer
 from ssmbench.nn.model import SequenceModel
@@ -29,8 +26,8 @@ def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
             them.
     """
     model = config.model
-    norm = _choice(Norm, model.norm, "model.norm")
-    pooling = _choice(Pooling, model.pooling, "model.pooling")
+    norm = Norm[model.norm]
+    pooling = Pooling[model.pooling]
     blocks = [_build_block(config, norm) for _ in range(model.n_layers)]
     encoder = build_encoder(config, sizes)
     decoder = build_decoder(config, sizes, pooling)
@@ -45,7 +42,7 @@ def _build_block(config: RunConfig, norm: Norm) -> Block:
         d_model=model.d_model,
         norm=norm,
         mix=model.mix,
-        residual=_choice(Residual, model.residual, "model.residual"),
+        residual=Residual[model.residual],
         dropout=model.dropout,
         bounded=model.gamma is not None,
         reverse_layer=build_layer(config) if model.bidirectional else None,
@@ -62,13 +59,6 @@ def build_layer(config: RunConfig) -> SSMLayer:
         model.discretizer and built(kinds.discretizers, model.discretizer, Discretizer),
         built(kinds.scans, model.scan, ScanBackend),
         model.normaliser and built(kinds.normalisers, model.normaliser, Normaliser),
-        _choice(InitialState, model.initial_state, "model.initial_state"),
+        InitialState[model.initial_state],
         declared_states=getattr(options, "d_state", None),
     )
-
-
-def _choice(enum: type, name: str, where: str) -> Any:
-    names = [member.name for member in enum]
-    if name not in names:
-        raise UsageError(f"{where}: {name!r} is not a choice; {suggest(name, names)}")
-    return enum[name]

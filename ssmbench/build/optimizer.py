@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from ssmbench import registry
-from ssmbench.config import OptimizerConfig, build, options_of
+from ssmbench.config import build, options_of
 from ssmbench.errors import require
 from ssmbench.nn.contracts import check_built
+from ssmbench.optimizers.base import OptimizerConfig
 from ssmbench.origins import plugin_require
 from ssmbench.parametrizations.base import ParameterOptions, Parametrization
 from ssmbench.registry import Entry

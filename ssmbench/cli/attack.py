@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -32,12 +33,19 @@ def attack(
     is written into its folder as worst_input.npz: base, disturbance, gain, amplitude.
     """
     budget = {"steps": steps, "restarts": restarts, "seed": seed}
-    for name, value in budget.items():
-        least, most = (0, 2**32 - 1) if name == "seed" else (1, 2**31)
-        fits = value is None or least <= value <= most
-        require(fits, f"{name}: must be from {least} to {most}, got {value}")
+    _check_budget(budget)
     require(not run.is_file(), f"{run} is a file, not a run's folder")
     from ssmbench.runs.load import attack_run
 
     found = attack_run(run, rate, **{f"attack_{name}": value for name, value in budget.items()})
     print_attack(found, as_json)
+
+
+def _check_budget(budget: Mapping[str, int | None]) -> None:
+    """As the same options of a run's config."""
+    from ssmbench.config import AnalysisConfig
+    from ssmbench.options import declared
+
+    for name, value in budget.items():
+        for limit in declared(AnalysisConfig)[f"attack_{name}"] if value is not None else ():
+            require(limit.test(value), f"{name}: {limit.problem(value)}")

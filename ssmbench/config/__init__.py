@@ -10,7 +10,7 @@ from ssmbench.config.identity import NOT_FINGERPRINTED, SCHEMA_VERSION, fingerpr
 from ssmbench.config.layers import leaves, merge, nested, parse_overrides
 from ssmbench.config.places import COMPONENTS
 from ssmbench.config.resolution import check_part, load_run, resolve, resolve_model, typed
-from ssmbench.config.schema import AnalysisConfig, ModelConfig, OptimizerConfig, RunConfig
+from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig, ranks
 from ssmbench.config.sources import changed_sources, check_sources, earlier_sources, without_sources
 from ssmbench.yamlio import read_yaml
 
@@ -20,7 +20,6 @@ __all__ = [
     "SCHEMA_VERSION",
     "AnalysisConfig",
     "ModelConfig",
-    "OptimizerConfig",
     "RunConfig",
     "build",
     "changed_sources",
@@ -34,6 +33,7 @@ __all__ = [
     "nested",
     "options_of",
     "parse_overrides",
+    "ranks",
     "read_yaml",
     "resolve",
     "resolve_component",

@@ -116,6 +116,6 @@ def _validated_run(config: Mapping[str, Any], source: str, partial: bool = False
     kinds = {f.name: type(f.default) for f in fields(RunConfig)}
     plain = {}
     for key, value in config.items():
-        settled = type(value) in (int, str) and type(value) is kinds.get(key) and value != MISSING
-        plain[key] = value if settled else validated(RunConfig, {key: value}, source, partial)[key]
+        fits = type(value) in (int, str) and type(value) is kinds.get(key) and value != MISSING
+        plain[key] = value if fits else validated(RunConfig, {key: value}, source, partial)[key]
     return plain

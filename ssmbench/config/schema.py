@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ssmbench.config.places import component_fields
 from ssmbench.options import (
     COUNT,
-    FRACTION,
-    NOT_NEGATIVE,
     POSITIVE,
     POSITIVE_COUNT,
     PROPER_FRACTION,
     SEED,
     SIZE,
     Allowed,
+    one_of,
     option,
 )
 
@@ -35,29 +35,14 @@ class ModelConfig(component_fields("model")):
 
     d_model: int = option(32, SIZE)
     n_layers: int = option(2, _LAYERS)
-    norm: str = "none"
-    pooling: str = "mean"
+    norm: str = option("none", one_of("none", "layer"))
+    pooling: str = option("mean", one_of("mean", "last", "unit"))
     mix: bool = True
-    residual: str = "add"
+    residual: str = option("add", one_of("add", "convex", "none"))
     dropout: float = option(0.0, PROPER_FRACTION)
     gamma: float | None = None
     bidirectional: bool = False
-    initial_state: str = "zero"
-
-
-@dataclass
-class OptimizerConfig:
-    """What every optimizer has: SSM parameters have a learning rate of their own and no weight
-    decay; both rates rise over ``warmup_fraction`` of the steps, then fall to ``final_fraction``.
-
-    An optimizer with options of its own derives its config from this one.
-    """
-
-    lr: float = option(4e-3, NOT_NEGATIVE)
-    ssm_lr: float = option(1e-3, NOT_NEGATIVE)
-    weight_decay: float = option(0.01, NOT_NEGATIVE)
-    warmup_fraction: float = option(0.1, FRACTION)
-    final_fraction: float = option(0.01, FRACTION)
+    initial_state: str = option("zero", one_of("zero", "learned"))
 
 
 @dataclass
@@ -94,3 +79,9 @@ class RunConfig(component_fields("")):
     #: Digest of the source of each component that is not built in, by the component's path; found
     #: by :func:`resolve`. Runs of built-in components alone have none.
     sources: dict[str, str] = field(default_factory=dict)
+
+
+def ranks(trainer: Mapping[str, Any]) -> int | None:
+    """Processes of a run with these Trainer arguments; None where the machine decides."""
+    given = [str(trainer.get("devices", "auto")), str(trainer.get("num_nodes", 1))]
+    return int(given[0]) * int(given[1]) if all(map(str.isdecimal, given)) else None

@@ -26,7 +26,7 @@ def validated(
     schema: type, config: Mapping[str, Any], source: str, partial: bool = False
 ) -> dict[str, Any]:
     content = repr(config)
-    if hasattr(schema, "settle") or "${" in content:  # these depend on more than the config
+    if hasattr(schema, "resolve_auto") or "${" in content:  # these depend on more than the config
         return _typed_anew(schema, config, source, partial)
     key = (schema, content, partial)
     if key not in _seen:
@@ -47,10 +47,10 @@ def _typed_anew(
 ) -> dict[str, Any]:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), dict(config))
-        if hasattr(schema, "settle"):  # what depends on the machine becomes part of the name
-            settled = OmegaConf.to_object(merged)
-            settled.settle()
-            merged = OmegaConf.structured(settled)
+        if hasattr(schema, "resolve_auto"):  # what depends on the machine becomes part of the name
+            decided = OmegaConf.to_object(merged)
+            decided.resolve_auto()
+            merged = OmegaConf.structured(decided)
         plain = OmegaConf.to_container(
             merged, enum_to_str=True, resolve=True, throw_on_missing=not partial
         )

@@ -30,8 +30,7 @@ def check_values(config: Mapping[str, Any], source: str) -> None:
                 word = "NaN" if math.isnan(number) else "infinite"
                 raise UsageError(f"{source}: {path}: is {word}; give a number")
         for limit in allowed.get(path, ()) if value is not None else ():
-            fits = limit.test(value)
-            require(fits, f"{source}: {path}: must be {limit.words}, got {value}")
+            require(limit.test(value), f"{source}: {path}: {limit.problem(value)}")
 
 
 def _allowed(config: Mapping[str, Any]) -> dict[str, tuple[Allowed, ...]]:

@@ -9,15 +9,32 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ssmbench.errors import require
+from ssmbench.options import FRACTION, NOT_NEGATIVE, option
 
 #: Evaluates the loss at the present parameters and leaves its gradient in them.
 Closure = Callable[[], Tensor]
+
+
+@dataclass
+class OptimizerConfig:
+    """What every optimizer has: SSM parameters have a learning rate of their own and no weight
+    decay; both rates rise over ``warmup_fraction`` of the steps, then fall to ``final_fraction``.
+
+    An optimizer with options of its own derives its config from this one.
+    """
+
+    lr: float = option(4e-3, NOT_NEGATIVE)
+    ssm_lr: float = option(1e-3, NOT_NEGATIVE)
+    weight_decay: float = option(0.01, NOT_NEGATIVE)
+    warmup_fraction: float = option(0.1, FRACTION)
+    final_fraction: float = option(0.01, FRACTION)
 
 
 class ClosureOptimizer(torch.optim.Optimizer):

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ssmbench.config import OptimizerConfig
 from ssmbench.errors import require
+from ssmbench.optimizers.base import OptimizerConfig
 from ssmbench.registry import optimizers
 
 

@@ -39,6 +39,7 @@ from ssmbench.config import (
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, require, suggest
 from ssmbench.nn.layer import check_pairing
+from ssmbench.options import SEED
 from ssmbench.parametrizations.base import Parametrization
 
 ALL = "all"
@@ -121,8 +122,11 @@ def load_suite(path: str | Path, overrides: Iterable[str] = ()) -> Suite:
 
 
 def _seeds(seeds: Any, path: str | Path) -> list[int]:
-    valid = isinstance(seeds, list) and seeds and all(type(s) is int and s >= 0 for s in seeds)
-    require(valid, f"{path}: seeds: must be a list of whole numbers from 0, got {seeds!r}")
+    numbers = isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)
+    require(
+        numbers and all(map(SEED.test, seeds)),
+        f"{path}: seeds: must be a list of whole numbers {SEED.words}, got {seeds!r}",
+    )
     return seeds
 
 

@@ -19,6 +19,7 @@ from torch.utils.data.distributed import DistributedSampler
 from torchmetrics import MetricCollection
 
 from ssmbench.errors import UsageError
+from ssmbench.options import SEED
 from ssmbench.spec import TaskSizes
 from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.digest import digest_of
@@ -52,13 +53,13 @@ class Task(pl.LightningDataModule, ABC):
         """Nothing is read here.
 
         Raises:
-            UsageError: a batch size below one, a negative seed, or see :meth:`check`.
+            UsageError: a batch size below one, a seed out of range, or see :meth:`check`.
         """
         super().__init__()
         if batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}")
-        if seed < 0:
-            raise UsageError(f"seed must not be negative, not {seed}")
+        if not SEED.test(seed):
+            raise UsageError(f"seed {SEED.problem(seed)}")
         self.config = config
         self.batch_size = batch_size
         self.seed = seed

@@ -64,7 +64,7 @@ class CascadedTanksConfig:
     # Both records overflow with this seed, the estimation record twice before its held-out end.
     simulation_seed: int = option(2, SEED)
 
-    def settle(self) -> None:
+    def resolve_auto(self) -> None:
         """Decide what ``auto`` means here, so that a run's name tells which data it saw.
 
         Raises:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssmbench.build.optimizer import check_optimizer
-from ssmbench.config import OptimizerConfig
+from ssmbench.optimizers.base import OptimizerConfig
 from ssmbench.testing.report import Subject
 
 

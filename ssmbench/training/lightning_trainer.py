@@ -13,7 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
-from ssmbench.config import RunConfig
+from ssmbench.config import RunConfig, ranks
 from ssmbench.errors import UsageError, one_line, require
 from ssmbench.nn.model import NO_SHARING
 from ssmbench.training.checkpoints import METRICS, LastCheckpoint, TimeLimit
@@ -34,29 +34,23 @@ _NOTICES = (
 def check_trainer(run: RunConfig) -> None:
     check_trainer_options(run.trainer)
     _check_sharing(run)
-    ranks, most = run.trainer.get("devices"), max(os.cpu_count() or 1, _MAX_RANKS)
+    devices, most = run.trainer.get("devices"), max(os.cpu_count() or 1, _MAX_RANKS)
     require(
-        not str(ranks).isdecimal() or int(ranks) <= most,
-        f"trainer.devices: {ranks} processes on a machine of {os.cpu_count()} cores",
+        not str(devices).isdecimal() or int(devices) <= most,
+        f"trainer.devices: {devices} processes on a machine of {os.cpu_count()} cores",
     )
 
 
 def _check_sharing(run: RunConfig) -> None:
     shared, devices = run.sequence_parallel, str(run.trainer.get("devices", "auto"))
     require(shared >= 1, f"sequence_parallel: must be at least 1, got {shared}")
-    ranks = _ranks(run)
+    processes = ranks(run.trainer)
     require(
-        shared == 1 or (ranks and ranks % shared == 0),
+        shared == 1 or (processes and processes % shared == 0),
         f"sequence_parallel: {shared} ranks a sequence do not divide trainer.devices={devices}; "
         f"set trainer.devices to a multiple of {shared}",
     )
     require(shared == 1 or not run.model.bidirectional, f"sequence_parallel: {NO_SHARING}")
-
-
-def _ranks(run: RunConfig) -> int | None:
-    """Processes of a run; None where the machine decides."""
-    devices = str(run.trainer.get("devices", "auto"))
-    return int(devices) * int(run.trainer.get("num_nodes", 1)) if devices.isdecimal() else None
 
 
 def _listed(value: Any) -> list[Any]:
@@ -73,7 +67,7 @@ def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -
     options = dict(run.trainer)
     options.setdefault("max_epochs", -1 if options.pop("max_steps", -1) >= 0 else None)
     try:
-        environment = cluster_environment(_ranks(run))
+        environment = cluster_environment(ranks(run.trainer))
         plugins = [environment, *_listed(options.pop("plugins", None))]
         last = LastCheckpoint(folder, TimeLimit(options.pop("max_time", None)))
         return pl.Trainer(

@@ -14,8 +14,9 @@ from ssmbench import registry
 from ssmbench.build.network import build_network
 from ssmbench.build.optimizer import Schedule, parameter_groups
 from ssmbench.build.task import build_task
-from ssmbench.config import OptimizerConfig, options_of, typed
+from ssmbench.config import options_of, typed
 from ssmbench.errors import UsageError
+from ssmbench.optimizers.base import OptimizerConfig
 from ssmbench.parametrizations.base import ParameterOptions, Parametrization
 from ssmbench.parametrizations.s4d import S4D, S4DConfig
 from ssmbench.training.module import SequenceModule
