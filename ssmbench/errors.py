@@ -75,11 +75,11 @@ def line_within(error: BaseException, files: Iterable[str | Path]) -> str | None
     """
     places = [Path(file).resolve() for file in files]
 
-    def inside(name: str | None) -> bool:
-        path = Path(name or "").resolve()
+    def inside(name: str) -> bool:
+        path = Path(name).resolve()
         return any(path == place or place in path.parents for place in places)
 
-    if isinstance(error, SyntaxError) and inside(error.filename):
+    if isinstance(error, SyntaxError) and error.filename and inside(error.filename):
         return f"{shown_path(error.filename)}:{error.lineno}"
     lines = [line for line in traceback.extract_tb(error.__traceback__) if inside(line.filename)]
     if not lines:

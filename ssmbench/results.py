@@ -314,7 +314,7 @@ def _record(kind: type, data: Any, source: str, where: str) -> Any:
 
 def _value(hint: Any, value: Any, source: str, where: str) -> Any:
     """``value`` as a value of the type ``hint``."""
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return _record(hint, value, source, where)
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):

@@ -22,7 +22,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except yaml.YAMLError as error:
@@ -32,8 +32,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path}{where}: not YAML: {problem}") from None
     except Exception as error:  # a tag's constructor raises whatever int() or a dict does
         raise UsageError(f"{path}: cannot be read: {first_line(error)}") from None
-    usable = isinstance(content, dict) and bool(content)
-    require(usable, f"{path}: must hold a mapping of keys to values")
+    if not (isinstance(content, dict) and content):
+        raise UsageError(f"{path}: must hold a mapping of keys to values")
     check_plain(content, str(path))
     return content
 
@@ -49,7 +49,7 @@ def read_override(argument: str) -> dict[str, Any]:
     require(bool(equals and key), f"{where}: must be key=value")
     require(key.count(".") < _DEEPEST, f"{where}: nested more than {_DEEPEST} deep")
     try:
-        parsed = OmegaConf.to_container(OmegaConf.from_dotlist([argument]))
+        parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([argument]))
     except Exception as error:  # as above
         raise UsageError(f"{where}: {first_line(error)}") from None
     check_plain(parsed, where)

@@ -7,6 +7,8 @@ function ``R(z) = 1 + z q(z)' 1``, an input held over the step gives ``A_bar = R
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -53,7 +55,7 @@ class RungeKutta(Discretizer):
         q = stage_weights(self.tableau, z)
         B0, B1 = self._input_matrices([w[..., None] * hB for w in q])
         held = DiscreteDiagonal(
-            lam=1 + z * sum(q), B=B0, C=system.C, D=system.D, conjugate=system.conjugate
+            lam=1 + z * _sum(q), B=B0, C=system.C, D=system.D, conjugate=system.conjugate
         )
         return held if B1 is None else with_ramp(held, B1)
 
@@ -62,18 +64,18 @@ class RungeKutta(Discretizer):
         q = stage_matrices(self.tableau, hA, eye)
         hB = hB.to(torch.promote_types(hA.dtype, hB.dtype))
         B0, B1 = self._input_matrices([w.to(hB.dtype) @ hB for w in q])
-        held = DiscreteDense(A=eye + hA @ sum(q), B=B0, C=system.C, D=system.D)
+        held = DiscreteDense(A=eye + hA @ _sum(q), B=B0, C=system.C, D=system.D)
         return held if B1 is None else with_ramp(held, B1)
 
     def increment(self, z: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:
-        return z * sum(stage_weights(self.tableau, z))
+        return z * _sum(stage_weights(self.tableau, z))
 
     def _input_matrices(self, qB: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """What u[k] and u[k+1] are multiplied by: all and none where the input is held."""
         if self.config.hold is Hold.zero:
-            return sum(qB), None
+            return _sum(qB), None
         pairs = [*zip(self.tableau.c.tolist(), qB, strict=True)]
-        return sum((1 - c) * w for c, w in pairs), sum(c * w for c, w in pairs)
+        return _sum([(1 - c) * w for c, w in pairs]), _sum([c * w for c, w in pairs])
 
 
 def stage_weights(
@@ -109,6 +111,10 @@ def stage_matrices(
     return list(weights.unflatten(1, (len(b), len(eye))).unbind(1))
 
 
+def _sum(terms: list[Tensor]) -> Tensor:
+    return functools.reduce(operator.add, terms)
+
+
 def _substitute(
     tableau: Tableau,
     one: Tensor,
@@ -122,6 +128,6 @@ def _substitute(
     T, b, q = tableau.T.tolist(), tableau.b.tolist(), []
     for j in reversed(range(tableau.stages)):
         later = [t * w for t, w in zip((row[j] for row in T[j + 1 :]), q, strict=True) if t]
-        numerator = b[j] * one + times_z(sum(later)) if later else b[j] * one
+        numerator = b[j] * one + times_z(_sum(later)) if later else b[j] * one
         q.insert(0, divide(numerator, T[j][j]) if T[j][j] else numerator)
     return q

@@ -6,10 +6,17 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ssmbench.errors import UsageError, require
+
+if TYPE_CHECKING:
+    _Numbers = np.ndarray
+else:  #: What a field is given as; it becomes an array.
+    _Numbers = np.ndarray | Sequence
 
 #: Rounding of coefficients that are typed or computed in double precision.
 _ROUNDING = 1e-13
@@ -30,9 +37,13 @@ class Tableau:
     """
 
     name: str
-    T: np.ndarray | Sequence
-    b: np.ndarray | Sequence
-    c: np.ndarray | Sequence
+    T: _Numbers
+    b: _Numbers
+    c: _Numbers
+
+    if TYPE_CHECKING:
+
+        def __init__(self, name: str, T: ArrayLike, b: ArrayLike, c: ArrayLike) -> None: ...
 
     def __post_init__(self) -> None:
         for field in ("T", "b", "c"):

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ssmbench.errors import require
+from ssmbench.errors import UsageError, require
 from ssmbench.options import FRACTION, NOT_NEGATIVE, option
 
 #: Evaluates the loss at the present parameters and leaves its gradient in them.
@@ -52,11 +52,11 @@ class ClosureOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> float:
         """One step; the loss from before it."""
-        require(
-            closure is not None,
-            f"optimizer: {type(self).__name__} evaluates the loss several times a step, which "
-            "trainer.precision=16-mixed cannot do; take 32-true or bf16-mixed",
-        )
+        if closure is None:
+            raise UsageError(
+                f"optimizer: {type(self).__name__} evaluates the loss several times a step, which "
+                "trainer.precision=16-mixed cannot do; take 32-true or bf16-mixed"
+            )
         return self.advance(closure)
 
     def evaluate(self, closure: Closure) -> float:

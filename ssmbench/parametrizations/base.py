@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssmbench.errors import require
+from ssmbench.errors import UsageError, require
 from ssmbench.systems import ContinuousTime, DiscreteTime, LinearSystem, TimeVaryingSystem
 
 #: Why those that bound the gain of the discrete matrices themselves take no discretizer.
@@ -87,13 +87,12 @@ class Parametrization(nn.Module, ABC):
             UsageError: the class declares no type of system.
         """
         declared = getattr(cls, "system_type", None)
-        known = isinstance(declared, type) and issubclass(declared, ContinuousTime | DiscreteTime)
-        require(
-            known,
+        if isinstance(declared, type) and issubclass(declared, ContinuousTime | DiscreteTime):
+            return issubclass(declared, kind)
+        raise UsageError(
             f"{_place(cls)}: system_type must be the type of system that forward returns, for "
-            f"example ContinuousDiagonal or DiscreteDense, not {declared!r}",
+            f"example ContinuousDiagonal or DiscreteDense, not {declared!r}"
         )
-        return issubclass(declared, kind)
 
     def declared_gain(self) -> float | None:
         """The L2 gain that the system promises never to exceed, or None when it promises none."""

@@ -68,6 +68,15 @@ class L2RU(Parametrization):
     stable_by_construction = True
     no_discretizer_reason = GAIN_IS_DISCRETE
 
+    log_gamma: Tensor
+    X11: nn.Parameter
+    X21: nn.Parameter
+    X22: nn.Parameter
+    C: nn.Parameter
+    Dt: nn.Parameter
+    Y: nn.Parameter
+    alpha: nn.Parameter
+
     def __init__(self, config: L2RUConfig, *, d_model: int):
         super().__init__()
         _check(config)

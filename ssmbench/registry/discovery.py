@@ -194,6 +194,8 @@ def import_file(file: Path) -> None:
     digest = hashlib.sha256(str(file).encode()).hexdigest()[:8]
     name = f"ssmbench_plugin_{file.stem}_{digest}"
     spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"not a Python file: {file}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up while the file runs
     try:

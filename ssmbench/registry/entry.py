@@ -73,9 +73,10 @@ class Entry(Generic[T]):
     def _check_choices(self, options: Any) -> None:
         """A string would pass for a member, and every comparison with one would fail in silence."""
         for option in dataclasses.fields(self.config):
-            kind, value = type(option.default), getattr(options, option.name, option.default)
-            if isinstance(option.default, Enum) and not isinstance(value, kind):
-                names = ", ".join(f"{kind.__name__}.{member.name}" for member in kind)
+            default = option.default
+            value = getattr(options, option.name, default)
+            if isinstance(default, Enum) and not isinstance(value, type(default)):
+                names = ", ".join(str(member) for member in type(default))
                 raise UsageError(
                     f"{self.kind} {self.name}: {option.name}: {value!r} is none of {names}"
                 )

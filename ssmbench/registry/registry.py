@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ssmbench.errors import UsageError, require, suggest
 from ssmbench.registry.discovery import plugin_failures
@@ -23,6 +23,7 @@ from ssmbench.registry.entry import Entry, NoOptions
 from ssmbench.registry.source import source_digest
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Registry(Generic[T]):
 
     def register(
         self, name: str, *, config: type = NoOptions, citation: str = "", summary: str = ""
-    ) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    ) -> Callable[[F], F]:
         """Decorator that makes the class below it known as ``name``.
 
         Running the same definition again (a reload, a notebook cell) replaces it.
@@ -87,7 +88,7 @@ class Registry(Generic[T]):
         file, module = caller.f_code.co_filename, caller.f_globals.get("__name__", "")
         origin = f"{file}:{caller.f_lineno}"
 
-        def add(factory: Callable[..., T]) -> Callable[..., T]:
+        def add(factory: F) -> F:
             _check_config(config, f"{self.kind} {name!r} ({origin})")
             self._check_base(factory, f"{self.kind} {name!r} ({origin})")
             text = summary or _first_line(factory.__doc__)
