@@ -186,6 +186,27 @@ def test_a_kind_is_known_in_singular_and_plural(kind):
     assert getattr(registry, kind.plural) is kind
 
 
+def test_one_declaration_makes_a_kind(tmp_path):
+    """Its plural, its place in the run config and its default follow."""
+    (tmp_path / "boxes").mkdir()
+    (tmp_path / "boxes" / "__init__.py").write_text("")
+    (tmp_path / "boxes" / "base.py").write_text("class Window:\n    pass\n")
+    (tmp_path / "boxes" / "box.py").write_text(
+        "from boxes.base import Window\nfrom ssmbench import registry\n\n\n"
+        "@registry.KINDS['window'].register('box')\nclass Box(Window):\n    pass\n"
+    )
+    code = """
+        from ssmbench.registry import Place, declare
+        declare("window", "boxes", "boxes.base:Window", Place("model.window", "box"))
+        from ssmbench.config import resolve
+        from ssmbench.registry import kind_named
+        print(kind_named("windows").names(), resolve({})["model"]["window"])
+    """
+    search = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    said = python(code, tmp_path, PYTHONPATH=search).stdout.strip()
+    assert said == "['box'] {'name': 'box'}"
+
+
 def test_plurals_follow_the_rule_unless_they_are_declared():
     assert Registry("nonlinearity", "p").plural == "nonlinearities"
     assert Registry("scan", "p").plural == "scans"
@@ -427,6 +448,7 @@ def fresh_process(tmp_path_factory) -> list[str]:
     info = place / "planted-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
+    (info / "top_level.txt").write_text("planted_package\n")
     (info / "entry_points.txt").write_text(
         "[ssmbench.plugins]\ngood = planted_package\nbad = no_such_package_at_all\n"
     )
@@ -434,11 +456,17 @@ def fresh_process(tmp_path_factory) -> list[str]:
     (place / "plugins").mkdir()
     (place / "plugins" / "clash.py").write_text(CLASH)
     code = """
-        from ssmbench.registry import discretizers, nonlinearities, plugin_failures, tasks
+        from ssmbench.registry import (
+            discretizers, loaded_plugins, nonlinearities, plugin_failures, tasks
+        )
         discretizers.names()
         print(nonlinearities.get("planted").factory.__module__)
         print(tasks.get("digits").factory.__module__)
         print(*plugin_failures(), sep="; ")
+        planted = nonlinearities.get("planted")
+        print(planted.builtin, planted.package, planted.version)
+        (loaded,) = loaded_plugins()
+        print(loaded.name, loaded.file, loaded.version, loaded.digest == planted.source_digest)
     """
     search = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
     return python(code, place, PYTHONPATH=search).stdout.splitlines()
@@ -448,6 +476,12 @@ def test_entry_points_are_found_and_broken_ones_reported(fresh_process):
     assert fresh_process[0] == "planted_package"
     assert "bad (no_such_package_at_all)" in fresh_process[2]
     assert "good" not in fresh_process[2]
+
+
+def test_an_entry_of_an_installed_package_is_known_by_its_version(fresh_process):
+    assert fresh_process[3] == "False planted 1.0"
+    name, file, version, same = fresh_process[4].split()
+    assert (name, Path(file).name, version, same) == ("good", "planted_package.py", "1.0", "True")
 
 
 def test_a_builtin_keeps_its_name_whatever_kind_is_looked_up_first(fresh_process):

@@ -82,13 +82,10 @@ def test_dropout_is_the_same_in_all_evaluations_of_a_step(tiny, tmp_path):
             return before
 
     entry = registry.optimizers.get("itoh_abe")
-    kept = dict(registry.optimizers._entries)
-    try:
+    with registry.isolated():
         registry.optimizers.register("spy", config=entry.config, summary="spy")(Spy)
         model = SMALL | {"d_model": 2, "dropout": 0.5}
         train(tiny(model=model, optimizer="spy", trainer={"max_steps": 2}), tmp_path)
-    finally:
-        registry.optimizers._entries = kept
     assert len(seen) == 2
     assert all(after < before for before, after in seen)
 
