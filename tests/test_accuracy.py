@@ -5,6 +5,7 @@ import torch
 
 from ssmbench import registry
 from ssmbench.bench import accuracy
+from ssmbench.linalg.precision import to_double
 from ssmbench.scans import native
 
 LENGTH, GAP = 2**14, 1e-5
@@ -52,7 +53,7 @@ def test_a_constant_gradient_does_not_round_one_way_at_every_step():
     ):
         double = not gradients
         inputs = {
-            k: (accuracy._double(v) if double else v).detach().clone().requires_grad_()
+            k: (to_double(v) if double else v).detach().clone().requires_grad_()
             for k, v in leaves.items()
         }
         gradients.append(torch.autograd.grad(run(inputs).sum(), inputs["lam"])[0])
@@ -66,12 +67,12 @@ def test_a_constant_gradient_does_not_round_one_way_at_every_step():
 @pytest.mark.parametrize("varies", [False, True])
 def test_the_loop_has_exact_gradients(complex_, varies):
     case = accuracy._linear(complex_, varies)(9, 5e-3, torch.Generator().manual_seed(0))
-    leaves = [accuracy._double(v).requires_grad_() for v in case.leaves.values()]
+    leaves = [to_double(v).requires_grad_() for v in case.leaves.values()]
     assert torch.autograd.gradcheck(accuracy._Loop.apply, leaves)
 
 
 def test_the_loop_has_exact_gradients_of_a_matrix():
     case = accuracy._dense(9, 5e-3, torch.Generator().manual_seed(0))
-    A = accuracy._double(case.leaves["A"][0]).requires_grad_()
+    A = to_double(case.leaves["A"][0]).requires_grad_()
     b = torch.randn(1, 9, 16, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(accuracy._Loop.apply, (A, b))

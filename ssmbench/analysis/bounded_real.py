@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from ssmbench.analysis.hinf import is_static
-from ssmbench.analysis.lyapunov import bilinear, lyapunov, stein
+from ssmbench.linalg.lyapunov import bilinear, lyapunov, stein
+from ssmbench.linalg.precision import EPS, double_dtype
 from ssmbench.systems import ContinuousDense, DenseSystem, DiscreteDense
 
-EPS = 2.0**-53
 DOUBLINGS = 64
 CORRECTIONS = 3
 # How far above the norm to try, in units of the tolerance, until a certificate is found.
@@ -226,7 +226,7 @@ def _doubling(A: Tensor, G: Tensor, P: Tensor) -> Tensor:
 def _as_discrete(system: DenseSystem) -> tuple[Tensor, ...]:
     """Matrices of a discrete system with the same P: of itself, or of its bilinear transform."""
     tensors = (system.A, system.B, system.C, system.D)
-    dtype = torch.complex128 if any(t.is_complex() for t in tensors) else torch.float64
+    dtype = double_dtype(*tensors)
     A, B, C, D = (t.to(dtype) for t in tensors)
     if isinstance(system, DiscreteDense):
         return A, B, C, D

@@ -14,9 +14,8 @@ import scipy.linalg
 import torch
 
 from ssmbench.analysis.interval import UNKNOWN, UNPROVED, Interval, around
-from ssmbench.analysis.lyapunov import gramian_factor
-
-EPS = 2.0**-53
+from ssmbench.linalg.lyapunov import gramian_factor
+from ssmbench.linalg.precision import EPS
 
 
 def enclose_extent(A: np.ndarray, *, discrete: bool) -> Interval:

@@ -6,15 +6,21 @@ For white noise of unit intensity at the input it is the root mean square of the
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ssmbench.analysis.gramians import (
+    controllability_factor,
+    gramian_denominators,
+    observability_factor,
+)
 from ssmbench.analysis.hinf import replace_unusable_with_zero, usable_heads
 from ssmbench.analysis.interval import INFINITE, UNPROVED, Interval, around
-from ssmbench.analysis.lyapunov import gramian_factor
 from ssmbench.analysis.scaling import first_order, in_units, times_power
+from ssmbench.linalg.precision import EPS, double_dtype
 from ssmbench.systems import (
     ContinuousSystem,
     DenseSystem,
@@ -22,8 +28,6 @@ from ssmbench.systems import (
     DiscreteSystem,
     LinearSystem,
 )
-
-_SPLITTER = 2.0**27 + 1
 
 
 def h2_norm(system: LinearSystem) -> Float[Tensor, " H"]:
@@ -64,30 +68,29 @@ def in_time_units(norm: Tensor, speed: Tensor) -> Tensor:
 
 def _dense_energy(system: DenseSystem) -> Tensor:
     """trace(C X C^H), (H,)."""
-    tensors = (system.A, system.B, system.C)
-    dtype = torch.complex128 if any(t.is_complex() for t in tensors) else torch.float64
-    A, B, C = (t.to(dtype) for t in tensors)
-    discrete = isinstance(system, DiscreteSystem)
+    matrices = {name: getattr(system, name) for name in "ABC"}
+    dtype = double_dtype(*matrices.values())
+    system = replace(system, **{name: matrix.to(dtype) for name, matrix in matrices.items()})
+    A, B, C = system.A, system.B, system.C
     with torch.no_grad():
-        L = gramian_factor(A, B, discrete=discrete)
+        L = controllability_factor(system)
         energy = (C @ L).abs().square().sum((-2, -1))
     if not any(t.requires_grad for t in (A, B, C)):
         return energy
-    slopes = _slopes(A, B, C, L, discrete)
-    pairs = zip(slopes, (A, B, C), strict=True)
+    pairs = zip(_slopes(system, L), (A, B, C), strict=True)
     linear = torch.stack([2 * (slope.conj() * t).sum((-2, -1)).real for slope, t in pairs]).sum(0)
     return energy + (linear - linear.detach())
 
 
 @torch.no_grad()
-def _slopes(A: Tensor, B: Tensor, C: Tensor, L: Tensor, discrete: bool) -> tuple[Tensor, ...]:
-    """Half the gradients of the energy by A, B and C, from both Gramians X and Y.
+def _slopes(system: DenseSystem, L: Tensor) -> tuple[Tensor, ...]:
+    """Half the gradients of the energy by A, B and C, from both Gramians X = L L^H and Y.
 
     Source: Wilson (1970), Proc. IEE 117:1147.
     """
-    X = L @ L.mH
-    M = gramian_factor(A.mH, C.mH, discrete=discrete)
-    Y = M @ M.mH
+    A, B, C, discrete = system.A, system.B, system.C, isinstance(system, DiscreteSystem)
+    M = observability_factor(system)
+    X, Y = L @ L.mH, M @ M.mH
     return (Y @ A @ X if discrete else Y @ X), Y @ B, C @ X
 
 
@@ -102,7 +105,7 @@ def _energy_terms(system: DiagonalSystem, *, absolute: bool = False) -> Tensor:
     if system.conjugate:
         lam, B = torch.cat([lam, lam.conj()], 1), torch.cat([B, B.conj()], 1)
         C = torch.cat([C, C.conj()], 2)
-    denominators = _denominators(lam, isinstance(system, DiscreteSystem))
+    denominators = gramian_denominators(lam, discrete=isinstance(system, DiscreteSystem))
     if absolute:
         B, C, denominators = B.abs(), C.abs(), denominators.abs()
     return (B @ B.mH) * (C.mT @ C.conj()) / denominators
@@ -117,46 +120,14 @@ def diagonal_energy_interval(system: DiagonalSystem) -> list[Interval]:
     """
     terms = _energy_terms(system)
     size = 64 + 8 * (sum(terms.shape[-2:]) + system.inputs + system.outputs)
-    errors = size * 2.0**-53 * _energy_terms(system, absolute=True).sum((-2, -1))
+    errors = size * EPS * _energy_terms(system, absolute=True).sum((-2, -1))
     direct = system.D.abs().square().sum((-2, -1))
     found = []
     for energy, error, D in zip(terms.real.sum((-2, -1)), errors, direct, strict=True):
         if float(D) > 0 and isinstance(system, ContinuousSystem):
             found.append(INFINITE)
             continue
-        whole = around(float(energy + D), float(error + 64 * 2.0**-53 * D))
+        whole = around(float(energy + D), float(error + 64 * EPS * D))
         ends = Interval(max(whole.lower, 0.0), max(whole.upper, 0.0))
         found.append(ends if math.isfinite(whole.upper) else UNPROVED)
     return found
-
-
-def _denominators(lam: Tensor, discrete: bool) -> Tensor:
-    """1 - lam_i conj(lam_j), or -(lam_i + conj(lam_j)), (H, n, n), without cancellation."""
-    if not discrete:
-        return -(lam[:, :, None] + lam[:, None, :].conj())
-    # With d = lam_i - lam_j, exact when small: the imaginary part is -Im(d conj(lam_j)), and twice
-    # the real part (1 - |lam_i|^2) + (1 - |lam_j|^2) + |d|^2, three positive numbers.
-    deficit = one_minus_square(lam)
-    d = lam[:, :, None] - lam[:, None, :]
-    distance = d.real.square() + d.imag.square()
-    real = (deficit[:, :, None] + deficit[:, None, :] + distance) / 2
-    imag = d.real * lam.imag[:, None, :] - d.imag * lam.real[:, None, :]
-    return torch.complex(real, imag)
-
-
-def one_minus_square(lam: Tensor) -> Tensor:
-    """1 - |lam|^2, to full relative precision for any complex128 number as close to the circle.
-
-    Squares are split exactly into head and tail (Dekker 1971, Numer. Math. 18:224); near the circle
-    the heads cancel without rounding.
-    """
-    large = torch.maximum(lam.real.abs(), lam.imag.abs())
-    small = torch.minimum(lam.real.abs(), lam.imag.abs())
-    return ((1 - large * large) - small * small) - (_tail(large) + _tail(small))
-
-
-def _tail(x: Tensor) -> Tensor:
-    """x^2 less its rounded value, exactly."""
-    high = _SPLITTER * x - (_SPLITTER * x - x)
-    low = x - high
-    return ((high * high - x * x) + 2 * high * low) + low * low

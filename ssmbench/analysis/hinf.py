@@ -22,8 +22,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ssmbench.analysis.level_set import Plant, peak_frequency, schur_gain, spectral_norm
+from ssmbench.analysis.level_set import Plant, peak_frequency, schur_gain
 from ssmbench.analysis.scaling import F, FirstOrder, balanced, first_order, in_units
+from ssmbench.linalg.singular_values import sigma_max, sigma_max_of_arrays
 from ssmbench.systems import (
     ContinuousSystem,
     DiagonalSystem,
@@ -74,7 +75,7 @@ def hinf_norm(system: LinearSystem) -> Peak:
     """
     if not system.states:
         D = system.D.double()
-        return Peak(_sigma_max(D), D.real.new_zeros(len(D)))
+        return Peak(sigma_max(D), D.real.new_zeros(len(D)))
     units = in_units(first_order(system))
     usable = usable_heads(units.system.detach())
     safe = replace_unusable_with_zero(units.system, usable)
@@ -160,18 +161,11 @@ def least_stable_frequency(system: LinearSystem) -> Tensor:
 # --- evaluation ---------------------------------------------------------------------------------
 
 
-def _sigma_max(G: Tensor) -> Tensor:
-    """Largest singular value of (..., p, m)."""
-    if min(G.shape[-2:]) == 1:
-        return torch.linalg.vector_norm(G, dim=(-2, -1))
-    return torch.linalg.matrix_norm(G, ord=2)
-
-
 def gain_at(system: LinearSystem, omega: Tensor) -> Tensor:
     """sigma_max G at one frequency a copy (H,), differentiable; D answers for infinity."""
     infinite = omega.isinf()
     G = system.frequency_response(torch.where(infinite, 0.0, omega)[:, None])[:, 0]
-    return _sigma_max(torch.where(infinite[:, None, None], system.D.to(G), G))
+    return sigma_max(torch.where(infinite[:, None, None], system.D.to(G), G))
 
 
 def _point(system: LinearSystem, omega: Tensor) -> Tensor:
@@ -208,7 +202,7 @@ def _modal_gain(copy: LinearSystem) -> Callable[[np.ndarray], np.ndarray]:
         chunk = max(1, CHUNK // (copy.outputs * (copy.states + copy.inputs)))
         pieces = torch.as_tensor(omega, device=copy.D.device).split(chunk)
         return np.concatenate(
-            [spectral_norm(copy.frequency_response(w)[0].cpu().numpy()) for w in pieces]
+            [sigma_max_of_arrays(copy.frequency_response(w)[0].cpu().numpy()) for w in pieces]
         )
 
     return gain
@@ -229,7 +223,7 @@ def _search_bank(system: DiagonalSystem) -> Tensor:
     if isinstance(system, ContinuousSystem):
         infinity = torch.full_like(omega[:, :1], math.inf)
         omega = torch.cat([infinity, omega], -1)
-        gain = torch.cat([_sigma_max(system.D)[:, None], gain], -1)
+        gain = torch.cat([sigma_max(system.D)[:, None], gain], -1)
     return omega.gather(1, gain.argmax(-1, keepdim=True))[:, 0]
 
 

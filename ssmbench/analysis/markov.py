@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
+from ssmbench.linalg.powers import power_table
+from ssmbench.linalg.precision import EPS
 from ssmbench.systems import DiagonalSystem, DiscreteSystem
-
-EPS = 2.0**-53
 
 
 def markov_parameters(system: DiscreteSystem, horizon: int) -> Inexact[Tensor, "H L p m"]:
@@ -43,16 +43,6 @@ def _blocks(count: int) -> int:
     return math.isqrt(max(count - 1, 0)) + 1
 
 
-def _powers(lam: Tensor, count: int) -> Tensor:
-    """lam^0 .. lam^(count-1), (H, N, count), by products: exact zeros and gradients at lam = 0."""
-    powers = torch.ones_like(lam)[..., None]
-    square = lam[..., None]
-    while powers.shape[-1] < count:
-        powers = torch.cat([powers, powers * square], -1)
-        square = square * square
-    return powers[..., :count]
-
-
 def _diagonal_tail(system: DiagonalSystem, count: int) -> Tensor:
     """h_1 .. h_count, (H, count, p, m)."""
     lam, B, C = system.lam, system.B, system.C
@@ -69,8 +59,8 @@ def _power_sums(lam: Tensor, residues: Tensor, count: int) -> Tensor:
     lam^(q s + r) = lam^(q s) lam^r turns the sum into a matrix product.
     """
     step = _blocks(count)
-    small = _powers(lam, step)  # (H, N, s)
-    large = _powers(small[..., -1] * lam, step)
+    small = power_table(lam, step, dim=-1)  # (H, N, s)
+    large = power_table(small[..., -1] * lam, step, dim=-1)
     rows = (large[:, :, None] * residues[..., None]).flatten(2).mT @ small  # (H, c q, s)
     return rows.unflatten(1, (residues.shape[2], step)).flatten(2)[..., :count]
 

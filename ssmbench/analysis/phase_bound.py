@@ -29,6 +29,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssmbench.linalg.precision import EPS
+from ssmbench.linalg.singular_values import sigma_max_by_gram
 from ssmbench.systems import DiagonalSystem, DiscreteSystem
 
 POINTS = 4  # samples for each pole at first, a mean distance of pi / 2 in phase
@@ -36,7 +38,6 @@ PARTS = 4  # pieces of an interval in doubt
 FINEST = 0.01  # phase below which dividing gains less than 1e-5
 COARSEST = 0.05  # rounding of the phase that makes samples useless
 POLISHING = 3
-EPS = 2.0**-53
 #: Squares of distances to poles, in the units of a system, lie between these squared.
 SMALLEST, LARGEST = 1e-140, 1e150
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -275,9 +276,7 @@ def _gain(bank: _Bank, re: Tensor, im: Tensor) -> Tensor:
         G = bank.residues[:, 0] @ re + bank.residues[:, 1] @ im + bank.feedthrough
         return torch.linalg.vector_norm(G, dim=1)
     modes = torch.complex(re, -im).mT[:, :, None]
-    G = (bank.C[:, None] * modes) @ bank.B[:, None] + bank.D[:, None]
-    gram = G @ G.mH if G.shape[-2] <= G.shape[-1] else G.mH @ G
-    return torch.linalg.eigvalsh(gram)[..., -1].clamp_min(0).sqrt()
+    return sigma_max_by_gram((bank.C[:, None] * modes) @ bank.B[:, None] + bank.D[:, None])
 
 
 def _distance(left: _Samples, right: _Samples, bank: _Bank) -> Tensor:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ssmbench.analysis import ball, bounded_real, dense_proofs, phase_bound
-from ssmbench.analysis.h2 import diagonal_energy_interval, in_time_units, one_minus_square
+from ssmbench.analysis.gramians import one_minus_square
+from ssmbench.analysis.h2 import diagonal_energy_interval, in_time_units
 from ssmbench.analysis.hinf import (
     hinf_norm,
     is_real,

@@ -24,10 +24,11 @@ from ssmbench.analysis.hinf import (
 from ssmbench.analysis.markov import markov_error, markov_parameters
 from ssmbench.analysis.scaling import FirstOrder, first_order, in_units
 from ssmbench.errors import UsageError
+from ssmbench.linalg.precision import EPS
+from ssmbench.linalg.singular_values import sigma_max, sigma_max_by_gram
 from ssmbench.systems import DiagonalSystem, DiscreteSystem, LinearSystem
 
 TOLERANCE = 9e-3
-EPS = 2.0**-53
 
 
 def hinf_bound(system: LinearSystem, tolerance: float = TOLERANCE) -> Float[Tensor, " H"]:
@@ -127,7 +128,7 @@ def _check_horizon(horizon: int, oversampling: int) -> None:
 
 def _largest_of_fft(h: Tensor, points: int) -> tuple[Tensor, Tensor]:
     """Largest sigma_max over the grid and its index, (H,) each, copy by copy to bound memory."""
-    found = [_spectral_norms(_fft(copy, points)).max(0) for copy in h]
+    found = [sigma_max_by_gram(_fft(copy, points)).max(0) for copy in h]
     return torch.stack([f.values for f in found]), torch.stack([f.indices for f in found])
 
 
@@ -138,22 +139,12 @@ def _fft(h: Tensor, points: int) -> Tensor:
     return torch.fft.rfft(h, n=points, dim=0)
 
 
-def _spectral_norms(G: Tensor) -> Tensor:
-    """sigma_max of (..., p, m) by the smaller Gram matrix."""
-    if min(G.shape[-2:]) == 1:
-        return torch.linalg.vector_norm(G, dim=(-2, -1))
-    gram = G @ G.mH if G.shape[-2] <= G.shape[-1] else G.mH @ G
-    return torch.linalg.eigvalsh(gram)[..., -1].clamp_min(0).sqrt()
-
-
 def _response_norm(h: Tensor, omega: Tensor) -> Tensor:
     """sigma_max of sum_t h_t e^{-i omega t} at one frequency a copy, (H,), differentiable."""
     times = torch.arange(h.shape[1], dtype=torch.float64, device=h.device)
     phases = torch.polar(torch.ones_like(times), -omega[:, None] * times)
     G = torch.einsum("hl,hlpm->hpm", phases, h.to(phases.dtype))
-    if min(G.shape[-2:]) == 1:
-        return torch.linalg.vector_norm(G, dim=(-2, -1))
-    return torch.linalg.matrix_norm(G, ord=2)
+    return sigma_max(G)
 
 
 def _fft_error(h: Tensor, points: int) -> Tensor:

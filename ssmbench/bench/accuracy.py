@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssmbench.linalg.precision import to_double
 from ssmbench.scans.base import (
     ScanBackend,
     drive_states,
@@ -78,7 +79,7 @@ def measure(length: int, gap: float, seed: int = 0) -> Iterator[Accuracy]:
 
 def compare(case: Case, length: int) -> Iterator[Accuracy]:
     """One operation: every backend able to run it in reasonable time."""
-    wide = {k: _double(v) for k, v in case.leaves.items()}
+    wide = {k: to_double(v) for k, v in case.leaves.items()}
     exact = _values(case.loop, wide, length)
     loop = _errors(_values(case.loop, case.leaves, length), exact)
     for name, backend in sorted(ranked_backends().items()):
@@ -101,10 +102,6 @@ def _values(
 
 def _errors(found: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> dict[str, float]:
     return {k: ((found[k] - v).abs().max() / v.abs().max()).item() for k, v in exact.items()}
-
-
-def _double(value: Tensor) -> Tensor:
-    return value.to(torch.complex128 if value.is_complex() else torch.float64)
 
 
 # --- the loop -----------------------------------------------------------------------------------
@@ -131,7 +128,7 @@ class _Loop(torch.autograd.Function):
         if a.ndim == 3:
             return g * before, g
         sums = "bli,blj->ij" if a.ndim == 2 else "bli,bli->i"
-        return torch.einsum(sums, _double(g), _double(before)).to(a.dtype), g
+        return torch.einsum(sums, to_double(g), to_double(before)).to(a.dtype), g
 
 
 def _recur(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -14,6 +14,8 @@ from torch import Tensor
 from ssmbench import registry
 from ssmbench.bench import peers
 from ssmbench.bench.timing import Contestant, Times, copy_bandwidth, device_name, race
+from ssmbench.linalg.powers import power_table
+from ssmbench.linalg.precision import double_dtype, to_double
 from ssmbench.scans import chunked
 from ssmbench.scans.base import ranked_backends
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
@@ -110,9 +112,7 @@ def _errors(contestant: Contestant, case: Case) -> dict[str, float]:
     """Largest error over largest value, of the output and every gradient, against complex128."""
     found = _values(contestant.run, contestant.leaves)
     wide = {
-        name: leaf.detach()
-        .to("cpu", torch.complex128 if leaf.is_complex() else torch.float64)
-        .requires_grad_()
+        name: leaf.detach().to("cpu", double_dtype(leaf)).requires_grad_()
         for name, leaf in contestant.leaves.items()
     }
     exact = _values(lambda: case.exact(wide), wide)
@@ -277,8 +277,8 @@ def fft_convolution(system: DiscreteDiagonal, u: Tensor) -> Tensor:
     """
     length = u.shape[1]
     step = 2 ** math.ceil(math.log2(max(length, 2)) / 2)
-    low = chunked.power_table(system.lam, step + 1)
-    high = chunked.power_table(low[step], -(-length // step)).to(system.lam.dtype)
+    low = power_table(to_double(system.lam), step + 1)
+    high = power_table(low[step], -(-length // step)).to(system.lam.dtype)
     weight = (system.C[:, 0] * system.B[..., 0])[None] * low[:step].to(system.lam.dtype)
     kernel = 2 * torch.einsum("shn,thn->hst", high, weight).real.flatten(1)[:, : length - 1]
     kernel = torch.cat([system.D[:, 0], kernel], 1)

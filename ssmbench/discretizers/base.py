@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ssmbench.discretizers.facts import Facts, computed_facts
-from ssmbench.discretizers.rounding import is_wide, loss_per_step, rounded, single
+from ssmbench.discretizers.rounding import is_wide, loss_per_step, rounded
 from ssmbench.registry import discretizers
 from ssmbench.systems import (
     ContinuousDense,
@@ -82,7 +82,7 @@ class Discretizer(ABC):
             return rounded(exact, self._loss(system.detach().double()), _is_wide(system))
         if isinstance(system, ContinuousDense):
             exact = self.dense(system.double())
-            return exact if _is_wide(system) else single(exact)
+            return exact if _is_wide(system) else exact.single()
         if isinstance(system, ContinuousOscillator):
             return self.oscillator(system)
         raise TypeError(f"no discretization for {type(system).__name__}")

@@ -19,6 +19,7 @@ from torch import Tensor
 from ssmbench.discretizers.base import Discretizer, Facts, by_kind
 from ssmbench.discretizers.rounding import placed, rounded_up
 from ssmbench.errors import UsageError
+from ssmbench.linalg.precision import straight_through
 from ssmbench.registry import discretizers
 from ssmbench.systems import (
     PAIR_MARGIN,
@@ -174,7 +175,7 @@ def _pairs(
     dtype = system.D.dtype
     # |mu|^2 = det M is below 1 where there is damping, and exactly 1 where there is none.
     value = placed(mu.detach(), system.g.double().sign(), dtype)
-    lam = _with_value(torch.view_as_real(mu), torch.view_as_real(value).to(dtype))
+    lam = straight_through(torch.view_as_real(mu).to(dtype), torch.view_as_real(value).to(dtype))
     complex_ = torch.promote_types(dtype, torch.complex64)
     return DiscreteDiagonal(
         lam=torch.view_as_complex(lam),
@@ -189,18 +190,13 @@ def _dense(
     system: ContinuousOscillator, M: Blocks, F: Forces, B: Tensor, C: Tensor, C_w: Tensor
 ) -> DiscreteDense:
     dtype = system.D.dtype
+    rounded = _preserve_determinant(M.detach(), system.g, dtype)
     return DiscreteDense(
-        A=block_diagonal(_with_value(M, _preserve_determinant(M.detach(), system.g, dtype))),
+        A=block_diagonal(straight_through(M.to(dtype), rounded)),
         B=(F[..., None] * B[:, :, None]).flatten(1, 2).to(dtype),
         C=torch.stack([C, C_w], -1).flatten(-2).to(dtype),
         D=system.D,
     )
-
-
-def _with_value(exact: Tensor, rounded: Tensor) -> Tensor:
-    """``rounded``, with the gradient of ``exact``."""
-    nearest = exact.to(rounded.dtype)
-    return nearest + (rounded - nearest.detach())
 
 
 def _preserve_determinant(M: Blocks, g: Tensor, dtype: torch.dtype) -> Blocks:

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, Float64, Inexact
 from torch import Tensor
 
-from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
+from ssmbench.linalg.precision import straight_through
+from ssmbench.systems import DiscreteDiagonal
 
 _WIDE = (torch.float64, torch.complex128)
 #: Several roundings of float64, relative to abs(R - 1)^2, and absolute.
@@ -25,11 +26,6 @@ _LARGEST_SCALE = 2.0
 def is_wide(*tensors: Tensor) -> bool:
     """Whether any of them is in double precision, so that the discrete system is."""
     return any(t.dtype in _WIDE for t in tensors)
-
-
-def single(system: DiscreteSystem) -> DiscreteSystem:
-    """The system in float32 and complex64."""
-    return system.map(lambda t: t.to(torch.complex64 if t.is_complex() else torch.float32))
 
 
 @torch.no_grad()
@@ -66,9 +62,11 @@ def rounded(system: DiscreteDiagonal, loss: Float64[Tensor, "H N"], wide: bool) 
     scaled = (loss > 0) & (kept <= _LARGEST_SCALE * loss) & (not wide)
     scale = torch.where(scaled, kept / torch.where(scaled, loss, 1), 1)
     moved = replace(
-        system, lam=system.lam + (lam - exact), B=system.B * scale[..., None].to(system.B.dtype)
+        system,
+        lam=straight_through(system.lam, lam),
+        B=system.B * scale[..., None].to(system.B.dtype),
     )
-    return moved if wide else single(moved)
+    return moved if wide else moved.single()
 
 
 def placed(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from ssmbench.linalg.singular_values import spectral_norm
 
 
 class BoundedLinear(nn.Linear):
@@ -24,8 +25,3 @@ class BoundedLinear(nn.Linear):
 def bounded_weight(weight: Float[Tensor, "out in"], gain: float = 1.0) -> Float[Tensor, "out in"]:
     """gain * W / ||W||_2."""
     return weight * (gain / spectral_norm(weight))
-
-
-def spectral_norm(weight: Float[Tensor, "out in"]) -> Float[Tensor, ""]:
-    """||W||_2, not below 1e-12; from the singular values of the whole, not by power iteration."""
-    return torch.linalg.matrix_norm(weight.double(), 2).to(weight.dtype).clamp_min(1e-12)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ssmbench.errors import require
 from ssmbench.linalg.orthogonal import cayley, limited
+from ssmbench.linalg.precision import straight_through
 from ssmbench.parametrizations.base import GAIN_IS_DISCRETE, Parametrization
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDiagonal, DiagonalSystem, DiscreteDiagonal
@@ -67,7 +68,7 @@ class Rotations(nn.Module):
         decay = torch.exp(log_decay) + _SMALLEST_DECAY
         lam = torch.polar(torch.exp(-decay), self.theta.double())
         kept = torch.complex64 if self.theta.dtype == torch.float32 else torch.complex128
-        return lam + (lam.to(kept).to(lam.dtype) - lam).detach()
+        return straight_through(lam, lam.to(kept).to(lam.dtype))
 
 
 @parametrizations.register(
@@ -177,7 +178,7 @@ def rounded(system: Diagonal, dtype: torch.dtype) -> Diagonal:
     """The system in the precision of its parameters, so that the scan runs in it."""
     if dtype == torch.float64:
         return system
-    return system.map(lambda t: t.to(torch.complex64 if t.is_complex() else torch.float32))
+    return system.single()
 
 
 def completion(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ssmbench.linalg.singular_values import spectral_norm
 from ssmbench.parametrizations.contraction import ContractionConfig
 from ssmbench.parametrizations.contraction_block import MARGIN, FreeBlocks
 from ssmbench.registry import parametrizations
@@ -33,7 +34,7 @@ class Conservative(FreeBlocks):
     def _contraction(
         self, lam: Tensor, B: Tensor, C: Tensor, D: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        D = D * (1 - MARGIN) * torch.sigmoid(self.share.double()) / _norm(D)
+        D = D * (1 - MARGIN) * torch.sigmoid(self.share.double()) / spectral_norm(D)
         top = torch.cat([(B.mH @ B).real, -(B.mH @ (lam[:, None] * C.mH)).real], 1)
         low = torch.cat([-(C @ (lam.conj()[:, None] * B)).real, (C @ C.mH).real], 1)
         inner = 2 * torch.cat([top, low], 0)
@@ -49,7 +50,3 @@ def _balanced(inner: Tensor, D: Tensor) -> Tensor:
     root = torch.linalg.cholesky(Z)
     half = torch.linalg.solve_triangular(root, inner, upper=False)
     return torch.linalg.solve_triangular(root, half.T, upper=False)
-
-
-def _norm(D: Tensor) -> Tensor:
-    return torch.linalg.matrix_norm(D, 2).clamp_min(1e-12)

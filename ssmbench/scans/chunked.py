@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Inexact
 from torch import Tensor
 
+from ssmbench.linalg.powers import matrix_power_table, power_table
+from ssmbench.linalg.precision import to_double
 from ssmbench.registry import scans
 from ssmbench.scans import native
 from ssmbench.scans.base import (
@@ -85,29 +87,13 @@ class ChunkedScan(ScanBackend):
         return linear_scan(a, b.flip(1), start).flip(1)
 
 
-def power_table(
-    dynamics: Inexact[Tensor, "*bank"], length: int, *, dense: bool = False
-) -> Inexact[Tensor, length * bank]:
-    """Powers 0..length-1, elementwise or of matrices, in double precision."""
-    wide = dynamics.to(torch.complex128 if dynamics.is_complex() else torch.float64)
-    if dense:
-        one = torch.eye(wide.shape[-1], dtype=wide.dtype, device=wide.device).expand_as(wide)
-    else:
-        one = torch.ones_like(wide)
-    table, square = one[None], wide
-    while table.shape[0] < length:
-        table = torch.cat([table, table @ square if dense else table * square])
-        square = square @ square if dense else square * square
-    return table[:length]
-
-
 def linear_scan(
     a: Inexact[Tensor, " N"], b: Inexact[Tensor, "B L N"], x0: Inexact[Tensor, "B N"]
 ) -> Inexact[Tensor, "B L N"]:
     """``s[k] = a s[k-1] + b[k]``, every state written."""
     batch, length, states = b.shape
     chunk = _chunk_length(length)
-    wide = power_table(a, chunk + 1)  # (T + 1, N)
+    wide = power_table(to_double(a), chunk + 1)  # (T + 1, N)
     powers = wide.to(b.dtype)
     blocks = _chunked(b, chunk).permute(3, 0, 1, 2).reshape(states, -1, chunk)
     local = torch.bmm(blocks, _toeplitz(powers[:chunk].T).transpose(1, 2))
@@ -125,7 +111,7 @@ def toeplitz_scan(
     """Few channels a copy: states only at chunk boundaries, Toeplitz blocks within chunks."""
     batch, length, heads, inputs = u.shape
     chunk = _chunk_length(length, _MAX_CHUNK)
-    powers = power_table(system.lam, chunk + 1)  # (T + 1, H, N)
+    powers = power_table(to_double(system.lam), chunk + 1)  # (T + 1, H, N)
     if not _fits(powers, system, u):
         return sequential_scan(system, u, x0)
     dtype = state_dtype(system, u)
@@ -158,7 +144,7 @@ def dense_scan(
     """Dense A: chunk ends by one product with powers of A, then all chunks step together."""
     batch, length, heads, _ = u.shape
     chunk = _chunk_length(length)
-    powers = power_table(system.A, chunk + 1, dense=True)  # (T + 1, H, N, N)
+    powers = matrix_power_table(to_double(system.A), chunk + 1)  # (T + 1, H, N, N)
     if not _fits(powers, system, u):
         return sequential_scan(system, u, x0)
     start = initial_state(system, u, x0).transpose(0, 1)  # (H, B, N)
@@ -251,8 +237,9 @@ def zero_input_response(
     """
     chunk = _chunk_length(length, _MAX_CHUNK)
     dense = isinstance(system, DiscreteDense)
-    within = power_table(system.dynamics, chunk + 1, dense=dense)
-    between = power_table(within[chunk], -(-length // chunk), dense=dense)
+    table = matrix_power_table if dense else power_table
+    within = table(to_double(system.dynamics), chunk + 1)
+    between = table(within[chunk], -(-length // chunk))
     last = length - (len(between) - 1) * chunk
     wide = x0.to(within.dtype)
     if dense:

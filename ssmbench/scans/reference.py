@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ssmbench.linalg.precision import to_double, to_single
 from ssmbench.registry import scans
 from ssmbench.scans.base import (
     ScanBackend,
@@ -29,25 +30,19 @@ class ReferenceScan(ScanBackend):
     ) -> tuple[Tensor, Tensor]:
         varies = isinstance(system, TimeVaryingDiagonal)
         scan = sequential_time_varying_scan if varies else sequential_scan
-        y, final = scan(system.double(), _widen(u), None if x0 is None else _widen(x0))
+        y, final = scan(system.double(), to_double(u), None if x0 is None else to_double(x0))
         return _narrow(y, u.dtype), _narrow(final, u.dtype)
 
     @widening
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
     ) -> Tensor:
-        start = None if x0 is None else _widen(x0)
-        s = sequential_linear_scan(_widen(a), _widen(b), start, reverse=reverse)
+        start = None if x0 is None else to_double(x0)
+        s = sequential_linear_scan(to_double(a), to_double(b), start, reverse=reverse)
         return _narrow(s, b.dtype)
-
-
-def _widen(value: Tensor) -> Tensor:
-    return value.to(torch.complex128 if value.is_complex() else torch.float64)
 
 
 def _narrow(value: Tensor, like: torch.dtype) -> Tensor:
     """``value`` in the precision of ``like``, complex where it is complex."""
     wide = like in (torch.float64, torch.complex128)
-    if value.is_complex():
-        return value.to(torch.complex128 if wide else torch.complex64)
-    return value.to(torch.float64 if wide else torch.float32)
+    return to_double(value) if wide else to_single(value)

@@ -21,6 +21,8 @@ import torch.distributed.nn
 from jaxtyping import Inexact
 from torch import Tensor
 
+from ssmbench.linalg.powers import power
+from ssmbench.linalg.precision import to_double
 from ssmbench.registry import NoOptions
 from ssmbench.scans.base import LinearScan, ScanBackend, Scannable, initial_state, widening
 from ssmbench.scans.chunked import zero_input_response
@@ -178,21 +180,11 @@ def _incoming(
 
 def _advance_by(system: DiscreteSystem, state: Tensor, steps: int) -> Tensor:
     """A^steps x, the power in double precision."""
-    wide = system.dynamics.to(torch.complex128 if system.dynamics.is_complex() else torch.float64)
+    wide = to_double(system.dynamics)
     if isinstance(system, DiscreteDiagonal):
-        return (_power(wide, steps) * state.to(wide.dtype)).to(state.dtype)
-    power = torch.linalg.matrix_power(wide, steps)
-    return torch.einsum("hij,bhj->bhi", power, state.to(power.dtype)).to(state.dtype)
-
-
-def _power(base: Tensor, exponent: int) -> Tensor:
-    """base^exponent by squaring: no logarithm, so zero needs no special case."""
-    result = torch.ones_like(base)
-    while exponent:
-        if exponent & 1:
-            result = result * base
-        base, exponent = base * base, exponent >> 1
-    return result
+        return (power(wide, steps) * state.to(wide.dtype)).to(state.dtype)
+    matrix = torch.linalg.matrix_power(wide, steps)
+    return torch.einsum("hij,bhj->bhi", matrix, state.to(matrix.dtype)).to(state.dtype)
 
 
 def linear_scan(
@@ -210,7 +202,7 @@ def linear_scan(
     """
     start = x0 if segments.index == 0 else 0 * x0
     end = scan(a, b, start)[:, -1]
-    product = a.prod(1) if a.ndim == 3 else _power(a, b.shape[1]).expand_as(end)
+    product = a.prod(1) if a.ndim == 3 else power(a, b.shape[1]).expand_as(end)
     return scan(a, b, _merge(start, end, product, segments))
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Complex, Float, Inexact
 from torch import Tensor
 
 from ssmbench.errors import ShapeError
+from ssmbench.linalg.precision import to_double, to_single
 
 #: What analysis, normalisers and certificates say of a time-varying system.
 FROZEN_ONLY = "time-varying: gain only frozen in time"
@@ -35,7 +36,11 @@ class Value:
 
     def double(self: V) -> V:
         """The system in float64 and complex128."""
-        return self.map(lambda t: t.to(torch.complex128 if t.is_complex() else torch.float64))
+        return self.map(to_double)
+
+    def single(self: V) -> V:
+        """The system in float32 and complex64."""
+        return self.map(to_single)
 
     def detach(self: V) -> V:
         return self.map(Tensor.detach)

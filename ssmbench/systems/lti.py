@@ -12,6 +12,7 @@ from jaxtyping import Complex, Float, Inexact
 from torch import Tensor
 
 from ssmbench.errors import ShapeError
+from ssmbench.linalg.precision import to_double
 from ssmbench.systems.base import LinearSystem, S
 
 
@@ -82,9 +83,8 @@ class DenseSystem(LinearSystem):
 
     def poles(self) -> Complex[Tensor, "H order"]:
         # A matrix that is not finite has no eigenvalues; its copy reports them at infinity.
-        wide = torch.complex128 if self.A.is_complex() else torch.float64
         finite = torch.isfinite(self.A).all(-1).all(-1)
-        safe = torch.where(finite[:, None, None], self.A, 0).to(wide)
+        safe = to_double(torch.where(finite[:, None, None], self.A, 0))
         poles = _eigenvalues(safe)
         return torch.where(finite[:, None], poles, complex(math.inf, 0))
 

@@ -13,7 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmbench.analysis.h2 import h2_norm, one_minus_square
+from ssmbench.analysis.gramians import one_minus_square
+from ssmbench.analysis.h2 import h2_norm
 from ssmbench.analysis.markov import markov_parameters
 from tests.analysis.systems_for_tests import (
     dense,

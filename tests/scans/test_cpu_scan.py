@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmbench import registry
-from ssmbench.scans.chunked import linear_scan, power_table
+from ssmbench.scans.chunked import linear_scan
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal
 from ssmbench.testing import example_systems
 
@@ -121,19 +121,6 @@ def test_linear_scan_of_bfloat16_accumulates_in_float32(scan, varies):
     gradients = torch.autograd.grad(s.sum(), (a, b))
     assert {g.dtype for g in gradients} == {torch.bfloat16}
     assert gradients[1][0, 0].item() == pytest.approx(length, rel=2**-8)
-
-
-def test_power_table_has_no_special_case_at_zero():
-    table = power_table(torch.zeros(2, dtype=torch.complex64), 5)
-    assert torch.equal(table[0], torch.ones(2, dtype=torch.complex128))
-    assert torch.equal(table[1:], torch.zeros(4, 2, dtype=torch.complex128))
-
-
-def test_power_table_of_matrices():
-    A = torch.randn(2, 3, 3, dtype=torch.float64)
-    table = power_table(A, 7, dense=True)
-    for k in range(7):
-        torch.testing.assert_close(table[k], torch.linalg.matrix_power(A, k))
 
 
 def test_linear_scan_writes_every_state():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ssmbench.errors import require
 from ssmbench.linalg.orthogonal import cayley
-from ssmbench.nn.linear import spectral_norm
+from ssmbench.linalg.singular_values import spectral_norm
 from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.registry import NoOptions, nonlinearities
 

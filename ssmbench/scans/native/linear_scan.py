@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Inexact
 from torch import Tensor
 
+from ssmbench.linalg.precision import double_dtype
 from ssmbench.scans.base import sequential_linear_scan
 from ssmbench.scans.native.common import VECTOR_BYTES, contiguous, precision
 from ssmbench.scans.native.library import call, unavailable_reason
@@ -61,8 +62,7 @@ def _run_backward(
     batch, length, states = s.shape
     db, dx0, varies = torch.empty_like(s), torch.empty_like(x0), a.ndim == 3
     da = torch.empty_like(a) if varies else None
-    double = torch.complex128 if s.is_complex() else torch.float64
-    sums = None if varies else s.new_empty(batch, states, dtype=double)
+    sums = None if varies else s.new_empty(batch, states, dtype=double_dtype(s))
     given = (length, states, int(varies), int(reverse), a, x0, s)
     _call("linear_scan_backward", s, (*given, ds, db, dx0, sums, da))
     return (da if varies else sums.sum(0).to(a.dtype)), db, dx0

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
+from ssmbench.linalg.powers import power_table
 from ssmbench.scans.base import state_dtype
 from ssmbench.scans.triton.bank_operator import bank_rows
 from ssmbench.scans.triton.blocks import BankBlocks, bank_blocks
@@ -96,7 +97,7 @@ def _tables(
     """In double precision, rounded once: the error of lam^t would grow with t."""
     lam, B, C = (_pad(t, group, blocks) for t in (system.lam, system.B[..., 0], system.C[:, 0]))
     C = 2 * C if system.conjugate else C
-    steps = _powers_table(lam, blocks.block_t)
+    steps = power_table(lam, blocks.block_t + 1)
     weights = torch.einsum("thn,hn->htn", steps[:-1].flip(0), B)
     read_in = torch.stack([weights.real, weights.imag], 2)
     readout = torch.einsum("thn,hn->hnt", steps[:-1], C)
@@ -111,15 +112,6 @@ def _pad(values: Tensor, group: slice, blocks: BankBlocks) -> Tensor:
     """Columns of the group in complex128, zeros where it has fewer than the kernel."""
     values = values[:, group].to(torch.complex128)
     return torch.nn.functional.pad(values, (0, blocks.block_n - values.shape[1]))
-
-
-def _powers_table(lam: Tensor, count: int) -> Tensor:
-    """lam^0 .. lam^count (count + 1, H, N) by doubling; its gradient is exact at lam = 0 too."""
-    table, square = torch.ones_like(lam)[None], lam
-    while table.shape[0] <= count:
-        table = torch.cat([table, table * square])
-        square = square * square
-    return table[: count + 1]
 
 
 def _toeplitz(kernel: Tensor) -> Tensor:
