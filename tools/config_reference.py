@@ -88,12 +88,14 @@ def _rows(schema: type, path: str) -> Iterator[tuple[str, ...]]:
         place = f"{path}.{option.name}".lstrip(".")
         default = _default(option)
         section = dataclasses.is_dataclass(default)
+        kind = COMPONENTS.get(place)
+        remark = f"[names and options](#{kind.kind})" if kind else remarks.get(option.name, "")
         yield (
             f"`{option.name}`",
-            "a section" if section else _type(hints[option.name], COMPONENTS.get(place)),
-            "see below" if section else f"`{_shown(default)}`",
+            "a section" if section else _type(hints[option.name], kind),
+            f"[below](#{place})" if section else f"`{_shown(default)}`",
             ", ".join(limit.words for limit in limits.get(option.name, ())),
-            _escaped(remarks.get(option.name, "")),
+            _escaped(remark),
         )
 
 

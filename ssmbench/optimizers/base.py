@@ -25,15 +25,20 @@ Closure = Callable[[], Tensor]
 @dataclass
 class OptimizerConfig:
     """What every optimizer has: SSM parameters have a learning rate of their own and no weight
-    decay; both rates rise over ``warmup_fraction`` of the steps, then fall to ``final_fraction``.
+    decay.
 
     An optimizer with options of its own derives its config from this one.
     """
 
+    #: Learning rate of all parameters but those of the parametrizations.
     lr: float = option(4e-3, NOT_NEGATIVE)
+    #: Learning rate of the parametrizations' parameters.
     ssm_lr: float = option(1e-3, NOT_NEGATIVE)
+    #: Of the parameters with the rate lr.
     weight_decay: float = option(0.01, NOT_NEGATIVE)
+    #: Share of the steps over which both rates rise linearly.
     warmup_fraction: float = option(0.1, FRACTION)
+    #: Share of the rates to which they fall by the last step, along a cosine.
     final_fraction: float = option(0.01, FRACTION)
 
 
