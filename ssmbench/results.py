@@ -84,6 +84,7 @@ class NetworkGains(Record):
     ``bound`` is composed from what is proved of the layers, and infinite for the ``reason`` given.
     ``attacked_from_zero`` is the largest found where the base is zero input; it is the *zero-state*
     gain ``||f(u)|| / ||u||`` where f(0) = 0, else that is None for the ``zero_state_reason``.
+    ``gains_from`` is "input", or "encoded input" where the input itself has no norm (tokens).
     """
 
     declared: float | None
@@ -93,6 +94,7 @@ class NetworkGains(Record):
     attacked_from_zero: float | None = None
     zero_state: float | None = None
     zero_state_reason: str = ""
+    gains_from: str = "input"
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ssmbench.nn.bounds import is_finite
+from ssmbench.nn.encoded import AfterEncoder
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
+
+N = TypeVar("N", SequenceModel, AfterEncoder)
 
 
 def freeze(model: SequenceModel) -> SequenceModel:
@@ -23,17 +27,12 @@ def freeze(model: SequenceModel) -> SequenceModel:
     return frozen
 
 
-def precision(model: SequenceModel) -> torch.dtype:
+def precision(model: SequenceModel | AfterEncoder) -> torch.dtype:
     """The real type that the network's signals have."""
     return next(p.dtype for p in model.parameters() if p.is_floating_point())
 
 
-def device_of(model: SequenceModel) -> torch.device:
-    """Where the network runs."""
-    return next(model.parameters()).device
-
-
-def exact_map(frozen: SequenceModel, inputs: Float[Tensor, "n L m"]) -> SequenceModel | None:
+def exact_map(frozen: N, inputs: Float[Tensor, "n L m"]) -> N | None:
     """The same map in float64, with the very systems of ``frozen``; None where there is none."""
     exact = copy.deepcopy(frozen).double()
     for layer, still in zip(exact.layers, frozen.layers, strict=True):

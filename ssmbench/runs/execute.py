@@ -115,14 +115,19 @@ def _why_out_of_time(config: Mapping[str, Any], trained: Trained) -> str:
     )
 
 
-def _not_covered(run: RunConfig) -> tuple[str, ...]:
-    """What the gains are not of: SSM layers keep their precision under autocast, others do not."""
-    mixed = str(run.trainer.get("precision", ""))
-    sentence = (
-        f"trainer.precision={mixed}: the gains are of the network in the precision of its "
-        "parameters; what 16-bit rounding between the SSM layers adds is not covered"
-    )
-    return (sentence,) if mixed.endswith("-mixed") else ()
+def _not_covered(run: RunConfig, task: Task) -> list[str]:
+    """What the gains do not cover: autocast outside the SSM layers, time steps that vary."""
+    mixed, sentences = str(run.trainer.get("precision", "")), []
+    if mixed.endswith("-mixed"):
+        sentences.append(
+            f"trainer.precision={mixed}: the gains are of the network in the precision of its "
+            "parameters; what 16-bit rounding between the SSM layers adds is not covered"
+        )
+    if task.sample("val", 1).dt is not None:
+        sentences.append(
+            "the time steps of the task vary: the gains are those at constant steps (dt = 1)"
+        )
+    return sentences
 
 
 def _result(
@@ -131,7 +136,7 @@ def _result(
     run, task, model = typed(config), trained.task, trained.module.model
     device = measuring_device(trained.device)
     found = measure_task_gains(model.to(device), task, run.analysis)
-    save_worst_input(folder.path, found.worst)
+    save_worst_input(folder.path, found)
     layers = {f"layer{i}": p.cpu().numpy() for i, p in enumerate(found.poles)}
     np.savez_compressed(folder.path / "poles.npz", **layers)
     diverged = trained.diverged_at is not None
@@ -140,7 +145,7 @@ def _result(
         fingerprint=folder.path.name,
         status="diverged" if diverged else "finished",
         diverged_at=trained.diverged_at,
-        warnings=(*trained.warnings, *_not_covered(run), *_moved(trained.device, device)),
+        warnings=(*trained.warnings, *_not_covered(run, task), *_moved(trained.device, device)),
         variant=run.variant or run.model.parametrization["name"],
         parametrization=run.model.parametrization["name"],
         discretizer=run.model.discretizer and run.model.discretizer["name"],

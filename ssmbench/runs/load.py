@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssmbench.analysis.attack import Attack
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
 from ssmbench.config import AnalysisConfig, RunConfig, changed_sources, read_yaml, resolve, typed
@@ -91,7 +90,8 @@ def _weights(checkpoint: Path) -> Mapping[str, Tensor]:
 
 def measure_task_gains(model: SequenceModel, task: Task, config: AnalysisConfig) -> Measurement:
     """The gains of a task's network, the adversary starting from its validation split."""
-    return measure_gains(model, task.sample_inputs("val", ATTACK_INPUTS).float(), config)
+    batch = task.sample("val", ATTACK_INPUTS)
+    return measure_gains(model, batch.u, config, batch.lengths)
 
 
 def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> dict[st
     analysis = replace(run.config.analysis, **{k: v for k, v in budget.items() if v is not None})
     found = measure_task_gains(run.model, run.task, analysis)
     name = WORST_INPUT if rate == 1 else f"worst_input_rate{rate:g}.npz"
-    file = save_worst_input(folder, found.worst, name)
+    file = save_worst_input(folder, found, name)
     chosen = {k: v for k, v in asdict(analysis).items() if k in budget}
     return {
         "folder": str(folder),
@@ -119,18 +119,21 @@ def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> dict[st
     }
 
 
-def save_worst_input(folder: Path, worst: Attack | None, name: str = WORST_INPUT) -> Path | None:
-    """Write the file ``name``: base and disturbance (L, m), gain, and amplitude, the
-    disturbance's l2 norm; nothing where nothing was found.
+def save_worst_input(folder: Path, found: Measurement, name: str = WORST_INPUT) -> Path | None:
+    """Write the file ``name``: base and disturbance (L, m), gain, amplitude, which is the
+    disturbance's l2 norm, and gains_from, the signal that they are: input or encoded input. No file
+    where nothing was found.
 
     Raises:
         UsageError: it cannot be written.
     """
+    worst = found.worst
     if worst is None:
         return None
     base, disturbance = (x.cpu().numpy() for x in (worst.base, worst.disturbance))
     amplitude = np.linalg.norm(disturbance.astype(np.float64))
     content = {"base": base, "disturbance": disturbance, "gain": worst.gain, "amplitude": amplitude}
+    content["gains_from"] = found.gain.network.gains_from
     file, draft = folder / name, folder / f".{name}"
     try:
         with draft.open("wb") as stream:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
 from ssmbench.analysis.attack import Attack
@@ -16,7 +16,8 @@ from ssmbench.analysis.certificate import TOLERANCE, Bound
 from ssmbench.analysis.rounding import rounding_gain
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.bounds import is_finite
-from ssmbench.nn.freeze import device_of, exact_map, freeze, precision
+from ssmbench.nn.encoded import AfterEncoder, gain_map
+from ssmbench.nn.freeze import exact_map, freeze, precision
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import Gains, LayerGains, NetworkGains
@@ -57,23 +58,25 @@ def measuring_device(trained_on: torch.device) -> torch.device:
 
 
 def measure_gains(
-    model: SequenceModel, inputs: Float[Tensor, "n L m"], config: AnalysisConfig
+    model: SequenceModel,
+    inputs: Shaped[Tensor, "n ..."],
+    config: AnalysisConfig,
+    lengths: Shaped[Tensor, ...] | None = None,
 ) -> Measurement:
     """The gains of a model in evaluation mode, with the worst input that was found.
 
-    It runs where the model is, and inputs (n, L, m) are moved there; what is declared, verified or
-    a pole is computed on the CPU, from the layers' matrices. See :class:`~ssmbench.results.Gains`
-    for what the figures mean.
+    ``inputs`` and ``lengths`` are those of a batch of the task. The adversary runs where the model
+    is, and the inputs are moved there; what is declared, verified or a pole is computed on the CPU,
+    from the layers' matrices. See :class:`~ssmbench.results.Gains` for what the figures mean.
     """
-    inputs = inputs.to(device_of(model), precision(model))
     frozen = freeze(model)
-    length = inputs.shape[1]
-    seen = layer_inputs(frozen, inputs)
-    pairs = zip(model.layers, frozen.layers, seen, strict=True)
-    layers = [_measure_layer(layer, still, u, length, config) for layer, still, u in pairs]
-    bound = _composed(model, layers, length)
-    network, worst = _measure_network(frozen, bound, inputs, config)
-    return Measurement(_worst(model, layers, network), worst, poles(frozen, inputs))
+    network, signals = gain_map(frozen, inputs, lengths)
+    seen = layer_inputs(frozen, inputs, lengths)
+    pairs, steps = zip(model.layers, frozen.layers, seen, strict=True), signals.shape[1]
+    layers = [_measure_layer(layer, still, u, steps, config) for layer, still, u in pairs]
+    bound, steps = _worst_bound(model, layers, steps, lengths)
+    figures, worst = _measure_network(network, bound, signals[:, :steps], config)
+    return Measurement(_worst(model, layers, figures), worst, poles(frozen, inputs, lengths))
 
 
 def _worst(model: SequenceModel, layers: list[LayerGains], network: NetworkGains) -> Gains:
@@ -93,6 +96,17 @@ def _worst(model: SequenceModel, layers: list[LayerGains], network: NetworkGains
         note=FROZEN_ONLY if varying else "",
         frozen=max(g.frozen or 0.0 for g in layers) if varying else None,
     )
+
+
+def _worst_bound(
+    model: SequenceModel, layers: list[LayerGains], length: int, lengths: Tensor | None
+) -> tuple[Bound, int]:
+    """The network's bound for sequences of all ``lengths``, and the length it is that of: the mean
+    of a short sequence may change more than that of a long one."""
+    bound = _composed(model, layers, length)
+    shortest = length if lengths is None else int(lengths.min())
+    of_shortest = _composed(model, layers, shortest)
+    return (of_shortest, shortest) if of_shortest.value > bound.value else (bound, length)
 
 
 def _composed(model: SequenceModel, layers: list[LayerGains], length: int) -> Bound:
@@ -191,20 +205,25 @@ def _measure_varying(
 
 
 def _measure_network(
-    frozen: SequenceModel, bound: Bound, inputs: Float[Tensor, "n L m"], config: AnalysisConfig
+    network: SequenceModel | AfterEncoder,
+    bound: Bound,
+    inputs: Float[Tensor, "n L m"],
+    config: AnalysisConfig,
 ) -> tuple[NetworkGains, Attack | None]:
-    if not is_finite(frozen):
-        reason = bound.reason or _LOST
-        infinite = NetworkGains(frozen.gamma, math.inf, reason, math.inf, math.inf, None, _LOST)
-        return infinite, None
+    model = network.network if isinstance(network, AfterEncoder) else network
+    about = {"declared": model.gamma, "gains_from": model.gains_from.value}
+    if not is_finite(model):
+        infinite = dict.fromkeys(("bound", "attacked", "attacked_from_zero"), math.inf)
+        reasons = {"reason": bound.reason or _LOST, "zero_state_reason": _LOST}
+        return NetworkGains(**about, **infinite, **reasons), None
     if bound.value > torch.finfo(inputs.dtype).max:  # nothing so large can be observed
         bound = Bound.none(bound.reason or "the bound overflows")
-    exact = exact_map(frozen, inputs)
-    found = attack_network(frozen, exact, inputs, config)
+    exact = exact_map(network, inputs)
+    found = attack_network(network, exact, inputs, config)
     from_zero = found.gains[: zero_input_starts(config)].max().item()
-    reason = _why_no_zero_state(exact or frozen, inputs[:1])
+    reason = _why_no_zero_state(exact or network, inputs[:1])
     figures = NetworkGains(
-        declared=frozen.gamma,
+        **about,
         bound=bound.value,
         reason=bound.reason,
         attacked=found.worst.gain,
@@ -215,7 +234,7 @@ def _measure_network(
     return figures, found.worst
 
 
-def _why_no_zero_state(model: SequenceModel, like: Float[Tensor, "1 L m"]) -> str:
+def _why_no_zero_state(model: SequenceModel | AfterEncoder, like: Float[Tensor, "1 L m"]) -> str:
     """Why there is no zero-state gain; nothing where f(0) = 0."""
     with torch.no_grad():
         offset = model(torch.zeros_like(like, dtype=precision(model))).double().norm().item()

@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
 from ssmbench.analysis.gain import FrozenReport, GainReport, analyse, analyse_frozen
 from ssmbench.nn.bounds import is_finite
-from ssmbench.nn.freeze import device_of, precision
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 
@@ -27,13 +26,15 @@ def declared_gain(layer: SSMLayer) -> float | None:
 
 
 def poles(
-    model: SequenceModel, inputs: Float[Tensor, "n L m"] | None = None
+    model: SequenceModel,
+    inputs: Shaped[Tensor, "n ..."] | None = None,
+    lengths: Shaped[Tensor, ...] | None = None,
 ) -> list[Complex[Tensor, " _"]]:
     """The poles of each layer, complex128; one at infinity where its parameters are not finite.
 
     Of a time-varying layer, those of the systems that it is at some steps of ``inputs``.
     """
-    pairs = zip(model.layers, layer_inputs(model, inputs), strict=True)
+    pairs = zip(model.layers, layer_inputs(model, inputs, lengths), strict=True)
     with torch.no_grad():
         return [_poles(layer, u) for layer, u in pairs]
 
@@ -48,7 +49,9 @@ def _poles(layer: SSMLayer, u: Tensor | None) -> Complex[Tensor, " modes"]:
 
 
 def layer_inputs(
-    model: SequenceModel, inputs: Float[Tensor, "n L m"] | None
+    model: SequenceModel,
+    inputs: Shaped[Tensor, "n ..."] | None,
+    lengths: Shaped[Tensor, ...] | None = None,
 ) -> list[Float[Tensor, "n L d"] | None]:
     """What each time-varying layer gets when the network, in evaluation mode, runs on ``inputs``;
     None for the other layers, and where a parameter is not finite."""
@@ -63,7 +66,7 @@ def layer_inputs(
     training = model.training
     try:
         with torch.no_grad():
-            model.eval()(inputs.to(device_of(model), precision(model)))
+            model.eval()(model.as_input(inputs), lengths)
     finally:
         model.train(training)
         for hook in hooks:

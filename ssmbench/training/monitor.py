@@ -6,6 +6,7 @@ import math
 
 import lightning.pytorch as pl
 import torch
+from jaxtyping import Shaped
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
@@ -33,10 +34,11 @@ class GainMonitor(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
         if self._every < 1 or trainer.current_epoch % self._every:
             return
-        model, inputs = pl_module.model, None
+        model, seen = pl_module.model, {}
         if any(layer.time_varying for layer in model.layers):
-            inputs = pl_module.task.sample_inputs("val", FROZEN_SEQUENCES)
-        figures = gain_figures(model, inputs)
+            batch = pl_module.task.sample("val", FROZEN_SEQUENCES)
+            seen = {"inputs": batch.u, "lengths": batch.lengths}
+        figures = gain_figures(model, **seen)
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=trainer.global_step)
 
@@ -66,13 +68,19 @@ def layer_figures(layer: SSMLayer, u: Tensor | None = None) -> dict[str, float]:
         }
 
 
-def gain_figures(model: SequenceModel, inputs: Tensor | None = None) -> dict[str, float]:
+def gain_figures(
+    model: SequenceModel,
+    inputs: Shaped[Tensor, "n ..."] | None = None,
+    lengths: Shaped[Tensor, ...] | None = None,
+) -> dict[str, float]:
     """What is logged in training: the figures of every layer, and its declared gain if it has one.
 
-    Keys ``layer0/verified_gain`` and so on. ``inputs`` (n, L, m) are for time-varying layers.
+    Keys ``layer0/verified_gain`` and so on. ``inputs``, of a batch of the task, and their
+    ``lengths`` are for time-varying layers.
     """
     figures: dict[str, float] = {}
-    for index, (layer, u) in enumerate(zip(model.layers, layer_inputs(model, inputs), strict=True)):
+    seen = layer_inputs(model, inputs, lengths)
+    for index, (layer, u) in enumerate(zip(model.layers, seen, strict=True)):
         figures |= {f"layer{index}/{k}": v for k, v in layer_figures(layer, u).items()}
         declared = declared_gain(layer)
         if declared is not None:
