@@ -247,12 +247,13 @@ def test_the_result_of_an_edited_plugin_is_not_shown_again(write, tiny, ssmbench
 def test_a_network_whose_plugin_changed_is_loaded_with_a_warning(write, tiny):
     from ssmbench.runs.execute import execute
     from ssmbench.runs.load import load_trained
+    from ssmbench.runs.run import Run
 
     write("plugins/mine.py", PLUGIN)
     tiny["model"]["nonlinearity"] = "planted"
     with registry.isolated(rediscover=True):
         config = resolve(tiny)
-        execute(config, Path("outputs"))
+        execute(Run.of(config, Path("outputs")))
     folder = Path("outputs") / fingerprint(config)
     with warnings.catch_warnings(), registry.isolated(rediscover=True):
         warnings.filterwarnings("error", message=".*changed since")

@@ -14,12 +14,13 @@ import pytest
 import yaml
 
 from ssmbench import jsonio
-from ssmbench.launchers import local as launch
+from ssmbench.launchers import pool
 from ssmbench.registry import PLUGINS_VARIABLE
 from ssmbench.runs.folder import RunFolder
 
 PLANTED = '''
 import os
+import sys
 
 import torch
 
@@ -58,6 +59,14 @@ class Raises(Nonlinearity):
         raise RuntimeError("planted crash")
 
 
+@nonlinearities.register("exits")
+class Exits(Nonlinearity):
+    """Ends its process, and calls that a success."""
+
+    def forward(self, x):
+        sys.exit(0)
+
+
 @nonlinearities.register("kills")
 class Kills(Nonlinearity):
     """Takes its process with it."""
@@ -69,6 +78,7 @@ class Kills(Nonlinearity):
 TROUBLES = {
     "Good": {"model": {"parametrization": {"name": "s4d", "d_state": 4}}, "discretizers": ["zoh"]},
     "Killing": {"model": {"parametrization": "l2ru", "nonlinearity": "kills"}},
+    "Exiting": {"model": {"parametrization": "l2ru", "nonlinearity": "exits"}},
     "Crashing": {"model": {"parametrization": "l2ru", "nonlinearity": "raises"}},
     "Diverging": {
         "model": {"parametrization": {"name": "s4d", "d_state": 4, "dt_min": 5.0, "dt_max": 5.0}},
@@ -128,4 +138,4 @@ def troubled(tmp_path_factory) -> Outcome:
 @pytest.fixture
 def in_threads(monkeypatch) -> None:
     """Workers as threads: all of a suite but the start of its processes."""
-    monkeypatch.setattr(launch, "_pool", lambda jobs: ThreadPoolExecutor(jobs))
+    monkeypatch.setattr(pool, "open_pool", lambda jobs: ThreadPoolExecutor(jobs))

@@ -22,21 +22,23 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Train one model, measure its gains and write its folder."""
-    from ssmbench.config import fingerprint, load_run, typed
+    from ssmbench.config import load_run
 
     resolved = load_run(config, overrides or [])
     from ssmbench.runs.execute import execute
-    from ssmbench.runs.folder import DONE, RunFolder
+    from ssmbench.runs.folder import DONE
+    from ssmbench.runs.run import Run
     from ssmbench.training.check import check
     from ssmbench.training.environment import is_main_process
 
     root = output or absolute("outputs/runs")
-    check(typed(resolved))
-    folder = RunFolder(root / fingerprint(resolved))
+    planned = Run.of(resolved, root)
+    folder = planned.folder
+    check(planned.typed)
     if dry_run:
         print_config(folder, resolved, as_json)
         return
-    state = execute(resolved, root, config.stem)
+    state = execute(planned, config.stem)
     if not is_main_process():
         return
     print_run(folder, state, as_json)

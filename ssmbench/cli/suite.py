@@ -23,23 +23,21 @@ def suite(
     as_json: AsJson = False,
 ) -> None:
     """Run a grid of variants, tasks and seeds, as far as it is missing, and report on it."""
-    from ssmbench.config import fingerprint
     from ssmbench.errors import require
     from ssmbench.suite.grid import load_suite
 
     require(jobs is None or jobs >= 1, f"--jobs must be at least 1, got {jobs}")
     grid = load_suite(config, overrides or [])
     root = output or absolute("outputs") / grid.name
-    marks = [fingerprint(cell.config) for cell in grid.cells]
     if dry_run:
         from ssmbench.suite.session import check_all
 
         check_all(grid)
-        print_grid(grid, marks, root, as_json)
+        print_grid(grid, root, as_json)
         return
     from ssmbench.suite.session import run_suite
 
-    failed = run_suite(grid, marks, root, jobs)
+    failed = run_suite(grid, root, jobs=jobs)
     print_report(root, as_json)
     if failed:
         raise typer.Exit(1)

@@ -107,3 +107,4 @@ tasks = declare(
     "ssmbench.tasks.base:Task",
     Place("task", default="digits"),
 )
+launchers = declare("launcher", "ssmbench.launchers", "ssmbench.launchers.base:Launcher")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ssmbench.runs.folder import RunFolder
-from ssmbench.suite.record import RUNS, read_suite
+from ssmbench.suite.grid import RUNS
+from ssmbench.suite.record import read_suite
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from ssmbench.report.collect import collect
 from ssmbench.report.statistics import RobustnessRow, robustness_rows, rows
 from ssmbench.report.tables import refusals_text, to_csv, to_markdown
 from ssmbench.runs.folder import write_atomically
-from ssmbench.suite.record import RUNS, read_suite
+from ssmbench.suite.grid import RUNS
+from ssmbench.suite.record import read_suite
 
 
 def write_report(root: Path) -> dict[str, Path]:

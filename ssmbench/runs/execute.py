@@ -8,20 +8,20 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from ssmbench.build.check import check_data
-from ssmbench.config import RunConfig, check_sources, typed
+from ssmbench.config import RunConfig, check_sources
 from ssmbench.errors import InterruptedRunError, UsageError
 from ssmbench.origins import explained, located
 from ssmbench.results import Result, TaskFacts
 from ssmbench.runs.environment import environment
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.load import measure_task_gains, save_worst_input
+from ssmbench.runs.run import Run
 from ssmbench.tasks.base import Task
 from ssmbench.training.environment import is_main_process
 from ssmbench.training.gains import measuring_device
@@ -29,26 +29,27 @@ from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, train
 
 
-def execute(config: Mapping[str, Any], root: Path, label: str | None = None) -> str:
-    """Train, measure and store a resolved config; the state that the run ends in.
+def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False) -> str:
+    """Train, measure and store a run; the state that it ends in.
 
     A complete run is left alone. A run that another process holds stays ``running``. A crash ends
     as ``failed`` with its traceback in ``error.txt``; divergence ends as ``diverged``; a run that
     ``trainer.max_time`` stopped is ``out_of_time``, has no result, and can be resumed.
 
-    ``label`` names the progress that is shown; None shows none.
+    ``progress`` names the progress that is shown; None shows none. With ``raise_errors`` a crash is
+    recorded and raised, for a debugger.
 
     Raises:
         UsageError: the config's options do not fit together or its data are missing.
         InterruptedRunError: Control-C or SIGTERM; the state is then ``interrupted``.
     """
-    if not config["data_digest"]:  # the data were missing: refuse before a folder is made
-        check_data(typed(config))
-    folder = RunFolder.create(root, config)
+    if not run.config["data_digest"]:  # the data were missing: refuse before a folder is made
+        check_data(run.typed)
+    folder = run.create()
     if folder.is_done:  # on every rank: the others would wait for one that has left
         return folder.state
     if not is_main_process():  # ranks beside the first only train: they own no files
-        train(typed(config), folder.path, label)
+        train(run.typed, folder.path, progress)
         return "running"
     with folder.lock() as mine:
         if not mine:
@@ -56,7 +57,11 @@ def execute(config: Mapping[str, Any], root: Path, label: str | None = None) -> 
         if folder.is_done:  # another launcher completed it in the meantime
             return folder.state
         with _termination_as_exception():
-            return _execute_locked(config, folder, label)
+            return _execute_locked(run, progress, raise_errors)
+
+
+class _Terminated(SystemExit):
+    """SIGTERM arrived."""
 
 
 @contextmanager
@@ -67,7 +72,7 @@ def _termination_as_exception() -> Iterator[None]:
         return
 
     def stop(*_: object) -> None:
-        raise SystemExit("terminated by a signal")
+        raise _Terminated("terminated by a signal")
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
@@ -76,35 +81,51 @@ def _termination_as_exception() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _execute_locked(config: Mapping[str, Any], folder: RunFolder, label: str | None) -> str:
+def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
+    config, folder = run.config, run.folder
     folder.write_config(config)
     folder.write_status("running")
     started = time.time()
     try:
         check_sources(config)
-        trained = train(typed(config), folder.path, label)
+        trained = train(run.typed, folder.path, progress)
         if trained.out_of_time:
             folder.write_status("out_of_time", reason=_why_out_of_time(config, trained))
             return "out_of_time"
-        result = _result(config, folder, trained, started)
+        result = _result(run, trained, started)
         folder.write_result(result.to_dict())
     except UsageError as error:
         found = located(error)
         folder.write_status("failed", reason=str(found))
         raise found from error
-    except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the former into the latter
-        how = "terminated by a signal" if "terminated" in str(error) else "interrupted"
-        folder.write_status("interrupted", reason=how)
-        raise InterruptedRunError(
-            f"{folder.path}: {how}; the same command goes on from the last checkpoint"
-        ) from None
+    except (KeyboardInterrupt, SystemExit) as error:
+        return _end(folder, error)
     except Exception as error:
         trace = folder.path / "error.txt"
         trace.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
         folder.write_status("failed", reason=explained(error, trace))
+        if raise_errors:
+            raise
         return "failed"
     folder.write_status(result.status)
     return result.status
+
+
+def _end(folder: RunFolder, error: BaseException) -> str:
+    """The state of a run that was stopped from outside, or that exits its process by itself.
+
+    Lightning turns a KeyboardInterrupt into a SystemExit.
+    """
+    by_keyboard = any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__))
+    if type(error) is SystemExit and not by_keyboard:  # signals raise kinds of their own
+        code = "" if error.code is None else repr(error.code)
+        folder.write_status("failed", reason=f"code of this run called sys.exit({code})")
+        return "failed"
+    how = "interrupted" if by_keyboard else "terminated by a signal"
+    folder.write_status("interrupted", reason=how)
+    raise InterruptedRunError(
+        f"{folder.path}: {how}; the same command goes on from the last checkpoint"
+    ) from None
 
 
 def _why_out_of_time(config: Mapping[str, Any], trained: Trained) -> str:
@@ -130,10 +151,8 @@ def _not_covered(run: RunConfig, task: Task) -> list[str]:
     return sentences
 
 
-def _result(
-    config: Mapping[str, Any], folder: RunFolder, trained: Trained, started: float
-) -> Result:
-    run, task, model = typed(config), trained.task, trained.module.model
+def _result(identity: Run, trained: Trained, started: float) -> Result:
+    run, folder, task, model = identity.typed, identity.folder, trained.task, trained.module.model
     device = measuring_device(trained.device)
     found = measure_task_gains(model.to(device), task, run.analysis)
     save_worst_input(folder.path, found)
@@ -142,7 +161,7 @@ def _result(
     diverged = trained.diverged_at is not None
     curves = () if diverged else tuple(robustness(model, task, run.analysis))
     return Result(
-        fingerprint=folder.path.name,
+        fingerprint=identity.fingerprint,
         status="diverged" if diverged else "finished",
         diverged_at=trained.diverged_at,
         warnings=(*trained.warnings, *_not_covered(run, task), *_moved(trained.device, device)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,6 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from ssmbench import jsonio
-from ssmbench.config import fingerprint, read_yaml
-from ssmbench.errors import UsageError
 
 #: States in which a run is complete; running its suite again leaves it alone.
 DONE = ("finished", "diverged")
@@ -50,22 +49,6 @@ class RunFolder:
     ``result.json``, ``poles.npz``, ``worst_input.npz``, and ``error.txt`` of a run that failed."""
 
     path: Path
-
-    @classmethod
-    def create(cls, root: Path, config: Mapping[str, Any]) -> RunFolder:
-        """The folder of a resolved config, named by its fingerprint; made where missing.
-
-        Raises:
-            UsageError: the folder cannot be made.
-        """
-        folder = cls(root / fingerprint(config))
-        try:
-            folder.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{folder.path}: cannot be made: {error.strerror}") from None
-        if not _is_readable(folder.path / "config.yaml"):
-            folder.write_config(config)
-        return folder
 
     @property
     def status(self) -> dict[str, Any]:
@@ -131,6 +114,15 @@ class RunFolder:
     def write_result(self, result: Mapping[str, Any]) -> None:
         write_atomically(self.path / "result.json", jsonio.dumps(result, indent=2))
 
+    def clear(self) -> None:
+        """Delete all but the config and the lock, the status first: the run is then missing."""
+        (self.path / "status.json").unlink(missing_ok=True)
+        for entry in self.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name not in ("config.yaml", "lock"):
+                entry.unlink(missing_ok=True)
+
     @contextmanager
     def lock(self) -> Iterator[bool]:
         """Whether this process has the run to itself; the kernel frees the lock of a dead one."""
@@ -150,13 +142,6 @@ def _take(file: IO[str]) -> bool:
         else:
             break
     return True
-
-
-def _is_readable(config: Path) -> bool:
-    try:
-        return fingerprint(read_yaml(config)) != ""
-    except (UsageError, TypeError):
-        return False
 
 
 def read_poles(folder: Path) -> dict[str, np.ndarray] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,9 +13,10 @@ from torch import Tensor
 
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
-from ssmbench.config import AnalysisConfig, RunConfig, changed_sources, read_yaml, resolve, typed
-from ssmbench.errors import UsageError, one_line, require
+from ssmbench.config import AnalysisConfig, RunConfig
+from ssmbench.errors import UsageError, one_line
 from ssmbench.nn.model import SequenceModel
+from ssmbench.runs.run import Run
 from ssmbench.tasks.base import Task
 from ssmbench.training.checkpoints import BEST, FOLDER, LAST, load_checkpoint
 from ssmbench.training.gains import Measurement, measure_gains
@@ -48,14 +48,7 @@ def load_trained(folder: Path, rate: float = 1.0) -> TrainedRun:
         UsageError: not a run's folder, no checkpoint, one that cannot be used, or a ``rate`` other
             than 1 for a parametrization that has no sampling rate.
     """
-    require(folder.is_dir(), f"{folder}: no such folder")
-    file = folder / "config.yaml"
-    require(file.exists(), f"{folder}: not the folder of a run (it has no config.yaml)")
-    stored = read_yaml(file)
-    for change in changed_sources(stored):
-        warnings.warn(f"{folder}: {change}", stacklevel=2)
-    digest = str(stored.pop("data_digest", ""))  # compared where the data are read
-    config = replace(typed(resolve(stored, str(file))), data_digest=digest)
+    config = Run.load(folder).typed
     checkpoint = _checkpoint(folder)
     task = build_task(config)
     with torch.random.fork_rng(devices=[]):

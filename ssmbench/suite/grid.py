@@ -8,6 +8,7 @@
         model: {parametrization: {name: s4d, init: lin}}    # a run config, in part
         discretizers: [zoh, tustin]                         # none: discrete by nature
     seeds: [0, 1]
+    launcher: {name: local}                                 # how runs are executed; optional
 
 ``discretizers: all`` takes every registered one that the variant can be sampled by; the others are
 kept as refused, with the reason.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -35,17 +36,21 @@ from ssmbench.config import (
     parse_overrides,
     read_yaml,
     resolve,
+    resolve_component,
 )
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, require, suggest
 from ssmbench.nn.layer import check_pairing
 from ssmbench.options import SEED
 from ssmbench.parametrizations.base import Parametrization
+from ssmbench.runs.run import Run
 
 ALL = "all"
+#: The folder of a suite's runs, in the suite's folder.
+RUNS = "runs"
 #: Bytes in the name of a file.
 _LONGEST_NAME = 255
-KEYS = ("name", "base", "tasks", "variants", "seeds")
+KEYS = ("name", "base", "tasks", "variants", "seeds", "launcher")
 
 #: What the labels of a report name; an override would make them lie.
 _AXES = {
@@ -73,6 +78,10 @@ class Cell:
         middle = "" if self.discretizer == "none" else f"-{self.discretizer}"
         return f"{self.task}/{self.variant}{middle}-s{self.seed}"
 
+    def run(self, root: Path) -> Run:
+        """Its run, in a folder of ``root``."""
+        return Run.of(self.config, root, self.label)
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -90,6 +99,11 @@ class Suite:
     name: str
     cells: tuple[Cell, ...]
     refused: tuple[Refusal, ...] = ()
+    launcher: Mapping[str, Any] = field(default_factory=lambda: {"name": "local"})
+
+    def runs(self, root: Path) -> list[Run]:
+        """The run of each cell; ``root`` is the suite's folder. Cells that are alike share one."""
+        return [cell.run(root / RUNS) for cell in self.cells]
 
 
 def load_suite(path: str | Path, overrides: Iterable[str] = ()) -> Suite:
@@ -118,7 +132,10 @@ def load_suite(path: str | Path, overrides: Iterable[str] = ()) -> Suite:
         for (label, choice), seed in product(_discretizers(raw, task, variant, path), seeds)
     )
     _check_labels(cells, path)
-    return Suite(_name(raw, path), cells, tuple(refused))
+    launcher = resolve_component(
+        registry.launchers, raw.get("launcher", "local"), f"{path}: launcher"
+    )
+    return Suite(_name(raw, path), cells, tuple(refused), launcher)
 
 
 def _seeds(seeds: Any, path: str | Path) -> list[int]:

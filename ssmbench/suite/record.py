@@ -11,17 +11,16 @@ from typing import Any
 from ssmbench import jsonio
 from ssmbench.errors import UsageError
 from ssmbench.runs.folder import fits, read_json, write_atomically
-from ssmbench.suite.grid import Suite
+from ssmbench.runs.run import Run
+from ssmbench.suite.grid import RUNS, Suite
 
 SUITE_FILE = "suite.json"
-#: The folder of a suite's runs, in the suite's folder.
-RUNS = "runs"
 _CELL = dict.fromkeys(("task", "variant", "discretizer", "label", "fingerprint"), str)
 _REFUSAL = dict.fromkeys(("variant", "discretizer", "reason"), str)
 _SUITE = {"name": str, "cells": [_CELL | {"seed": int}]}
 
 
-def write_suite(root: Path, suite: Suite, fingerprints: Iterable[str]) -> None:
+def write_suite(root: Path, suite: Suite, runs: Iterable[Run]) -> None:
     """Record which runs, under which labels, make up the suite in ``root``."""
     cells = [
         {
@@ -30,9 +29,9 @@ def write_suite(root: Path, suite: Suite, fingerprints: Iterable[str]) -> None:
             "discretizer": cell.discretizer,
             "seed": cell.seed,
             "label": cell.label,
-            "fingerprint": mark,
+            "fingerprint": run.fingerprint,
         }
-        for cell, mark in zip(suite.cells, fingerprints, strict=True)
+        for cell, run in zip(suite.cells, runs, strict=True)
     ]
     record = {"name": suite.name, "cells": cells, "refused": [asdict(r) for r in suite.refused]}
     write_atomically(root / SUITE_FILE, jsonio.dumps(record, indent=1))

@@ -1,52 +1,84 @@
-"""One sitting with a suite: check it, run what is missing, say how it goes."""
+"""Run a suite: validate it, execute its missing runs, report progress."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ssmbench import registry
 from ssmbench.build.check import check_data
-from ssmbench.config import fingerprint, typed
+from ssmbench.config import build, fingerprint, resolve_component
 from ssmbench.errors import UsageError
-from ssmbench.launchers.local import default_jobs, launch
-from ssmbench.runs.folder import DONE, RunFolder
+from ssmbench.runs.folder import DONE
+from ssmbench.runs.run import Run
 from ssmbench.suite.grid import Cell, Suite
-from ssmbench.suite.record import RUNS, link_tensorboard, write_suite
+from ssmbench.suite.record import link_tensorboard, write_suite
 from ssmbench.training.check import check
 
 
-def run_suite(suite: Suite, fingerprints: list[str], root: Path, jobs: int | None) -> int:
+def run_suite(
+    suite: Suite,
+    root: Path,
+    launcher: str | Mapping[str, Any] | None = None,
+    jobs: int | None = None,
+    force: bool = False,
+) -> int:
     """Run the missing cells of a suite into ``root``; the number of runs that did not complete.
+
+    ``launcher``, a name or a mapping with options, replaces the suite's own; ``jobs`` is how many
+    run side by side, None leaves it to the launcher. ``force`` runs what is complete as well.
 
     Raises:
         UsageError: a cell could not run; found before the first one starts.
     """
+    chosen = suite.launcher if launcher is None else launcher
+    start = build(registry.launchers, resolve_component(registry.launchers, chosen, "launcher"))
     check_all(suite)
-    todo = missing(suite.cells, root / RUNS)
-    data = {(str(cell.config["task"]), cell.config["batch_size"]): cell.config for cell in todo}
-    for config in data.values():
-        check_data(typed(config))
-    write_suite(root, suite, fingerprints)
+    runs = suite.runs(root)
+    todo = distinct(runs) if force else missing(runs)
+    _check_data(todo)
+    if force:
+        _reset(todo)
+    write_suite(root, suite, runs)
     reporter = _Reporter(len(todo), root)
     with reporter:
-        launch(todo, root / RUNS, jobs or default_jobs(), reporter)
+        for run, state in start.launch(todo, jobs):
+            reporter(run, state)
     link_tensorboard(root)
     return reporter.failed
 
 
-def missing(cells: Iterable[Cell], root: Path) -> list[Cell]:
-    """The cells whose runs are not complete, each run once."""
-    wanted: dict[str, Cell] = {}
-    for cell in cells:
-        folder = RunFolder.create(root, cell.config)
-        if not folder.is_done:
-            wanted.setdefault(folder.path.name, cell)
+def distinct(runs: Iterable[Run]) -> list[Run]:
+    """Each run once, its folder made: cells that are alike share one."""
+    wanted: dict[str, Run] = {}
+    for run in runs:
+        run.create()
+        wanted.setdefault(run.fingerprint, run)
     return list(wanted.values())
+
+
+def missing(runs: Iterable[Run]) -> list[Run]:
+    """The runs that are not complete, each once."""
+    return [run for run in distinct(runs) if not run.folder.is_done]
+
+
+def _check_data(runs: Iterable[Run]) -> None:
+    """Load the data of each task and batch size once."""
+    different = {(str(run.config["task"]), run.config["batch_size"]): run for run in runs}
+    for run in different.values():
+        check_data(run.typed)
+
+
+def _reset(runs: Iterable[Run]) -> None:
+    for run in runs:
+        if not run.reset():
+            print(f"{run.label}: another process runs it; left alone", file=sys.stderr)
 
 
 def check_all(suite: Suite) -> None:
@@ -55,10 +87,10 @@ def check_all(suite: Suite) -> None:
     Raises:
         UsageError: a cell could not run; says which.
     """
-    distinct: dict[str, Cell] = {}
-    for cell in suite.cells:  # what is built hangs on all of a config but its seed
-        distinct.setdefault(fingerprint(cell.config | {"seed": 0}), cell)
-    for cell in distinct.values():
+    different: dict[str, Cell] = {}
+    for cell in suite.cells:  # what is built depends on all of a config but its seed
+        different.setdefault(fingerprint(cell.config | {"seed": 0}), cell)
+    for cell in different.values():
         try:
             check(typed(cell.config))
         except UsageError as error:
@@ -66,7 +98,7 @@ def check_all(suite: Suite) -> None:
 
 
 class _Reporter:
-    """Says what became of each run: a bar on a terminal, plain lines elsewhere; on stderr."""
+    """The outcome of each run on stderr: with a progress bar on a terminal, as lines elsewhere."""
 
     def __init__(self, total: int, root: Path):
         self.failed = 0
@@ -85,26 +117,27 @@ class _Reporter:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def __call__(self, cell: Cell, state: str) -> None:
+    def __call__(self, run: Run, state: str) -> None:
         link_tensorboard(self._root)
         self._done += 1
         self.failed += state not in (*DONE, "running")  # running: another launcher's
         elapsed = time.monotonic() - self._start
         count = f"[{self._done}/{self._total}] {elapsed:5.0f} s"
-        line = f"{count}  {cell.label}: {self._outcome(cell, state)}"
+        line = f"{count}  {run.label}: {_outcome(run, state)}"
         if self._progress.disable:
             print(line, file=sys.stderr, flush=True)
         else:
             self._progress.console.print(line, markup=False, highlight=False)
             self._progress.update(self._bar, completed=self._done)
 
-    def _outcome(self, cell: Cell, state: str) -> str:
-        folder = RunFolder.create(self._root / RUNS, cell.config)
-        if state == "diverged":
-            return f"diverged at step {folder.result['diverged_at']}"
-        if state not in DONE and folder.reason:
-            return f"{state}: {folder.reason}"
-        if state == "finished":
-            task, scores = folder.result["task"], folder.result["scores"]
-            return f"{task['score']} {scores['test']:.4f} {task['unit']}".rstrip()
-        return state
+
+def _outcome(run: Run, state: str) -> str:
+    folder = run.folder
+    if state == "diverged":
+        return f"diverged at step {folder.result['diverged_at']}"
+    if state not in DONE and folder.reason:
+        return f"{state}: {folder.reason}"
+    if state == "finished":
+        task, scores = folder.result["task"], folder.result["scores"]
+        return f"{task['score']} {scores['test']:.4f} {task['unit']}".rstrip()
+    return state

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,11 +15,13 @@ import torch
 
 from ssmbench import jsonio, registry
 from ssmbench.config import resolve
-from ssmbench.launchers import local as launch
+from ssmbench.launchers import pool
+from ssmbench.launchers.local import default_jobs
 from ssmbench.runs import execute as execution
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
-from ssmbench.suite.grid import Cell, load_suite
+from ssmbench.runs.run import Run
+from ssmbench.suite.grid import load_suite
 from ssmbench.suite.session import missing
 from tests.runs.results import complete
 
@@ -36,6 +39,7 @@ def test_a_suite_with_failures_exits_with_1_and_prints_json_only(troubled):
     assert {row["variant"] for row in jsonio.loads(troubled.out)["rows"]} == {
         "Good",
         "Killing",
+        "Exiting",
         "Crashing",
         "Diverging",
         "Lying",
@@ -49,10 +53,11 @@ def test_what_a_worker_prints_goes_to_stderr(troubled):
 
 def test_every_run_gets_a_plain_line_with_its_outcome(troubled):
     lines = [line for line in troubled.err.splitlines() if line.startswith("[")]
-    assert [line[:5] for line in lines] == [f"[{k}/5]" for k in range(1, 6)]
+    assert [line[:5] for line in lines] == [f"[{k}/6]" for k in range(1, 7)]
     outcomes = dict(line.split("digits/")[1].split(": ", 1) for line in lines)
     assert outcomes["Good-zoh-s0"].startswith("accuracy 0.")
     assert outcomes["Killing-s0"] == "failed: the worker process died"
+    assert outcomes["Exiting-s0"] == "failed: code of this run called sys.exit(0)"
     assert outcomes["Crashing-s0"] == "failed: RuntimeError: planted crash"
     assert outcomes["Diverging-forward_euler-s0"] == "diverged at step 0"
 
@@ -155,8 +160,8 @@ def test_a_dry_run_runs_nothing(write, tiny_suite, ssmbench, workplace):
 
 def test_runs_that_are_alike_are_executed_once(write, tiny_suite, workplace):
     tiny_suite["variants"]["Copy"] = tiny_suite["variants"]["L2RU"]
-    cells = load_suite(write("suite.yaml", tiny_suite)).cells
-    assert [cell.variant for cell in missing(cells, workplace / "runs")] == ["S4D", "L2RU"]
+    runs = missing(load_suite(write("suite.yaml", tiny_suite)).runs(workplace))
+    assert [run.label for run in runs] == ["digits/S4D-zoh-s0", "digits/L2RU-s0"]
 
 
 @pytest.mark.usefixtures("in_threads")
@@ -199,11 +204,11 @@ def test_metrics_over_a_resume_have_every_step_once(write, tiny, workplace):
     tiny["model"]["nonlinearity"] = "broken"
     tiny["trainer"]["max_epochs"] = 3
     config = resolve(tiny)
-    folder = RunFolder.create(workplace, config)
-    assert execute(config, workplace) == "failed"
+    folder = Run.of(config, workplace).create()
+    assert execute(Run.of(config, workplace)) == "failed"
     before = (folder.path / "metrics.jsonl").read_text()
     write("mended", "")
-    assert execute(config, workplace) == "finished"
+    assert execute(Run.of(config, workplace)) == "finished"
     after = (folder.path / "metrics.jsonl").read_text()
     assert after.startswith(before[: before.index('{"step": 1, "train/loss"')])
     steps = [row["step"] for row in metrics(folder) if "train/loss" in row]
@@ -214,8 +219,8 @@ def test_metrics_over_a_resume_have_every_step_once(write, tiny, workplace):
 def test_a_result_that_cannot_be_written_is_a_failed_run(tiny, workplace, monkeypatch):
     monkeypatch.setattr(execution, "environment", lambda device: {"cannot": {1, 2}})
     config = resolve(tiny)
-    assert execute(config, workplace) == "failed"
-    folder = RunFolder.create(workplace, config)
+    assert execute(Run.of(config, workplace)) == "failed"
+    folder = Run.of(config, workplace).create()
     assert "a set has no JSON" in folder.status["reason"]
     assert folder.result is None
 
@@ -226,13 +231,13 @@ def test_a_result_that_cannot_be_written_is_a_failed_run(tiny, workplace, monkey
 def test_a_run_that_another_process_holds_is_left_to_it(tiny, workplace, monkeypatch):
     monkeypatch.setattr(execution, "train", lambda *_: pytest.fail("it was trained"))
     config = resolve(tiny)
-    with RunFolder.create(workplace, config).lock():
-        assert execute(config, workplace) == "running"
+    with Run.of(config, workplace).create().lock():
+        assert execute(Run.of(config, workplace)) == "running"
 
 
 def test_a_run_that_another_process_completed_meanwhile_is_left_alone(tiny, workplace, monkeypatch):
     config = resolve(tiny)
-    folder = RunFolder.create(workplace, config)
+    folder = Run.of(config, workplace).create()
     take_lock = RunFolder.lock
 
     def complete_then_lock(self):
@@ -241,16 +246,16 @@ def test_a_run_that_another_process_completed_meanwhile_is_left_alone(tiny, work
 
     monkeypatch.setattr(RunFolder, "lock", complete_then_lock)
     monkeypatch.setattr(execution, "train", lambda *_: pytest.fail("it was trained again"))
-    assert execute(config, workplace) == "finished"
+    assert execute(Run.of(config, workplace)) == "finished"
 
 
 LAUNCHER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from ssmbench.cli import main
-from ssmbench.launchers import local as launch
+from ssmbench.launchers import pool
 
-launch._pool = ThreadPoolExecutor  # a worker process would only cost the time of its imports
+pool.open_pool = ThreadPoolExecutor  # a worker process would only cost the time of its imports
 sys.argv = ["ssmbench", "suite", "suite.yaml", "--output", "out", "--jobs", "1"]
 main()
 """
@@ -273,9 +278,14 @@ def test_two_launchers_on_one_suite_execute_every_run_once(write, tiny_suite, wo
 
 
 @pytest.fixture
-def cells(write, tiny_suite) -> list[Cell]:
+def runs(write, tiny_suite, workplace) -> list[Run]:
     tiny_suite["seeds"] = [0, 1, 2]
-    return list(load_suite(write("suite.yaml", tiny_suite)).cells)
+    return load_suite(write("suite.yaml", tiny_suite)).runs(workplace)
+
+
+def launch(runs: list[Run], jobs: int = 1) -> list[tuple[str, str]]:
+    ended = registry.launchers.get("local").build().launch(runs, jobs)
+    return [(run.label, state) for run, state in ended]
 
 
 class FlakyPool:
@@ -300,24 +310,20 @@ class FlakyPool:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_pool_that_breaks_between_two_runs_is_replaced(cells, jobs, monkeypatch, workplace):
-    monkeypatch.setattr(launch, "_pool", lambda _: FlakyPool(good=2))
-    monkeypatch.setattr(launch, "_execute", lambda cell, root: "finished")
-    ended = []
-    launch.launch(cells, workplace, jobs, lambda cell, state: ended.append((cell.label, state)))
-    assert sorted(ended) == sorted((cell.label, "finished") for cell in cells)
+def test_a_pool_that_breaks_between_two_runs_is_replaced(runs, jobs, monkeypatch):
+    monkeypatch.setattr(pool, "open_pool", lambda _: FlakyPool(good=2))
+    monkeypatch.setattr(pool, "execute_in_worker", lambda run: "finished")
+    assert sorted(launch(runs, jobs)) == sorted((run.label, "finished") for run in runs)
 
 
-def test_a_distributed_run_whose_process_dies_has_failed(cells, monkeypatch, workplace):
+def test_a_distributed_run_whose_process_dies_has_failed(runs, monkeypatch):
     def die(command, **_):
-        RunFolder.create(workplace, cells[0].config).write_status("running")
+        runs[0].folder.write_status("running")
         return SimpleNamespace(returncode=-9)
 
-    cells[0].config["trainer"]["devices"] = 2
+    runs[0].config["trainer"]["devices"] = 2
     monkeypatch.setattr(subprocess, "run", die)
-    ended = []
-    launch.launch(cells[:1], workplace, 1, lambda cell, state: ended.append(state))
-    assert ended == ["failed"]
+    assert launch(runs[:1]) == [(runs[0].label, "failed")]
 
 
 @pytest.mark.parametrize(
@@ -332,12 +338,11 @@ def test_a_distributed_run_whose_process_dies_has_failed(cells, monkeypatch, wor
     ],
 )
 def test_runs_on_several_devices_run_alone(trainer, alone):
-    cell = Cell("digits", "S4D", "zoh", 0, {"trainer": trainer})
-    assert launch._is_distributed(cell) == alone
+    assert Run({"trainer": trainer}, RunFolder(Path("any"))).is_distributed == alone
 
 
 def test_there_is_always_at_least_one_job():
-    assert 1 <= launch.default_jobs() <= 8
+    assert 1 <= default_jobs() <= 8
 
 
 def test_worker_processes_inherit_plugins_that_were_named(write):

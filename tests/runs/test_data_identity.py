@@ -13,7 +13,7 @@ from ssmbench.build.task import build_task
 from ssmbench.config import fingerprint, resolve, typed
 from ssmbench.errors import UsageError
 from ssmbench.runs.execute import execute
-from ssmbench.runs.folder import RunFolder
+from ssmbench.runs.run import Run
 from ssmbench.tasks.cascaded_tanks import COLUMNS, FILES, SAMPLES
 from ssmbench.tasks.data import DATA_VARIABLE
 from tests.training.runs import train
@@ -86,8 +86,8 @@ def test_a_file_of_equal_size_and_time_is_told_apart(data):
 
 def test_the_result_says_which_data_it_saw(tiny, data, workplace):
     config = resolve(tiny | {"batch_size": 2, "task": TANKS | {"data_dir": str(data("a", 1.0))}})
-    assert execute(config, workplace / "out") == "finished"
-    result = RunFolder.create(workplace / "out", config).result
+    assert execute(Run.of(config, workplace / "out")) == "finished"
+    result = Run.of(config, workplace / "out").folder.result
     assert result["task"]["data_digest"] == config["data_digest"] != ""
     assert build_task(typed(config)).data_digest == config["data_digest"]
 

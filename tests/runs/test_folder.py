@@ -11,7 +11,8 @@ import pytest
 
 from ssmbench.config import fingerprint, load_run, resolve
 from ssmbench.errors import UsageError
-from ssmbench.runs.folder import RunFolder, read_json, write_atomically
+from ssmbench.runs.folder import read_json, write_atomically
+from ssmbench.runs.run import Run
 from tests.runs.results import complete
 
 pytestmark = pytest.mark.usefixtures("workplace")
@@ -24,7 +25,7 @@ def config(tiny):
 
 @pytest.fixture
 def folder(workplace, config):
-    return RunFolder.create(workplace / "runs", config)
+    return Run.of(config, workplace / "runs").create()
 
 
 def test_a_folder_is_named_by_the_fingerprint_and_holds_the_config(folder, config):
@@ -34,7 +35,7 @@ def test_a_folder_is_named_by_the_fingerprint_and_holds_the_config(folder, confi
 
 def test_creating_a_folder_again_keeps_what_is_in_it(folder, config):
     folder.write_status("failed")
-    assert RunFolder.create(folder.path.parent, config).state == "failed"
+    assert Run.of(config, folder.path.parent).create().state == "failed"
 
 
 def test_a_new_folder_is_missing_its_run(folder):
@@ -100,7 +101,7 @@ def test_a_damaged_file_counts_as_missing(workplace, text):
 def test_a_folder_that_cannot_be_made_is_refused(workplace, config):
     (workplace / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be made"):
-        RunFolder.create(workplace / "file", config)
+        Run.of(config, workplace / "file").create()
 
 
 def test_one_process_holds_the_lock_and_the_next_one_gets_it_afterwards(folder):

@@ -15,6 +15,7 @@ from ssmbench.runs import execute as execution
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.load import WORST_INPUT, attack_run, load_trained
+from ssmbench.runs.run import Run
 
 BUDGET = {"attack_steps": 3, "attack_restarts": 4, "attack_seed": 5}
 
@@ -23,16 +24,16 @@ BUDGET = {"attack_steps": 3, "attack_restarts": 4, "attack_seed": 5}
 def folder(tiny, workplace):
     """The folder of a run of one step."""
     config = resolve(tiny | {"seed": 1})
-    assert execute(config, workplace) == "finished"
-    return RunFolder.create(workplace, config).path
+    assert execute(Run.of(config, workplace)) == "finished"
+    return Run.of(config, workplace).folder.path
 
 
 def test_the_network_comes_back_as_it_was_trained(tiny, workplace, monkeypatch):
     trained, train = [], execution.train
     monkeypatch.setattr(execution, "train", lambda *a: trained.append(train(*a)) or trained[0])
     config = resolve(tiny)
-    execute(config, workplace)
-    run = load_trained(RunFolder.create(workplace, config).path)
+    execute(Run.of(config, workplace))
+    run = load_trained(Run.of(config, workplace).folder.path)
     expected = trained[0].module.model.eval()
     u = run.task.sample_inputs("val", 3)
     assert torch.equal(run.model(u), expected(u))
@@ -135,8 +136,8 @@ def test_the_command_line_attacks_at_another_rate(folder, ssmbench):
 def test_a_discrete_network_has_no_other_rate(tiny, workplace):
     tiny["model"] |= {"parametrization": "l2ru", "discretizer": None}
     config = resolve(tiny)
-    execute(config, workplace)
-    folder = RunFolder.create(workplace, config).path
+    execute(Run.of(config, workplace))
+    folder = Run.of(config, workplace).folder.path
     with pytest.raises(UsageError, match="L2RU has no other sampling rate"):
         load_trained(folder, rate=2.0)
 

@@ -65,7 +65,7 @@ def finished(tmp_path_factory):
     from concurrent.futures import ThreadPoolExecutor
 
     from ssmbench import cli
-    from ssmbench.launchers import local as launch
+    from ssmbench.launchers import pool
 
     place = tmp_path_factory.mktemp("finished")
     base = TINY | {"model": {"d_model": 4, "n_layers": 1, "parametrization": "l2ru"}}
@@ -73,7 +73,7 @@ def finished(tmp_path_factory):
     suite = {"name": "s", "base": base, "tasks": {"digits": {}}, "variants": variants}
     (place / "suite.yaml").write_text(yaml.safe_dump(suite))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "_pool", lambda jobs: ThreadPoolExecutor(jobs))
+        patch.setattr(pool, "open_pool", lambda jobs: ThreadPoolExecutor(jobs))
         command = ["ssmbench", "suite", str(place / "suite.yaml"), "-o", str(place / "out")]
         patch.setattr(sys, "argv", [*command, "--jobs", "1", "--json"])
         with pytest.raises(SystemExit) as stopped:
@@ -94,9 +94,8 @@ def _folders(copy) -> dict[str, RunFolder]:
 
 
 def _missing(copy) -> list[str]:
-    return [
-        c.variant for c in missing(load_suite(copy / "suite.yaml").cells, copy / "out" / "runs")
-    ]
+    runs = missing(load_suite(copy / "suite.yaml").runs(copy / "out"))
+    return [run.config["variant"] for run in runs]
 
 
 def damage(folder: RunFolder, file: str, way: str) -> None:

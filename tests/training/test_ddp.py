@@ -14,6 +14,7 @@ from ssmbench import jsonio
 from ssmbench.config import fingerprint, merge, resolve
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
+from ssmbench.runs.run import Run
 from tests.training.runs import TINY, TOYS, losses, rows, toys_registered
 
 TWO = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu")
@@ -51,7 +52,7 @@ def runs(tmp_path_factory):
     one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
     with toys_registered():
         config = resolve(merge(BASE, {"batch_size": 4}))
-        assert execute(config, one) == "finished"
+        assert execute(Run.of(config, one)) == "finished"
     output = run_on_two(BASE, two)
     assert output.returncode == 0, output.stderr
     return {"one": RunFolder(one / fingerprint(config)).path, "two": only_folder(two)} | {

@@ -17,6 +17,7 @@ from ssmbench.errors import InterruptedRunError
 from ssmbench.runs import execute as execution
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
+from ssmbench.runs.run import Run
 from ssmbench.training.checkpoints import FOLDER, LAST, TimeLimit
 from tests.training.runs import TOYS, rows
 
@@ -49,16 +50,17 @@ def test_a_run_out_of_time_has_its_own_state_and_goes_on(
 ):
     out_of_time_at(None)
     whole = tiny(trainer=trainer, model={"dropout": 0.3})
-    assert execute(whole, tmp_path / "whole") == "finished"
+    assert execute(Run.of(whole, tmp_path / "whole")) == "finished"
     config = merge(whole, {"trainer": LIMIT})
     out_of_time_at(step)
-    assert execute(config, tmp_path / "late") == "out_of_time"
-    folder = RunFolder.create(tmp_path / "late", config)
+    assert execute(Run.of(config, tmp_path / "late")) == "out_of_time"
+    folder = Run.of(config, tmp_path / "late").create()
     assert (folder.state, folder.result, folder.is_done) == ("out_of_time", None, False)
     assert "max_time=00:01:00:00 ended it at step" in folder.reason
     out_of_time_at(None)
-    assert execute(merge(whole, {"trainer": {"max_time": "01:00:00:00"}}), folder.path.parent)
-    expected = RunFolder.create(tmp_path / "whole", whole)
+    longer = merge(whole, {"trainer": {"max_time": "01:00:00:00"}})
+    assert execute(Run.of(longer, folder.path.parent))
+    expected = Run.of(whole, tmp_path / "whole").folder
     assert folder.result["scores"] == expected.result["scores"]
     assert rows(folder.path) == rows(expected.path)
     one, other = (torch.load(f.path / FOLDER / LAST)["state_dict"] for f in (folder, expected))
@@ -72,9 +74,9 @@ def test_the_time_limit_is_no_part_of_the_name(tiny):
 
 def test_a_run_that_is_complete_when_its_time_is_over_has_finished(tiny, tmp_path, out_of_time_at):
     out_of_time_at(16)
-    assert execute(tiny(trainer=LIMIT), tmp_path) == "finished"
+    assert execute(Run.of(tiny(trainer=LIMIT), tmp_path)) == "finished"
     out_of_time_at(6)
-    assert execute(tiny(trainer={"max_steps": 6} | LIMIT), tmp_path) == "finished"
+    assert execute(Run.of(tiny(trainer={"max_steps": 6} | LIMIT), tmp_path)) == "finished"
 
 
 def test_the_command_line_says_that_time_is_over_and_exits_with_1(tiny, tmp_path):
@@ -89,15 +91,34 @@ def test_the_command_line_says_that_time_is_over_and_exits_with_1(tiny, tmp_path
     assert "a larger one goes on" in answer["reason"]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, lambda: SystemExit(1)])
-def test_a_run_that_is_stopped_is_interrupted(tiny, tmp_path, monkeypatch, error):
+def as_lightning_does():
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        sys.exit(1)
+
+
+def from_the_keyboard():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("stopped", [from_the_keyboard, as_lightning_does])
+def test_a_run_that_is_stopped_is_interrupted(tiny, tmp_path, monkeypatch, stopped):
     def stop(*_):
-        raise error()
+        stopped()
 
     monkeypatch.setattr(execution, "train", stop)
     with pytest.raises(InterruptedRunError, match="the same command goes on"):
-        execute(tiny(), tmp_path)
-    assert RunFolder.create(tmp_path, tiny()).state == "interrupted"
+        execute(Run.of(tiny(), tmp_path))
+    assert Run.of(tiny(), tmp_path).folder.state == "interrupted"
+
+
+@pytest.mark.parametrize(("code", "shown"), [(None, ""), (0, "0"), (3, "3"), ("so", "'so'")])
+def test_a_run_whose_code_exits_has_failed(tiny, tmp_path, monkeypatch, code, shown):
+    monkeypatch.setattr(execution, "train", lambda *_: sys.exit(code))
+    run = Run.of(tiny(), tmp_path)
+    assert execute(run) == "failed"
+    assert run.folder.reason == f"code of this run called sys.exit({shown})"
 
 
 @pytest.mark.parametrize("place", ["train", "measure_task_gains"])
@@ -111,8 +132,8 @@ def test_a_signal_ends_a_run_with_its_state_written(tiny, tmp_path, monkeypatch,
 
     monkeypatch.setattr(execution, place, signalled)
     with pytest.raises(InterruptedRunError, match="terminated by a signal"):
-        execute(tiny(), tmp_path)
-    folder = RunFolder.create(tmp_path, tiny())
+        execute(Run.of(tiny(), tmp_path))
+    folder = Run.of(tiny(), tmp_path).folder
     assert (folder.state, folder.reason) == ("interrupted", "terminated by a signal")
 
 

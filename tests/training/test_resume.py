@@ -14,7 +14,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssmbench.runs.execute import execute
-from ssmbench.runs.folder import RunFolder
+from ssmbench.runs.run import Run
 from ssmbench.training.trainer import Trained
 from tests.training.runs import TOYS, losses, rows, train
 
@@ -176,7 +176,7 @@ def test_checkpoints_hold_plain_data_alone(mortal, tmp_path, file):
 def test_killed_process_goes_on_from_the_command_line(mortal, tmp_path):
     """kill -9 in the middle of an epoch, then the same command once more."""
     config = mortal()
-    assert execute(config, tmp_path / "whole") == "finished"
+    assert execute(Run.of(config, tmp_path / "whole")) == "finished"
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "ssmbench", "run", str(file), "--plugins", str(TOYS)]
@@ -184,10 +184,10 @@ def test_killed_process_goes_on_from_the_command_line(mortal, tmp_path):
     death = {"TOY_DIE_AT": "9", "TOY_DIE_HOW": "kill"}
     killed = subprocess.run(command, env=os.environ | death, capture_output=True, timeout=120)
     assert killed.returncode == -9
-    folder = RunFolder.create(tmp_path / "killed", config)
+    folder = Run.of(config, tmp_path / "killed").create()
     assert folder.state == "interrupted"
     done = subprocess.run(command, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
-    expected = RunFolder.create(tmp_path / "whole", config).result
+    expected = Run.of(config, tmp_path / "whole").folder.result
     assert folder.result["scores"] == expected["scores"]
     assert folder.result["gain"] == expected["gain"]

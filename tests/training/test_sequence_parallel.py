@@ -14,6 +14,7 @@ from ssmbench import jsonio
 from ssmbench.config import fingerprint, merge, resolve
 from ssmbench.errors import UsageError
 from ssmbench.runs.execute import execute
+from ssmbench.runs.run import Run
 from tests.training.runs import TINY, check, losses
 
 #: Sums over a sequence are taken in another order, and rounding grows over the steps.
@@ -50,7 +51,7 @@ def test_sharing_sequences_changes_nothing(task, tmp_path):
     config = merge(TINY, {"batch_size": 4, "model": {"n_layers": 2}, "trainer": short})
     config = merge(config, task)
     alone = tmp_path / "alone"
-    assert execute(resolve(config), alone) == "finished"
+    assert execute(Run.of(resolve(config), alone)) == "finished"
     one, two = alone / fingerprint(resolve(config)), share_on_two(config, tmp_path)
     expected, found = losses(one), losses(two)
     assert len(expected) == len(found) > 0

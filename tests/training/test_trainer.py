@@ -14,7 +14,7 @@ from ssmbench.build.task import build_task
 from ssmbench.errors import UsageError
 from ssmbench.nn.block import Residual
 from ssmbench.runs.execute import execute
-from ssmbench.runs.folder import RunFolder
+from ssmbench.runs.run import Run
 from ssmbench.training.environment import is_main_process
 from tests.strict_json import strict_json
 from tests.training.runs import check, losses, rows, train
@@ -24,8 +24,8 @@ INFINITE = ("verified", "attacked", "spectral_radius")
 
 def result_of(config, root) -> dict:
     """The result of a run, from its file; strict JSON, in which no figure is NaN."""
-    execute(config, root)
-    text = (RunFolder.create(root, config).path / "result.json").read_text()
+    execute(Run.of(config, root))
+    text = (Run.of(config, root).folder.path / "result.json").read_text()
     assert '"nan"' not in text
     return strict_json(text)
 

@@ -10,23 +10,23 @@ from ssmbench.cli.printing import print_json, table
 from ssmbench.cli.streams import say
 
 
-def print_grid(grid: Any, marks: list[str], root: Path, as_json: bool) -> None:
+def print_grid(grid: Any, root: Path, as_json: bool) -> None:
     """Every run of a suite with its fingerprint and state."""
     import dataclasses
 
-    from ssmbench.runs.folder import DONE, RunFolder
-    from ssmbench.suite.record import RUNS
+    from ssmbench.runs.folder import DONE
 
-    states = [RunFolder(root / RUNS / mark).state for mark in marks]
+    runs = grid.runs(root)
+    states = [run.folder.state for run in runs]
     if as_json:
         cells = [
-            {"label": c.label, "fingerprint": m, "state": s, "config": c.config}
-            for c, m, s in zip(grid.cells, marks, states, strict=True)
+            {"label": r.label, "fingerprint": r.fingerprint, "state": s, "config": r.config}
+            for r, s in zip(runs, states, strict=True)
         ]
         refused = [dataclasses.asdict(refusal) for refusal in grid.refused]
         print_json({"name": grid.name, "runs": cells, "refused": refused})
         return
-    rows = [(c.label, m, s) for c, m, s in zip(grid.cells, marks, states, strict=True)]
+    rows = [(r.label, r.fingerprint, s) for r, s in zip(runs, states, strict=True)]
     table(("run", "fingerprint", "state"), rows)
     say(f"{len(rows)} runs, {sum(s in DONE for s in states)} complete")
     if grid.refused:

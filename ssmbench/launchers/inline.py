@@ -1,0 +1,32 @@
+"""Runs one after another in this process: for debugging, and for machines of one core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ssmbench.launchers.base import Ended, Launcher
+from ssmbench.launchers.worker import execute_in_subprocess, execute_safely
+from ssmbench.registry import launchers
+from ssmbench.runs.run import Run
+
+
+@dataclass
+class Config:
+    """``raise_errors``: a run's exception is recorded and then raised, which ends the suite: for
+    ``python -m pdb``."""
+
+    raise_errors: bool = False
+
+
+@launchers.register("inline", config=Config)
+class Inline(Launcher):
+    """One run after another in this process, where ``breakpoint()`` works."""
+
+    def launch(self, runs: Sequence[Run], jobs: int | None = None) -> Iterator[Ended]:
+        """``jobs`` has no meaning here."""
+        for run in runs:
+            if run.is_distributed:
+                yield run, execute_in_subprocess(run)
+            else:
+                yield run, execute_safely(run, raise_errors=self.config.raise_errors)
