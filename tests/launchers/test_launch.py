@@ -58,7 +58,7 @@ def test_every_run_gets_a_plain_line_with_its_outcome(troubled):
     assert outcomes["Good-zoh-s0"].startswith("accuracy 0.")
     assert outcomes["Killing-s0"] == "failed: the worker process died"
     assert outcomes["Exiting-s0"] == "failed: code of this run called sys.exit(0)"
-    assert outcomes["Crashing-s0"] == "failed: RuntimeError: planted crash"
+    assert outcomes["Crashing-s0"].startswith("failed: RuntimeError: planted crash (planted.py:")
     assert outcomes["Diverging-forward_euler-s0"] == "diverged at step 0"
 
 
