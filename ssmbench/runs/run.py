@@ -9,7 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ssmbench.config import RunConfig, changed_sources, fingerprint, read_yaml, resolve, typed
+from ssmbench.config import (
+    RunConfig,
+    changed_sources,
+    fingerprint,
+    ranks,
+    read_yaml,
+    resolve,
+    typed,
+)
 from ssmbench.errors import UsageError, require
 from ssmbench.runs.folder import RunFolder
 
@@ -62,8 +70,7 @@ class Run:
     @property
     def is_distributed(self) -> bool:
         """Whether it takes several processes, or may take them."""
-        trainer = self.config["trainer"]
-        return trainer.get("devices", 1) not in (1, "1") or trainer.get("num_nodes", 1) != 1
+        return ranks(self.config["trainer"]) != 1
 
     def labelled(self, label: str) -> Run:
         """The same run under another label."""

@@ -329,7 +329,6 @@ def test_a_distributed_run_whose_process_dies_has_failed(runs, monkeypatch):
 @pytest.mark.parametrize(
     ("trainer", "alone"),
     [
-        ({}, False),
         ({"devices": 1}, False),
         ({"devices": "1"}, False),
         ({"devices": 2}, True),

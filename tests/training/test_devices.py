@@ -14,6 +14,7 @@ from ssmbench.nn.encoded import gain_map
 from ssmbench.nn.freeze import exact_map, freeze
 from ssmbench.runs import execute as execution
 from ssmbench.runs.environment import device_name, environment
+from ssmbench.runs.run import Run
 from ssmbench.training.adversary import attack_layer, attack_network
 from ssmbench.training.gains import measure_gains, measuring_device
 from ssmbench.training.layer_analysis import layer_inputs
@@ -77,7 +78,7 @@ def test_a_run_is_measured_where_it_was_trained(trained_on, expected, monkeypatc
     monkeypatch.setattr(execution, "train", trained)
     monkeypatch.setattr(execution, "measure_task_gains", stop)
     with pytest.raises(UsageError, match="stopped"):
-        execution.execute(tiny(), tmp_path)
+        execution.execute(Run.of(tiny(), tmp_path))
     assert seen == [{expected}]
 
 
