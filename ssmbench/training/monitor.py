@@ -1,4 +1,4 @@
-"""Gains while a network trains: what is cheap enough to compute of each layer, and its callback."""
+"""Gains during training: the figures of a layer that are cheap, and a callback that logs them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class GainMonitor(pl.Callback):
 
 
 def layer_figures(layer: SSMLayer, u: Tensor | None = None) -> dict[str, float]:
-    """What is cheap enough to watch in training: spectral radius, margin, verified gain.
+    """Spectral radius, margin and verified gain: cheap enough to compute during training.
 
     Of a time-varying layer, the frozen gain takes the place of the verified one, where there is an
     input u (B, L, d_model); nothing where there is none.
@@ -73,7 +73,7 @@ def gain_figures(
     inputs: Shaped[Tensor, "n ..."] | None = None,
     lengths: Shaped[Tensor, ...] | None = None,
 ) -> dict[str, float]:
-    """What is logged in training: the figures of every layer, and its declared gain if it has one.
+    """What is logged during training: the figures of every layer, and its declared gain, if any.
 
     Keys ``layer0/verified_gain`` and so on. ``inputs``, of a batch of the task, and their
     ``lengths`` are for time-varying layers.
