@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ssmbench.library.entries import list as list
     from ssmbench.library.entries import register, show
     from ssmbench.library.layers import layer, network
+    from ssmbench.library.runs import IncompleteRunError, Run, attack, load, train
+    from ssmbench.library.suites import Report, run_suite, write_report
     from ssmbench.library.systems import analyse, discretize, system
 
     __version__: str
@@ -30,33 +32,49 @@ if TYPE_CHECKING:
 #: The public names, and the modules that define them.
 _HOMES = {
     "GainReport": "analysis.gain",
+    "IncompleteRunError": "library.runs",
+    "Report": "library.suites",
+    "Run": "library.runs",
     "SsmbenchError": "errors",
     "UsageError": "errors",
     "analyse": "library.systems",
+    "attack": "library.runs",
     "conform": "library.conformance",
     "discretize": "library.systems",
     "layer": "library.layers",
     "list": "library.entries",
+    "load": "library.runs",
     "network": "library.layers",
     "register": "library.entries",
+    "run_suite": "library.suites",
     "show": "library.entries",
     "system": "library.systems",
+    "train": "library.runs",
+    "write_report": "library.suites",
 }
 
 #: Without ``list``: ``from ssmbench import *`` leaves Python's own alone.
 __all__ = [
     "GainReport",
+    "IncompleteRunError",
+    "Report",
+    "Run",
     "SsmbenchError",
     "UsageError",
     "__version__",
     "analyse",
+    "attack",
     "conform",
     "discretize",
     "layer",
+    "load",
     "network",
     "register",
+    "run_suite",
     "show",
     "system",
+    "train",
+    "write_report",
 ]
 
 

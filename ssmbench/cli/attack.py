@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,6 @@ import typer
 
 from ssmbench.cli.printing.gains import print_attack
 from ssmbench.cli.verb import PATH_ARGUMENT, AsJson
-from ssmbench.errors import require
 
 
 def attack(
@@ -32,20 +30,7 @@ def attack(
     The network is rebuilt from the run's config and checkpoint, and the worst input that is found
     is written into its folder as worst_input.npz: base, disturbance, gain, amplitude.
     """
-    budget = {"steps": steps, "restarts": restarts, "seed": seed}
-    _check_budget(budget)
-    require(not run.is_file(), f"{run} is a file, not a run's folder")
-    from ssmbench.runs.load import attack_run
+    from ssmbench.library import runs
 
-    found = attack_run(run, rate, **{f"attack_{name}": value for name, value in budget.items()})
+    found = runs.attack(run, steps=steps, restarts=restarts, seed=seed, rate=rate)
     print_attack(found, as_json)
-
-
-def _check_budget(budget: Mapping[str, int | None]) -> None:
-    """As the same options of a run's config."""
-    from ssmbench.config import AnalysisConfig
-    from ssmbench.options import declared
-
-    for name, value in budget.items():
-        for limit in declared(AnalysisConfig)[f"attack_{name}"] if value is not None else ():
-            require(limit.test(value), f"{name}: {limit.problem(value)}")

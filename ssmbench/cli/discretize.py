@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ssmbench.cli.printing import plain, print_json, table
+from ssmbench.cli.streams import warn
 from ssmbench.cli.verb import PATH_ARGUMENT, PATH_OPTION, AsJson
 from ssmbench.errors import require
 
@@ -40,7 +40,7 @@ def discretize(
     found = discretization(path, method, dt, **chosen)
     save_system(out, found.system, dt)
     if found.warning:
-        print(f"warning: {found.warning}", file=sys.stderr)
+        warn(found.warning)
     about = {"method": found.method, "dt": dt, "out": str(out), **found.to_dict()}
     if as_json:
         print_json(about)

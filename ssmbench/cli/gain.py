@@ -10,7 +10,7 @@ import typer
 from ssmbench.cli.attack import attack as attack_verb
 from ssmbench.cli.printing.gains import print_figures
 from ssmbench.cli.verb import PATH_ARGUMENT, AsJson
-from ssmbench.errors import UsageError, require
+from ssmbench.errors import require
 
 #: The spelling of before ``attack`` became a verb: still understood, no longer advertised.
 _OLD = {"hidden": True}
@@ -58,11 +58,9 @@ def _figures(path: Path, horizon: int | None) -> dict[str, Any]:
 
 
 def _gains_of_run(path: Path) -> dict[str, Any]:
-    from ssmbench.runs.folder import RunFolder
+    from ssmbench.library.runs import read_result
 
-    result = RunFolder(path).result
-    if result is None:
-        raise UsageError(f"{path}: not the folder of a complete run (it has no result.json)")
-    gains = result["gain"]
+    gains = read_result(path).gain.to_dict()
     network = {f"network_{key}": value for key, value in gains["network"].items()}
-    return {k: v for k, v in gains.items() if k not in ("layers", "network")} | network
+    left_out = ("layers", "network", *(() if gains["note"] else ("note", "frozen")))
+    return {k: v for k, v in gains.items() if k not in left_out} | network

@@ -16,4 +16,6 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the tables and plots of a suite again and print them."""
-    print_report(folder, as_json)
+    from ssmbench.library.suites import write_report
+
+    print_report(write_report(folder), as_json)

@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ssmbench.cli.printing.runs import print_config, print_run
-from ssmbench.cli.verb import PATH_ARGUMENT, AsJson, Output, Overrides
-from ssmbench.paths import absolute
+from ssmbench.cli.verb import AsJson, Force, Output, Overrides
 
 
 def run(
-    config: Annotated[Path, typer.Argument(help="A run config (YAML).", **PATH_ARGUMENT)],
+    config: Annotated[
+        str, typer.Argument(help="A run config: a YAML file, or the name of a bundled one.")
+    ],
     overrides: Overrides = None,
     output: Output = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and print the resolved config, and stop.")
     ] = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Train one model, measure its gains and write its folder."""
-    from ssmbench.config import load_run
+    from ssmbench.library import runs
 
-    resolved = load_run(config, overrides or [])
-    from ssmbench.runs.execute import execute
-    from ssmbench.runs.folder import DONE
-    from ssmbench.runs.run import Run
-    from ssmbench.training.check import check
-    from ssmbench.training.environment import is_main_process
-
-    root = output or absolute("outputs/runs")
-    planned = Run.of(resolved, root)
-    folder = planned.folder
-    check(planned.typed)
+    planned = runs.prepare(config, overrides, output=output)
     if dry_run:
-        print_config(folder, resolved, as_json)
+        print_config(planned, as_json)
         return
-    state = execute(planned, config.stem)
-    if not is_main_process():
-        return
-    print_run(folder, state, as_json)
-    if state not in DONE:
-        raise typer.Exit(1)
+    try:
+        runs.execute(planned, force=force)
+    except runs.IncompleteRunError:
+        print_run(planned, as_json)
+        raise typer.Exit(1) from None
+    if runs.is_main_process():
+        print_run(planned, as_json)

@@ -22,6 +22,14 @@ def say(*words: object) -> None:
     print(*words, file=answer())
 
 
+def warn(text: str) -> None:
+    """Print a warning on standard error, in red where that is a terminal that shows colours."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"warning: {one_line(text)}", style="bold red", markup=False, highlight=False)
+
+
 def answer() -> TextIO:
     """The stream of the verb's answer."""
     return _answer or sys.stdout or open(os.devnull, "w")

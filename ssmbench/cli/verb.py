@@ -33,6 +33,8 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Where results are written.", **PATH_OPTION),
 ]
 
+Force = Annotated[bool, typer.Option("--force", help="Run again what is complete already.")]
+
 
 class Verb(TyperCommand):
     """A command that writes nothing but its answer to standard output."""

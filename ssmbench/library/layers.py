@@ -98,7 +98,7 @@ def _drawn_from(seed: int | None) -> Iterator[None]:
         yield
         return
     allowed = type(seed) is int and SEED.test(seed)
-    require(allowed, f"seed: must be a whole number {SEED.words}, got {seed!r}")
+    require(allowed, f"seed: {SEED.problem(repr(seed))}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

@@ -6,8 +6,9 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ class _Terminated(SystemExit):
 
 @contextmanager
 def _termination_as_exception() -> Iterator[None]:
-    """Let SIGTERM end a run as Control-C does, with its state recorded."""
+    """Let SIGTERM end a run as Control-C does, with its state written down."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -89,7 +90,7 @@ def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
         check_sources(config)
         trained = train(run.typed, folder.path, progress)
         if trained.out_of_time:
-            folder.write_status("out_of_time", reason=_why_out_of_time(run.typed, trained))
+            folder.write_status("out_of_time", reason=_why_out_of_time(config, trained))
             return "out_of_time"
         result = _result(run, trained, started)
         folder.write_result(result.to_dict())
@@ -116,7 +117,7 @@ def _end(folder: RunFolder, error: BaseException) -> str:
     Lightning turns a KeyboardInterrupt into a SystemExit.
     """
     by_keyboard = any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__))
-    if type(error) is SystemExit and not by_keyboard:  # signals raise subclasses of it
+    if type(error) is SystemExit and not by_keyboard:  # signals raise kinds of their own
         code = "" if error.code is None else repr(error.code)
         folder.write_status("failed", reason=f"code of this run called sys.exit({code})")
         return "failed"
@@ -127,8 +128,8 @@ def _end(folder: RunFolder, error: BaseException) -> str:
     ) from None
 
 
-def _why_out_of_time(run: RunConfig, trained: Trained) -> str:
-    limit = run.trainer["max_time"]
+def _why_out_of_time(config: Mapping[str, Any], trained: Trained) -> str:
+    limit = config["trainer"]["max_time"]
     return (
         f"trainer.max_time={limit} ended it at step {trained.steps} of "
         f"{trained.module.total_steps()}; a larger one goes on"

@@ -1,4 +1,4 @@
-"""Load the trained network of a run from its folder, and attack it again."""
+"""A trained network back from its run's folder, and the adversary sent at it."""
 
 from __future__ import annotations
 
@@ -90,9 +90,8 @@ def measure_task_gains(model: SequenceModel, task: Task, config: AnalysisConfig)
 def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> dict[str, Any]:
     """Attack a run's network again, and write the worst input that was found into its folder.
 
-    ``budget``: ``attack_steps``, ``attack_restarts``, ``attack_seed``; None takes the value of the
-    run's config. The file's name contains a ``rate`` other than 1 (see :func:`load_trained`):
-    ``worst_input_rate0.5.npz``.
+    ``budget``: ``attack_steps``, ``attack_restarts``, ``attack_seed``; None is the run's own. At
+    another ``rate`` (see :func:`load_trained`) the file's name has it: ``worst_input_rate0.5.npz``.
 
     Raises:
         UsageError: see :func:`load_trained`; or the task's data are missing.

@@ -106,8 +106,9 @@ class Suite:
         return [cell.run(root / RUNS) for cell in self.cells]
 
 
-def load_suite(path: str | Path, overrides: Iterable[str] = ()) -> Suite:
-    """The resolved grid of a suite file; overrides act on every run.
+def load_suite(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Suite:
+    """The resolved grid of a suite file; overrides, ``key=value`` or a nested mapping, act on every
+    run.
 
     Raises:
         UsageError: anything wrong in the file, the overrides, or a run that they give.
@@ -118,7 +119,7 @@ def load_suite(path: str | Path, overrides: Iterable[str] = ()) -> Suite:
     raw |= {key: _parts(raw, key, path) for key in ("tasks", "variants")}
     tasks, variants = raw["tasks"], raw["variants"]
     seeds = _seeds(raw.get("seeds", [0]), path)
-    over = parse_overrides(overrides)
+    over = overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
     for key, _ in leaves(over):
         require(key not in _AXES, f"override {key}: {path} sets it for each run; change it there")
     _check_parts(raw, path)

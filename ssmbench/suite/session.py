@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ssmbench import registry
 from ssmbench.build.check import check_data
-from ssmbench.config import build, fingerprint, resolve_component
+from ssmbench.config import build, fingerprint, resolve_component, typed
 from ssmbench.errors import UsageError
 from ssmbench.runs.folder import DONE
 from ssmbench.runs.run import Run

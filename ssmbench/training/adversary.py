@@ -1,4 +1,4 @@
-"""The adversary of networks and of layers: its starting points and its budget."""
+"""The adversary of networks and of layers: where it starts, and what it runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOVING_AMPLITUDES = (0.003, 0.3)
 _CONSTANTS = (0.1, 30.0)
 _DATA_FACTORS = (1.0, 0.3, 3.0)
 _BASE_STEP = 0.1
-#: Moving bases per restart: most of them are dropped early.
+#: Moving bases for each restart: most of them are dropped early.
 _CANDIDATES = 3
 
 
@@ -76,7 +76,7 @@ def zero_input_starts(config: AnalysisConfig) -> int:
 
 
 def _typical_norm(inputs: Float[Tensor, "n L m"]) -> float:
-    """Root mean square of the norms; where all inputs are zero, the norm of a signal of RMS 1."""
+    """Root mean square norm; of signals of root mean square 1 where all are zero."""
     norm = torch.linalg.vector_norm(inputs.double()).item() / math.sqrt(len(inputs))
     return norm or math.sqrt(inputs[0].numel())
 
@@ -84,7 +84,7 @@ def _typical_norm(inputs: Float[Tensor, "n L m"]) -> float:
 def _moving_bases(
     inputs: Float[Tensor, "n L m"], size: float, number: int
 ) -> Float[Tensor, "number L m"]:
-    """Alternately constants, of growing size and both signs, and data, scaled."""
+    """Every other one constant, of growing size and both signs; the others data, scaled."""
     constants = number // 2
     level = size / math.sqrt(inputs[0].numel())
     levels = level * _log_spaced(*_CONSTANTS, math.ceil(constants / 2))

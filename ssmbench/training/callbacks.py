@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Speed(pl.Callback):
-    """Optimizer steps per second of training only, without the first steps (warm-up)."""
+    """Optimizer steps per second of training alone, the first steps (warm-up) left out."""
 
     _WARM_UP = 3
 
@@ -39,7 +39,7 @@ class Speed(pl.Callback):
 
 
 class EpochProgress(pl.Callback):
-    """A progress bar on a terminal, otherwise about ten plain lines; both on stderr."""
+    """A bar on the terminal, or a plain line now and then where there is none; on stderr."""
 
     _LINES = 10
 

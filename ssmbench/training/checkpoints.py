@@ -1,9 +1,9 @@
 """Checkpoints: what is saved and when, which one a run is resumed from, and its log files.
 
-A run is resumed from ``last.ckpt`` or, where that file is damaged, from the one before it. Both
-are written only at points from which Lightning reproduces the rest of the run bit for bit: at the
-end of an epoch, or at a validation inside one, but never between batches whose gradients are
-accumulated for one optimizer step, because no checkpoint holds these gradients.
+A run is resumed from ``last.ckpt``, or, where that file is damaged, from the one before it. Both
+are written at moments from which Lightning repeats the rest of the run bit for bit: the end of an
+epoch, or a validation inside one, but never between two optimizer steps' accumulated batches,
+whose gradients no checkpoint holds.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """The checkpoint from which a run continues, None for its start, and its content."""
+    """The checkpoint that a run goes on from, None for its start, and what it holds."""
 
     file: Path | None
     state: dict[str, Any]
 
 
 def find_resume_point(folder: Path) -> ResumePoint:
-    """The newest usable checkpoint of a run; damaged ones are named on stderr.
+    """The newest usable checkpoint of a run; what is damaged is named on stderr.
 
-    A checkpoint refers to the best weights so far, which are in a separate file: where that file is
-    damaged, the run starts again, since the weights cannot be recovered.
+    A checkpoint refers to the best weights so far in a file of their own: where that one is
+    damaged, the run starts again, since its weights cannot be had otherwise.
     """
     for name in (LAST, PREVIOUS):
         file = folder / FOLDER / name
@@ -77,22 +77,22 @@ def find_resume_point(folder: Path) -> ResumePoint:
 
 
 def _best_score_in(state: dict[str, Any]) -> Any:
-    """The best score that a checkpoint holds; None where nothing was validated before it."""
+    """The best score that a checkpoint remembers; None where nothing was validated before it."""
     states = state.get("callbacks", {}).values()
     return next((s["best_model_score"] for s in states if "best_model_score" in s), None)
 
 
 def prepare_folder(folder: Path, point: ResumePoint) -> None:
-    """Remove from a run's folder what was written after its resume point: it will be repeated.
+    """Remove from a run's folder what lies after its resume point: it is going to be repeated.
 
-    Log files are cut to their sizes at that point. Call it on one rank.
+    Log files are cut to their sizes at that moment. Call it on one rank.
     """
     for name in (LAST, PREVIOUS) if point.file is None else (LAST,):
         file = folder / FOLDER / name
         if file != point.file:
             file.unlink(missing_ok=True)
     sizes = {} if point.file is None else point.state.get(_SIZES)
-    if sizes is None:  # an earlier version wrote it, without the sizes
+    if sizes is None:  # the checkpoint of an earlier version: nothing is known of the logs
         return
     for file in _log_files(folder):
         _cut(file, sizes.get(str(file.relative_to(folder)), 0))
@@ -112,7 +112,7 @@ def _log_files(folder: Path) -> list[Path]:
 
 
 class LogSizes(Callback):
-    """Writes into each checkpoint the sizes of the log files at that point."""
+    """Writes into each checkpoint how long the log files are at that moment."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -132,7 +132,7 @@ class LogSizes(Callback):
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the weights with the best validation score in ``best.ckpt``.
 
-    Keeps the best score also if the run's folder has been moved since.
+    Remembers the best score also where the run's folder was moved since.
     """
 
     def __init__(self, folder: Path, task: Task):
@@ -154,13 +154,13 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class TimeLimit(Timer):
-    """Measures training time over all resumes of a run; it does not stop the run itself."""
+    """Training time, over all resumes of a run, and whether it is used up; it stops nothing."""
 
     def __init__(self, duration: Any):
         super().__init__(duration, verbose=False)
 
     def on_fit_start(self, *args: Any, **kwargs: Any) -> None:
-        """Overridden: Lightning's method would end the fit as if it were complete."""
+        """Lightning's would end the fit as if it were complete."""
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """As :meth:`on_fit_start`."""
@@ -177,8 +177,8 @@ class LastCheckpoint(Checkpoint):
     ``last.ckpt`` is written at the end of each epoch and at each validation inside one that does
     not fall between accumulated batches; the file before it is kept as ``previous.ckpt``.
 
-    A run out of time stops at once: what it did since ``last.ckpt`` is repeated when it is resumed.
-    A checkpoint after any batch would be written before that batch is logged and validated.
+    A run out of time stops at once: what it did since ``last.ckpt`` is repeated when it goes on.
+    A checkpoint at any batch would come before that batch is logged and validated.
 
     Raises:
         OutOfTimeError: in training, on every rank.

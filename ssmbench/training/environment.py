@@ -1,4 +1,4 @@
-"""Which launcher started this process, from its environment variables."""
+"""Which launcher started this process: its environment variables, read with care."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ssmbench.ranks import RANK_VARIABLES, whole_number
 def cluster_environment(ranks: int | None) -> ClusterEnvironment | None:
     """The environment of a run of ``ranks`` processes; None where Lightning may detect it.
 
-    A run of one process ignores the allocation. Under Slurm, ``srun`` has started
-    as many tasks as there are ranks, or Lightning starts them itself on one node; otherwise it
-    would take every allocation for a step of ``srun``, and wait for ranks that were never started.
+    A run of one process is alone whatever an allocation says. Under Slurm, ``srun`` has started
+    as many tasks as there are ranks, or Lightning starts them itself on one node; it would else
+    take every allocation for a step of ``srun``, and wait for ranks that nobody started.
 
     Raises:
         UsageError: a launcher started another number of processes.

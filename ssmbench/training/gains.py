@@ -49,7 +49,7 @@ class Measurement:
 
 
 def measuring_device(trained_on: torch.device) -> torch.device:
-    """Where a network is measured: where it was trained, or on the CPU if that has no float64."""
+    """Where a network is measured: where it was trained, or the CPU where that has no float64."""
     try:
         torch.zeros(1, dtype=torch.float64, device=trained_on)
     except (TypeError, RuntimeError):  # Apple's MPS
@@ -177,7 +177,7 @@ def _rounding(layer: SSMLayer) -> float:
 
 
 def _promised(layer: SSMLayer) -> float | None:
-    """The continuous system's declared gain, where only the discretizer may violate it."""
+    """What the discretizer alone may keep or break; None where there is nothing of the kind."""
     if layer.discretizer is None or layer.normaliser is not None:
         return None
     return layer.parametrization.declared_gain() if is_finite(layer) else math.inf

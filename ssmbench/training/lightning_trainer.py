@@ -32,7 +32,6 @@ _NOTICES = (
 
 
 def check_trainer(run: RunConfig) -> None:
-    """Raise a UsageError unless the trainer's options fit each other, the run, and this machine."""
     check_trainer_options(run.trainer)
     _check_sharing(run)
     devices, most = run.trainer.get("devices"), max(os.cpu_count() or 1, _MAX_RANKS)
@@ -61,12 +60,10 @@ def _listed(value: Any) -> list[Any]:
 
 
 def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
-    """Lightning's Trainer for a run, with its loggers, checkpoints and time limit.
-
-    Raises:
-        UsageError: Lightning refuses the options, or the machine lacks what they ask for.
-    """
-    loggers = [JsonLinesLogger(folder / METRICS), EventsLogger(folder)]
+    loggers = [
+        JsonLinesLogger(folder / METRICS),
+        EventsLogger(folder),
+    ]
     options = dict(run.trainer)
     options.setdefault("max_epochs", -1 if options.pop("max_steps", -1) >= 0 else None)
     try:

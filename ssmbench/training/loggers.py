@@ -1,4 +1,4 @@
-"""Loggers: an append-only file of metrics, one JSON object per line, and TensorBoard."""
+"""Where metrics go: an append-only file, one JSON object a line, kept over resumes; TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssmbench import jsonio
 class JsonLinesLogger(Logger):
     """Appends ``{"step": ..., metric: value, ...}`` to a file.
 
-    Lightning's CSVLogger deletes earlier rows when a run is resumed; this one only appends.
+    Lightning's CSVLogger deletes earlier rows when a run is resumed; this one never rewrites.
     """
 
     def __init__(self, path: Path):
@@ -37,12 +37,11 @@ class JsonLinesLogger(Logger):
             file.write(jsonio.dumps(row) + "\n")
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to write: the config is in config.yaml."""
+        """The config has a file of its own."""
 
 
 class EventsLogger(TensorBoardLogger):
-    """TensorBoard events in a run's folder, whose path is used as it is: Lightning would expand
-    ``~`` and variables in it once more."""
+    """TensorBoard's events in a run's folder, which Lightning would expand a second time."""
 
     def __init__(self, folder: Path):
         super().__init__(folder, name="", version="tensorboard")

@@ -73,7 +73,7 @@ class SequenceModule(pl.LightningModule):
         return self.model(u)
 
     def seed_batch(self, batch_idx: int) -> None:
-        """Make all random numbers a function of seed, epoch, batch and rank.
+        """Make all that is random a function of seed, epoch, batch and rank.
 
         A resumed run then has the dropout and the augmentation of one that was not interrupted, and
         an optimizer that evaluates a batch several times a step sees one function.
@@ -82,7 +82,7 @@ class SequenceModule(pl.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def on_fit_start(self) -> None:
-        """End the run with the epoch that contains its last step."""
+        """Let the run end with the epoch in which its last step lies."""
         if self.max_steps >= 0:
             epochs = math.ceil(self.max_steps / self._steps_per_epoch())
             given = self.trainer.max_epochs
@@ -102,7 +102,7 @@ class SequenceModule(pl.LightningModule):
         if not bool(torch.isfinite(joint)):
             raise DivergedError(self.global_step)
         place = (self.current_epoch, batch_idx)
-        if place != self._evaluated:  # once a step: an optimizer may evaluate the batch again
+        if place != self._evaluated:  # before the step, not where the optimizer tries
             self._evaluated = place
             self.log("train/loss", joint, on_step=True, on_epoch=False)
         return loss

@@ -1,4 +1,4 @@
-"""Gains during training: the figures of a layer that are cheap, and a callback that logs them."""
+"""Gains while a network trains: what is cheap enough to compute of each layer, and its callback."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class GainMonitor(pl.Callback):
 
 
 def layer_figures(layer: SSMLayer, u: Tensor | None = None) -> dict[str, float]:
-    """Spectral radius, margin and verified gain: cheap enough to compute during training.
+    """What is cheap enough to watch in training: spectral radius, margin, verified gain.
 
     Of a time-varying layer, the frozen gain takes the place of the verified one, where there is an
     input u (B, L, d_model); nothing where there is none.
@@ -73,7 +73,7 @@ def gain_figures(
     inputs: Shaped[Tensor, "n ..."] | None = None,
     lengths: Shaped[Tensor, ...] | None = None,
 ) -> dict[str, float]:
-    """What is logged during training: the figures of every layer, and its declared gain, if any.
+    """What is logged in training: the figures of every layer, and its declared gain if it has one.
 
     Keys ``layer0/verified_gain`` and so on. ``inputs``, of a batch of the task, and their
     ``lengths`` are for time-varying layers.

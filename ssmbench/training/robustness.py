@@ -60,15 +60,15 @@ def robustness(model: SequenceModel, task: Task, config: AnalysisConfig) -> list
 def _noise(
     signals: Float[Tensor, "n L m"], lengths: Tensor | None, draws: int, seed: int
 ) -> Float[Tensor, "draws n L m"]:
-    """Directions for all sequences at once, on the CPU: batches and devices do not matter."""
+    """Directions for all sequences at once, so that batches do not matter."""
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(draws * len(signals), *signals.shape[1:], generator=generator, device="cpu")
+    noise = torch.randn(draws * len(signals), *signals.shape[1:], generator=generator)
     every = None if lengths is None else torch.cat([lengths.cpu()] * draws)
     return _unit(within(noise, every)).unflatten(0, (draws, len(signals)))
 
 
 def _parts(number: int, batch_size: int) -> Iterator[slice]:
-    """Slices of at most the batch size of the training."""
+    """As many sequences at a time as were trained on."""
     for start in range(0, number, batch_size):
         yield slice(start, min(start + batch_size, number))
 
@@ -137,7 +137,7 @@ class _Attacker:
         best, highest, drift = direction, -math.inf, torch.zeros_like(part.signals)
         for _ in range(self.steps):
             loss, gradient = self._loss(part, direction, energy)
-            if loss > highest:  # False for NaN
+            if loss > highest:  # never so where it is not a number
                 best, highest = direction, loss
             drift = _MOMENTUM * drift + _unit(gradient)
             direction = _unit_or(drift, direction)

@@ -1,4 +1,4 @@
-"""A check before training: does the discretizer make stable layers unstable?"""
+"""Before training: is a discretizer about to make stable layers unstable?"""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ssmbench.systems import ContinuousSystem
 def step_size_warning(model: SequenceModel, discretizer: str) -> str | None:
     """One line about the layers whose stable poles ``discretizer`` makes unstable, if any.
 
-    It gives the step size of the worst head and the largest stable one. Time-varying layers are
-    left out: their step sizes follow from inputs that are not known yet.
+    It gives the worst copy's step size and the largest stable one. Nothing is said of time-varying
+    layers: their step sizes follow from inputs that are yet to come.
     """
     found: dict[int, Instability] = {}
     with torch.no_grad():

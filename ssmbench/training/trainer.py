@@ -1,4 +1,4 @@
-"""From a run's config to a trained network and its scores."""
+"""From a resolved config to a trained network and its scores."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Trained:
 
 @quiet_lightning()
 def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
-    """Train a run in ``folder``, continuing from its last checkpoint if there is one.
+    """Train a run in ``folder``, going on from its last checkpoint where there is one.
 
     The weights with the best validation score are tested. A run that diverges comes back with
     ``diverged_at`` and no scores, one that is out of time with no scores either.
@@ -99,10 +99,10 @@ def _warn_of_step_sizes(run: RunConfig, model: SequenceModel) -> tuple[str, ...]
 
 
 def _leave_process_group() -> None:
-    """The measurement runs in one process: no metric in it may wait for other ranks.
+    """What follows is one process's business, and no metric may wait for the others.
 
-    The groups must also end before Python does: a thread of gloo that frees a tensor during the
-    shutdown aborts the process. Lightning destroys only the groups of NCCL.
+    Nor may gloo's threads outlive Python: one that frees a tensor while it shuts down aborts the
+    process. Lightning destroys the groups of NCCL only.
     """
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
@@ -122,7 +122,7 @@ def _evaluate_best(
 
 
 def _validate_best(trainer: pl.Trainer, module: SequenceModule, task: Task) -> float:
-    """The score, logged as ``best/val/...``: in ``val/...`` it would look like one more epoch."""
+    """The score, logged as ``best/val/...``: a point of ``val/...`` would be the last epoch's."""
     loggers, trainer.loggers = trainer.loggers, []
     (found,) = _scored(trainer.validate(module, datamodule=task, verbose=False), "val")
     trainer.loggers = loggers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from ssmbench import cli
+from ssmbench.cli import streams
 from ssmbench.cli.verb import Verb
 from ssmbench.registry import PLUGINS_VARIABLE
 from ssmbench.tasks.data import DATA_VARIABLE
@@ -119,3 +121,20 @@ def test_a_standard_output_that_cannot_be_written_is_no_traceback(closed, tmp_pa
     done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, check=False)
     assert b"Traceback" not in done.stderr
     assert b"Exception" not in done.stderr
+
+
+@pytest.mark.parametrize(("no_color", "red"), [("", True), ("1", False)])
+def test_warnings_are_red_on_a_terminal_that_wants_colours(no_color, red, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    streams.warn("violated [bound]: 35 > 5")
+    assert ("\x1b[1;31m" in terminal.getvalue()) == red
+    assert "warning: violated [bound]: 35 > 5" in terminal.getvalue()
+    monkeypatch.setattr(sys, "stderr", plain := io.StringIO())
+    streams.warn("violated [bound]: " + 200 * "x")
+    assert plain.getvalue() == f"warning: violated [bound]: {200 * 'x'}\n"

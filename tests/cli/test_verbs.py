@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,63 @@ def test_run_trains_measures_and_stores(ssmbench, write, tiny, workplace):
     assert "verified" in shown
     for kind in ("random", "adversarial"):
         assert f"test accuracy, {kind} disturbance of 0.1" in shown
+
+
+def test_run_says_that_a_run_is_complete_and_runs_it_again_by_force(ssmbench, write, tiny):
+    file = write("mine.yaml", tiny)
+    folder = Path(the_json(ssmbench("run", file, "-o", "out", "--json").out)["folder"])
+    time = (folder / "result.json").stat().st_mtime_ns
+    again = ssmbench("run", file, "-o", "out")
+    assert again.err == "mine: already complete, nothing to do (force runs it again)\n"
+    assert (folder / "result.json").stat().st_mtime_ns == time
+    assert ssmbench("run", file, "-o", "out", "--force").code == 0
+    assert (folder / "result.json").stat().st_mtime_ns > time
+
+
+BOASTFUL = '''
+from ssmbench.parametrizations.s4d import S4D, S4DConfig
+from ssmbench.registry import parametrizations
+
+
+@parametrizations.register("boastful", config=S4DConfig)
+class Boastful(S4D):
+    """S4D with a declared gain that is far too small."""
+
+    def declared_gain(self):
+        return 0.01
+'''
+
+
+def test_a_violated_gain_is_a_warning_and_no_failure(ssmbench, write, tiny):
+    write("plugins/boastful.py", BOASTFUL)
+    tiny["model"] |= {
+        "parametrization": {"name": "boastful", "d_state": 4},
+        "discretizer": "tustin",
+    }
+    for flags in ((), ("--json",)):
+        answer = ssmbench("run", write("mine.yaml", tiny), "-o", "out", *flags)
+        warnings = [line for line in answer.err.splitlines() if line.startswith("warning: ")]
+        assert (answer.code, len(warnings)) == (0, 1)
+        assert re.search(r"layer 0: verified \S+ > declared 0.01", warnings[0])
+        assert "\x1b" not in answer.err, "no colours where there is no terminal"
+    assert "violations" in the_json(answer.out)["gain"]
+
+
+def test_run_takes_the_name_of_a_bundled_config(ssmbench, workplace):
+    answer = ssmbench("run", "digits_s4d", "model.d_model=8", "--dry-run", "--json")
+    assert the_json(answer.out)["config"]["model"]["d_model"] == 8
+    message = one_error(ssmbench("run", "digits_s4"))
+    assert "no bundled config of that name; did you mean 'digits_s4d'" in message
+
+
+def test_suite_takes_a_launcher_and_runs_again_by_force(ssmbench, write, tiny_suite):
+    call = ("suite", write("small.yaml", tiny_suite), "-o", "out", "--launcher", "inline")
+    assert ssmbench(*call, "--json").code == 0
+    assert "nothing to run: every run is complete" in ssmbench(*call).err
+    assert "[2/2]" in ssmbench(*call, "--force").err
+    assert "unknown launcher 'inlin': did you mean 'inline'" in one_error(
+        ssmbench(*call[:-1], "inlin")
+    )
 
 
 def test_run_shows_plain_lines_where_there_is_no_terminal(ssmbench, write, tiny):
@@ -371,20 +429,20 @@ BAD_CALLS = {
     "budget without attack": (("gain", ".", "--seed", "1"), "--seed: is for --attack"),
     "attack of no step": (
         ("gain", ".", "--attack", "--attack-steps", "0"),
-        "steps: must be from 1",
+        "steps: must be positive, got 0",
     ),
     "attack from nowhere": (
         ("gain", ".", "--attack", "--attack-restarts", "-1"),
-        "restarts: must be from 1",
+        "restarts: must be positive, got -1",
     ),
     "attack with a bad seed": (("gain", ".", "--attack", "--seed", "-1"), "seed: must be from 0"),
     "attack verb on a file": (("attack", "system.npz"), "is a file, not a run's folder"),
     "attack verb on nothing": (("attack", "nowhere"), "nowhere: no such folder"),
-    "attack verb of no step": (("attack", ".", "--steps", "0"), "steps: must be from 1"),
+    "attack verb of no step": (("attack", ".", "--steps", "0"), "steps: must be positive, got 0"),
     "attack over a horizon": (("gain", ".", "--attack", "--horizon", "2"), "--horizon"),
     "report of nothing": (("report", "nowhere"), "nowhere: no suite was run there"),
     "report of a folder": (("report", "."), "no suite was run there"),
-    "no job": (("suite", "suite.yaml", "--jobs", "0"), "--jobs must be at least 1, got 0"),
+    "no job": (("suite", "suite.yaml", "--jobs", "0"), "jobs: must be at least 1, got 0"),
     "suite as a run": (("run", "suite.yaml"), "Key 'name' not in"),
     "run as a suite": (("suite", "mine.yaml"), "unknown key"),
     "unknown kind": (("list", "tassks"), "unknown kind 'tassks': did you mean 'task'"),
@@ -453,4 +511,5 @@ def test_a_refusal_in_a_process_of_its_own_is_one_line_too(workplace):
     command = [sys.executable, "-m", "ssmbench", "run", "missing.yaml"]
     done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: {workplace / 'missing.yaml'}: no such file\n"
+    assert done.stderr.startswith("error: missing.yaml: no such file, and no bundled config of")
+    assert done.stderr.count("\n") == 1

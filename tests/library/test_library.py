@@ -73,7 +73,7 @@ def test_the_examples_in_the_docstrings_are_right(name, workplace):
 def test_every_public_function_has_an_example():
     functions = [getattr(sb, name) for name in ("list", *sb.__all__)]
     ours = [f for f in functions if f.__class__.__name__ == "function"]
-    assert len(ours) >= 7
+    assert len(ours) >= 12
     assert [f.__name__ for f in ours if ">>>" not in f.__doc__] == []
 
 
@@ -123,7 +123,7 @@ BAD_LAYERS = {
     "normaliser": (s4d(normaliser="hnif"), "unknown normaliser 'hnif': did you mean 'hinf'"),
     "scan": (s4d(scan=None), "model.scan: needs a scan"),
     "state": (s4d(initial_state="one"), "initial_state: 'one' is not a choice"),
-    "seed": (s4d(seed=-1), "seed: must be a whole number from 0 to 2^32 - 1, got -1"),
+    "seed": (s4d(seed=-1), "seed: must be from 0 to 2^32 - 1, got -1"),
     "pairing": (s4d(parametrization="l2ru"), "takes no discretizer"),
 }
 

@@ -2,60 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ssmbench.cli.printing import plain, print_json, table
-from ssmbench.cli.streams import say
+from ssmbench.cli.streams import say, warn
+
+if TYPE_CHECKING:
+    from ssmbench.library.runs import Run
+    from ssmbench.results import Result
 
 #: The disturbance, relative to a typical input, at which ``run`` prints the score.
 _SHOWN_ENERGY = 0.1
 
 
-def print_config(folder: Any, config: Mapping[str, Any], as_json: bool) -> None:
+def print_config(run: Run, as_json: bool) -> None:
     """The resolved config of a run, with its folder and that folder's state."""
     from ssmbench.runs.folder import dump_yaml
 
     if as_json:
-        print_json({"folder": str(folder.path), "state": folder.state, "config": config})
+        print_json({"folder": str(run.folder), "state": run.state, "config": run.config})
         return
-    say(f"# {folder.path}: {folder.state}")
-    say(dump_yaml(config).rstrip())
+    say(f"# {run.folder}: {run.state}")
+    say(dump_yaml(run.config).rstrip())
 
 
-def print_run(folder: Any, state: str, as_json: bool) -> None:
-    """Scores and gains of a complete run; of another, its state and the reason."""
-    complete = folder.is_done
-    result = folder.result if complete else {"status": state, **folder.status}
+def print_run(run: Run, as_json: bool) -> None:
+    """Scores and gains of a complete run, and a warning for each bound that its gains violate; of
+    another, its state and the reason."""
+    state = run.state
+    if not run.is_complete:
+        if as_json:
+            print_json({"folder": str(run.folder), "status": state, "reason": run.reason})
+        else:
+            table(("", ""), [("folder", run.folder), ("status", state), ("reason", run.reason)])
+        return
+    result = run.result
     if as_json:
-        print_json({"folder": str(folder.path), **result})
-        return
-    rows = [("folder", folder.path), ("status", state)]
-    rows += [("warning", warning) for warning in result.get("warnings", ())]
-    rows += _result_rows(result) if complete else [("reason", result.get("reason", ""))]
-    table(("", ""), rows)
+        print_json({"folder": str(run.folder), **result.to_dict()})
+    else:
+        rows = [("folder", run.folder), ("status", state)]
+        rows += [("warning", warning) for warning in result.warnings]
+        table(("", ""), rows + _result_rows(result))
+    for violation in result.gain.violations:
+        warn(f"violated bound: {violation}")
 
 
-def _result_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    score, gains = result["task"]["score"], result["gain"]
-    rows = [(f"{split} {score}", plain(v)) for split, v in result["scores"].items()]
-    shown = [
-        *("declared", "verified", "attacked"),
-        *(k for k in ("note", "frozen") if gains.get(k) not in (None, "")),
-    ]
-    rows += [(f"gain {key}", plain(gains[key])) for key in shown[:3]]
-    rows += [("spectral_radius", plain(gains["spectral_radius"]))]
-    rows += [(f"gain {key}", plain(gains[key])) for key in shown[3:]]
-    network = gains["network"]
+def _result_rows(result: Result) -> list[tuple[str, str]]:
+    metric, gains, network = result.task.metric, result.gain, result.gain.network
+    scores = {} if result.scores is None else result.scores.to_dict()
+    rows = [(f"{split} {metric}", plain(value)) for split, value in scores.items()]
+    rows += [(f"gain {key}", plain(getattr(gains, key))) for key in _GAINS]
+    rows.append(("spectral_radius", plain(gains.spectral_radius)))
+    if gains.note:
+        rows += [("gain note", gains.note), ("gain frozen", plain(gains.frozen))]
     keys = ("declared", "bound", "attacked")
-    rows += [(f"network {key}", plain(network.get(key))) for key in keys]
-    return rows + _robustness_rows(result)
-
-
-def _robustness_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    score = result["task"]["score"]
-    return [
-        (f"test {score}, {p['kind']} disturbance of {p['energy']:g}", plain(p["score"]))
-        for p in result.get("robustness", ())
-        if p["energy"] == _SHOWN_ENERGY
+    rows += [(f"network {key}", plain(getattr(network, key))) for key in keys]
+    return rows + [
+        (f"test {metric}, {p.kind} disturbance of {p.energy:g}", plain(p.score))
+        for p in result.robustness
+        if p.energy == _SHOWN_ENERGY
     ]
+
+
+_GAINS = ("declared", "verified", "attacked")

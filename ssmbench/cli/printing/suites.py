@@ -2,71 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+import dataclasses
+from typing import TYPE_CHECKING
 
 from ssmbench.cli.printing import print_json, table
 from ssmbench.cli.streams import say
 
+if TYPE_CHECKING:
+    from ssmbench.library.suites import PlannedSuite, Report
 
-def print_grid(grid: Any, root: Path, as_json: bool) -> None:
+
+def print_grid(planned: PlannedSuite, as_json: bool) -> None:
     """Every run of a suite with its fingerprint and state."""
-    import dataclasses
-
-    from ssmbench.runs.folder import DONE
-
-    runs = grid.runs(root)
-    states = [run.folder.state for run in runs]
+    runs = planned.runs()
+    states = [run.state for run in runs]
     if as_json:
         cells = [
-            {"label": r.label, "fingerprint": r.fingerprint, "state": s, "config": r.config}
-            for r, s in zip(runs, states, strict=True)
+            {
+                "label": run.identity.label,
+                "fingerprint": run.identity.fingerprint,
+                "state": state,
+                "config": run.config,
+            }
+            for run, state in zip(runs, states, strict=True)
         ]
-        refused = [dataclasses.asdict(refusal) for refusal in grid.refused]
-        print_json({"name": grid.name, "runs": cells, "refused": refused})
+        refused = [dataclasses.asdict(refusal) for refusal in planned.suite.refused]
+        print_json({"name": planned.suite.name, "runs": cells, "refused": refused})
         return
-    rows = [(r.label, r.fingerprint, s) for r, s in zip(runs, states, strict=True)]
+    rows = [
+        (run.identity.label, run.identity.fingerprint, state)
+        for run, state in zip(runs, states, strict=True)
+    ]
     table(("run", "fingerprint", "state"), rows)
-    say(f"{len(rows)} runs, {sum(s in DONE for s in states)} complete")
-    if grid.refused:
-        say(f"{len(grid.refused)} combinations refused; the report says why")
+    say(f"{len(rows)} runs, {sum(run.is_complete for run in runs)} complete")
+    if planned.suite.refused:
+        say(f"{len(planned.suite.refused)} combinations refused; the report says why")
 
 
-def print_report(folder: Path, as_json: bool) -> None:
-    """Write the report of a suite's folder and print its table."""
-    from dataclasses import asdict
-
-    from ssmbench.report import tables
-    from ssmbench.report.collect import collect
-    from ssmbench.report.statistics import robustness_rows
-    from ssmbench.report.statistics import rows as rows_of
-    from ssmbench.report.write import write_report
-
-    files = write_report(folder)
-    records = collect(folder)
-    rows = rows_of(records)
-    board = folder / "tensorboard"
+def print_report(report: Report, as_json: bool) -> None:
+    """The rows of a suite's report, what is noted of them, and where the files are."""
     if as_json:
-        paths: Mapping[str, str] = {kind: str(path) for kind, path in files.items()}
-        listed = {"rows": [asdict(row) for row in rows]}
-        listed["robustness"] = [asdict(point) for point in robustness_rows(records)]
-        print_json(listed | {"files": paths, "tensorboard": str(board)})
+        print_json(report.to_dict())
         return
-    _print_tables(rows, tables.COLUMNS, tables.note_text)
-    say(f"report:      {files['markdown']}")
-    say(f"tensorboard: tensorboard --logdir {board}")
+    _print_tables(report)
+    say(f"report:      {report.files['markdown']}")
+    say(f"tensorboard: tensorboard --logdir {report.tensorboard}")
 
 
-def _print_tables(
-    rows: list[Any], columns: Mapping[str, Callable[[Any], str]], note: Callable[[Any], str]
-) -> None:
+def _print_tables(report: Report) -> None:
+    from ssmbench.report.tables import COLUMNS, note_text
+
+    rows = report.rows
     for task in dict.fromkeys(row.task for row in rows):
-        cells = [tuple(c(row) for c in columns.values()) for row in rows if row.task == task]
-        table(tuple(columns), cells, title=task)
+        cells = [tuple(c(row) for c in COLUMNS.values()) for row in rows if row.task == task]
+        table(tuple(COLUMNS), cells, title=task)
         say()
     for row in filter(lambda row: row.note, rows):
-        say(f"note: {row.task}, {row.variant}, {row.discretizer}: {note(row)}")
+        say(f"note: {row.task}, {row.variant}, {row.discretizer}: {note_text(row)}")
     for row in rows:
         for violation in row.violations:
             say(f"violated bound: {row.task}, {row.variant}, {row.discretizer}: {violation}")
