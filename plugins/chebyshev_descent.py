@@ -76,8 +76,8 @@ class ChebyshevDescent(ClosureOptimizer):
     """
 
     def __init__(self, config: ChebyshevConfig, *, groups: list[dict[str, Any]]):
-        require(config.stages >= 1, f"chebyshev: stages must be at least 1, got {config.stages}")
-        require(config.damping >= 0, f"chebyshev: damping must not be negative: {config.damping:g}")
+        require(config.stages >= 1, f"stages must be at least 1, got {config.stages}")
+        require(config.damping >= 0, f"damping must not be negative: {config.damping:g}")
         super().__init__(groups, {"lr": config.lr, "weight_decay": config.weight_decay})
         self._polynomials = Chebyshev.of(config.stages, config.damping)
         self._stages = config.stages

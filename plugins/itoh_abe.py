@@ -120,13 +120,13 @@ class ItohAbe(ClosureOptimizer):
     def __init__(self, config: ItohAbeConfig, *, groups: list[dict[str, Any]]):
         require(
             config.tolerance > 0 and config.evaluations >= 2,
-            "itoh_abe: needs a positive tolerance and at least 2 evaluations, got "
+            "needs a positive tolerance and at least 2 evaluations, got "
             f"{config.tolerance:g} and {config.evaluations}",
         )
         count = sum(p.numel() for group in groups for p in group["params"])
         require(
             count <= config.max_parameters,
-            f"itoh_abe: {count} parameters, each of which costs some evaluations of the loss in "
+            f"{count} parameters, each of which costs some evaluations of the loss in "
             f"every step; at most {config.max_parameters} (optimizer.max_parameters)",
         )
         super().__init__(groups, {"lr": config.lr, "weight_decay": config.weight_decay})

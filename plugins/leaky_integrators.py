@@ -52,7 +52,7 @@ class LeakyIntegrators(Parametrization):
         super().__init__()
         require(
             0 < config.tau_min <= config.tau_max,
-            f"leaky_integrators: needs 0 < tau_min <= tau_max, got tau_min={config.tau_min} "
+            f"needs 0 < tau_min <= tau_max, got tau_min={config.tau_min} "
             f"and tau_max={config.tau_max}",
         )
         self.gamma = config.gamma

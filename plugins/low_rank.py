@@ -165,10 +165,10 @@ class DiagonalPlusLowRank(Parametrization):
     def __init__(self, config: DiagonalPlusLowRankConfig, *, d_model: int):
         super().__init__()
         n, low, high = config.d_state, config.decay_min, config.decay_max
-        check_step_sizes("diagonal_plus_low_rank", config.dt_min, config.dt_max)
+        check_step_sizes(config.dt_min, config.dt_max)
         require(
             0 < low <= high,
-            f"diagonal_plus_low_rank: needs 0 < decay_min <= decay_max, got {low:g} and {high:g}",
+            f"needs 0 < decay_min <= decay_max, got {low:g} and {high:g}",
         )
         self.log_rate = nn.Parameter(torch.linspace(math.log(low), math.log(high), n))
         self.coupling = LowRank(n, n, config.rank, config.scale)

@@ -46,6 +46,8 @@ PROPER_FRACTION = Allowed("in [0, 1)", lambda v: 0 <= v < 1)
 SEED = Allowed("from 0 to 2^32 - 1", lambda v: 0 <= v < 2**32)
 #: A dimension of an array: what is larger has no place in any memory.
 SIZE = (POSITIVE, Allowed("at most 2^20", lambda v: v <= 2**20))
+#: A number of states that come in pairs: conjugate modes, or a position and a velocity.
+PAIRED_SIZE = (*SIZE, Allowed("even (states come in pairs)", lambda v: v % 2 == 0))
 COUNT = (NOT_NEGATIVE, Allowed("below 2^31", lambda v: v < 2**31))
 POSITIVE_COUNT = (POSITIVE, Allowed("below 2^31", lambda v: v < 2**31))
 

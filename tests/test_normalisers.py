@@ -162,9 +162,9 @@ def test_a_layer_that_reads_and_passes_on_nothing_has_gain_zero():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("hinf", {"gamma": 0.0}, "gamma must be positive"),
-        ("horizon", {"horizon": 0}, "at least 1 step"),
-        ("horizon", {"oversampling": 1}, "oversampling must be at least 2"),
+        ("hinf", {"gamma": 0.0}, "normaliser hinf: gamma: must be positive"),
+        ("horizon", {"horizon": 0}, "horizon: must be positive"),
+        ("horizon", {"oversampling": 1}, "oversampling: must be at least 2"),
     ],
 )
 def test_bad_options_are_refused(name, options, message):

@@ -14,6 +14,7 @@ from numpy.polynomial import Chebyshev
 from ssmbench.discretizers.runge_kutta import RungeKutta, RungeKuttaConfig
 from ssmbench.discretizers.tableau import Tableau
 from ssmbench.errors import require
+from ssmbench.options import FRACTION, option
 from ssmbench.registry import discretizers
 
 _CITATION = (
@@ -28,7 +29,7 @@ class Rkc1Config(RungeKuttaConfig):
     """``stages``, and ``damping`` of the polynomial, 0 for the longest interval, 2 stages^2."""
 
     stages: int = 5
-    damping: float = 0.0
+    damping: float = option(0.0, FRACTION)
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Rkc2Config(RungeKuttaConfig):
     """``stages``, at least 2, and ``damping`` of the polynomial."""
 
     stages: int = 5
-    damping: float = 2 / 13
+    damping: float = option(2 / 13, FRACTION)
 
 
 @discretizers.register("rkc1", config=Rkc1Config, citation=_CITATION)
@@ -46,7 +47,7 @@ class Rkc1(RungeKutta):
     note = "for real poles; no undamped oscillation is stable"
 
     def make_tableau(self, config: Rkc1Config) -> Tableau:
-        check("rkc1", config, least=1)
+        check_stages(config, minimum=1)
         return first_order(config.stages, config.damping)
 
 
@@ -57,17 +58,16 @@ class Rkc2(RungeKutta):
     note = "for real poles; no undamped oscillation is stable"
 
     def make_tableau(self, config: Rkc2Config) -> Tableau:
-        check("rkc2", config, least=2)
+        check_stages(config, minimum=2)
         return second_order(config.stages, config.damping)
 
 
-def check(owner: str, config: Rkc1Config | Rkc2Config, least: int) -> None:
-    """Raise a UsageError unless stages and damping are in range."""
+def check_stages(config: Rkc1Config | Rkc2Config, minimum: int) -> None:
+    """Raise a UsageError unless the number of stages is in range."""
     require(
-        least <= config.stages <= _MAX_STAGES,
-        f"{owner}: stages must be from {least} to {_MAX_STAGES}, got {config.stages}",
+        minimum <= config.stages <= _MAX_STAGES,
+        f"stages must be from {minimum} to {_MAX_STAGES}, got {config.stages}",
     )
-    require(0 <= config.damping <= 1, f"{owner}: damping must be in [0, 1], got {config.damping}")
 
 
 def first_order(stages: int, damping: float) -> Tableau:

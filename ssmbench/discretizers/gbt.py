@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ssmbench.discretizers.runge_kutta import Hold, RungeKutta, RungeKuttaConfig
 from ssmbench.discretizers.tableau import Tableau
-from ssmbench.errors import require
+from ssmbench.options import FRACTION, option
 from ssmbench.registry import discretizers
 
 
@@ -16,7 +16,7 @@ class GbtConfig(RungeKuttaConfig):
     kept, and 1/2 is the implicit midpoint rule."""
 
     hold: Hold = Hold.first
-    alpha: float = 0.6
+    alpha: float = option(0.6, FRACTION)
 
 
 @discretizers.register(
@@ -33,5 +33,4 @@ class GeneralisedBilinear(RungeKutta):
     """
 
     def make_tableau(self, config: GbtConfig) -> Tableau:
-        require(0 <= config.alpha <= 1, f"gbt: alpha must be in [0, 1], got {config.alpha}")
         return Tableau("gbt", T=[[config.alpha]], b=[1], c=[config.alpha])

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ssmbench.errors import require
+from ssmbench.options import POSITIVE, option
 from ssmbench.systems import DiscreteSystem
 
 #: Headroom for rounding C and D to float32 after scaling.
@@ -21,7 +21,7 @@ _ROUNDING = 1e-5
 class NormaliserConfig:
     """``gamma`` for each copy of the bank; ``shrink_only`` leaves smaller gains as they are."""
 
-    gamma: float = 1.0
+    gamma: float = option(1.0, POSITIVE)
     shrink_only: bool = False
 
 
@@ -40,7 +40,6 @@ class Normaliser(ABC):
     infinite_horizon: ClassVar[bool]
 
     def __init__(self, config: NormaliserConfig):
-        require(config.gamma > 0, f"normaliser: gamma must be positive, got {config.gamma}")
         self.gamma = config.gamma
         self.shrink_only = config.shrink_only
 

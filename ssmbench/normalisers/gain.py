@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ssmbench.analysis.rounding import rounding_gain
 from ssmbench.analysis.upper_bound import hinf_bound, horizon_bound
-from ssmbench.errors import require
 from ssmbench.normalisers.base import Normaliser, NormaliserConfig
+from ssmbench.options import POSITIVE_COUNT, Allowed, option
 from ssmbench.registry import normalisers
 from ssmbench.systems import DiscreteSystem
 
@@ -33,8 +33,8 @@ class HinfNormaliser(Normaliser):
 class HorizonConfig(NormaliserConfig):
     """Steps that are bounded, from rest, and the FFT's points for each of them."""
 
-    horizon: int = 1024
-    oversampling: int = 8
+    horizon: int = option(1024, POSITIVE_COUNT)
+    oversampling: int = option(8, Allowed("at least 2", lambda v: v >= 2))
 
 
 @normalisers.register("horizon", config=HorizonConfig, citation="own; Ehlich and Zeller 1964")
@@ -45,8 +45,6 @@ class HorizonNormaliser(Normaliser):
 
     def __init__(self, config: HorizonConfig):
         super().__init__(config)
-        require(config.horizon >= 1, f"horizon: must be at least 1 step, got {config.horizon}")
-        require(config.oversampling >= 2, "horizon: oversampling must be at least 2")
         self.horizon, self.oversampling = config.horizon, config.oversampling
 
     def bound(self, system: DiscreteSystem) -> Float[Tensor, " H"]:

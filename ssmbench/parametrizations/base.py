@@ -136,11 +136,11 @@ def positive(logarithm: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return torch.exp(logarithm.clamp(-_LARGEST_LOG, _LARGEST_LOG))
 
 
-def check_step_sizes(owner: str, dt_min: float, dt_max: float) -> None:
+def check_step_sizes(dt_min: float, dt_max: float) -> None:
     """Raise a UsageError unless 0 < dt_min <= dt_max."""
     require(
         0 < dt_min <= dt_max,
-        f"{owner}: needs 0 < dt_min <= dt_max, got dt_min={dt_min} and dt_max={dt_max}",
+        f"needs 0 < dt_min <= dt_max, got dt_min={dt_min} and dt_max={dt_max}",
     )
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ssmbench.errors import require
 from ssmbench.linalg.orthogonal import cayley, limited
 from ssmbench.linalg.precision import straight_through
+from ssmbench.options import PAIRED_SIZE, POSITIVE, option
 from ssmbench.parametrizations.base import GAIN_IS_DISCRETE, Parametrization
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDiagonal, DiagonalSystem, DiscreteDiagonal
@@ -39,8 +40,8 @@ class ContractionConfig:
     ``radius_min`` to ``radius``, log-uniform in 1 - modulus, and phases evenly in
     [0, ``max_phase``] radians per sample; ``spread``: initial size of X0 and Y0."""
 
-    gamma: float = 1.0
-    d_state: int = 32
+    gamma: float = option(1.0, POSITIVE)
+    d_state: int = option(32, PAIRED_SIZE)
     radius_min: float = 0.9
     radius: float = 0.999
     max_phase: float = math.pi
@@ -93,7 +94,7 @@ class Contraction(Parametrization):
 
     def __init__(self, config: ContractionConfig, *, d_model: int, outputs: int | None = None):
         super().__init__()
-        check_config("contraction", config)
+        check_config(config)
         self.gamma = config.gamma
         pairs, outputs = config.d_state // 2, outputs or d_model
         self.poles = Rotations(pairs, config.radius_min, config.radius, config.max_phase)
@@ -119,7 +120,7 @@ class Contraction(Parametrization):
 class ContinuousContractionConfig(ContractionConfig):
     """``dt``: the step size at which Tustin's transform gives back the discrete contraction."""
 
-    dt: float = 1.0
+    dt: float = option(1.0, POSITIVE)
 
 
 @parametrizations.register(
@@ -140,7 +141,6 @@ class ContinuousContraction(Contraction):
         self, config: ContinuousContractionConfig, *, d_model: int, outputs: int | None = None
     ):
         super().__init__(config, d_model=d_model, outputs=outputs)
-        require(config.dt > 0, f"contraction_continuous: dt must be positive, got {config.dt}")
         self.dt = config.dt
 
     def forward(self) -> ContinuousDiagonal:
@@ -210,20 +210,14 @@ def _eye(size: int, like: Tensor) -> Tensor:
     return torch.eye(size, dtype=like.dtype, device=like.device)
 
 
-def check_config(owner: str, config: ContractionConfig) -> None:
+def check_config(config: ContractionConfig) -> None:
     """Raise a UsageError unless the numbers can be met."""
-    require(config.gamma > 0, f"{owner}: gamma must be positive, got {config.gamma}")
-    require(
-        config.d_state > 0 and config.d_state % 2 == 0,
-        f"{owner}: d_state must be positive and even (it counts conjugate pairs), got "
-        f"{config.d_state}",
-    )
     require(
         0 < config.radius_min <= config.radius <= 1 - 1e-6,
-        f"{owner}: needs 0 < radius_min <= radius <= 1 - 1e-6, got "
+        f"needs 0 < radius_min <= radius <= 1 - 1e-6, got "
         f"radius_min={config.radius_min} and radius={config.radius}",
     )
     require(
         0 <= config.max_phase <= math.pi,
-        f"{owner}: max_phase must be in [0, pi], got {config.max_phase}",
+        f"max_phase must be in [0, pi], got {config.max_phase}",
     )

@@ -31,11 +31,10 @@ class FreeBlocks(Parametrization):
     system_type = DiscreteDiagonal
     stable_by_construction = True
     no_discretizer_reason = GAIN_IS_DISCRETE
-    owner: str
 
     def __init__(self, config: ContractionConfig, *, d_model: int, outputs: int | None = None):
         super().__init__()
-        check_config(self.owner, config)
+        check_config(config)
         self.gamma = config.gamma
         pairs, outputs = config.d_state // 2, outputs or d_model
         size = config.spread / (2 * (pairs + d_model)) ** 0.5
@@ -71,8 +70,6 @@ class FreeBlocks(Parametrization):
 )
 class ContractionBlock(FreeBlocks):
     """K / max(1, ||K||_2): any shape; the common scale also shrinks every pole."""
-
-    owner = "contraction_block"
 
     def _contraction(
         self, lam: Tensor, B: Tensor, C: Tensor, D: Tensor

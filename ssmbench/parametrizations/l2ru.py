@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ssmbench.errors import require
 from ssmbench.linalg.orthogonal import cayley
+from ssmbench.options import POSITIVE, option
 from ssmbench.parametrizations.base import GAIN_IS_DISCRETE, Parametrization
 from ssmbench.registry import parametrizations
 from ssmbench.systems import DiscreteDense
@@ -41,7 +42,7 @@ class L2RUConfig:
     """Gain ``gamma``, and where the poles start: moduli from ``radius_min`` to ``radius``
     (log-uniform in 1 - modulus), angles evenly in [0, ``max_phase``] radians per sample."""
 
-    gamma: float = 1.0
+    gamma: float = option(1.0, POSITIVE)
     learn_gamma: bool = False
     norm: NormBound = NormBound.spectral
     radius_min: float = 0.9
@@ -171,19 +172,18 @@ def _norm_bound(Z: Float[Tensor, "N N"], bound: NormBound) -> Float[Tensor, ""]:
 
 
 def _check(config: L2RUConfig) -> None:
-    require(config.gamma > 0, f"l2ru: gamma must be positive, got {config.gamma}")
     require(
         abs(math.log(config.gamma)) <= _LARGEST_LOG_GAMMA,
-        f"l2ru: gamma must be between e^-80 and e^80, got {config.gamma}",
+        f"gamma must be between e^-80 and e^80, got {config.gamma}",
     )
     require(
         0 < config.radius_min <= config.radius < 1,
-        f"l2ru: needs 0 < radius_min <= radius < 1, got radius_min={config.radius_min} "
+        f"needs 0 < radius_min <= radius < 1, got radius_min={config.radius_min} "
         f"and radius={config.radius}",
     )
     require(
         0 <= config.max_phase < math.pi,
-        "l2ru: max_phase must be in [0, pi): the Cayley map cannot reach the eigenvalue -1; "
+        "max_phase must be in [0, pi): the Cayley map cannot reach the eigenvalue -1; "
         f"got {config.max_phase}",
     )
 
@@ -254,6 +254,6 @@ def _check_reach(config: L2RUConfig, n: int, headroom: float, ratio: float) -> N
     best = 1 / math.sqrt(1 + _SPLIT * (ratio - headroom))  # at alpha to infinity
     require(
         headroom > 0,
-        f"l2ru: norm={config.norm.name} cannot hold a pole at radius={config.radius} with {n} "
+        f"norm={config.norm.name} cannot hold a pole at radius={config.radius} with {n} "
         f"states (at most about {best:.3f}); use norm=spectral or norm=gershgorin",
     )

@@ -25,8 +25,6 @@ class Conservative(FreeBlocks):
     the inverse of W is known, and with B = d X, C = Y d, d = (1 - |lam|^2)^(1/2), nothing cancels.
     """
 
-    owner = "l2ru_conservative"
-
     def __init__(self, config: ContractionConfig, *, d_model: int, outputs: int | None = None):
         super().__init__(config, d_model=d_model, outputs=outputs)
         self.share = nn.Parameter(torch.zeros(()))  # ||D|| = gamma sigmoid(share)

@@ -25,7 +25,7 @@ from enum import Enum
 import torch
 from torch import Tensor, nn
 
-from ssmbench.errors import require
+from ssmbench.options import PAIRED_SIZE, option
 from ssmbench.parametrizations.base import Parametrization, positive
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousOscillator
@@ -42,7 +42,7 @@ class Stiffness(Enum):
 class LinOSSConfig:
     """``d_state`` counts positions and velocities: there are ``d_state / 2`` oscillators."""
 
-    d_state: int = 64
+    d_state: int = option(64, PAIRED_SIZE)
     constraint: Stiffness = Stiffness.exp
 
 
@@ -59,11 +59,6 @@ class LinOSS(Parametrization):
 
     def __init__(self, config: LinOSSConfig, *, d_model: int):
         super().__init__()
-        require(
-            config.d_state > 0 and config.d_state % 2 == 0,
-            "linoss: d_state must be positive and even (positions and velocities), got "
-            f"{config.d_state}",
-        )
         count = config.d_state // 2
         self.constraint = config.constraint
         a = 1 - torch.rand(count)  # in (0, 1]: 0 has no logarithm

@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
+from ssmbench.options import PAIRED_SIZE, option
 from ssmbench.parametrizations.base import Parametrization, positive
 from ssmbench.registry import parametrizations
 from ssmbench.systems import DiscreteDiagonal
@@ -41,7 +42,7 @@ class LRUConfig:
     sample; ``learn_gamma``: the input's normalisation is a parameter of its own, as published.
     """
 
-    d_state: int = 64
+    d_state: int = option(64, PAIRED_SIZE)
     r_min: float = 0.9
     r_max: float = 0.999
     max_phase: float = 2 * math.pi
@@ -108,14 +109,10 @@ def unit_variance(decay: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
 
 def _check(config: LRUConfig) -> None:
     require(
-        config.d_state > 0 and config.d_state % 2 == 0,
-        f"lru: d_state must be positive and even (it counts conjugates), got {config.d_state}",
-    )
-    require(
         0 <= config.r_min < config.r_max <= 1,
-        f"lru: needs 0 <= r_min < r_max <= 1, got r_min={config.r_min} and r_max={config.r_max}",
+        f"needs 0 <= r_min < r_max <= 1, got r_min={config.r_min} and r_max={config.r_max}",
     )
     require(
         0 < config.max_phase <= 2 * math.pi,
-        f"lru: max_phase must be in (0, 2 pi], got {config.max_phase}",
+        f"max_phase must be in (0, 2 pi], got {config.max_phase}",
     )

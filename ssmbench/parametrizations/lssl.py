@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ssmbench.options import SIZE, option
 from ssmbench.parametrizations.base import (
     Parametrization,
     check_step_sizes,
@@ -37,7 +38,7 @@ class LSSLConfig:
     """
 
     init: Measure = Measure.legs
-    d_state: int = 64
+    d_state: int = option(64, SIZE)
     train_A: bool = True
     dt_min: float = 0.001
     dt_max: float = 0.1
@@ -58,7 +59,7 @@ class LSSL(Parametrization):
 
     def __init__(self, config: LSSLConfig, *, d_model: int):
         super().__init__()
-        check_step_sizes("lssl", config.dt_min, config.dt_max)
+        check_step_sizes(config.dt_min, config.dt_max)
         A, B = (torch.from_numpy(m).float() for m in matrices(config.init, config.d_state))
         if config.train_A:
             self.A = nn.Parameter(A.expand(d_model, -1, -1).clone())

@@ -26,6 +26,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
+from ssmbench.options import PAIRED_SIZE, option
 from ssmbench.parametrizations.base import (
     Parametrization,
     check_step_sizes,
@@ -89,7 +90,7 @@ class S4Config:
 
     init: Measure = Measure.legs
     rank: int = 1
-    d_state: int = 64
+    d_state: int = option(64, PAIRED_SIZE)
     dt_min: float = 0.001
     dt_max: float = 0.1
 
@@ -139,15 +140,11 @@ class S4(Parametrization):
 
 
 def _check(config: S4Config) -> None:
-    require(
-        config.d_state > 0 and config.d_state % 2 == 0,
-        f"s4: d_state must be positive and even (it counts conjugate pairs), got {config.d_state}",
-    )
-    check_step_sizes("s4", config.dt_min, config.dt_max)
+    check_step_sizes(config.dt_min, config.dt_max)
     fitting = [measure.name for measure in Measure if rank(measure) == config.rank]
     require(
         config.init.name in fitting,
-        f"s4: init={config.init.name} is normal plus rank {rank(config.init)}, so it needs "
+        f"init={config.init.name} is normal plus rank {rank(config.init)}, so it needs "
         f"rank={rank(config.init)}, got rank={config.rank}"
         + (f", which fits init={' or '.join(fitting)}" if fitting else ": no init fits that"),
     )
@@ -201,7 +198,7 @@ def kernel(
     Raises:
         UsageError: L is not positive.
     """
-    require(length > 0, f"s4: the kernel needs a positive length, got {length}")
+    require(length > 0, f"the kernel needs a positive length, got {length}")
     points = torch.arange(length // 2 + 1, dtype=torch.float64, device=bank.lam.device)
     z = torch.exp(-2j * math.pi / length * points)
     wide = bank.to(dtype)

@@ -17,6 +17,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
+from ssmbench.options import SIZE, option
 from ssmbench.parametrizations.base import (
     ParameterOptions,
     Parametrization,
@@ -47,7 +48,7 @@ class S4DConfig:
     """
 
     init: S4DInit = S4DInit.lin
-    d_state: int = 64
+    d_state: int = option(64, SIZE)
     dt_min: float = 0.001
     dt_max: float = 0.1
     published_groups: bool = False
@@ -68,11 +69,11 @@ class S4D(Parametrization):
     def __init__(self, config: S4DConfig, *, d_model: int):
         super().__init__()
         require(
-            config.d_state > 0 and (config.init is S4DInit.real or config.d_state % 2 == 0),
-            f"s4d: d_state must be positive, and even for init={config.init.name} "
-            f"(it counts conjugate pairs), got {config.d_state}",
+            config.init is S4DInit.real or config.d_state % 2 == 0,
+            f"d_state must be even for init={config.init.name} (it counts conjugate pairs), got "
+            f"{config.d_state}",
         )
-        check_step_sizes("s4d", config.dt_min, config.dt_max)
+        check_step_sizes(config.dt_min, config.dt_max)
         lam = initial_poles(config.init, config.d_state)
         modes = len(lam)
         self.conjugate = lam.is_complex()

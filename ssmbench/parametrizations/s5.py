@@ -25,6 +25,7 @@ from jaxtyping import Complex
 from torch import Tensor, nn
 
 from ssmbench.errors import require
+from ssmbench.options import PAIRED_SIZE, option
 from ssmbench.parametrizations.base import (
     Parametrization,
     check_step_sizes,
@@ -40,7 +41,7 @@ from ssmbench.systems import ContinuousDiagonal
 class S5Config:
     """``d_state`` counts conjugates, so ``d_state / 2`` modes are stored; ``blocks`` is J."""
 
-    d_state: int = 64
+    d_state: int = option(64, PAIRED_SIZE)
     blocks: int = 1
     dt_min: float = 0.001
     dt_max: float = 0.1
@@ -110,10 +111,10 @@ def hippo_normal(
 
 
 def _check(config: S5Config) -> None:
-    fits = config.blocks > 0 and config.d_state > 0 and config.d_state % (2 * config.blocks) == 0
+    fits = config.blocks > 0 and config.d_state % (2 * config.blocks) == 0
     require(
         fits,
-        "s5: d_state must be a positive multiple of 2 * blocks (each block holds conjugate pairs), "
+        "d_state must be a positive multiple of 2 * blocks (each block holds conjugate pairs), "
         f"got d_state={config.d_state} and blocks={config.blocks}",
     )
-    check_step_sizes("s5", config.dt_min, config.dt_max)
+    check_step_sizes(config.dt_min, config.dt_max)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssmbench.errors import require
+from ssmbench.options import COUNT, SIZE, option
 from ssmbench.parametrizations.base import (
     Parametrization,
     check_step_sizes,
@@ -36,8 +36,8 @@ class SelectiveConfig:
     """``d_state`` N, real modes of each channel; ``dt_rank``: of the map from u to step sizes, 0
     for d_model / 16, rounded up. Initial step sizes are log-uniform in [dt_min, dt_max]."""
 
-    d_state: int = 16
-    dt_rank: int = 0
+    d_state: int = option(16, SIZE)
+    dt_rank: int = option(0, COUNT)
     dt_min: float = 0.001
     dt_max: float = 0.1
 
@@ -62,9 +62,7 @@ class Selective(Parametrization):
 
     def __init__(self, config: SelectiveConfig, *, d_model: int):
         super().__init__()
-        require(config.d_state > 0, f"selective: d_state must be positive, got {config.d_state}")
-        require(config.dt_rank >= 0, f"selective: dt_rank: must be 0 or more, got {config.dt_rank}")
-        check_step_sizes("selective", config.dt_min, config.dt_max)
+        check_step_sizes(config.dt_min, config.dt_max)
         self.d_model = d_model
         self.rank = config.dt_rank or math.ceil(d_model / 16)
         modes = torch.arange(1.0, config.d_state + 1)  # S4D-real, section 3.6

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ssmbench.errors import require
+from ssmbench.options import PAIRED_SIZE, option
 from ssmbench.parametrizations.base import (
     Parametrization,
     check_step_sizes,
@@ -26,18 +26,11 @@ from ssmbench.systems import ContinuousDense, ContinuousDiagonal
 class UnconstrainedConfig:
     """Initial poles: real part ``-decay``, frequencies evenly spaced up to ``max_frequency``."""
 
-    d_state: int = 64
+    d_state: int = option(64, PAIRED_SIZE)
     decay: float = 0.5
     max_frequency: float = 50.0
     dt_min: float = 0.001
     dt_max: float = 0.1
-
-    def check(self, owner: str) -> None:
-        require(
-            self.d_state > 0 and self.d_state % 2 == 0,
-            f"{owner}: d_state must be positive and even, got {self.d_state}",
-        )
-        check_step_sizes(owner, self.dt_min, self.dt_max)
 
 
 @parametrizations.register("unconstrained_dense", config=UnconstrainedConfig, citation="baseline")
@@ -49,7 +42,7 @@ class UnconstrainedDense(Parametrization):
 
     def __init__(self, config: UnconstrainedConfig, *, d_model: int):
         super().__init__()
-        config.check("unconstrained_dense")
+        check_step_sizes(config.dt_min, config.dt_max)
         n = config.d_state
         self.A = nn.Parameter(_rotating_matrix(config))
         self.B = nn.Parameter(torch.randn(n, d_model))
@@ -80,7 +73,7 @@ class UnconstrainedDiagonal(Parametrization):
 
     def __init__(self, config: UnconstrainedConfig, *, d_model: int):
         super().__init__()
-        config.check("unconstrained_diagonal")
+        check_step_sizes(config.dt_min, config.dt_max)
         modes = config.d_state // 2
         frequency = torch.linspace(0, config.max_frequency, modes)
         lam = torch.stack([torch.full_like(frequency, -config.decay), frequency], -1)

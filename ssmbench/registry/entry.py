@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from ssmbench.errors import UsageError
+from ssmbench.errors import UsageError, require
+from ssmbench.options import declared
 
 T = TypeVar("T")
 
@@ -64,11 +65,24 @@ class Entry(Generic[T]):
         """The object, from an instance of :attr:`config` (its defaults where None).
 
         Raises:
-            UsageError: a choice, among the options, that is not one of its enum's members.
+            UsageError: an option that its config class does not allow, or what the factory says;
+                either begins with the entry's kind and name.
         """
         options = self.config() if config is None else config
-        self._check_choices(options)
-        return self.factory(options, **context)
+        try:
+            self._check_choices(options)
+            self._check_limits(options)
+            return self.factory(options, **context)
+        except UsageError as error:
+            problem = str(error).removeprefix(f"{self.name}: ")
+            error.args = (f"{self.kind} {self.name}: {problem}", *error.args[1:])
+            raise
+
+    def _check_limits(self, options: Any) -> None:
+        for name, limits in declared(self.config).items():
+            value = getattr(options, name)
+            for limit in limits:
+                require(limit.test(value), f"{name}: {limit.problem(value)}")
 
     def _check_choices(self, options: Any) -> None:
         """A string would pass for a member, and every comparison with one would fail in silence."""
@@ -77,9 +91,7 @@ class Entry(Generic[T]):
             value = getattr(options, option.name, default)
             if isinstance(default, Enum) and not isinstance(value, type(default)):
                 names = ", ".join(str(member) for member in type(default))
-                raise UsageError(
-                    f"{self.kind} {self.name}: {option.name}: {value!r} is none of {names}"
-                )
+                raise UsageError(f"{option.name}: {value!r} is none of {names}")
 
 
 @functools.cache

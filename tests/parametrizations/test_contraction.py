@@ -95,7 +95,7 @@ def test_only_tustin_declares_the_continuous_gain(method):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gamma": 0.0}, "gamma must be positive"),
+        ({"gamma": 0.0}, "gamma: must be positive"),
         ({"d_state": 7}, "even"),
         ({"radius": 1.0}, "radius_min <= radius"),
         ({"radius_min": 0.0}, "0 < radius_min"),

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssmbench import registry
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.errors import UsageError
 from ssmbench.parametrizations.l2ru import L2RU, L2RUConfig, NormBound, cayley
@@ -102,8 +103,8 @@ def test_frobenius_reaches_what_it_can_hold():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"gamma": 0.0}, "gamma must be positive"),
-        ({"gamma": -1.0}, "gamma must be positive"),
+        ({"gamma": 0.0}, "gamma: must be positive"),
+        ({"gamma": -1.0}, "gamma: must be positive"),
         ({"radius": 1.0}, "radius_min <= radius < 1"),
         ({"radius": 0.5, "radius_min": 0.9}, "radius_min <= radius"),
         ({"max_phase": math.pi}, "cannot reach the eigenvalue -1"),
@@ -111,7 +112,7 @@ def test_frobenius_reaches_what_it_can_hold():
 )
 def test_impossible_requests_are_refused(options, says):
     with pytest.raises(UsageError, match=says):
-        L2RU(L2RUConfig(**options), d_model=4)
+        registry.parametrizations.get("l2ru").build(L2RUConfig(**options), d_model=4)
 
 
 def test_learned_gamma_is_the_declared_gain():

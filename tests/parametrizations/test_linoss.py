@@ -109,10 +109,10 @@ def test_stiffness_and_steps_start_as_published():
         assert module.step.sigmoid().max() <= torch.tensor(1.0).sigmoid()
 
 
-@pytest.mark.parametrize("d_state", [0, 5])
-def test_impossible_options_are_refused(d_state):
-    with pytest.raises(UsageError, match="even"):
-        LinOSS(LinOSSConfig(d_state=d_state), d_model=2)
+@pytest.mark.parametrize(("d_state", "says"), [(0, "positive"), (5, "even")])
+def test_impossible_options_are_refused(d_state, says):
+    with pytest.raises(UsageError, match=says):
+        registry.parametrizations.get("linoss").build(LinOSSConfig(d_state=d_state), d_model=2)
 
 
 def with_stiffness(values, discretizer, d_model=3, **options):

@@ -112,4 +112,4 @@ def test_gamma_follows_the_poles_only_where_asked():
 )
 def test_impossible_options_are_refused(options, says):
     with pytest.raises(UsageError, match=says):
-        LRU(LRUConfig(**options), d_model=2)
+        registry.parametrizations.get("lru").build(LRUConfig(**options), d_model=2)

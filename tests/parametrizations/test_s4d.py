@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ssmbench import registry
 from ssmbench.errors import UsageError
 from ssmbench.parametrizations.hippo import Measure, matrices
 from ssmbench.parametrizations.s4d import S4D, S4DConfig, S4DInit, initial_poles
@@ -57,7 +58,7 @@ def test_step_sizes_are_within_their_range():
 )
 def test_impossible_options_are_refused(options, says):
     with pytest.raises(UsageError, match=says):
-        S4D(S4DConfig(**options), d_model=2)
+        registry.parametrizations.get("s4d").build(S4DConfig(**options), d_model=2)
 
 
 def test_an_odd_number_of_real_states_is_fine():

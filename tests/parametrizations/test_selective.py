@@ -116,14 +116,14 @@ def test_double_input_and_half_input():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"d_state": 0}, "d_state must be positive, got 0"),
-        ({"dt_rank": -1}, "dt_rank: must be 0 or more, got -1"),
+        ({"d_state": 0}, "parametrization selective: d_state: must be positive, got 0"),
+        ({"dt_rank": -1}, "dt_rank: must be finite and not negative, got -1"),
         ({"dt_min": 0.5, "dt_max": 0.1}, "needs 0 < dt_min <= dt_max"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, says):
     with pytest.raises(UsageError, match=says):
-        Selective(SelectiveConfig(**options), d_model=4)
+        registry.parametrizations.get("selective").build(SelectiveConfig(**options), d_model=4)
 
 
 def test_normaliser_is_refused_with_the_reason():
