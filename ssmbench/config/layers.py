@@ -44,17 +44,22 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     A component of another name replaces the old one whole: its options mean something else.
     """
     merged = dict(base)
+    new: Any
     for key, new in over.items():
-        old = merged.get(key)
+        old: Any = merged.get(key)
         if isinstance(new, str) and isinstance(old, dict) and "name" in old:
             new = {"name": new}
         if isinstance(old, str) and isinstance(new, dict) and "name" not in new:
             old = {"name": old}
-        keep = isinstance(old, dict) and isinstance(new, dict)
-        if keep and "name" in new and new["name"] != old.get("name", IMPLIED_NAMES.get(key)):
-            keep = False
-        merged[key] = merge(old, new) if keep else new
+        merged[key] = new
+        if isinstance(old, dict) and isinstance(new, dict) and _same_name(key, old, new):
+            merged[key] = merge(old, new)
     return merged
+
+
+def _same_name(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether ``new`` names no other component than ``old``."""
+    return "name" not in new or new["name"] == old.get("name", IMPLIED_NAMES.get(key))
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -89,7 +89,8 @@ def _data_digest(config: Mapping[str, Any], source: str) -> str:
 
 def typed(config: Mapping[str, Any]) -> RunConfig:
     """A resolved config as a :class:`RunConfig`; its components stay dicts."""
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), config))
+    made: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), config))
+    return made
 
 
 def load_run(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:

@@ -48,10 +48,10 @@ def _typed_anew(
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), dict(config))
         if hasattr(schema, "resolve_auto"):  # what depends on the machine becomes part of the name
-            decided = OmegaConf.to_object(merged)
+            decided: Any = OmegaConf.to_object(merged)
             decided.resolve_auto()
             merged = OmegaConf.structured(decided)
-        plain = OmegaConf.to_container(
+        plain: Any = OmegaConf.to_container(
             merged, enum_to_str=True, resolve=True, throw_on_missing=not partial
         )
     except _NOT_TYPED as error:

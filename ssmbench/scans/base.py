@@ -22,7 +22,7 @@ from ssmbench.systems import (
 )
 
 #: What a backend runs.
-Scannable = DiscreteTime
+Scannable = DiscreteDiagonal | DiscreteDense | TimeVaryingDiagonal
 
 #: ``linear_scan(a, b (B, L, N), x0 (B, N)) -> s (B, L, N)``, ``s[k] = a s[k-1] + b[k]``; a is (N,),
 #: or (B, L, N) where it varies with time.
@@ -130,12 +130,12 @@ def scan_by_parts(
     return y + more, system.joined_states(pairs, others)
 
 
-def state_dtype(system: Scannable, u: Tensor) -> torch.dtype:
+def state_dtype(system: DiscreteTime, u: Tensor) -> torch.dtype:
     """The dtype of the states that ``system`` driven by ``u`` goes through."""
     return torch.promote_types(torch.promote_types(system.dynamics.dtype, system.B.dtype), u.dtype)
 
 
-def initial_state(system: Scannable, u: Tensor, x0: Tensor | None) -> Tensor:
+def initial_state(system: DiscreteTime, u: Tensor, x0: Tensor | None) -> Tensor:
     """x0 (B, H, N) in the dtype of the states; zero where None."""
     dtype = state_dtype(system, u)
     if x0 is None:
@@ -263,4 +263,4 @@ def advance(system: DiscreteSystem, state: Tensor) -> Tensor:
     """A x for states (B, H, N)."""
     if isinstance(system, DiscreteDiagonal):
         return system.lam * state
-    return torch.einsum("hij,bhj->bhi", system.A.to(state.dtype), state)
+    return torch.einsum("hij,bhj->bhi", system.to_dense().A.to(state.dtype), state)

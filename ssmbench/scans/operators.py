@@ -86,7 +86,8 @@ class _OneLevel(torch.autograd.Function):
 
     @classmethod
     def apply(cls, *arguments: Any) -> Any:
-        record = super(torch.autograd.Function, cls).apply
+        record: Any = super(torch.autograd.Function, cls)
+        record = record.apply
         if not functorch_active():
             return record(*arguments)
         with enable_single_level_autograd_function():

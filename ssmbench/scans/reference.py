@@ -28,9 +28,11 @@ class ReferenceScan(ScanBackend):
     def __call__(
         self, system: Scannable, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        varies = isinstance(system, TimeVaryingDiagonal)
-        scan = sequential_time_varying_scan if varies else sequential_scan
-        y, final = scan(system.double(), to_double(u), None if x0 is None else to_double(x0))
+        system, wide, start = system.double(), to_double(u), None if x0 is None else to_double(x0)
+        if isinstance(system, TimeVaryingDiagonal):
+            y, final = sequential_time_varying_scan(system, wide, start)
+        else:
+            y, final = sequential_scan(system, wide, start)
         return _narrow(y, u.dtype), _narrow(final, u.dtype)
 
     @widening

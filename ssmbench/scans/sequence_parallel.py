@@ -40,7 +40,9 @@ class Segments:
         """Groups of neighbouring ranks of the default group; every rank must call this."""
         world = dist.get_world_size()
         firsts = range(0, world, ranks_per_sequence)
-        groups = [dist.new_group(range(first, first + ranks_per_sequence)) for first in firsts]
+        groups: list[Any] = [
+            dist.new_group(range(first, first + ranks_per_sequence)) for first in firsts
+        ]
         return cls(groups[dist.get_rank() // ranks_per_sequence])
 
     @property

@@ -17,6 +17,6 @@ def precision(tensor: Tensor) -> str:
     return "double" if tensor.dtype in (torch.float64, torch.complex128) else "float"
 
 
-def contiguous(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+def contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
     """As kernels read them. (The dispatcher has carried out conjugations noted down.)"""
-    return tuple(x if x is None else x.contiguous() for x in tensors)
+    return tuple(x.contiguous() for x in tensors)

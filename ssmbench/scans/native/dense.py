@@ -198,7 +198,6 @@ differentiate(_layer, _backward, _jvp, lambda inputs, outputs: (*inputs[:6], out
 differentiate_backward(_layer_backward, _adjoint, _adjoint_jvp)
 
 
-@torch.library.register_vmap(_layer)
 def _map(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     """Sequences side by side, or one by one where the systems differ; without kept states."""
     inputs = (*inputs[:6], False)
@@ -207,9 +206,14 @@ def _map(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     return merge(_layer, info, mapped, inputs, (0, *[None] * 4, 0, None), (0, 0, None))
 
 
-@torch.library.register_vmap(_layer_backward)
+torch.library.register_vmap(_layer, _map)
+
+
 def _map_backward(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     """One by one: each element has gradients of its own."""
-    inputs, mapped = list(inputs), list(mapped)
-    inputs[6], mapped[6] = inputs[0].new_empty(0), None
-    return one_by_one(_layer_backward, info, tuple(mapped), tuple(inputs))
+    inputs = (*inputs[:6], inputs[0].new_empty(0), *inputs[7:])
+    mapped = (*mapped[:6], None, *mapped[7:])
+    return one_by_one(_layer_backward, info, mapped, inputs)
+
+
+torch.library.register_vmap(_layer_backward, _map_backward)

@@ -44,7 +44,8 @@ def fused_layer(
 def _run(
     u: Tensor, lam: Tensor, B: Tensor, C: Tensor, D: Tensor, x0: Tensor | None, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    u, lam, B, C, D, x0 = contiguous(u, lam, B, C, D, x0)
+    u, lam, B, C, D = contiguous(u, lam, B, C, D)
+    x0 = None if x0 is None else x0.contiguous()
     y, final, starts = _outputs(u, lam, B, C, D, x0, keep)
     states = lam.shape[1]
     arguments = (*u.shape[1:], states, u, lam, B, C, D, x0, y, final, starts if keep else None)
@@ -99,7 +100,7 @@ def _call(name: str, u: Tensor, states: int, cost: int, arguments: tuple) -> Non
     # lam (2) and sums (6, and one for D)
     scratch = VECTOR_BYTES * 8 * states + 8 * lanes(u) * (10 * states + 1)
     work = cost * u.numel() * states
-    call(f"{name}_{precision(u)}", _items(u), work, arguments, scratch)
+    call(f"{name}_{precision(u)}", int(_items(u)), work, arguments, scratch)
 
 
 # --- by scans that write every state --------------------------------------------------------------
@@ -209,7 +210,6 @@ differentiate(_layer, _backward, _jvp, lambda inputs, outputs: (*inputs[:6], out
 differentiate_backward(_layer_backward, _adjoint, _adjoint_jvp)
 
 
-@torch.library.register_vmap(_layer)
 def _map(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     """Sequences side by side, or channels where the systems differ; without kept states."""
     inputs = (*inputs[:6], False)
@@ -218,9 +218,14 @@ def _map(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     return merge(_layer, info, mapped, inputs, (0, *[None] * 4, 0, None), (0, 0, None))
 
 
-@torch.library.register_vmap(_layer_backward)
+torch.library.register_vmap(_layer, _map)
+
+
 def _map_backward(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     """Channels side by side: each element has gradients of its own."""
     inputs = (*inputs[:6], inputs[0].new_empty(0), *inputs[7:])
     axes = (2, 0, 0, 0, 0, 1, None, 2, 1)
     return merge(_layer_backward, info, mapped, inputs, axes, (2, 0, 0, 0, 0, 1))
+
+
+torch.library.register_vmap(_layer_backward, _map_backward)

@@ -55,17 +55,24 @@ def _run_backward(
     a: Tensor, x0: Tensor, s: Tensor, ds: Tensor, reverse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     if s.numel() == 0:
-        return tuple(torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (a, s, x0))
+        da, db, dx0 = (
+            torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (a, s, x0)
+        )
+        return da, db, dx0
     if unavailable_reason() or not s.is_cpu:
-        return tuple(x.clone() for x in _adjoint(a, x0, s, ds, reverse))
+        da, db, dx0 = (x.clone() for x in _adjoint(a, x0, s, ds, reverse))
+        return da, db, dx0
     a, x0, s, ds = contiguous(a, x0, s, ds)
     batch, length, states = s.shape
     db, dx0, varies = torch.empty_like(s), torch.empty_like(x0), a.ndim == 3
-    da = torch.empty_like(a) if varies else None
-    sums = None if varies else s.new_empty(batch, states, dtype=double_dtype(s))
     given = (length, states, int(varies), int(reverse), a, x0, s)
-    _call("linear_scan_backward", s, (*given, ds, db, dx0, sums, da))
-    return (da if varies else sums.sum(0).to(a.dtype)), db, dx0
+    if varies:
+        da = torch.empty_like(a)
+        _call("linear_scan_backward", s, (*given, ds, db, dx0, None, da))
+        return da, db, dx0
+    sums = s.new_empty(batch, states, dtype=double_dtype(s))
+    _call("linear_scan_backward", s, (*given, ds, db, dx0, sums, None))
+    return sums.sum(0).to(a.dtype), db, dx0
 
 
 def _call(name: str, b: Tensor, arguments: tuple) -> None:
@@ -122,7 +129,6 @@ differentiate(_scan, _backward, _jvp, lambda inputs, s: (inputs[0], inputs[2], *
 differentiate_backward(_scan_backward, _adjoint, _adjoint_jvp)
 
 
-@torch.library.register_vmap(_scan)
 def _map(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     constant = inputs[0].ndim - (mapped[0] is not None) == 1
     if constant and mapped[0] is not None:
@@ -130,9 +136,14 @@ def _map(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     return merge(_scan, info, mapped, inputs, (None if constant else 0, 0, 0, None), (0,))
 
 
-@torch.library.register_vmap(_scan_backward)
+torch.library.register_vmap(_scan, _map)
+
+
 def _map_backward(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     """A constant a has a gradient for each element."""
     constant = inputs[0].ndim - (mapped[0] is not None) == 1
     axes = (0, 1, 2, 2, None) if constant else (0, 0, 0, 0, None)
     return merge(_scan_backward, info, mapped, inputs, axes, (0, 2, 1) if constant else (0, 0, 0))
+
+
+torch.library.register_vmap(_scan_backward, _map_backward)

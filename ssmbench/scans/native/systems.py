@@ -8,7 +8,7 @@ from torch import Tensor
 from ssmbench.scans.base import initial_state, scan_through_states, sequential_scan
 from ssmbench.scans.native.dense import dense_layer
 from ssmbench.scans.native.linear_scan import linear_scan
-from ssmbench.systems import DiscreteDense, DiscreteSystem
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
 
 
 def scan_dense(system: DiscreteDense, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -25,7 +25,9 @@ def is_real(system: DiscreteSystem) -> bool:
     return not any(t.is_complex() for t in system.tensors().values())
 
 
-def scan_traced(system: DiscreteSystem, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
+def scan_traced(
+    system: DiscreteDiagonal | DiscreteDense, u: Tensor, x0: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Any system on any device, for tracing and vmap: no branch depends on values."""
     if not isinstance(system, DiscreteDense):
         return scan_through_states(system, u, x0, linear_scan)

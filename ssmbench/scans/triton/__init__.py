@@ -23,7 +23,7 @@ from ssmbench.scans.base import (
     read_out,
     time_varying_scan,
 )
-from ssmbench.systems import DiscreteDiagonal, TimeVaryingDiagonal
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, TimeVaryingDiagonal
 
 
 @scans.register("triton", summary="Triton kernels on the GPU; diagonal systems in single precision")
@@ -67,7 +67,7 @@ class TritonScan(ScanBackend):
         reason = self.unsupported_reason(system, u.device)
         if reason is None and u.dtype in (torch.float64, torch.complex128):
             reason = f"its states are float32 or complex64, and u is {_name(u.dtype)}"
-        if reason is not None:
+        if reason is not None or isinstance(system, DiscreteDense):  # a dense one has a reason
             raise UsageError(f"scan 'triton' cannot run this: {reason}")
         from ssmbench.scans.triton import bank
 

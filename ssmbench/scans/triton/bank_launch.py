@@ -71,8 +71,10 @@ def _launch_states(
         shape = (heads, batch, chunks, 2, blocks.block_n)
         states = torch.empty(shape, dtype=rows.dtype, device=rows.device)
     inject_row = 1 if direction > 0 else 0
-    shares = None if adjoint_of is None else torch.empty_like(starts)
-    adjoint = (ends, ends) if shares is None else (adjoint_of, shares)  # ends: not touched
+    shares, adjoint = None, (ends, ends)  # ends: not touched
+    if adjoint_of is not None:
+        shares = torch.empty_like(starts)
+        adjoint = (adjoint_of, shares)
     pointers = map(kernel_view, (rows, read_in, table, starts, states, ends, *adjoint))
     scalars = (heads, batch, chunks, segment, segments, direction, inject_row)
     with torch.cuda.device_of(rows):

@@ -91,7 +91,7 @@ def _run_backward(
     dstart = rows.new_empty(0)
     if start is not None:
         dstart = join_parts(costates[:, :, 0]).transpose(0, 1)
-    if not with_tables:
+    if dlam is None:  # as it is without tables
         return du, dstart, *(rows.new_empty(0) for _ in range(4))
     with torch.autocast(rows.device.type, enabled=False):
         return du, dstart, dlam, *_table_gradients(rows, states, dy_rows, costates)
@@ -150,14 +150,13 @@ def _adjoint(
     with_u: bool,
     with_tables: bool,
 ) -> tuple[Tensor, ...]:
-    tables = lam_chunk, read_in, toeplitz, read_out
+    tables, none = (lam_chunk, read_in, toeplitz, read_out), rows.new_empty(0)
     if start is None:
         pull = torch.func.vjp(lambda u, *t: _definition(u, None, *t), u.float(), *tables)[1]
         du, *dtables = pull((dy, dend))
-        dstart = None
+        dstart = none
     else:
         du, dstart, *dtables = torch.func.vjp(_definition, u.float(), start, *tables)[1]((dy, dend))
-    none = rows.new_empty(0)
     asked = (with_u, start is not None, *[with_tables] * 4)
     pairs = zip((du, dstart, *dtables), asked, strict=True)
     return tuple(gradient if wanted else none for gradient, wanted in pairs)
@@ -229,7 +228,6 @@ differentiate(
 differentiate_backward(_bank_backward, _adjoint, _no_jvp)
 
 
-@torch.library.register_vmap(_bank)
 def _map(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     """Sequences side by side, or heads where the systems differ."""
     if any(dim is not None for dim in mapped[2:6]):
@@ -237,7 +235,9 @@ def _map(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     return merge(_bank, info, mapped, inputs, (0, 0, *[None] * 5), (0, 0, 1, 1))
 
 
-@torch.library.register_vmap(_bank_backward)
+torch.library.register_vmap(_bank, _map)
+
+
 def _map_backward(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     """Copies side by side: each element has gradients of its own."""
     axes = (2, 1, 0, 0, 0, 0, 0, 0, 2, 1, None, None, None)
@@ -245,3 +245,6 @@ def _map_backward(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     to = (2 if with_u else None, None if inputs[1] is None else 1)
     to = (*to, *[0 if with_tables else None] * 4)
     return merge(_bank_backward, info, mapped, inputs, axes, to)
+
+
+torch.library.register_vmap(_bank_backward, _map_backward)

@@ -116,7 +116,9 @@ def _figures(pattern: str, log: str) -> list[int]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="compile_gate", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="compile_gate", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--arch", type=int, choices=ARCHITECTURES, help="only this architecture")
     parser.add_argument("--kernels", default="*", help="only kernels whose name matches a pattern")

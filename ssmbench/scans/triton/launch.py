@@ -129,12 +129,12 @@ def _launch(
     batch, length, channels = b.shape
     like = {"dtype": wide_dtype(b), "device": b.device}
     out, end = torch.empty(b.shape, **like), torch.empty((batch, channels), **like)
-    da = None
+    # Without da the kernel touches none of the last three: out stands in for them.
+    da, adjoint = None, (out, out, out)
     if of is not None:
         rows = length if varying else -(-length // plan.blocks.block_t)
         da = torch.empty((batch, rows, channels), **like)
-    # Without da the kernel touches none of the last three: out stands in for them.
-    adjoint = (out, out, out) if of is None else (of.states, of.x0.to(out.dtype), da)
+        adjoint = (of.states, of.x0.to(out.dtype), da)
     pointers = (table, b, starts, out, end, out, *adjoint)
     flags = {"VARYING": varying, "STATES": True, "WITH_DA": of is not None, "GUARD": guard}
     state_shift = 0 if of is None else of.state_shift

@@ -64,9 +64,9 @@ def states_before(
 
 
 def _checked(a: Tensor, b: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    if b.ndim == 3 and x0 is None:
+    if x0 is None:
         dtype = torch.promote_types(b.dtype, torch.float32)
-        x0 = torch.zeros((b.shape[0], b.shape[2]), dtype=dtype, device=b.device)
+        x0 = torch.zeros((b.shape[0], b.shape[-1]), dtype=dtype, device=b.device)
     _check(a, b, x0)
     return a, b, x0
 
@@ -134,7 +134,7 @@ def _run_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     of = AdjointOf(s, x0, way.in_shift) if with_da else None
     db, dx0, shares = run_scan(a, ds, start, way, of)
-    if of is None:
+    if of is None or shares is None:
         return s.new_empty(0), db, dx0
     return finish_da(shares, start, of, way, a).to(s.dtype), db, dx0
 
