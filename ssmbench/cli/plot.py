@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from ssmbench.cli.printing import print_json, table
 from ssmbench.cli.streams import say
 from ssmbench.cli.verb import PATH_OPTION, AsJson, add_verb
 from ssmbench.errors import require
-
-if TYPE_CHECKING:
-    import numpy as np
 
 app = typer.Typer(help="Draw what can be drawn.", no_args_is_help=True)
 
@@ -40,12 +37,16 @@ def stability(
 ) -> None:
     """Draw where each discretizer is stable, |R(z)| <= 1, with a system's z = h lambda on top."""
     from ssmbench import registry
+    from ssmbench.library import figures
 
     require(run is None or system is None, "--run and --system: give one of them")
     require((dt is None) == (system is None), "--system and --dt: give both or neither")
-    require(dt is None or 0 < dt < float("inf"), f"--dt must be positive and finite, got {dt}")
     methods = {name: registry.discretizers.get(name).build() for name in names}
-    points = _points(run, system, dt)
+    points = None
+    if run is not None:
+        points = figures.sampled_poles_of_run(run)
+    elif system is not None:
+        points = figures.sampled_poles(system, dt)
     from ssmbench.report.figures.stability import stability_regions
 
     counts = stability_regions(methods, points, output)
@@ -61,38 +62,3 @@ def stability(
 
 
 add_verb(app, stability)
-
-
-def _points(run: Path | None, system: Path | None, dt: float | None) -> np.ndarray | None:
-    """h lambda of all poles, or None where no system was named."""
-    if run is not None:
-        return _points_of_run(run)
-    if system is None:
-        return None
-    from ssmbench.systems import ContinuousSystem
-    from ssmbench.systems.io import load_system
-
-    loaded = load_system(system)
-    require(
-        isinstance(loaded, ContinuousSystem),
-        f"{system}: is discrete (it has a positive dt); h lambda belongs to continuous time",
-    )
-    return dt * loaded.poles().flatten().numpy()
-
-
-def _points_of_run(folder: Path) -> np.ndarray:
-    import numpy as np
-    import torch
-
-    from ssmbench.runs.load import load_trained
-    from ssmbench.systems import ContinuousSystem
-
-    found = []
-    with torch.no_grad():
-        for layer in load_trained(folder).model.layers:
-            if layer.discretizer is not None:
-                system = layer.parametrization()
-                if isinstance(system, ContinuousSystem):
-                    found.append((system.dt[:, None] * system.poles()).flatten().numpy())
-    require(bool(found), f"{folder}: its layers are discrete by nature: there is no h lambda")
-    return np.concatenate(found)

@@ -21,7 +21,7 @@ from ssmbench.training.environment import is_main_process
 
 if TYPE_CHECKING:
     from ssmbench.nn.model import SequenceModel
-    from ssmbench.runs.load import TrainedRun
+    from ssmbench.runs.load import AttackReport, TrainedRun
     from ssmbench.tasks.base import Task
 
 #: Where runs are written unless another place is named.
@@ -252,7 +252,7 @@ def attack(
     restarts: int | None = None,
     seed: int | None = None,
     rate: float = 1.0,
-) -> dict[str, Any]:
+) -> AttackReport:
     """Search for the input that a run's trained network amplifies most.
 
     The worst input that is found is written into the run's folder as ``worst_input.npz``.
@@ -261,7 +261,7 @@ def attack(
     >>> over = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 2, "model.n_layers": 1}
     >>> run = sb.train("digits_s4d", over, progress=False)
     >>> found = sb.attack(run, steps=2, restarts=2)
-    >>> found["gain"]["attacked"] <= found["gain"]["verified"]
+    >>> found.gain.attacked <= found.gain.verified
     True
 
     Args:
@@ -272,7 +272,7 @@ def attack(
         rate: multiplies step sizes; 0.5 for signals that are sampled twice as fast.
 
     Returns:
-        "gain" as in a run's result, "worst_input" and "checkpoint" (paths), and the budget.
+        ``gain`` as in a run's result, ``worst_input`` and ``checkpoint`` (files), and the budget.
 
     Raises:
         UsageError: not a trained run, a budget or a rate that is not allowed, or no data.

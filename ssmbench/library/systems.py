@@ -195,7 +195,9 @@ def _method(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return resolve_component(registry.discretizers, {"name": name, **options}, "discretize")
 
 
-def continuous(source: SystemLike, dt: float | None = None) -> ContinuousSystem:
+def continuous(
+    source: SystemLike, dt: float | None = None, *, owner: str = "discretize"
+) -> ContinuousSystem:
     """The continuous system that ``source`` stands for, with the step size ``dt`` where given.
 
     Raises:
@@ -205,7 +207,7 @@ def continuous(source: SystemLike, dt: float | None = None) -> ContinuousSystem:
     require(positive, f"dt must be positive and finite, got {dt}")
     if isinstance(source, SSMLayer) and source.discretizer is not None and not source.time_varying:
         source = source.parametrization()
-    system = as_system(source, "discretize")
+    system = as_system(source, owner)
     where = f"{source}: " if isinstance(source, str | Path) else ""
     require(
         isinstance(system, ContinuousSystem),

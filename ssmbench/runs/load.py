@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from ssmbench.build.task import build_task
 from ssmbench.config import AnalysisConfig, RunConfig
 from ssmbench.errors import UsageError, one_line
 from ssmbench.nn.model import SequenceModel
+from ssmbench.results import Gains, Record
 from ssmbench.runs.run import Run
 from ssmbench.tasks.base import Task
 from ssmbench.training.checkpoints import BEST, FOLDER, LAST, load_checkpoint
@@ -36,6 +36,36 @@ class TrainedRun:
     task: Task
     model: SequenceModel
     checkpoint: Path
+
+
+@dataclass(frozen=True, repr=False)
+class AttackReport(Record):
+    """What an attack on a run's trained network found, with which weights, rate and budget.
+
+    ``worst_input`` is the file of the input that is amplified most; None where nothing finite was
+    found.
+    """
+
+    folder: str
+    checkpoint: str
+    rate: float
+    attack_steps: int
+    attack_restarts: int
+    attack_seed: int
+    gain: Gains
+    worst_input: str | None
+
+    def __repr__(self) -> str:
+        network = self.gain.network
+        return (
+            f"AttackReport of {Path(self.folder).name}: layers attacked {self.gain.attacked:.6g}, "
+            f"verified {_figure(self.gain.verified)}; network attacked {network.attacked:.6g}, "
+            f"bound {network.bound:.6g}"
+        )
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.6g}"
 
 
 def load_trained(folder: Path, rate: float = 1.0) -> TrainedRun:
@@ -87,7 +117,7 @@ def measure_task_gains(model: SequenceModel, task: Task, config: AnalysisConfig)
     return measure_gains(model, batch.u, config, batch.lengths)
 
 
-def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> dict[str, Any]:
+def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> AttackReport:
     """Attack a run's network again, and write the worst input that was found into its folder.
 
     ``budget``: ``attack_steps``, ``attack_restarts``, ``attack_seed``; None is the run's own. At
@@ -101,15 +131,16 @@ def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> dict[st
     found = measure_task_gains(run.model, run.task, analysis)
     name = WORST_INPUT if rate == 1 else f"worst_input_rate{rate:g}.npz"
     file = save_worst_input(folder, found, name)
-    chosen = {k: v for k, v in asdict(analysis).items() if k in budget}
-    return {
-        "folder": str(folder),
-        "checkpoint": str(run.checkpoint),
-        "rate": rate,
-        **chosen,
-        "gain": found.gain.to_dict(),
-        "worst_input": file and str(file),
-    }
+    return AttackReport(
+        folder=str(folder),
+        checkpoint=str(run.checkpoint),
+        rate=rate,
+        attack_steps=analysis.attack_steps,
+        attack_restarts=analysis.attack_restarts,
+        attack_seed=analysis.attack_seed,
+        gain=found.gain,
+        worst_input=file and str(file),
+    )
 
 
 def save_worst_input(folder: Path, found: Measurement, name: str = WORST_INPUT) -> Path | None:

@@ -260,3 +260,15 @@ def test_register_is_every_kinds_decorator(workplace):
     assert __file__ in sb.show("discretizer", "mine")["origin"]
     assert "did you mean 'discretizer'" in sentence(lambda: sb.register.discretiser)
     assert not hasattr(sb.register, "nonsense")
+
+
+def test_a_layer_and_its_report_need_no_lightning(tmp_path):
+    code = """
+import sys
+import ssmbench as sb
+sb.analyse(sb.layer("s4d", discretizer="zoh", d_model=2, d_state=4))
+print([name for name in ("lightning", "sklearn", "matplotlib") if name in sys.modules])
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -52,8 +52,8 @@ def test_a_run_is_loaded_and_attacked(trained):
     assert all(torch.equal(a, b) for a, b in pairs)
     for run in (again, str(again.folder)):
         found = sb.attack(run, steps=2, restarts=2, seed=1)
-        assert found["gain"]["verified"] == trained.gains.verified
-        assert (found["attack_steps"], found["attack_seed"]) == (2, 1)
+        assert found.gain.verified == trained.gains.verified
+        assert (found.attack_steps, found.attack_seed) == (2, 1)
 
 
 def test_a_run_that_fails_raises_and_keeps_its_reason(workplace, tiny):

@@ -56,7 +56,7 @@ def test_its_result_keeps_every_figure(stored):
 
 
 def test_its_network_comes_back(folder, stored):
-    found = attack_run(folder)["gain"]
+    found = attack_run(folder).gain.to_dict()
     assert load_trained(folder).model.parameter_count() == stored["parameters"]
     for name in ("verified", "spectral_radius"):
         assert found[name] == pytest.approx(stored["gain"][name], rel=1e-6)

@@ -11,6 +11,7 @@ import torch
 from ssmbench import jsonio
 from ssmbench.config import resolve
 from ssmbench.errors import UsageError
+from ssmbench.library.runs import read_result
 from ssmbench.runs import execute as execution
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
@@ -54,16 +55,16 @@ def test_the_last_weights_stand_in_for_the_best(folder):
 
 def test_the_same_budget_finds_what_the_run_found(folder):
     found = attack_run(folder)
-    assert found["gain"] == RunFolder(folder).result["gain"]
-    assert "attack_steps" not in found
+    assert found.gain == read_result(folder).gain
+    assert found.attack_steps == load_trained(folder).config.analysis.attack_steps
 
 
 def test_a_budget_of_ones_own_and_its_seed_count(folder):
     found = attack_run(folder, **BUDGET)
-    assert {k: found[k] for k in BUDGET} == BUDGET
+    assert {k: getattr(found, k) for k in BUDGET} == BUDGET
     assert found == attack_run(folder, **BUDGET)
     other = attack_run(folder, **BUDGET | {"attack_seed": 6})
-    assert other["gain"]["network"]["attacked"] != found["gain"]["network"]["attacked"]
+    assert other.gain.network.attacked != found.gain.network.attacked
 
 
 def test_a_run_leaves_its_worst_input(folder):
@@ -90,8 +91,8 @@ def test_weights_that_are_not_finite_leave_no_worst_input(folder):
         state["state_dict"]["model.decoder.weight"].fill_(float("nan"))
         torch.save(state, file)
     found = attack_run(folder)
-    assert found["worst_input"] is None
-    assert found["gain"]["network"]["attacked"] == float("inf")
+    assert found.worst_input is None
+    assert found.gain.network.attacked == float("inf")
     assert not (folder / WORST_INPUT).exists()
 
 
@@ -114,18 +115,18 @@ def test_the_network_comes_back_at_another_sampling_rate(folder):
 def test_an_attack_at_another_rate_has_a_file_of_its_own(folder):
     before = (folder / WORST_INPUT).read_bytes()
     found = attack_run(folder, rate=0.5, **BUDGET)
-    assert found["rate"] == 0.5
-    assert found["worst_input"] == str(folder / "worst_input_rate0.5.npz")
+    assert found.rate == 0.5
+    assert found.worst_input == str(folder / "worst_input_rate0.5.npz")
     assert (folder / WORST_INPUT).read_bytes() == before
-    assert found["gain"]["verified"] != attack_run(folder, **BUDGET)["gain"]["verified"]
-    assert found["gain"]["violations"] == []
+    assert found.gain.verified != attack_run(folder, **BUDGET).gain.verified
+    assert found.gain.violations == ()
 
 
 def test_the_command_line_attacks_at_another_rate(folder, ssmbench):
     budget = ("--attack-steps", 3, "--attack-restarts", 4, "--seed", 5)
     answer = ssmbench("gain", folder, "--attack", "--rate", 0.5, *budget, "--json")
     assert answer.code == 0
-    assert jsonio.loads(answer.out)["gain"] == attack_run(folder, rate=0.5, **BUDGET)["gain"]
+    assert jsonio.loads(answer.out) == attack_run(folder, rate=0.5, **BUDGET).to_dict()
     answer = ssmbench("gain", folder, "--rate", 0.5)
     assert (answer.code, answer.err) == (2, "error: --rate: is for --attack\n")
     answer = ssmbench("gain", folder, "--attack", "--rate", 0)

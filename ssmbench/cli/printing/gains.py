@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssmbench.cli.printing import plain, print_json, table
 from ssmbench.cli.streams import say
+
+if TYPE_CHECKING:
+    from ssmbench.results import Gains, NetworkGains
+    from ssmbench.runs.load import AttackReport
 
 
 def print_figures(figures: Mapping[str, Any], as_json: bool) -> None:
@@ -20,40 +24,39 @@ def print_figures(figures: Mapping[str, Any], as_json: bool) -> None:
     table(("figure", "value"), [(k, plain(v) + marks.get(k, "")) for k, v in shown.items()])
 
 
-def print_attack(found: Mapping[str, Any], as_json: bool) -> None:
+def print_attack(found: AttackReport, as_json: bool) -> None:
     """Declared, verified and attacked gain of each layer and the network, with the reasons."""
     if as_json:
-        print_json(found)
+        print_json(found.to_dict())
         return
-    gains = found["gain"]
+    gains = found.gain
     _print_gains(gains)
     say()
-    if gains.get("note"):
-        say(f"SSM layers:     {gains['note']}; largest {plain(gains['frozen'])}, no certificate")
-    _print_network(gains["network"])
-    for violation in gains["violations"]:
+    if gains.note:
+        say(f"SSM layers:     {gains.note}; largest {plain(gains.frozen)}, no certificate")
+    _print_network(gains.network)
+    for violation in gains.violations:
         say(f"violated bound: {violation}")
-    say(f"checkpoint:     {found['checkpoint']}")
-    say(f"worst input:    {found['worst_input'] or 'none: nothing finite to attack'}")
+    say(f"checkpoint:     {found.checkpoint}")
+    say(f"worst input:    {found.worst_input or 'none: nothing finite to attack'}")
 
 
-def _print_gains(gains: Mapping[str, Any]) -> None:
-    network = gains["network"]
-    keys = ("declared", "verified", "attacked")
+def _print_gains(gains: Gains) -> None:
     rows = [
-        (f"layer {index}", *(plain(layer[key]) for key in keys))
-        for index, layer in enumerate(gains["layers"])
+        (f"layer {index}", plain(layer.declared), plain(layer.verified), plain(layer.attacked))
+        for index, layer in enumerate(gains.layers)
     ]
-    figures = (network.get("declared"), network["bound"], network["attacked"])
+    network = gains.network
+    figures = (network.declared, network.bound, network.attacked)
     rows.append(("network", *map(plain, figures)))
-    table(("", *keys), rows)
+    table(("", "declared", "verified", "attacked"), rows)
 
 
-def _print_network(network: Mapping[str, Any]) -> None:
-    reason = network["reason"]
+def _print_network(network: NetworkGains) -> None:
+    reason = network.reason
     source = f"none is finite, because {reason}" if reason else "composed from the verified layers"
     say(f"network bound:  {source}")
-    say(f"from zero:      attacked {plain(network['attacked_from_zero'])}")
-    reason = network["zero_state_reason"]
+    say(f"from zero:      attacked {plain(network.attacked_from_zero)}")
+    reason = network.zero_state_reason
     why = f"no such gain, because {reason}" if reason else "that from zero input"
     say(f"zero-state:     {why}")
