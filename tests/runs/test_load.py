@@ -69,7 +69,7 @@ def test_a_budget_of_ones_own_and_its_seed_count(folder):
 
 def test_a_run_leaves_its_worst_input(folder):
     with np.load(folder / WORST_INPUT) as saved:
-        assert set(saved.files) == {"base", "disturbance", "gain", "amplitude"}
+        assert set(saved.files) == {"base", "disturbance", "gain", "amplitude", "gains_from"}
         assert saved["base"].shape == saved["disturbance"].shape == (64, 1)
         assert saved["amplitude"] == pytest.approx(np.linalg.norm(saved["disturbance"]))
         assert saved["gain"] == RunFolder(folder).result["gain"]["network"]["attacked"]
