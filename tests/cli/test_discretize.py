@@ -98,7 +98,7 @@ REFUSED = {
     "option's value": (
         {},
         {"--method": "gbt", "--options": "alpha=3"},
-        "gbt: alpha must be in [0, 1], got 3.0",
+        "gbt: alpha: must be in [0, 1], got 3.0",
     ),
     "method twice": ({}, {"--options": "name=rk4"}, "the method is named by --method"),
     "no folder": ({}, {"--out": "nowhere/d.npz"}, "nowhere/d.npz: cannot be written"),
