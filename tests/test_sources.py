@@ -230,18 +230,20 @@ def test_the_result_of_an_edited_plugin_is_not_shown_again(write, tiny, ssmbench
     tiny["model"]["nonlinearity"] = "planted"
     write("run.yaml", tiny)
 
-    def run() -> set[str]:
+    def run() -> tuple[set[Path], str]:
         before = set(Path("outputs").rglob("result.json"))
         with registry.isolated(rediscover=True):
             answer = ssmbench("run", "run.yaml", "--output", "outputs")
         assert answer.code == 0, answer.err
-        return set(Path("outputs").rglob("result.json")) - before
+        return set(Path("outputs").rglob("result.json")) - before, answer.err
 
-    assert len(run()) == 1
-    assert len(run()) == 0, "complete already"
+    (first,), said = run()
+    assert "other code" not in said
+    assert run()[0] == set(), "complete already"
     write("plugins/mine.py", EDITED)
-    (new,) = run()
-    assert RunFolder(new.parent).is_done
+    (second,), said = run()
+    assert RunFolder(second.parent).is_done
+    assert f"{first.parent}: of the same config, with other code of its plugins" in said
 
 
 def test_a_network_whose_plugin_changed_is_loaded_with_a_warning(write, tiny):

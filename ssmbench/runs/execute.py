@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -51,6 +52,7 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
     if not is_main_process():  # ranks beside the first only train: they own no files
         train(run.typed, folder.path, progress)
         return "running"
+    _warn_of_other_code(run)
     with folder.lock() as mine:
         if not mine:
             return "running"
@@ -58,6 +60,17 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
             return folder.state
         with _termination_as_exception():
             return _execute_locked(run, progress, raise_errors)
+
+
+def _warn_of_other_code(run: Run) -> None:
+    """Say why a run that seems to be complete is trained again, as it starts."""
+    others = [str(path) for path in run.with_other_code] if run.folder.state == "missing" else []
+    if others:
+        warnings.warn(
+            f"{', '.join(others)}: of the same config, with other code of its plugins; the run is "
+            f"trained anew, in {run.folder.path}",
+            stacklevel=3,
+        )
 
 
 class _Terminated(SystemExit):

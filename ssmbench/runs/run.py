@@ -12,6 +12,7 @@ from typing import Any
 from ssmbench.config import (
     RunConfig,
     changed_sources,
+    earlier_sources,
     fingerprint,
     ranks,
     read_yaml,
@@ -71,6 +72,11 @@ class Run:
     def is_distributed(self) -> bool:
         """Whether it takes several processes, or may take them."""
         return ranks(self.config["trainer"]) != 1
+
+    @property
+    def with_other_code(self) -> list[Path]:
+        """Folders beside its own, of runs of the same config with other code of its plugins."""
+        return earlier_sources(self.folder.path.parent, self.config)
 
     def labelled(self, label: str) -> Run:
         """The same run under another label."""

@@ -329,6 +329,7 @@ def test_a_distributed_run_whose_process_dies_has_failed(runs, monkeypatch):
 @pytest.mark.parametrize(
     ("trainer", "alone"),
     [
+        ({}, True),  # Lightning then takes what the machine has
         ({"devices": 1}, False),
         ({"devices": "1"}, False),
         ({"devices": 2}, True),
