@@ -21,8 +21,9 @@ def linear_bound(module: nn.Module) -> Bound:
     """Spectral norm of a linear map's weight, in double precision."""
     if isinstance(module, nn.Identity):
         return IDENTITY
-    bounded = isinstance(module, BoundedLinear)
-    return weight_bound(module.effective_weight() if bounded else module.weight)
+    stored = weight_bound(module.weight)
+    bounded = isinstance(module, BoundedLinear) and stored.finite
+    return weight_bound(module.effective_weight()) if bounded else stored
 
 
 def weight_bound(weight: Float[Tensor, "out in"]) -> Bound:

@@ -21,6 +21,7 @@ from ssmbench.nn.freeze import exact_map, freeze, precision
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import Gains, LayerGains, NetworkGains
+from ssmbench.spec import Reading
 from ssmbench.systems import FROZEN_ONLY
 from ssmbench.training.adversary import attack_layer, attack_network, zero_input_starts
 from ssmbench.training.layer_analysis import (
@@ -70,7 +71,7 @@ def measure_gains(
     from the layers' matrices. See :class:`~ssmbench.results.Gains` for what the figures mean.
     """
     frozen = freeze(model)
-    network, signals = gain_map(frozen, inputs, lengths)
+    network, signals = _signals(frozen, inputs, lengths)
     seen = layer_inputs(frozen, inputs, lengths)
     pairs, steps = zip(model.layers, frozen.layers, seen, strict=True), signals.shape[1]
     layers = [_measure_layer(layer, still, u, steps, config) for layer, still, u in pairs]
@@ -96,6 +97,16 @@ def _worst(model: SequenceModel, layers: list[LayerGains], network: NetworkGains
         note=FROZEN_ONLY if varying else "",
         frozen=max(g.frozen or 0.0 for g in layers) if varying else None,
     )
+
+
+def _signals(
+    frozen: SequenceModel, inputs: Tensor, lengths: Tensor | None
+) -> tuple[SequenceModel | AfterEncoder, Float[Tensor, "n L d"]]:
+    """As :func:`~ssmbench.nn.encoded.gain_map`; zeros where the network cannot encode anything."""
+    if is_finite(frozen):
+        return gain_map(frozen, inputs, lengths)
+    steps = inputs.shape[2 if frozen.decoder.reads is Reading.pair else 1]
+    return frozen, torch.zeros(1, steps, 1, device=inputs.device)
 
 
 def _worst_bound(

@@ -57,6 +57,20 @@ def test_gains_of_pairs_are_those_of_both_encodings():
     assert found.gain.violations == ()
 
 
+@pytest.mark.parametrize("spec", [Tokens(WORDS), Pair(Channels(2)), Channels(2)])
+def test_lost_weights_are_measured_and_not_a_crash(spec):
+    ends = {"encoder": "bounded_linear"} if isinstance(spec, Pair) else {"gamma": 2.0}
+    model = network(spec, parametrization="contraction", residual="convex", mix=False, **ends)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(math.nan)
+    shapes = {Tokens: (2, LENGTH), Pair: (2, 2, LENGTH, 2), Channels: (2, LENGTH, 2)}
+    inputs = torch.zeros(shapes[type(spec)], dtype=torch.int64 if spec == Tokens(WORDS) else None)
+    gains = measure_gains(model, inputs, CONFIG).gain.network
+    assert gains.attacked == gains.bound == math.inf
+    assert "not finite" in gains.reason
+
+
 def test_the_bound_is_that_of_the_shortest_sequence_where_the_mean_is_taken():
     """The mean of 3 steps may change by more than that of 12, by a factor of 2."""
     model = network(Channels(2), pooling="mean")

@@ -28,8 +28,9 @@ class _Affine(nn.Linear):
 
     def affine_bound(self, gain: float | None) -> Bound:
         """The spectral norm of the weight that multiplies x."""
-        if gain is None:
-            return weight_bound(self.weight)
+        stored = weight_bound(self.weight)
+        if gain is None or not stored.finite:
+            return stored
         return weight_bound(bounded_weight(self.weight)).then(Bound(gain))
 
 
