@@ -23,7 +23,7 @@ _LARGEST_LOG_TAU = 80.0
 
 @dataclass
 class LeakyIntegratorsConfig:
-    """``d_state`` integrators a channel, with time constants from ``tau_min`` to ``tau_max``
+    """``d_state`` integrators per channel, with time constants from ``tau_min`` to ``tau_max``
     samples, and a gain of at most ``gamma``."""
 
     d_state: int = 8
@@ -66,7 +66,7 @@ class LeakyIntegrators(Parametrization):
         """gamma, of the continuous system, and of the discrete one under Tustin's transform.
 
         Exact zero-order hold keeps it too, since every sampled filter still peaks at one, at zero
-        frequency. Under a discretizer that does not, the report shows the broken promise.
+        frequency. Under a discretizer that does not, the report shows the violated bound.
         """
         return self.gamma
 

@@ -106,7 +106,7 @@ def attacks(
     the base too where ``base_step``, the norm of a first move of it, is not 0: an incremental gain
     is a supremum over both. Two power iterations for d come first, then limited-memory BFGS for d
     and the base together. Successive halving (Karnin, Koren and Somekh 2013) spends most of the
-    ascents on the starts that promise most: after 4, 8, 16, ... ascents the worse half of the
+    ascents on the most promising starts: after 4, 8, 16, ... ascents the worse half of the
     starts that move, and of those that do not, ends; what each had found counts.
 
     ``function`` must treat its sequences independently; it sees up to 2 R of them. An output that

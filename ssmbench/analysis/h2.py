@@ -31,7 +31,7 @@ from ssmbench.systems import (
 
 
 def h2_norm(system: LinearSystem) -> Float[Tensor, " H"]:
-    """H2 norm of every copy of a bank: sqrt(sum_t ||h_t||_F^2), or the integral in continuous time.
+    """H2 norm of every head: sqrt(sum_t ||h_t||_F^2), or the integral in continuous time.
 
     Computed from the controllability Gramian X: ||D||_F^2 + trace(C X C^H); for a dense system from
     a factor X = L L^H, as ||C L||_F^2, which rounding cannot make negative. Differentiable.
@@ -95,7 +95,7 @@ def _slopes(system: DenseSystem, L: Tensor) -> tuple[Tensor, ...]:
 
 
 def _diagonal_energy(system: DiagonalSystem) -> Tensor:
-    """sum_ij (C^H C)_ij^* X_ij, (H,), over all modes, conjugates spelt out."""
+    """sum_ij (C^H C)_ij^* X_ij, (H,), over all modes, conjugates written out."""
     return _energy_terms(system).sum((-2, -1)).real
 
 

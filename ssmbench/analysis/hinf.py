@@ -44,13 +44,13 @@ CHUNK = 2**21  # complex numbers of one temporary, 32 MB
 
 @dataclass(frozen=True)
 class Peak:
-    """The norm of every copy of a bank, and the frequency at which it is reached.
+    """The norm of every head, and the frequency at which it is reached.
 
-    norm (H,) float64, infinite where a copy is unstable, has a pole on the stability boundary or
+    norm (H,) float64, infinite where a head is unstable, has a pole on the stability boundary or
     holds an entry that is not finite; never NaN. omega (H,) float64 in radians per sample (discrete
     time) or per time unit (continuous time): non-negative for real systems, in (-pi, pi] or of
     either sign for complex ones, infinite when a continuous norm is only reached at infinity. For a
-    copy whose norm is infinite, omega is the frequency of its least stable pole (0 when that is not
+    head whose norm is infinite, omega is the frequency of its least stable pole (0 when that is not
     a number).
     """
 
@@ -59,10 +59,10 @@ class Peak:
 
 
 def hinf_norm(system: LinearSystem) -> Peak:
-    """H-infinity norm of every copy of a bank.
+    """H-infinity norm of every head.
 
     The norm is differentiable in the system's tensors: by the envelope theorem the gradient is that
-    of sigma_max G at the peak frequency held fixed. Copies of infinite norm get a zero gradient.
+    of sigma_max G at the peak frequency held fixed. Heads of infinite norm get a zero gradient.
 
     Args:
         system: dense or diagonal, continuous (step size ignored) or discrete; any float dtype.
@@ -131,7 +131,7 @@ def _matrices(system: LinearSystem) -> dict[str, Tensor]:
 def replace_unusable_with_zero(system: F, usable: Tensor) -> F:
     """Zero systems in place of those that have no norm, so that no NaN enters a gradient.
 
-    Static systems keep D; their poles, which no output shows, are put to rest.
+    Static systems keep D; their poles, on which no output depends, are replaced by stable ones.
     """
     rest = 0.0 if isinstance(system, DiscreteSystem) else -1.0
     fills = {name: torch.zeros((), dtype=t.dtype) for name, t in _matrices(system).items()}
@@ -162,7 +162,7 @@ def least_stable_frequency(system: LinearSystem) -> Tensor:
 
 
 def gain_at(system: LinearSystem, omega: Tensor) -> Tensor:
-    """sigma_max G at one frequency a copy (H,), differentiable; D answers for infinity."""
+    """sigma_max G at one frequency per head (H,), differentiable; D answers for infinity."""
     infinite = omega.isinf()
     G = system.frequency_response(torch.where(infinite, 0.0, omega)[:, None])[:, 0]
     return sigma_max(torch.where(infinite[:, None, None], system.D.to(G), G))
@@ -184,7 +184,7 @@ def _peak_frequency(system: FirstOrder) -> Tensor:
     return torch.tensor(heads, dtype=torch.float64, device=system.D.device)
 
 
-# --- one copy -----------------------------------------------------------------------------------
+# --- one head -----------------------------------------------------------------------------------
 
 
 def _plant(copy: FirstOrder) -> Plant:

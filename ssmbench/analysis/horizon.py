@@ -36,7 +36,7 @@ class _Segment:
 
 
 def horizon_gain(system: LinearSystem, horizon: int) -> Float[Tensor, " H"]:
-    """Exact l2 gain over ``horizon`` steps from rest, of every copy of a bank.
+    """Exact l2 gain over ``horizon`` steps from rest, of every head.
 
     Args:
         system: discrete, stable or not.
@@ -94,7 +94,7 @@ def _largest_markov_parameter(system: DiscreteDense, count: int) -> Tensor:
 def _root(system: DiscreteDense, floor: Tensor, horizon: int) -> Tensor:
     """The level (H,) at which the slack vanishes, from below; infinite beyond the float range.
 
-    Chandrupatla's (1997) bracketing root finder on log(level), every copy at its own pace: inverse
+    Chandrupatla's (1997) bracketing root finder on log(level), every head at its own pace: inverse
     quadratic interpolation where the last three points allow it, else bisection.
     """
     below, above, slack_below, slack_above = _bracket(system, floor, horizon)
@@ -205,7 +205,7 @@ def _join(first: _Segment, second: _Segment) -> tuple[_Segment, Tensor]:
     S = torch.linalg.solve_triangular(right.mH, reached, upper=True, left=False)
     Z = torch.linalg.solve_triangular(left, passed, upper=False)
     joined = _Segment(A, _lower(torch.cat([second.S, S], -1)), _upper(torch.cat([first.Z, Z], -2)))
-    # A copy that has failed goes on as zeros: its verdict stands, and nothing overflows.
+    # A head that has failed continues as zeros: its result is known, and nothing overflows.
     keep = fine[:, None, None]
     clean = (torch.where(keep, t, 0.0) for t in (joined.A, joined.S, joined.Z))
     return _Segment(*clean), fine

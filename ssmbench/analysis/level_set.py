@@ -23,7 +23,7 @@ TOLERANCE = 2e-9
 
 @dataclass(frozen=True)
 class Plant:
-    """One copy in numpy: matrices for the pencil, and its gain at frequencies (W,) -> (W,)."""
+    """One head in numpy: matrices for the pencil, and its gain at frequencies (W,) -> (W,)."""
 
     A: np.ndarray
     B: np.ndarray
@@ -40,7 +40,7 @@ class Plant:
 
 
 def peak_frequency(plant: Plant) -> float:
-    """Peak frequency of one copy: climb to a local maximum, test the level just above, repeat."""
+    """Peak frequency of one head: climb to a local maximum, test the level just above, repeat."""
     if not plant.B.any() or not plant.C.any():
         return 0.0 if plant.discrete else math.inf
     omega, gain = _evaluate(plant, _first_frequencies(plant))

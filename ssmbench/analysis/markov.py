@@ -14,7 +14,7 @@ from ssmbench.systems import DiagonalSystem, DiscreteSystem
 
 
 def markov_parameters(system: DiscreteSystem, horizon: int) -> Inexact[Tensor, "H L p m"]:
-    """h_0 .. h_{L-1} of every copy, in the system's precision; differentiable, O(L) memory."""
+    """h_0 .. h_{L-1} of every head, in the system's precision; differentiable, O(L) memory."""
     if isinstance(system, DiagonalSystem):
         tail = _diagonal_tail(system, horizon - 1)
     else:

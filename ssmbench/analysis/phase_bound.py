@@ -57,7 +57,7 @@ class Enclosure:
 
 @dataclass(frozen=True)
 class _Bank:
-    """A stable bank, one row a copy, conjugate modes spelt out.
+    """A stable bank, one row per head, conjugate modes written out.
 
     re, im (R, n) of the poles; B (R, n, m), C (R, p, n), D (R, p, m) complex; weights (R, 2, n):
     1 - |lam|^2 or -2 Re lam, and the size of a mode's share in the response times its rounding
@@ -100,7 +100,7 @@ class _Samples:
 
 
 def enclose(system: DiagonalSystem, tolerance: float, *, real: bool) -> Enclosure:
-    """The peak gain of every copy of a finite, stable bank in double precision, enclosed.
+    """The peak gain of every head of a finite, stable system in double precision, enclosed.
 
     bound <= (1 + tolerance) best unless rounding is larger: where modes cancel, and in discrete
     time with poles within 1e-11 of the circle.
@@ -295,7 +295,7 @@ def _divide(
 ) -> Enclosure:
     """Divide the intervals between samples (H, W) until none can hide a higher peak.
 
-    Copies of infinite ``blur`` (H,), the rounding error of a phase, are left alone.
+    Heads of infinite ``blur`` (H,), the rounding error of a phase, are left alone.
     """
     first, index = samples.below.max(-1)
     found = _polished(bank, samples.omega.gather(1, index[:, None])[:, 0], first)
@@ -358,7 +358,7 @@ def _with_ends(left: _Samples, right: _Samples, inner: _Samples) -> _Samples:
 
 
 def _better(best: Tensor, omega: Tensor, rows: Tensor, samples: _Samples) -> tuple[Tensor, Tensor]:
-    """The best sample of every copy, now that those of intervals of heads ``rows`` are known."""
+    """The best sample of every head, now that those of intervals of heads ``rows`` are known."""
     if not len(rows):
         return best, omega
     gain, index = samples.below.max(-1)

@@ -131,7 +131,7 @@ def resonators(
 
 
 def gain_distortion(method: Method, system: ContinuousSystem) -> Float[Tensor, " H"]:
-    """H-infinity norm of every discrete copy over that of the continuous one; inf: unstable."""
+    """H-infinity norm of every discrete head over that of the continuous one; inf: unstable."""
     return hinf_norm(method(system)).norm / hinf_norm(system).norm
 
 
@@ -152,7 +152,7 @@ def preserves_gain(method: Method) -> bool:
 
 
 def largest_stable_step(method: Method, system: ContinuousSystem) -> Float[Tensor, " H"]:
-    """The largest step size of each copy below which every step gives a stable discrete copy.
+    """The largest step size of each head below which every step gives a stable discrete head.
 
     Infinite where no step up to 1e6 over the largest pole is too large; zero where the continuous
     copy is unstable itself, or where no step above 1e-9 over the largest pole is stable. Computed
@@ -177,7 +177,7 @@ def largest_stable_step(method: Method, system: ContinuousSystem) -> Float[Tenso
 
 @dataclass(frozen=True)
 class Instability:
-    """The copy of a bank that a method's step size makes most unstable."""
+    """The head that a method's step size makes most unstable."""
 
     heads: int
     of: int
@@ -197,7 +197,7 @@ class Instability:
 def instability(method: Method, system: ContinuousSystem) -> Instability | None:
     """What the method makes unstable at the system's own step sizes; None where nothing is.
 
-    Copies that are unstable in continuous time are no fault of the method.
+    Heads that are unstable in continuous time do not count: the method is not the cause.
     """
     with torch.no_grad():
         system = system.detach().double()

@@ -1,7 +1,7 @@
 """Rigorous upper bounds on the gain: never below it, rounding errors included.
 
 ``horizon_bound`` bounds the gain over L steps by an FFT, ``hinf_bound`` the gain over all time.
-Both are differentiable and bound each copy of a bank by itself, in float64 whatever its type.
+Both are differentiable and bound each head by itself, in float64 whatever its type.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TOLERANCE = 9e-3
 
 
 def hinf_bound(system: LinearSystem, tolerance: float = TOLERANCE) -> Float[Tensor, " H"]:
-    """Upper bound on the H-infinity norm of every copy of a bank.
+    """Upper bound on the H-infinity norm of every head.
 
     Differentiable: the gradient is that of the gain at its peak frequency held fixed (envelope
     theorem), scaled like the bound; zero for heads of infinite norm.
@@ -76,7 +76,7 @@ def _certified(system: FirstOrder, tolerance: float) -> tuple[Tensor, Tensor]:
 
 
 def horizon_bound(system: LinearSystem, horizon: int, oversampling: int = 8) -> Float[Tensor, " H"]:
-    """Upper bound on the l2 gain over ``horizon`` steps from rest, of every copy of a bank.
+    """Upper bound on the l2 gain over ``horizon`` steps from rest, of every head.
 
     max_k sigma_max(FFT_M(h)_k) / cos(pi (L-1) / 2M), M = oversampling x L or the next power of two:
     the response of the first L Markov parameters, a polynomial of degree L - 1, can rise no further
@@ -127,7 +127,7 @@ def _check_horizon(horizon: int, oversampling: int) -> None:
 
 
 def _largest_of_fft(h: Tensor, points: int) -> tuple[Tensor, Tensor]:
-    """Largest sigma_max over the grid and its index, (H,) each, copy by copy to bound memory."""
+    """Largest sigma_max over the grid and its index, (H,) each, head by head to bound memory."""
     found = [sigma_max_by_gram(_fft(copy, points)).max(0) for copy in h]
     return torch.stack([f.values for f in found]), torch.stack([f.indices for f in found])
 
@@ -140,7 +140,7 @@ def _fft(h: Tensor, points: int) -> Tensor:
 
 
 def _response_norm(h: Tensor, omega: Tensor) -> Tensor:
-    """sigma_max of sum_t h_t e^{-i omega t} at one frequency a copy, (H,), differentiable."""
+    """sigma_max of sum_t h_t e^{-i omega t} at one frequency per head, (H,), differentiable."""
     times = torch.arange(h.shape[1], dtype=torch.float64, device=h.device)
     phases = torch.polar(torch.ones_like(times), -omega[:, None] * times)
     G = torch.einsum("hl,hlpm->hpm", phases, h.to(phases.dtype))

@@ -1,1 +1,1 @@
-"""Benchmarks: our operations beside a memory copy and beside peers, in one interleaved run."""
+"""Benchmarks: the scans beside a memory copy and other libraries, timed in turns."""

@@ -1,9 +1,9 @@
 """Errors of every scan against complex128, beside those of a plain loop in single precision.
 
-Both loops are numpy's, one step a line, so that no backend is held to itself. The signal, and the
-weights of the outputs in the loss, are random: with constant ones the float32 loop rounds the same
-way at every step, and is up to a thousand times worse. Its sums over time are in double precision,
-so that only the recurrence itself is compared.
+Both loops are NumPy's, one step at a time, so that no backend is compared with itself. The signal,
+and the weights of the outputs in the loss, are random: with constant ones the float32 loop rounds
+the same way at every step, and is up to a thousand times worse. Its sums over time are in double
+precision, so that only the recurrence itself is compared.
 """
 
 from __future__ import annotations

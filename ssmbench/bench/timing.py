@@ -1,4 +1,4 @@
-"""Timing of several contestants in turns, so that they share whatever the machine does."""
+"""Timing of several contestants in turns, so that all meet the same load of the machine."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def race(contestants: Mapping[str, Contestant], rounds: int, device: torch.devic
 
 
 def copy_bandwidth(total_bytes: int, rounds: int, device: torch.device) -> float:
-    """Bytes per second, read and written, of a copy that moves about ``total_bytes``."""
+    """Bytes per second, read and written, of a memory copy that moves about ``total_bytes``."""
     source = torch.ones(max(total_bytes // 8, 1024), device=device)
     target = torch.empty_like(source)
     target.copy_(source)

@@ -1,4 +1,4 @@
-"""What a discretizer is: a pure function from a continuous to a discrete system, with facts."""
+"""Base class of discretizers: pure functions from continuous to discrete systems."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
     "with_ramp",
 ]
 
-#: Numbers lam of a time-varying system that are discretized at a time: 4 MB in float32.
+#: Entries of lam of a time-varying system that are discretized at a time: 4 MB in float32.
 _PIECE = 2**20
 
 
@@ -55,7 +55,7 @@ class Discretizer(ABC):
     No method divides by A, so integrators (zero poles) are safe. Diagonal systems stay diagonal.
     """
 
-    #: What figures do not say.
+    #: What the computed facts do not say, for tables.
     note: ClassVar[str] = ""
     #: The types of system that the method samples.
     accepts: ClassVar[type | UnionType] = ContinuousTime
@@ -66,11 +66,11 @@ class Discretizer(ABC):
         self.config = config
 
     def __call__(self, system: ContinuousTime) -> DiscreteTime:
-        """The discrete system of the same structure, heads, inputs, outputs and precision.
+        """The discrete system with the same structure, sizes and precision.
 
         Systems are discretized in double precision and rounded at the end, diagonal ones by
-        :func:`~ssmbench.discretizers.rounding.rounded`, but for time-varying ones, whose steps are
-        too many.
+        :func:`~ssmbench.discretizers.rounding.rounded`; time-varying ones, for the sake of memory,
+        in their own precision.
 
         Raises:
             UsageError: a system without oscillators, for a method that needs them.
@@ -100,24 +100,24 @@ class Discretizer(ABC):
         """By matrices A (H, N, N)."""
 
     def time_varying(self, system: ContinuousTimeVaryingDiagonal) -> TimeVaryingDiagonal:
-        """Step by step: each step's matrices and dt as a copy of a bank.
+        """All steps at once, each as one more head of a time-invariant system.
 
         A method that changes C or D (Tustin's) keeps the state in coordinates that depend on dt:
         where dt varies it is of order 1 only, whatever its order is for a constant dt.
 
-        In pieces, made again in the backward pass: what a method computes on the
-        way, kept for every step, would be many times the size of its result. (torch.func does not
-        support that: there it is kept.)
+        In pieces that are recomputed in the backward pass: the intermediate values of a method,
+        kept for every step, would be many times the size of its result. (torch.func does not
+        support recomputation: there they are kept.)
         """
         size = max(1, system.batch * system.heads * system.states)
         steps = max(1, _PIECE // size)
-        make = self._discretized if functorch_active() else self._made_again
+        make = self._discretized if functorch_active() else self._recomputed
         pieces = [make(piece) for piece in system.split(steps)]
         changed = {name: torch.cat([piece[name] for piece in pieces], 1) for name in pieces[0]}
         own = {"C": system.C, "D": system.D} | changed
         return TimeVaryingDiagonal(conjugate=system.conjugate, **own)
 
-    def _made_again(self, system: ContinuousTimeVaryingDiagonal) -> dict[str, Tensor]:
+    def _recomputed(self, system: ContinuousTimeVaryingDiagonal) -> dict[str, Tensor]:
         return checkpoint(self._discretized, system, use_reentrant=False, preserve_rng_state=False)
 
     def _discretized(self, system: ContinuousTimeVaryingDiagonal) -> dict[str, Tensor]:
@@ -129,7 +129,7 @@ class Discretizer(ABC):
         return {name: tensor.unflatten(0, place) for name, tensor in changed.items()}
 
     def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:
-        """By the first-order forms, unless the method has its own for second order."""
+        """By the first-order forms, unless the method overrides this for second-order systems."""
         return by_kind(
             system,
             system.underdamped(),
@@ -153,14 +153,14 @@ class Discretizer(ABC):
         return asdict(next(e for e in discretizers if e.factory is cls).build().facts)
 
     def stability_function(self, z: Inexact[Tensor, " Z"]) -> Inexact[Tensor, " Z"]:
-        """R(z): what one step multiplies a mode with h lam = z by."""
+        """R(z): the factor by which one step multiplies a mode with h lam = z."""
         one = torch.ones(len(z), 1, 1, dtype=z.dtype)
         step = torch.ones(len(z), dtype=z.real.dtype)
         system = ContinuousDiagonal(lam=z[:, None], B=one, C=one, D=0 * one, dt=step)
         return self.diagonal(system).lam[:, 0]
 
     def increment(self, z: Inexact[Tensor, "*shape"]) -> Inexact[Tensor, "*shape"]:
-        """R(z) - 1, without cancellation near z = 0: what tells slow modes from undamped ones."""
+        """R(z) - 1, without cancellation near z = 0: it tells slow modes from undamped ones."""
         return self.stability_function(z.flatten()).reshape(z.shape) - 1
 
 
@@ -170,11 +170,11 @@ def by_kind(
     pairs: Callable[[ContinuousOscillator], DiscreteDiagonal],
     others: Callable[[ContinuousOscillator], DiscreteDense],
 ) -> DiscreteDiagonal | DiscreteDense:
-    """The oscillators of either kind, each by its own function; a few others slow down no pairs.
+    """Conjugate pairs and other oscillators, each by a function of their own.
 
-    Conjugate pairs (H, N) where all are, else dense with two states an oscillator and the pairs
-    among them named. Exported, or under ``torch.func``, where no kind can be asked for, all are
-    others.
+    The result is diagonal (H, N) where all are pairs, else dense with two states per oscillator,
+    with the pairs among them listed, so that they are still scanned as modes. While exporting, or
+    under ``torch.func``, values cannot be inspected, and all count as others.
     """
     if torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active():
         return others(system)

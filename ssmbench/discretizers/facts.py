@@ -1,4 +1,4 @@
-"""What a discretizer promises, computed from what it does."""
+"""Properties of a discretizer (order, stability, gain), computed from the method itself."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Integrators of oscillators q'' = -a q - g q' + B u that keep what first-order rules lose.
+"""Integrators of oscillators q'' = -a q - g q' + B u that preserve what first-order rules lose.
 
 Without damping one step is symplectic: its determinant is 1, an energy close to the true one is
 conserved, and both multipliers of an oscillator have modulus 1 as long as h sqrt(a) < 2. On the
-unit circle no gain is finite, and beyond that step size the oscillator grows: both are results.
+unit circle no gain is finite, and beyond that step size the oscillator grows: both are reported.
 
-One step works on (q, w), w = h q', in which everything is a number: s = h^2 a, c = h g, and the
-force h^2 B u, held over the step.
+One step acts on (q, w), w = h q', in which all coefficients are dimensionless: s = h^2 a, c = h g,
+and the force h^2 B u, held over the step.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class OscillatorDiscretizer(Discretizer):
     @staticmethod
     @abstractmethod
     def step(s: Float[Tensor, "H N"], c: Float[Tensor, "H N"]) -> tuple[Blocks, Forces]:
-        """What one step does to (q, w), and what a held force adds to it."""
+        """The matrix of one step on (q, w) (H, N, 2, 2), and of a held force (H, N, 2)."""
 
     def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:
         """Conjugate pairs (H, N) where every pair of multipliers is clearly complex, else dense.
@@ -158,7 +158,7 @@ def _discriminant(M: Blocks) -> Float[Tensor, "H N"]:
 
 
 def _read_and_drive(system: ContinuousOscillator) -> tuple[Tensor, Tensor, Tensor]:
-    """h^2 B, and what reads q and w, in double."""
+    """h^2 B, and the output matrices of q and w, in double precision."""
     h = system.dt.double()[:, None, None]
     return h.square() * system.B.double(), system.C.double(), system.C_v.double() / h
 

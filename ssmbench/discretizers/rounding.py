@@ -1,7 +1,8 @@
-"""Rounding of discretized systems: every pole stays on its side of the unit circle.
+"""Rounding of discretized systems, by which no pole crosses the unit circle.
 
-A discrete pole next to the circle has lost what decides its side: e^z is 1 for |z| < 1e-16, and in
-float32 for |z| < 3e-8. So the side comes from ``loss`` = 1 - abs(lam)^2, computed from R(z) - 1.
+A computed pole next to the circle does not tell on which side it lies: e^z is 1 for |z| < 1e-16,
+and in float32 for |z| < 3e-8. So the side comes from ``loss`` = 1 - abs(lam)^2, computed from
+R(z) - 1.
 """
 
 from __future__ import annotations
@@ -52,9 +53,10 @@ def rounded(system: DiscreteDiagonal, loss: Float64[Tensor, "H N"], wide: bool) 
     1 - |lam| = 1e-6. So B is scaled by (1 - |rounded|^2) / (1 - |lam|^2), a number near 1 that
     counts as constant in gradients, and the mode keeps its gain. Where that number exceeds 2, the
     precision cannot hold the pole: it lies further inside, and B stays, so that the response is the
-    same for as many steps as the precision can tell, and the gain over all time is smaller. A bound
-    that a diagonal storage function proves (a contraction [A, B; C, D] in scaled coordinates) holds
-    on: the row of A and B of a mode is multiplied by a number of modulus at most one.
+    same for as many steps as the precision resolves, and the gain over an infinite horizon is
+    smaller. A bound that a diagonal storage function proves (a contraction [A, B; C, D] in scaled
+    coordinates) still holds: the row of A and B of a mode is multiplied by a number of modulus at
+    most one.
     """
     exact = system.lam.detach()
     lam = placed(exact, loss, torch.float64 if wide else torch.float32)

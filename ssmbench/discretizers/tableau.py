@@ -1,4 +1,4 @@
-"""Runge-Kutta tableaux as checked data, with their order conditions and their conjugates."""
+"""Runge-Kutta (Butcher) tableaux as checked data, their order conditions and costate tableaux."""
 
 from __future__ import annotations
 

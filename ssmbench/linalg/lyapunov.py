@@ -1,4 +1,4 @@
-"""Stein and Lyapunov equations of a bank of stable matrices, by doubling: O(N^3 log(1 / gap))."""
+"""Stein and Lyapunov equations of batches of stable matrices, by doubling: O(N^3 log(1 / gap))."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ LARGEST_NORM = 1e6
 
 
 def limited(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """x, scaled down to the Frobenius norm :data:`LARGEST_NORM` where its own is larger."""
+    """x, scaled down to the Frobenius norm :data:`LARGEST_NORM` where its norm is larger."""
     largest = x.detach().abs().amax().clamp_min(1.0)
     size = largest * torch.linalg.vector_norm(x / largest)  # squares of 1e200 overflow
     return x * (LARGEST_NORM / size.clamp_min(LARGEST_NORM))

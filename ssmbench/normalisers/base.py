@@ -1,4 +1,4 @@
-"""What a normaliser is: a discrete system in, the same system with a prescribed gain out."""
+"""Base class of normalisers: a discrete system in, the same system with a prescribed gain out."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _ROUNDING = 1e-5
 
 @dataclass
 class NormaliserConfig:
-    """``gamma`` for each copy of the bank; ``shrink_only`` leaves smaller gains as they are."""
+    """``gamma`` for each head; ``shrink_only`` leaves smaller gains as they are."""
 
     gamma: float = option(1.0, POSITIVE)
     shrink_only: bool = False
 
 
 class Normaliser(ABC):
-    """Scales C and D of every copy by gamma / bound (by at most 1 with ``shrink_only``).
+    """Scales C and D of every head by gamma / bound (by at most 1 with ``shrink_only``).
 
     The variant stays as expressive as it was: every system of gain gamma is reached. The scale is
-    differentiable, so that training sees what a parameter does to the normalised system. A copy
-    without a finite bound falls silent, and an unstable one stays unstable.
+    differentiable, so that training sees what a parameter does to the normalised system. A head
+    without a finite bound has its outputs scaled to zero, and an unstable one stays unstable.
 
     Raises:
         UsageError: a gamma that is not positive.
     """
 
-    #: Whether the gain over all time is at most gamma, so that the layer may declare it.
+    #: Whether gamma bounds the gain over an infinite horizon, so that the layer may declare it.
     infinite_horizon: ClassVar[bool]
 
     def __init__(self, config: NormaliserConfig):
@@ -44,7 +44,7 @@ class Normaliser(ABC):
         self.shrink_only = config.shrink_only
 
     def __call__(self, system: DiscreteSystem) -> DiscreteSystem:
-        """The same system type; u -> y scaled copy by copy."""
+        """The same system type; u -> y scaled head by head."""
         bound = self.bound(system).clamp_min(torch.finfo(torch.float32).tiny)
         scale = self.gamma * (1 - _ROUNDING) / bound
         if self.shrink_only:
@@ -58,7 +58,7 @@ class Normaliser(ABC):
 
     @abstractmethod
     def bound(self, system: DiscreteSystem) -> Float[Tensor, " H"]:
-        """A rigorous upper bound on the gain of each copy, float64, differentiable."""
+        """A rigorous upper bound on the gain of each head, float64, differentiable."""
 
     @classmethod
     def describe(cls) -> dict[str, Any]:

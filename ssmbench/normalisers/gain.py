@@ -15,9 +15,9 @@ from ssmbench.registry import normalisers
 from ssmbench.systems import DiscreteSystem
 
 
-@normalisers.register("hinf", config=NormaliserConfig, citation="own")
+@normalisers.register("hinf", config=NormaliserConfig, citation="this work")
 class HinfNormaliser(Normaliser):
-    """By the H-infinity norm, certified to 1%: the gain over all time is at most gamma.
+    """By the H-infinity norm, certified to 1%: the gain over an infinite horizon is at most gamma.
 
     What rounding in the system's precision may add is part of the bound. It is small unless modes
     cancel or are hardly damped, and counts as constant in gradients.
@@ -37,7 +37,7 @@ class HorizonConfig(NormaliserConfig):
     oversampling: int = option(8, Allowed("at least 2", lambda v: v >= 2))
 
 
-@normalisers.register("horizon", config=HorizonConfig, citation="own; Ehlich and Zeller 1964")
+@normalisers.register("horizon", config=HorizonConfig, citation="this work; Ehlich and Zeller 1964")
 class HorizonNormaliser(Normaliser):
     """By the FFT bound over a horizon: slow modes that it does not see may exceed gamma later."""
 

@@ -1,4 +1,4 @@
-"""What a parametrization is: free parameters in, a linear system out."""
+"""Base class of parametrizations: free parameters in, a linear system out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ssmbench.errors import UsageError, require
 from ssmbench.systems import ContinuousTime, DiscreteTime, LinearSystem, TimeVaryingSystem
 
-#: Why those that bound the gain of the discrete matrices themselves take no discretizer.
+#: Why a parametrization that bounds the gain of the discrete matrices takes no discretizer.
 GAIN_IS_DISCRETE = (
     "its gain bound is a statement about the discrete matrices themselves, so it returns a "
     "discrete system and there is nothing left to discretize"
@@ -55,7 +55,7 @@ class Parametrization(nn.Module, ABC):
     #: time-varying type: forward takes the layer's input u (B, L, d_model), and the matrices at
     #: step k follow from u[:, k] alone, since any memory belongs in the states.
     system_type: ClassVar[type[LinearSystem] | type[TimeVaryingSystem]]
-    #: Whether every parameter value gives a stable system (of its own time domain).
+    #: Whether the system is stable for every value of the parameters.
     stable_by_construction: ClassVar[bool]
     #: The width of the input of :meth:`forward`, which those of a time-varying type set.
     d_model: int
@@ -95,7 +95,7 @@ class Parametrization(nn.Module, ABC):
         )
 
     def declared_gain(self) -> float | None:
-        """The L2 gain that the system promises never to exceed, or None when it promises none."""
+        """The L2 gain that no system from here exceeds, or None where no bound is declared."""
         return None
 
     def optimizer_options(self) -> Mapping[str, ParameterOptions]:

@@ -5,7 +5,7 @@
 ``|x|^2`` is then a storage function (bounded-real lemma with P = I). Here A is block-diagonal with
 scaled rotations ``rho R(theta)``: normal, so that its defect ``(I - A A')^(1/2)`` is diagonal, and
 the recurrence is a diagonal complex scan whatever the number of inputs and outputs. The rows of
-that defect are the LRU paper's normalisation of the input, derived instead of guessed.
+that defect are the LRU paper's normalisation of the input, here derived.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Rotations(nn.Module):
 @parametrizations.register(
     "contraction",
     config=ContractionConfig,
-    citation="own; completion: Parrott 1978, J. Funct. Anal. 30:311, and Davis, Kahan, Weinberger "
-    "1982, SIAM J. Numer. Anal. 19:445",
+    citation="this work; completion: Parrott 1978, J. Funct. Anal. 30:311, and Davis, Kahan, "
+    "Weinberger 1982, SIAM J. Numer. Anal. 19:445",
 )
 class Contraction(Parametrization):
     """Contraction completion with normal A, the skip inside: ||G||_inf <= gamma always.
@@ -126,7 +126,7 @@ class ContinuousContractionConfig(ContractionConfig):
 @parametrizations.register(
     "contraction_continuous",
     config=ContinuousContractionConfig,
-    citation="own; Tustin 1947, J. IEE 94(IIA):130",
+    citation="this work; Tustin 1947, J. IEE 94(IIA):130",
 )
 class ContinuousContraction(Contraction):
     """Inverse Tustin transform of ``contraction``: a continuous system with ||G||_inf <= gamma.
@@ -167,7 +167,7 @@ def inverse_tustin(system: DiscreteDiagonal, dt: float) -> ContinuousDiagonal:
 
 
 def of_gain(gamma: float, lam: Tensor, B: Tensor, C: Tensor, D: Tensor) -> DiscreteDiagonal:
-    """A bank of one copy from a contraction [A, B; C, D], its gain scaled to gamma."""
+    """A system with H = 1 from a contraction [A, B; C, D], its gain scaled to gamma."""
     root = math.sqrt(gamma)
     return DiscreteDiagonal(
         lam=lam[None], B=root * B[None], C=root * C[None], D=gamma * D[None], conjugate=True

@@ -1,7 +1,7 @@
-"""Two cheaper ways to a prescribed gain, looser than the completion in ``contraction``.
+"""A cheaper way to a prescribed gain than the completion in ``contraction``, and a looser one.
 
-Both scale free matrices by one number until ``K = [A, B; C, D]`` is a contraction; one number for
-everything is what they pay with.
+Free matrices are scaled by one number until ``K = [A, B; C, D]`` is a contraction; the price is
+that one number serves all entries. ``l2ru_conservative`` shares the free matrices.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class FreeBlocks(Parametrization):
 @parametrizations.register(
     "contraction_block",
     config=ContractionConfig,
-    citation="own; normalised block: neural-ssm 0.44, Block2x2DenseL2SSM",
+    citation="this work; normalised block: neural-ssm 0.44, Block2x2DenseL2SSM",
 )
 class ContractionBlock(FreeBlocks):
     """K / max(1, ||K||_2): any shape; the common scale also shrinks every pole."""

@@ -192,7 +192,7 @@ def _initial_parameters(config: L2RUConfig, n: int) -> dict[str, Tensor]:
     """Parameters for which A has exactly the requested moduli and angles, for every gamma and n.
 
     With X11 = a I, X21 = 0, X22 = b I, C = k U, Dt = U diag(d), U orthogonal, everything is
-    diagonal but for Q's 2 x 2 rotations, and mode i has modulus rho_i with (own derivation)
+    diagonal but for Q's 2 x 2 rotations, and mode i has modulus rho_i with (derived in this work)
 
         1 / rho_i^2 - 1 = H11_i / M_i^2 = (z - s Z_i) H11_i / (s k^2 d_i^2) =: tau_i,
 

@@ -5,8 +5,8 @@ are this parametrization and a discretizer: LinOSS-IM is ``backward_euler``, who
 modulus 1 / sqrt(1 + h^2 a); LinOSS-IMEX is ``symplectic_euler``, whose poles lie on the unit circle
 for h^2 a < 4. There, and in continuous time, nothing is damped: the gain is infinite.
 
-Every oscillator has a step size Delta_n = sigmoid(step) of its own. The currency has one per
-system, so Delta_n is folded in: with time counted in steps of the oscillator, ``a_n' = Delta_n^2
+Every oscillator has a step size Delta_n = sigmoid(step) of its own. A system here has one, so
+Delta_n is folded in: with time counted in steps of the oscillator, ``a_n' = Delta_n^2
 a_n`` and ``B_n' = Delta_n^2 B_n`` at step size 1, which gives the paper's recurrence.
 
 Departures from the published code: a = exp(log_a), unless ``constraint=relu`` asks for the
@@ -52,7 +52,7 @@ class LinOSSConfig:
     citation="Rusch and Rus 2024, Oscillatory State-Space Models, arXiv 2410.03943",
 )
 class LinOSS(Parametrization):
-    """One multi-channel bank of undamped oscillators: no gain is finite unless a rule damps it."""
+    """Undamped oscillators: the gain is infinite unless the discretizer adds damping."""
 
     system_type = ContinuousOscillator
     stable_by_construction = False  # on the boundary

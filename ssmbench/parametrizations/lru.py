@@ -5,9 +5,9 @@
 (lemma 3.2), and ``gamma = sqrt(1 - |lam|^2)``, which gives every state unit variance where u is
 white with unit variance (proposition 3.3).
 
-The paper keeps as many complex states as it likes and takes the real part of the output. The
-currency stores one of each conjugate pair, ``y = 2 Re(C x) + D u``: so its C is half the paper's,
-and the real system has twice as many states as the paper counts.
+The paper keeps as many complex states as it likes and takes the real part of the output. A
+system here stores one of each conjugate pair, ``y = 2 Re(C x) + D u``: so its C is half the
+paper's, and the real system has twice as many states as the paper counts.
 
 Departures from the published code: the state read at step k is the one *before* input k, control's
 convention; exp(nu) is kept above 2^-22, so that rounding to float32 leaves every pole inside the

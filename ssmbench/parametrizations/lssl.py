@@ -6,7 +6,7 @@ single-channel heads, each with its own step size. Departures from the paper and
 
 * a trained A is any matrix: the paper trains a structured family around HiPPO, which is cheaper to
   multiply by and no less free to go unstable;
-* one output channel a copy: the mixing of channels is the block's;
+* one output channel per head: the mixing of channels is the block's;
 * B is trained too, and the step sizes are trained even where A is fixed;
 * ``y[k] = C x[k] + D u[k]`` with the state *before* input k, control's convention.
 """

@@ -5,11 +5,11 @@ Gu, Goel, Re 2022, Efficiently Modeling Long Sequences with Structured State Spa
 Re lam < 0 make A + A* negative definite, so every parameter value is stable (Goel, Gu, Donahue, Re
 2022, SaShiMi, arXiv 2202.09729, section 4). Departures from the published code:
 
-* lam, P, B belong to each copy; the code shares them between heads unless told otherwise;
+* lam, P, B belong to each head; the code shares them between heads unless told otherwise;
 * C itself is a parameter. The paper learns ``C (I - A_bar^L)``, which ties it to one length L;
 * the output is ``y[k] = C x[k] + D u[k]`` with the state *before* input k, control's convention:
   the kernel starts D, C B_bar, C A_bar B_bar, where the paper's starts C B_bar + D;
-* Re lam stays a rounding error's worth below zero, so that float32 matrices keep the promise;
+* Re lam stays a rounding error's worth below zero, so that float32 matrices keep the guarantee;
   ``legt`` and ``fout``, whose normal parts are undamped, start at Re lam = -0.001;
 * ``fout`` has d_state - 1 Fourier functions: the constant takes a conjugate pair, of frequency 0.
 """
@@ -42,7 +42,7 @@ _MIN_INITIAL_DECAY = 1e-3
 
 @dataclass(frozen=True)
 class PairedBank:
-    """Copies of ``x' = (diag(lam) - P P*) x + B u``, ``y = 2 Re(C x) + D u``, one of each pair.
+    """Heads of ``x' = (diag(lam) - P P*) x + B u``, ``y = 2 Re(C x) + D u``, one of each pair.
 
     lam, B, C (H, M), P (H, M, r), D and dt (H,): M of the N = 2 M modes, whose conjugates follow.
     P* sums over all N.

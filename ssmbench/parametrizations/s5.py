@@ -5,7 +5,7 @@ all ``d_model`` channels (section 3.1). It starts as the normal part of HiPPO-Le
 of it (section 3.4 and appendix B.1), whose eigenvectors V are rotated into B and C once, at
 initialisation: ``B~ = V^-1 B`` and ``C~ = C V`` (equation 5).
 
-Every state has a step size Delta_n of its own (section 3.4). The currency has one per system, so
+Every state has a step size Delta_n of its own (section 3.4). A system here has one, so
 Delta_n is folded in: with time counted in steps of the state, ``lam_n' = Delta_n lam_n`` and
 ``B_n' = Delta_n B_n`` at step size 1. Any discretizer sees h lam and h B only, so the result is
 the paper's; the frequency response of the *continuous* system is that in each state's own time.

@@ -1,6 +1,6 @@
-"""Systems with nothing to hold them: every entry a free parameter, free to go unstable.
+"""Unconstrained systems: every entry is a free parameter, so that they may become unstable.
 
-The baseline that shows what the constrained parametrizations buy.
+The baseline for the constrained parametrizations.
 """
 
 from __future__ import annotations

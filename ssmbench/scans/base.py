@@ -1,4 +1,4 @@
-"""What a scan backend is: one function, the same signature for all."""
+"""Base class of scan backends, and what they share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LinearScan = Callable[..., Tensor]
 
 
 def widening(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Put a backend's method under the rule for half precision of :class:`ScanBackend`."""
+    """Apply the rule of :class:`ScanBackend` for half precision to a method of a backend."""
 
     @functools.wraps(method)
     def run(self: ScanBackend, *inputs: Any, **named: Any) -> Any:
@@ -54,9 +54,9 @@ def _widen(value: Any) -> Any:
 class ScanBackend(ABC):
     """Runs a discrete system over a signal, differentiable in the system, u and x0.
 
-    Half precision (bfloat16, float16) is for what is read, never for what is computed: such inputs
-    are widened to float32 on entry, autocast is off inside, and states, sums over time and outputs
-    are those of the widened inputs, in float32 or complex64 (or wider, where another input is).
+    Half precision (bfloat16, float16) is for storage, never for computation: such inputs are
+    widened to float32 on entry, autocast is off inside, and states, sums over time and outputs are
+    those of the widened inputs, in float32 or complex64 (or wider, where another input is).
     Gradients come back in the dtype of each input. A backend gets this from :func:`widening`, or
     from kernels that widen on loading.
     """
@@ -181,7 +181,7 @@ def scan_through_states(
 
 
 def sequential_scan(system: DiscreteSystem, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The backend's contract by its definition, one step at a time, in the dtype it is given."""
+    """A scan by its definition, one step at a time, in the dtype of its inputs."""
     state = initial_state(system, u, x0)
     drive = torch.einsum("hnm,blhm->blhn", system.B.to(state.dtype), u.to(state.dtype))
     states = []

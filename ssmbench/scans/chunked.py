@@ -8,7 +8,7 @@ section 6, for time-invariant systems):
 
 Tables of powers are built by repeated squaring in double precision, then cast: rounding of lam^t
 dominates the error of long scans otherwise, and lam = 0 needs no special case. The loop between
-chunks stays in double: what it rounds away would add up over the memory of slow modes.
+chunks stays in double: its rounding errors would accumulate over the memory of slow modes.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def linear_scan(
 def toeplitz_scan(
     system: DiscreteDiagonal, u: Inexact[Tensor, "B L H m"], x0: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Few channels a copy: states only at chunk boundaries, Toeplitz blocks within chunks."""
+    """Few channels per head: states only at chunk boundaries, Toeplitz blocks within chunks."""
     batch, length, heads, inputs = u.shape
     chunk = _chunk_length(length, _MAX_CHUNK)
     powers = power_table(to_double(system.lam), chunk + 1)  # (T + 1, H, N)

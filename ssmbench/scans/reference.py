@@ -1,4 +1,4 @@
-"""The oracle: a plain loop in double precision, one step a line of the definition."""
+"""The reference: the recurrence in a plain loop, in double precision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssmbench.systems import TimeVaryingDiagonal
 
 @scans.register("reference")
 class ReferenceScan(ScanBackend):
-    """Sequential loop in complex128: slow, the definition that other backends are held to."""
+    """Sequential loop in complex128: slow; what other backends are tested against."""
 
     preference = None
 

@@ -1,16 +1,18 @@
-"""The currency: linear systems as typed values.
+"""Linear systems as immutable typed values, shared by all stages.
 
 * continuous time: ``x'(t) = A x(t) + B u(t)``, ``y = C x + D u``, to be sampled at step ``dt``;
 * discrete time: ``x[k+1] = A x[k] + B u[k]``, ``y[k] = C x[k] + D u[k]`` (control's convention:
-  the output at step k sees inputs up to k - 1 through the state, and u[k] through D).
+  the output at step k depends on inputs up to k - 1 through the state, and on u[k] through D).
 
-Every system is a *bank* of H independent heads with N states, m inputs and p outputs each, and is
+Every system is a batch of H independent systems (*heads*; together a *bank*), each with N states,
+m inputs and p outputs, and is
 either diagonal or dense. Time domain and structure are types, not flags. A diagonal system with
 ``conjugate=True`` stores one of each pair of complex conjugate modes: ``y = 2 Re(C x) + D u``.
 A third structure, in continuous time only, is a bank of second-order oscillators.
 
-A *time-varying* system has other matrices at each step of each sequence. It is no
-:class:`LinearSystem`: it has poles and a gain only frozen in time (:meth:`TimeVaryingSystem.at`).
+The matrices of a *time-varying* system differ from step to step. It is not a
+:class:`LinearSystem`: only frozen at a step (:meth:`TimeVaryingSystem.at`) does it have poles and a
+gain.
 """
 
 from ssmbench.systems.base import FROZEN_ONLY, LinearSystem, Value

@@ -1,4 +1,4 @@
-"""What all systems are: a value made of tensors; and a linear one, a bank of heads."""
+"""Base classes of systems: a value made of tensors, and a batch of independent linear systems."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from ssmbench.errors import ShapeError
 from ssmbench.linalg.precision import to_double, to_single
 
-#: What analysis, normalisers and certificates say of a time-varying system.
+#: Why a time-varying system has no verified gain: what analysis, normalisers and certificates say.
 FROZEN_ONLY = "time-varying: gain only frozen in time"
 
 S = TypeVar("S", bound="LinearSystem")
@@ -23,7 +23,7 @@ V = TypeVar("V", bound="Value")
 
 @dataclass(frozen=True)
 class Value:
-    """What a system is as one value: its tensors by name, and maps of them all."""
+    """A value made of tensors: access to them by name, and maps over all of them."""
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors by field name."""
@@ -55,7 +55,7 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class LinearSystem(Value, ABC):
-    """What all systems share: B (H, N, m), C (H, p, N), D (H, p, m) real or complex.
+    """H independent linear systems (heads): B (H, N, m), C (H, p, N), D (H, p, m) real or complex.
 
     Raises:
         ShapeError: the matrices do not fit together; the message says which, and what would fit.
@@ -71,7 +71,7 @@ class LinearSystem(Value, ABC):
             if tensor.ndim != expected:
                 raise ShapeError(
                     f"{type(self).__name__}.{name} needs {expected} dimensions, the first of them "
-                    f"the bank of heads H; got shape {tuple(tensor.shape)}"
+                    f"the heads H; got shape {tuple(tensor.shape)}"
                 )
         self._check_shapes()
 
@@ -105,7 +105,7 @@ class LinearSystem(Value, ABC):
     @property
     @abstractmethod
     def order(self) -> int:
-        """Number of modes of one copy, conjugates counted."""
+        """Number of modes of one head, conjugates counted."""
 
     @property
     def heads(self) -> int:
@@ -113,24 +113,24 @@ class LinearSystem(Value, ABC):
 
     @property
     def states(self) -> int:
-        """Stored states N of one copy (half the order for conjugate pairs)."""
+        """Stored states N of one head (half the order for conjugate pairs)."""
         return self.dynamics.shape[1]
 
     @property
     def inputs(self) -> int:
-        """m, inputs of one copy."""
+        """m, inputs of one head."""
         return self.B.shape[-1]
 
     @property
     def outputs(self) -> int:
-        """p, outputs of one copy."""
+        """p, outputs of one head."""
         return self.C.shape[-2]
 
     def head(self: S, index: int) -> S:
-        """One copy of the bank, as a bank of one."""
+        """One head, as a system with H = 1."""
         return self.map(lambda t: t[index : index + 1])
 
-    # --- analysis that every system answers ----------------------------------------------------
+    # --- analysis that every system supports ---------------------------------------------------
 
     @abstractmethod
     def to_dense(self) -> LinearSystem:
@@ -138,7 +138,7 @@ class LinearSystem(Value, ABC):
 
     @abstractmethod
     def poles(self) -> Complex[Tensor, "H order"]:
-        """Eigenvalues of every copy, conjugates included."""
+        """Eigenvalues of every head, conjugates included."""
 
     @abstractmethod
     def response(self, points: Inexact[Tensor, "H W"]) -> Complex[Tensor, "H W p m"]:
@@ -146,7 +146,7 @@ class LinearSystem(Value, ABC):
 
     @abstractmethod
     def frequency_response(self, omega: Float[Tensor, "... W"]) -> Complex[Tensor, "H W p m"]:
-        """Transfer matrix at real frequencies (W,), or (H, W) for one grid a copy."""
+        """Transfer matrix at real frequencies (W,), or (H, W) for one grid per head."""
 
     def _points(self, points: Tensor) -> Tensor:
         return points if points.ndim == 2 else points.expand(self.heads, -1)

@@ -299,7 +299,7 @@ def _without_states(D: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _with_bank(path: str, key: str, array: np.ndarray, banked: bool) -> np.ndarray:
-    """The matrix with its leading bank dimension, single-channel short forms spelt out."""
+    """The matrix with its leading bank dimension, single-channel short forms written out."""
     if banked and array.ndim == 3:
         return array
     if not banked and array.ndim == 2:

@@ -82,7 +82,7 @@ class DenseSystem(LinearSystem):
         return self.states
 
     def poles(self) -> Complex[Tensor, "H order"]:
-        # A matrix that is not finite has no eigenvalues; its copy reports them at infinity.
+        # A matrix that is not finite has no eigenvalues; its head's poles are reported at infinity.
         finite = torch.isfinite(self.A).all(-1).all(-1)
         safe = to_double(torch.where(finite[:, None, None], self.A, 0))
         poles = _eigenvalues(safe)

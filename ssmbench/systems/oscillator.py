@@ -1,4 +1,4 @@
-"""Banks of second-order oscillators, in continuous time."""
+"""Second-order oscillators, in continuous time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAIR_MARGIN = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class ContinuousOscillator(ContinuousSystem):
-    """``q'' = -a q - g q' + B u``, ``y = C q + C_v q' + D u``: N oscillators a copy, order 2 N.
+    """``q'' = -a q - g q' + B u``, ``y = C q + C_v q' + D u``: N oscillators per head, order 2 N.
 
     All real: stiffness a (H, N) in 1 / time^2, damping g (H, N) in 1 / time, force B (H, N, m),
     C (H, p, N) reads positions and C_v (H, p, N) velocities, D (H, p, m), dt (H,).
@@ -46,7 +46,7 @@ class ContinuousOscillator(ContinuousSystem):
         a, g = self.a.double(), self.g.double()
         root = (g.square() / 4 - a).to(torch.complex128).sqrt()
         far = -g / 2 - root
-        # Overdamped: the near root as the quotient a / far, whose sign no rounding turns.
+        # Overdamped: the near root as the quotient a / far, whose sign rounding cannot change.
         overdamped = (root.real > 0) & (g > 0)
         quotient = a / torch.where(overdamped, far, 1)
         return torch.cat([torch.where(overdamped, quotient, -g / 2 + root), far], -1)
@@ -76,7 +76,7 @@ class ContinuousOscillator(ContinuousSystem):
         return self.conjugate_pairs() if bool(self.underdamped().all()) else self.to_dense()
 
     def underdamped(self) -> Bool[Tensor, " N"]:
-        """Which oscillators are clearly underdamped in every copy; see :data:`PAIR_MARGIN`."""
+        """Which oscillators are clearly underdamped in every head; see :data:`PAIR_MARGIN`."""
         stiffness = (self.dt[:, None].square() * self.a).detach()
         damping = (self.dt[:, None] * self.g).detach()
         frequency = stiffness - damping.square() / 4

@@ -1,4 +1,4 @@
-"""Diagonal systems with other matrices at each step of each sequence."""
+"""Diagonal systems whose matrices differ from step to step and from sequence to sequence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TimeVaryingSystem(Value, ABC):
     """Diagonal matrices for every step of B sequences of L steps.
 
     lam (B, L, H, N), B (B, L, H, N, m), C (B, L, H, p, N), and D (H, p, m), or (B, L, H, p, m)
-    where it varies too. What is one for all steps, sequences or heads may be an expanded view.
+    where it varies too. What all steps, sequences or heads share may be an expanded view.
 
     Raises:
         ShapeError: the matrices do not fit together, or pairs of conjugates that are real.
@@ -81,7 +81,7 @@ class TimeVaryingSystem(Value, ABC):
 
     @property
     def states(self) -> int:
-        """Stored states N of one copy."""
+        """Stored states N of one head."""
         return self.lam.shape[3]
 
     @property
@@ -104,7 +104,7 @@ class TimeVaryingSystem(Value, ABC):
         return [dataclasses.replace(self, **dict(zip(own, p, strict=True))) for p in pieces]
 
     def bank(self) -> ContinuousDiagonal | DiscreteDiagonal:
-        """Frozen in time: each step of each sequence as H heads of a bank of B L H."""
+        """Frozen in time: a system with B L H heads, H for each step of each sequence."""
         D = self.D if self.D.ndim == 5 else self.D.expand(self.batch, self.length, -1, -1, -1)
         whole = {**self.tensors(), "D": D}
         parts = {name: tensor.flatten(0, 2) for name, tensor in whole.items()}

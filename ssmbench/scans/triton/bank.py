@@ -38,7 +38,7 @@ def bank_scan(
 
     Float32 and complex64, u in any real dtype; the gradient of u is in its own. States are written
     at the borders of chunks only. A real system takes the complex kernels with imaginary parts of
-    zero. More than 64 states a copy are taken in groups, whose outputs add up.
+    zero. More than 64 states per head are taken in groups, whose outputs add up.
     """
     groups = range(0, system.states, bank_blocks(system.states).block_n)
     parts = [_scan_group(system, u[..., 0], x0, at) for at in groups]

@@ -1,7 +1,7 @@
 """The fused kernels of a bank of single-channel diagonal systems; launched by ``bank``.
 
 **Structure.** Step by step, N states cost about 12 N flops a sample on the plain float32 units and
-one long chain. Here time is cut in chunks of T samples, and u of one copy is a matrix with chunks
+one long chain. Here time is cut in chunks of T samples, and u of one head is a matrix with chunks
 for rows. Then everything but a short scan is a product of matrices, for the tensor cores
 (the chunked form of arXiv 2405.21060, section 6, with the powers of a fixed lam in tables):
 
@@ -15,13 +15,13 @@ float32 units at full rate, and nothing waits for a chain of L steps. Memory mov
 to read u twice, 4 for y, and 16 N / T to write X and read it again (the backward pass needs it
 anyway). No GPU was at hand: block sizes are reasoned from registers, and nothing is measured.
 
-**bank_states_kernel** does the first two lines. A program takes one copy, one sequence and one
+**bank_states_kernel** does the first two lines. A program takes one head, one sequence and one
 segment of its chunks, in tiles of ROWS rows. Row i is the border between chunks i - 1 and i: its
 state needs the input of chunk i - 1 and is that at the start of chunk i. Where heads x sequences
 are few there are several segments: first only their ends from zero are computed (STATES false),
 then a scan of these gives their starts, then this again.
 
-**bank_outputs_kernel** does the third line, for any rows of one copy.
+**bank_outputs_kernel** does the third line, for any rows of one head.
 
 **The adjoint is the same kernels** with the chunks in reverse order (direction -1) and the tables
 transposed: dX[s] = dY[s] V' + conj(lam^T) dX[s+1] and dU[s] = dY[s] K' + dX[s+1] W'. The state
@@ -158,7 +158,7 @@ def bank_outputs_kernel(
     SLICE: tl.constexpr,
     NUM_STAGES: tl.constexpr,
 ):
-    """Y = U K + X V for ROWS chunks of one copy."""
+    """Y = U K + X V for ROWS chunks of one head."""
     tiles = tl.cdiv(chunks, ROWS)
     program = tl.program_id(0)
     copy = (program // tiles).to(tl.int64)

@@ -115,7 +115,7 @@ def count_chunks(length: int, blocks: BankBlocks) -> int:
 
 
 def to_rows(u: Tensor, blocks: BankBlocks) -> Tensor:
-    """(B, L, H) to (H, B, S, T) in float32, zeros in front: one copy, after which rows are wide."""
+    """(B, L, H) to (H, B, S, T) in float32, zeros in front: one head, after which rows are wide."""
     batch, length, heads = u.shape
     chunks = count_chunks(length, blocks)
     padding = chunks * blocks.block_t - length

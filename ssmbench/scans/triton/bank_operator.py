@@ -239,7 +239,7 @@ torch.library.register_vmap(_bank, _map)
 
 
 def _map_backward(info: Any, mapped: tuple, *inputs: Any) -> tuple:
-    """Copies side by side: each element has gradients of its own."""
+    """Heads side by side: each element has gradients of its own."""
     axes = (2, 1, 0, 0, 0, 0, 0, 0, 2, 1, None, None, None)
     with_u, with_tables = inputs[-2:]
     to = (2 if with_u else None, None if inputs[1] is None else 1)
