@@ -45,7 +45,6 @@ class FirstUse:
 
         Raises:
             PluginError: what the check finds.
-
         """
         if values_unknown() or part in self._checked:
             return
@@ -62,7 +61,6 @@ def check_built(entry: Entry, made: Any, base: type) -> None:
 
     Raises:
         PluginError: it is not; the message names the factory's file and line.
-
     """
     plugin_require(
         isinstance(made, base),
@@ -102,31 +100,33 @@ def _check_parameter(module: type[nn.Module], name: str, parameter: Tensor) -> N
 
 
 def check_system(
-    module: Parametrization,
-    system: Any,
-    states: int | None,
-    check_values: bool = True,
+    module: Parametrization, system: Any, states: int | None, check_values: bool = True
 ) -> None:
     """What a parametrization returns: a system of the declared type, of ``states`` states in each
-    head (conjugates counted) where that is given, on the device of its parameters, with a real
-    output; finite where ``check_values`` and its parameters are.
+    head where that is given, on the device of its parameters, with a real output; finite where
+    ``check_values`` and its parameters are.
 
     Raises:
         PluginError: it is not; the message names ``forward``'s file and line.
-
     """
     _check_type(module, system)
     _check_device(module, system)
     _check_real_output(type(module).forward, "forward returns", system)
-    if states is not None and isinstance(system, LinearSystem):
-        plugin_require(
-            system.order == states,
-            type(module).forward,
-            f"returns a system of {system.order} states per head (each conjugate pair counts as "
-            f"two), but its config declares d_state={states}",
-        )
+    if states is not None:
+        _check_states(module, system, states)
     if check_values and all(bool(torch.isfinite(p).all()) for p in module.parameters()):
         _check_finite(module, system)
+
+
+def _check_states(module: Parametrization, system: System, declared: int) -> None:
+    """Options count pairs of conjugate modes as one or as two."""
+    counts = {system.states, getattr(system, "order", system.states)}
+    plugin_require(
+        declared in counts,
+        type(module).forward,
+        f"returns a system of {' or '.join(map(str, sorted(counts)))} states per head, but its "
+        f"config declares d_state={declared}",
+    )
 
 
 def _check_type(module: Parametrization, system: Any) -> None:
@@ -207,7 +207,6 @@ def check_channels(module: Parametrization, system: System, channels: int) -> No
 
     Raises:
         PluginError: they do not; the message names ``forward``'s file and line.
-
     """
     for what, width in (("inputs", system.inputs), ("outputs", system.outputs)):
         plugin_require(
@@ -226,7 +225,6 @@ def check_discretized(method: Discretizer, before: System, after: Any) -> None:
 
     Raises:
         PluginError: it is not; the message names the class's file and line.
-
     """
     varies = isinstance(before, TimeVaryingSystem)
     wanted = TimeVaryingDiagonal if varies else DiscreteSystem
@@ -247,7 +245,6 @@ def check_normalised(method: Normaliser, before: DiscreteSystem, after: Any) -> 
 
     Raises:
         PluginError: it is not; the message names the class's file and line.
-
     """
     plugin_require(
         type(after) is type(before),
@@ -289,7 +286,6 @@ def check_scanned(scan: ScanBackend, system: System, u: Tensor, results: Any) ->
 
     Raises:
         PluginError: it is not; the message names ``__call__``'s file and line.
-
     """
     call = type(scan).__call__
     pair = isinstance(results, tuple) and len(results) == 2
@@ -315,7 +311,6 @@ def check_nonlinearity(module: Nonlinearity, x: Tensor, y: Any) -> None:
 
     Raises:
         PluginError: it is not; the message names ``forward``'s file and line.
-
     """
     forward = type(module).forward
     plugin_require(

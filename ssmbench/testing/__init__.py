@@ -96,7 +96,6 @@ def conform(entry: Entry, seed: int = 0, config: Any = None) -> ConformanceRepor
 
     Raises:
         AssertionError: a check failed; the message lists every check by name.
-
     """
     report = examine_conformance(entry, seed, config)
     report.raise_for_failures()

@@ -204,7 +204,7 @@ MISTAKES = {
     ),
     "another number of states": Mistake(
         parametrization(C="torch.randn(d_model, 1, config.d_state + 1)"),
-        r"returns a system of 4 states per head .* its config declares d_state=3",
+        r"returns a system of 4 states per head, but its config declares d_state=3",
         "def forward",
     ),
     "another number of channels": Mistake(
