@@ -79,3 +79,24 @@ def plugin_require(condition: bool, definition: Any, fault: Callable[[], str] | 
     """Raise a :class:`PluginError` about ``definition`` unless ``condition`` holds."""
     if not condition:
         raise plugin_error(definition, fault if isinstance(fault, str) else fault())
+
+
+# --- words for such messages -----------------------------------------------------------------
+
+
+def with_article(noun: str) -> str:
+    """A noun after *a* or *an*."""
+    return f"an {noun}" if noun[0] in "aeiouAEIOU" else f"a {noun}"
+
+
+def a_kind_of(value: Any) -> str:
+    """The type of a value, with the package of a type that is not ssmbench's or Python's."""
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    own = package in ("builtins", "ssmbench") or package.startswith("ssmbench_plugin_")
+    return with_article(kind.__name__ if own else f"{package}.{kind.__name__}")
+
+
+def plain(dtype: Any) -> str:
+    """torch's name of a dtype, without torch's."""
+    return str(dtype).removeprefix("torch.")

@@ -31,7 +31,14 @@ def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
     blocks = [_build_block(config, norm) for _ in range(model.n_layers)]
     encoder = build_encoder(config, sizes)
     decoder = build_decoder(config, sizes, pooling)
-    return SequenceModel(blocks, encoder=encoder, decoder=decoder, gamma=model.gamma)
+    return SequenceModel(
+        blocks,
+        encoder=encoder,
+        decoder=decoder,
+        gamma=model.gamma,
+        d_model=model.d_model,
+        sizes=sizes,
+    )
 
 
 def _build_block(config: RunConfig, norm: Norm) -> Block:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, require
-from ssmbench.nn.contracts import (
-    FirstUse,
+from ssmbench.nn.contracts import FirstUse
+from ssmbench.nn.system_contracts import (
     check_channels,
     check_discretized,
     check_normalised,

@@ -15,6 +15,7 @@ from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.errors import require
 from ssmbench.lengths import check_lengths, mask_steps, valid_steps
 from ssmbench.nn.block import Block
+from ssmbench.nn.contracts import FirstUse, check_decoded, check_encoded
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.nn.layer import SSMLayer, check_rate
@@ -22,7 +23,7 @@ from ssmbench.nn.pairs import apart, side_by_side
 from ssmbench.nn.pooling import Pooling
 from ssmbench.nn.stream import StreamState
 from ssmbench.scans.sequence_parallel import Segments, SequenceParallelScan
-from ssmbench.spec import Channels, Reading
+from ssmbench.spec import Channels, Reading, TaskSizes
 
 #: Why the segments of a sequence on several ranks do not fit a bidirectional network.
 NO_SHARING = (
@@ -47,6 +48,9 @@ class SequenceModel(nn.Module):
     With a ``gamma`` the incremental gain of the whole is at most gamma for all parameter values:
     the encoder has gain 1, and the decoder what the blocks' declared bounds leave of gamma.
 
+    What the encoder and the decoder return is checked on their first use: against ``d_model`` and
+    the task's ``sizes`` too, where these are given.
+
     Raises:
         UsageError: a gamma, and a part that declares no finite bound.
     """
@@ -58,8 +62,12 @@ class SequenceModel(nn.Module):
         encoder: Encoder,
         decoder: Decoder,
         gamma: float | None = None,
+        d_model: int | None = None,
+        sizes: TaskSizes | None = None,
     ):
         super().__init__()
+        self._d_model, self._sizes = d_model, sizes
+        self._first_use = FirstUse()
         self.encoder = encoder
         self.blocks = nn.ModuleList(blocks)
         self.decoder = decoder
@@ -112,7 +120,7 @@ class SequenceModel(nn.Module):
                 one for a network that is bidirectional or has a ``gamma``.
         """
         rows, lengths, dt = self._rows(u, lengths, dt)
-        return self._predict(self.encoder, rows, lengths, dt)
+        return self._predict(self._encoded, rows, lengths, dt)
 
     def encode(
         self, u: Shaped[Tensor, "B ..."], lengths: Shaped[Tensor, ...] | None = None
@@ -120,7 +128,7 @@ class SequenceModel(nn.Module):
         """The encoded input, zero in the padding: (B, L, d_model); of a pair both side by side,
         (B, L, 2 d_model)."""
         rows, lengths, _ = self._rows(u, lengths, None)
-        x = self.encoder(rows)
+        x = self._encoded(rows)
         if lengths is not None:
             x = mask_steps(x, valid_steps(lengths, x.shape[1]))
         return side_by_side(x) if self._pairs else x
@@ -158,6 +166,16 @@ class SequenceModel(nn.Module):
         valid = valid_steps(lengths, signal.shape[1])
         return mask_steps(signal, valid), lengths, dt if dt is None else torch.where(valid, dt, 1)
 
+    def _encoded(self, rows: Tensor, start: int = 0) -> Tensor:
+        x = self.encoder(rows, start)
+        self._first_use.check("encoder", check_encoded, self.encoder, rows, x, self._d_model)
+        return x
+
+    def _decoded(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        y = self.decoder(x, lengths, **self._decoder_gain())
+        self._first_use.check("decoder", check_decoded, self.decoder, x, y, self._sizes)
+        return y
+
     def _predict(
         self,
         encode: Callable[[Tensor, int], Tensor],
@@ -170,7 +188,7 @@ class SequenceModel(nn.Module):
         segments, length = self.segments, rows.shape[1]
         if segments is None:
             x = self._features(encode(rows, 0), lengths, dt)
-            return self.decoder(x, lengths, **self._decoder_gain())
+            return self._decoded(x, lengths)
         dt = None if dt is None else segments.take(dt)
         x = self._features(encode(segments.take(rows), segments.start(length)), None, dt)
         return self.decoder.read_segment(x, lengths, length, segments, **self._decoder_gain())
@@ -192,7 +210,7 @@ class SequenceModel(nn.Module):
         self._check_stream(u, state)
         before = StreamState((None,) * len(self.blocks)) if state is None else state
         rows, _, _ = self._rows(u, None, None)
-        x, finals = self.encoder(rows, before.steps), []
+        x, finals = self._encoded(rows, before.steps), []
         for block, x0 in zip(self.blocks, before.layers, strict=True):
             x, final = block.stream(x, x0)
             finals.append(final)

@@ -22,6 +22,7 @@ from ssmbench.errors import UsageError
 from ssmbench.options import SEED
 from ssmbench.spec import TaskSizes
 from ssmbench.tasks.batch import Batch
+from ssmbench.tasks.contract import check_splits
 from ssmbench.tasks.digest import digest_of
 from ssmbench.tasks.order import Batches, evaluation_batches, order_seed
 from ssmbench.tasks.sequences import SequenceData, Splits
@@ -160,8 +161,10 @@ class Task(pl.LightningDataModule, ABC):
         """
         if self._splits is None:
             self._check_digest()
-            self._splits = self.load()
+            splits = self.load()
             self._check_digest()  # a file replaced while it was read
+            check_splits(type(self).load, self.sizes, splits)
+            self._splits = splits
 
     def _check_digest(self) -> None:
         if self.expected_digest and self.data_digest != self.expected_digest:

@@ -8,7 +8,8 @@ import torch
 
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.discretizers.base import Discretizer
-from ssmbench.nn.contracts import check_built, check_discretized
+from ssmbench.nn.contracts import check_built
+from ssmbench.nn.system_contracts import check_discretized
 from ssmbench.systems import ContinuousDiagonal
 from ssmbench.testing.oscillators import (
     as_oscillator,

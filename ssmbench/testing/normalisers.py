@@ -10,7 +10,8 @@ import torch
 
 from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.analysis.hinf import hinf_norm
-from ssmbench.nn.contracts import check_built, check_normalised
+from ssmbench.nn.contracts import check_built
+from ssmbench.nn.system_contracts import check_normalised
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.systems import DiscreteSystem
 from ssmbench.testing.report import Subject, applies

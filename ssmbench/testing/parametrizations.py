@@ -9,7 +9,8 @@ import torch
 from ssmbench import registry
 from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.analysis.hinf import hinf_norm
-from ssmbench.nn.contracts import check_built, check_channels, check_system
+from ssmbench.nn.contracts import check_built
+from ssmbench.nn.system_contracts import check_channels, check_system
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.systems import ContinuousSystem, LinearSystem
 from ssmbench.testing.modules import check_parameter_gradients, randomise

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ssmbench import registry
 from ssmbench.errors import UsageError
-from ssmbench.nn.contracts import check_built, check_scanned
+from ssmbench.nn.contracts import check_built
+from ssmbench.nn.system_contracts import check_scanned
 from ssmbench.scans.base import ScanBackend, Scannable
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
 from ssmbench.testing.report import Subject, applies

@@ -11,7 +11,8 @@ from torch import Tensor
 from ssmbench import registry
 from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.analysis.hinf import hinf_norm
-from ssmbench.nn.contracts import check_built, check_channels, check_system
+from ssmbench.nn.contracts import check_built
+from ssmbench.nn.system_contracts import check_channels, check_system
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import ContinuousTimeVaryingDiagonal, TimeVaryingDiagonal

@@ -115,13 +115,83 @@ class Mine({base}):
 
 OPTIMIZER = """
 import torch
-from ssmbench.config import OptimizerConfig
+from ssmbench.optimizers.base import OptimizerConfig
 from ssmbench.registry import optimizers
 
 @optimizers.register("mine", config=OptimizerConfig)
 def mine(config, *, groups):
     \"\"\"Trains the first group alone.\"\"\"
     return torch.optim.SGD(groups[:1])
+"""
+
+
+ENCODER = """
+import torch
+from torch import nn
+from ssmbench.nn.encoders.base import Encoder
+from ssmbench.registry import encoders
+
+@encoders.register("mine")
+class Mine(Encoder):
+    \"\"\"Leaves a step out.\"\"\"
+
+    def __init__(self, config, *, input, length, d_model):
+        super().__init__()
+        self.linear = nn.Linear(input.count, d_model)
+
+    def forward(self, u, start=0):
+        return self.linear(u[:, 1:])
+"""
+
+DECODER = """
+import torch
+from torch import nn
+from ssmbench.nn.decoders.base import Decoder
+from ssmbench.registry import decoders
+from ssmbench.spec import Reading
+
+@decoders.register("mine")
+class Mine(Decoder):
+    \"\"\"Forgets to pool.\"\"\"
+
+    reads = Reading.sequence
+
+    def __init__(self, config, *, sizes, d_model, pooling):
+        super().__init__()
+        self.linear = nn.Linear(d_model, sizes.outputs)
+
+    def forward(self, x, lengths=None, gain=None):
+        return self.linear(x)
+"""
+
+TASK = """
+import torch
+from torch.nn.functional import mse_loss
+from torchmetrics import MeanSquaredError, MetricCollection
+from ssmbench.registry import tasks
+from ssmbench.spec import Channels, TaskSizes
+from ssmbench.tasks.base import Splits, Task
+from ssmbench.tasks.sequences import Sequences
+
+@tasks.register("mine")
+class Mine(Task):
+    \"\"\"Noise of other sizes than declared.\"\"\"
+
+    score, higher_is_better, source = "mse", False, "noise"
+
+    @property
+    def sizes(self):
+        return TaskSizes(Channels(1), outputs=1, length=8, per_step=True)
+
+    def load(self):
+        u = {u}
+        return Splits(*[Sequences(u, torch.zeros(40, 8, 1))] * 3)
+
+    def loss(self, prediction, target):
+        return mse_loss(prediction, target)
+
+    def metrics(self):
+        return MetricCollection({{"mse": MeanSquaredError()}})
 """
 
 
@@ -275,6 +345,37 @@ MISTAKES = {
         "@normalisers.register",
         part="normaliser",
     ),
+    "features of another length": Mistake(
+        ENCODER,
+        r"returns features \(B, L, d_model\) of shape \(32, 63, 4\); it must be \(32, 64, 4\)",
+        "def forward",
+        part="encoder",
+    ),
+    "predictions of another shape": Mistake(
+        DECODER,
+        r"returns the prediction of shape \(32, 64, 10\); it must be \(32, 10\)",
+        "def forward",
+        part="decoder",
+    ),
+    "data of another shape than declared": Mistake(
+        TASK.format(u="torch.randn(40, 8, 2)"),
+        r"the split train: u has the shape \(B, 8, 2\); the task's sizes declare channels, "
+        r"\(B, L, 1\)",
+        "def load",
+        part="task",
+    ),
+    "data in double precision": Mistake(
+        TASK.format(u="torch.randn(40, 8, 1).double()"),
+        r"the split train: u is float64; channels must be float32",
+        "def load",
+        part="task",
+    ),
+    "data that are not finite": Mistake(
+        TASK.format(u="torch.full((40, 8, 1), torch.nan)"),
+        r"the split train: u is not finite",
+        "def load",
+        part="task",
+    ),
     "parameters left out": Mistake(
         OPTIMIZER,
         r"trains \d+ of the \d+ parameters that it is given in groups",
@@ -286,8 +387,8 @@ MISTAKES = {
 
 def config_with(tiny: dict, part: str) -> dict:
     """The run config with the plugin in one of its parts."""
-    if part == "optimizer":
-        return tiny | {"optimizer": {"name": "mine"}}
+    if part in ("optimizer", "task"):
+        return tiny | {part: {"name": "mine"}}
     changed = {part: "mine"} | ({"discretizer": None} if part == "parametrization" else {})
     return tiny | {"model": tiny["model"] | changed}
 

@@ -23,6 +23,8 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "normaliser": {"model": {"normaliser": "with_margin"}},
     "scan": {"model": {"scan": "doubling"}},
     "nonlinearity": {"model": {"nonlinearity": "softsign"}},
+    "encoder": {"model": {"encoder": "clipped"}},
+    "decoder": {"model": {"decoder": "two_layers"}},
     "optimizer": {"optimizer": "rmsprop"},
     "task": {"task": {"name": "delay", "length": 12, "delay": 2, "sequences": 40}},
 }

@@ -1,0 +1,91 @@
+"""What a task loads, held to the sizes that it declares, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssmbench.origins import a_kind_of, plain, plugin_require
+from ssmbench.spec import Channels, Pair, TaskSizes
+from ssmbench.tasks.batch import Batch
+from ssmbench.tasks.sequences import SequenceData
+
+
+def check_splits(load: Callable[..., Any], sizes: TaskSizes, splits: Any) -> None:
+    """The three splits that a task's ``load`` gives, by the first sequence of each.
+
+    Raises:
+        PluginError: they do not fit the task's sizes; the message names the file and line of
+            ``load``.
+    """
+    for name in ("train", "val", "test"):
+        data = getattr(splits, name, None)
+        plugin_require(
+            isinstance(data, SequenceData),
+            load,
+            lambda name=name, data=data: (
+                f"gives {a_kind_of(data)} as the split {name}; each of train, val and test must be "
+                "Sequences, Samples or another SequenceData"
+            ),
+        )
+        if len(data) > 0:
+            check_batch(load, sizes, data.batch([0]), f"the split {name}")
+
+
+def check_batch(load: Callable[..., Any], sizes: TaskSizes, batch: Batch, where: str) -> None:
+    """A batch of what a task's ``load`` gives, against the task's sizes.
+
+    Raises:
+        PluginError: it does not fit them.
+    """
+    _check_input(load, batch.u, sizes, where)
+    if sizes.per_step:
+        steps, scored = batch.u.shape[1], batch.target.shape[1:2]
+        plugin_require(
+            bool(scored) and 1 <= scored[0] <= steps,
+            load,
+            f"{where}: targets have the shape {tuple(batch.target.shape)}; with predictions per "
+            f"step they need (B, S, ...), S at most L = {steps}",
+        )
+    real = batch.target.is_floating_point()
+    finite = not real or bool(torch.isfinite(batch.target).all())
+    plugin_require(finite, load, f"{where}: a target is not finite")
+
+
+def _check_input(load: Any, u: Tensor, sizes: TaskSizes, where: str) -> None:
+    one, pair = sizes.sequence, (2,) if isinstance(sizes.input, Pair) else ()
+    real = isinstance(one, Channels)
+    wanted = (*pair, "L", *((one.count,) if real else ()))
+    found = tuple(u.shape[1:])
+    fits = len(found) == len(wanted) and all(
+        w in ("L", f) for w, f in zip(wanted, found, strict=True)
+    )
+    plugin_require(
+        fits,
+        load,
+        f"{where}: u has the shape (B, {', '.join(map(str, found))}); the task's sizes declare "
+        f"{sizes.input}, (B, {', '.join(map(str, wanted))})",
+    )
+    dtype = torch.float32 if real else torch.int64
+    plugin_require(
+        u.dtype == dtype,
+        load,
+        f"{where}: u is {plain(u.dtype)}; {sizes.input} must be {plain(dtype)}",
+    )
+    _check_values(load, u, sizes, where)
+
+
+def _check_values(load: Any, u: Tensor, sizes: TaskSizes, where: str) -> None:
+    if isinstance(sizes.sequence, Channels):
+        plugin_require(bool(torch.isfinite(u).all()), load, f"{where}: u is not finite")
+        return
+    vocabulary = sizes.sequence.vocabulary
+    low, high = int(u.min()), int(u.max())
+    plugin_require(
+        low >= 0 and high < vocabulary,
+        load,
+        f"{where}: tokens in {low}..{high}, but the vocabulary is 0..{vocabulary - 1}",
+    )
