@@ -75,6 +75,7 @@ def test_a_run_uses_the_plugin_that_its_config_names(kind, plugin, ssmbench, wri
 def test_a_suite_compares_plugins_with_built_ins(plugin, ssmbench, write, tiny_suite):
     plugin("parametrization")
     plugin("discretizer")
+    tiny_suite["launcher"] = plugin("launcher")
     tiny_suite["variants"] = {
         "Mine": {
             "model": {"parametrization": {"name": "damped_modes", "d_state": 2}},
@@ -83,7 +84,7 @@ def test_a_suite_compares_plugins_with_built_ins(plugin, ssmbench, write, tiny_s
         "L2RU": {"model": {"parametrization": "l2ru"}},
     }
     config = write("suite.yaml", tiny_suite)
-    answer = ssmbench("suite", config, "--jobs", 1, "--output", "out", "--json")
+    answer = ssmbench("suite", config, "--output", "out", "--json")
     assert answer.code == 0, answer.err
     rows = {(row["variant"], row["discretizer"]) for row in json.loads(answer.out)["rows"]}
     assert {("Mine", "zoh"), ("Mine", "ralston")} <= rows
