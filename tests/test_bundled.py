@@ -83,3 +83,13 @@ for kind in ("runs", "suites"):
     wanted = [file for kind in ("runs", "suites") for file in bundled_configs(kind).values()]
     assert [file.read_text() for file in found] == [file.read_text() for file in wanted]
     assert (installed / "ssmbench" / "py.typed").exists()
+
+
+def test_a_bundled_suite_and_run_are_found_in_an_empty_folder(installed, tmp_path):
+    quickstart = ["-m", "ssmbench", "suite", "quickstart", "--dry-run"]
+    assert "36 runs" in run_installed(installed, tmp_path, *quickstart)
+    resolved = run_installed(
+        installed, tmp_path, "-m", "ssmbench", "run", "digits_s4d", "--dry-run"
+    )
+    assert "parametrization:" in resolved
+    assert list(tmp_path.iterdir()) == []

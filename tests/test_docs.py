@@ -7,8 +7,11 @@ import re
 import tomllib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+
+import ssmbench
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted(ROOT.glob("docs/*.md"))
@@ -124,3 +127,21 @@ def test_the_layers_are_those_of_the_import_contract():
     rows = re.findall(r"^\| (`.+?) \|", section.partition("\n## ")[0], re.MULTILINE)
     documented = [set(re.findall(r"`([\w.]+)`", row)) for row in rows]
     assert documented == [set(layer.split(" | ")) for layer in contract["layers"]]
+
+
+def test_the_library_page_has_every_public_name():
+    page = (ROOT / "docs" / "library.md").read_text()
+    named = set(re.findall(r"`@?sb\.(\w+)", page))
+    assert named >= {*ssmbench.__all__, "list"}
+
+
+def test_the_example_of_the_library_page_runs(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "library.md").read_text(), re.DOTALL
+    )
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["y"].shape == (1, 100, 16)
+    assert names["run"].state == "finished"
+    assert "H-infinity" in capsys.readouterr().out
