@@ -13,7 +13,7 @@ from ssmbench.cli.verb import PATH_ARGUMENT, AsJson
 from ssmbench.errors import require
 
 #: The spelling of before ``attack`` became a verb: still understood, no longer advertised.
-_OLD = {"hidden": True}
+_OLD: Any = {"hidden": True}
 
 
 def gain(
