@@ -75,7 +75,7 @@ class Block(nn.Module):
         return [self.layer] if self.reverse_layer is None else [self.layer, self.reverse_layer]
 
     def declared_gain(self) -> float | None:
-        """What the SSM layers together promise: gains of maps that are added add up."""
+        """What the SSM layers together declare: gains of maps that are added add up."""
         gains = [layer.declared_gain() for layer in self.layers]
         return None if None in gains else sum(gains)
 

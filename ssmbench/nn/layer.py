@@ -176,7 +176,7 @@ class SSMLayer(nn.Module):
         return at_steps(system, dt)
 
     def declared_gain(self) -> float | None:
-        """The L2 gain that this layer promises; None where none, or the discretizer loses it."""
+        """The L2 gain that this layer declares; None where none, or the discretizer loses it."""
         facts = None if self.discretizer is None else self.discretizer.facts
         if self.normaliser is not None:
             stable = self.parametrization.stable_by_construction and (not facts or facts.a_stable)
