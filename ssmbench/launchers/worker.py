@@ -20,6 +20,8 @@ def execute_safely(run: Run, *, raise_errors: bool = False) -> str:
     """
     from ssmbench.runs.execute import execute  # torch and Lightning take their time
 
+    if run.folder.state == "unreadable":  # a result that is not ours to overwrite unasked
+        return "unreadable"
     try:
         return execute(run, raise_errors=raise_errors)
     except InterruptedRunError:  # whoever stops this process stops what it would do next as well

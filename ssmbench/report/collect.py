@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssmbench.results import Result
 from ssmbench.runs.folder import RunFolder
 from ssmbench.suite.grid import RUNS
 from ssmbench.suite.record import read_suite
@@ -22,7 +23,7 @@ class RunRecord:
     seed: int
     fingerprint: str
     state: str
-    result: dict[str, Any] | None
+    result: Result | None
 
 
 def collect(root: Path) -> list[RunRecord]:
@@ -48,6 +49,6 @@ def _record(root: Path, cell: Mapping[str, Any]) -> RunRecord:
 
 
 def _state(folder: RunFolder) -> str:
-    """As the report shows it: what is damaged is named."""
+    """As the report shows it: what cannot be read is named."""
     state = folder.state
-    return f"{state}: {folder.reason}" if state == "damaged" else state
+    return f"{state}: {folder.reason}" if state in ("damaged", "unreadable") else state

@@ -1,4 +1,4 @@
-"""From results to the rows of a comparison: one row a task, variant and discretizer."""
+"""From results to the rows of a comparison: one row per task, variant and discretizer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssmbench.report.collect import RunRecord
+from ssmbench.results import Gains, NetworkGains, Result
+
+_LAYER_FIGURES = (
+    *("promised", "declared", "verified", "attacked"),
+    *("spectral_radius", "frozen"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Row:
     diverged: int
     failed: int
     outcome: str
-    score: str
+    metric: str
     unit: str
     higher_is_better: bool
     score_mean: float | None
@@ -52,7 +58,7 @@ class Row:
 
 
 def rows(records: Iterable[RunRecord]) -> list[Row]:
-    """One row a (task, variant, discretizer), in the order of first appearance."""
+    """One row per (task, variant, discretizer), in the order of first appearance."""
     groups: dict[tuple[str, str, str], list[RunRecord]] = {}
     for record in records:
         groups.setdefault((record.task, record.variant, record.discretizer), []).append(record)
@@ -62,41 +68,56 @@ def rows(records: Iterable[RunRecord]) -> list[Row]:
 def _row(group: list[RunRecord]) -> Row:
     first = group[0]
     results = [record.result for record in group if record.result]
-    finished = [r for r in results if r["status"] == "finished"]
-    scores = [r["scores"]["test"] for r in finished]
-    gains = [r["gain"] for r in results]
-    task = results[0]["task"] if results else {}
-    reasons = [g["network"]["reason"] for g in gains if g["network"]["reason"]]
+    finished = [result for result in results if not result.diverged]
     return Row(
         task=first.task,
         variant=first.variant,
         discretizer=first.discretizer,
         runs=len(group),
         finished=len(finished),
-        diverged=sum(r["status"] == "diverged" for r in results),
+        diverged=len(results) - len(finished),
         failed=sum(record.state == "failed" for record in group),
         outcome=_outcome(group),
-        score=task.get("score", ""),
-        unit=task.get("unit", ""),
-        higher_is_better=task.get("higher_is_better", True),
-        score_mean=statistics.fmean(scores) if scores else None,
-        score_spread=statistics.stdev(scores) if len(scores) > 1 else None,
-        promised=_worst(g.get("promised") for g in gains),
-        declared=_worst(g["declared"] for g in gains),
-        verified=_worst(g["verified"] for g in gains),
-        attacked=_worst(g["attacked"] for g in gains),
-        spectral_radius=_worst(g["spectral_radius"] for g in gains),
-        network_declared=_worst(g["network"].get("declared") for g in gains),
-        network_bound=_worst(g["network"]["bound"] for g in gains),
-        network_reason=reasons[0] if reasons else "",
-        network_attacked=_worst(g["network"]["attacked"] for g in gains),
-        parameters=results[0]["parameters"] if results else None,
-        steps_per_second=_mean(r["steps_per_second"] for r in results),
-        violations=tuple(v for g in gains for v in g["violations"]),
-        frozen=_worst(g.get("frozen") for g in gains),
-        note=gains[0].get("note", "") if gains else "",
-        unproved=tuple(sorted({name for g in gains for name in g.get("unproved", ())})),
+        parameters=results[0].parameters if results else None,
+        steps_per_second=_mean(result.steps_per_second for result in results),
+        **_metric(results),
+        **_mean_and_spread([result.scores.test for result in finished]),
+        **_layer_figures([result.gain for result in results]),
+        **_network_figures([result.gain.network for result in results]),
     )
+
+
+def _metric(results: list[Result]) -> dict[str, Any]:
+    if not results:
+        return {"metric": "", "unit": "", "higher_is_better": True}
+    task = results[0].task
+    return {"metric": task.metric, "unit": task.unit, "higher_is_better": task.higher_is_better}
+
+
+def _mean_and_spread(scores: list[float]) -> dict[str, float | None]:
+    return {
+        "score_mean": statistics.fmean(scores) if scores else None,
+        "score_spread": statistics.stdev(scores) if len(scores) > 1 else None,
+    }
+
+
+def _layer_figures(gains: list[Gains]) -> dict[str, Any]:
+    return {
+        **{name: _worst(getattr(g, name) for g in gains) for name in _LAYER_FIGURES},
+        "violations": tuple(v for g in gains for v in g.violations),
+        "note": gains[0].note if gains else "",
+        "unproved": tuple(sorted({name for g in gains for name in g.unproved})),
+    }
+
+
+def _network_figures(gains: list[NetworkGains]) -> dict[str, Any]:
+    reasons = [gain.reason for gain in gains if gain.reason]
+    return {
+        "network_declared": _worst(gain.declared for gain in gains),
+        "network_bound": _worst(gain.bound for gain in gains),
+        "network_attacked": _worst(gain.attacked for gain in gains),
+        "network_reason": reasons[0] if reasons else "",
+    }
 
 
 @dataclass(frozen=True)
@@ -118,33 +139,28 @@ class RobustnessRow:
 
 
 def robustness_rows(records: Iterable[RunRecord]) -> list[RobustnessRow]:
-    """One row a (task, variant, discretizer, kind, energy), in the order of first appearance."""
+    """One row per (task, variant, discretizer, kind, energy), in the order of first appearance."""
     groups: dict[tuple[Any, ...], list[float | None]] = {}
     for record in records:
-        if record.result and record.result["status"] == "finished":
-            for point in record.result.get("robustness", ()):
+        if record.result and not record.result.diverged:
+            for point in record.result.robustness:
                 key = (record.task, record.variant, record.discretizer)
-                key += (point["kind"], point["energy"])
-                groups.setdefault(key, []).append(point["score"])
+                key += (point.kind, point.energy)
+                groups.setdefault(key, []).append(point.score)
     return [_robustness_row(key, scores) for key, scores in groups.items()]
 
 
 def _robustness_row(key: tuple[Any, ...], scores: list[float | None]) -> RobustnessRow:
-    whole = None not in scores
-    return RobustnessRow(
-        *key,
-        runs=len(scores),
-        score_mean=statistics.fmean(scores) if whole else None,
-        score_spread=statistics.stdev(scores) if whole and len(scores) > 1 else None,
-    )
+    whole = scores if None not in scores else []
+    return RobustnessRow(*key, runs=len(scores), **_mean_and_spread(whole))
 
 
 def _outcome(group: list[RunRecord]) -> str:
     """``finished``, or what became of the runs that did not finish."""
     words = []
     for record in group:
-        if record.result and record.result["status"] == "diverged":
-            words.append(f"diverged at step {record.result['diverged_at']}")
+        if record.result and record.result.diverged:
+            words.append(f"diverged at step {record.result.diverged_at}")
         elif not record.result:
             words.append(record.state)
     if not words:

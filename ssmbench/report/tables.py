@@ -15,7 +15,7 @@ from ssmbench.report.statistics import RobustnessRow, Row, robustness_rows, rows
 
 LEGEND = """\
 Gains are L2 gains. *Layer* gains are from the input to the output of one SSM layer, the largest
-over the layers and seeds: **declared** is what the parametrization promises (none: it promises
+over the layers and seeds: **declared** is what the parametrization guarantees (none: it guarantees
 nothing), **verified** is the H-infinity norm of the matrices as trained, proved to 1% or marked as
 unproved (none where they vary with the input), **attacked** is the largest that an adversary
 reached through the layer as it runs, on sequences of the task's length. declared >= verified >=
@@ -39,7 +39,7 @@ the disturbance, relative to that of a typical input. **random**: Gaussian direc
 
 
 def refusals_text(refused: list[dict[str, str]]) -> str:
-    """What ``discretizers: all`` left out, a line a reason; nothing where nothing was."""
+    """What ``discretizers: all`` left out, one line per reason; empty where nothing was."""
     if not refused:
         return ""
     names: dict[str, list[str]] = {}
@@ -87,7 +87,7 @@ def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ())
     if notes:
         parts.append("## Notes\n\n" + "\n".join(notes) + "\n")
     if found:
-        parts.append("## Broken promises\n\n" + "\n".join(found) + "\n")
+        parts.append("## Violated bounds\n\n" + "\n".join(found) + "\n")
     parts += [f"![{image}]({image})\n" for image in images]
     return "\n".join(parts)
 
@@ -97,13 +97,13 @@ def source_line(records: list[RunRecord], task: str) -> str:
     results = [r.result for r in records if r.task == task and r.result]
     if not results:
         return "No run is complete."
-    about, where = results[0]["task"], results[0]["environment"]
-    better = "higher" if about["higher_is_better"] else "lower"
-    unit = f" [{about['unit']}]" if about["unit"] else ""
+    about, where = results[0].task, results[0].environment
+    better = "higher" if about.higher_is_better else "lower"
+    unit = f" [{about.unit}]" if about.unit else ""
     return (
-        f"Score: {about['score']}{unit}, {better} is better. Data: {about['source']}. "
-        f"Speed: optimizer steps per second on {where['device']}, "
-        f"{where['threads']} thread(s) a run."
+        f"Score: {about.metric}{unit}, {better} is better. Data: {about.source}. "
+        f"Speed: optimizer steps per second on {where.device}, "
+        f"{where.threads} thread(s) per run."
     )
 
 
@@ -133,11 +133,11 @@ def markdown_table(table: Iterable[Row]) -> str:
     return _markdown(COLUMNS, [[cell(row) for cell in COLUMNS.values()] for row in table])
 
 
-#: For variants that promise a gain in continuous time: does sampling keep it?
+#: Of variants whose continuous system has a prescribed gain: does sampling keep it?
 SAMPLING_COLUMNS = {
     "variant": lambda r: r.variant,
     "discretizer": lambda r: r.discretizer,
-    "the bound is": lambda r: "kept" if r.verified <= r.promised * (1 + TOLERANCE) else "broken",
+    "the bound is": lambda r: "kept" if r.verified <= r.promised * (1 + TOLERANCE) else "violated",
     "promised": lambda r: number(r.promised),
     "verified": lambda r: number(r.verified),
     "verified / promised": lambda r: number(r.verified / r.promised),
@@ -145,13 +145,13 @@ SAMPLING_COLUMNS = {
 
 
 def sampling_table(table: Iterable[Row]) -> str:
-    """One line a variant and discretizer: the gain promised before sampling, and that after it."""
+    """One line per variant and discretizer: the gain promised before sampling, and that after."""
     columns = SAMPLING_COLUMNS.values()
     return _markdown(SAMPLING_COLUMNS, [[cell(row) for cell in columns] for row in table])
 
 
 def robustness_table(points: Iterable[RobustnessRow]) -> str:
-    """One line a variant, discretizer and kind of disturbance; a column an energy."""
+    """One line per variant, discretizer and kind of disturbance; one column per energy."""
     lines: dict[tuple[str, str, str], dict[float, str]] = {}
     for point in points:
         line = lines.setdefault((point.variant, point.discretizer, point.kind), {})

@@ -47,6 +47,8 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
     if not run.config["data_digest"]:  # the data were missing: refuse before a folder is made
         check_data(run.typed)
     folder = run.create()
+    if folder.state == "unreadable":  # not ours to overwrite unasked
+        raise UsageError(f"{folder.path}: {folder.reason}")
     if folder.is_done:  # on every rank: the others would wait for one that has left
         return folder.state
     if not is_main_process():  # ranks beside the first only train: they own no files
@@ -106,7 +108,7 @@ def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
             folder.write_status("out_of_time", reason=_why_out_of_time(config, trained))
             return "out_of_time"
         result = _result(run, trained, started)
-        folder.write_result(result.to_dict())
+        folder.write_result(result)
     except UsageError as error:
         found = located(error)
         folder.write_status("failed", reason=str(found))

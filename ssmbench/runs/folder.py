@@ -17,30 +17,11 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from ssmbench import jsonio
+from ssmbench.results import Result, ResultError, SchemaError
 
 #: States in which a run is complete; running its suite again leaves it alone.
 DONE = ("finished", "diverged")
-
-_FIGURE = (int, float, type(None))
-_NETWORK = {"bound": _FIGURE, "reason": str, "attacked": _FIGURE}
-_GAIN = dict.fromkeys(("declared", "verified", "attacked", "spectral_radius"), _FIGURE) | {
-    "violations": [str],
-    "network": _NETWORK,
-}
-_SCORES = {"val": (int, float), "test": (int, float)}
-_TASK = {"name": str, "source": str, "score": str, "higher_is_better": bool, "unit": str}
-#: What the readers of a result rely on.
-RESULT = {
-    "status": str,
-    "diverged_at": (int, type(None)),
-    "scores": dict,
-    "task": _TASK,
-    "gain": _GAIN,
-    "robustness": [{"kind": str, "energy": (int, float), "score": _FIGURE}],
-    "parameters": int,
-    "steps_per_second": _FIGURE,
-    "environment": {"device": str, "threads": int},
-}
+RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True)
@@ -58,35 +39,54 @@ class RunFolder:
 
     @property
     def state(self) -> str:
-        """missing, running, interrupted, out_of_time, failed, finished, diverged or damaged."""
+        """missing, running, interrupted, out_of_time, failed, finished, diverged, damaged, or
+        unreadable: complete, and the result is of a schema that this version does not read."""
         state = self.status["state"]
         if state == "running" and not self.is_held:  # kill -9 leaves no other trace
             return "interrupted"
-        return "damaged" if state in DONE and self.damage else state
+        return self._defect[0] or state if state in DONE else state
 
     @property
     def reason(self) -> str:
         """Why the run is in its state, where there is more to say."""
         state = self.state
         default = "its process ended" if state == "interrupted" else ""
-        return self.damage if state == "damaged" else str(self.status.get("reason", default))
+        found = state in ("damaged", "unreadable")
+        return self._defect[1] if found else str(self.status.get("reason", default))
 
     @property
     def is_done(self) -> bool:
         return self.state in DONE
 
     @property
-    def damage(self) -> str:
-        """What is wrong with the files of a complete run, the first one named; "" where nothing."""
-        if self.result is None:
-            return "result.json is no result"
-        return "" if read_poles(self.path) is not None else "poles.npz cannot be read"
+    def _defect(self) -> tuple[str, str]:
+        """The state of a complete run whose files cannot be used, and why; both "" of others."""
+        try:
+            self.read_result()
+        except SchemaError as error:
+            return "unreadable", str(error)
+        except ResultError as error:
+            return "damaged", str(error)
+        if read_poles(self.path) is None:
+            return "damaged", "poles.npz cannot be read"
+        return "", ""
 
     @property
-    def result(self) -> dict[str, Any] | None:
-        """The result of a complete run; None where there is none or it is damaged."""
-        result = _with_keys_of_schema_2(read_json(self.path / "result.json"))
-        return result if _is_result(result) else None
+    def result(self) -> Result | None:
+        """The result of a complete run; None where there is none that can be read."""
+        try:
+            return self.read_result()
+        except ResultError:
+            return None
+
+    def read_result(self) -> Result:
+        """The result of a complete run.
+
+        Raises:
+            SchemaError: it is of a schema that this version does not read.
+            ResultError: there is none, or it is damaged.
+        """
+        return Result.from_dict(read_json(self.path / RESULT_FILE), RESULT_FILE)
 
     @property
     def is_held(self) -> bool:
@@ -111,8 +111,8 @@ class RunFolder:
         content = {"state": state, "updated": round(time.time(), 3), "pid": os.getpid(), **details}
         write_atomically(self.path / "status.json", jsonio.dumps(content))
 
-    def write_result(self, result: Mapping[str, Any]) -> None:
-        write_atomically(self.path / "result.json", jsonio.dumps(result, indent=2))
+    def write_result(self, result: Result) -> None:
+        write_atomically(self.path / RESULT_FILE, jsonio.dumps(result.to_dict(), indent=2))
 
     def clear(self) -> None:
         """Delete all but the config and the lock, the status first: the run is then missing."""
@@ -153,20 +153,6 @@ def read_poles(folder: Path) -> dict[str, np.ndarray] | None:
         return None
     numbers = all(np.issubdtype(array.dtype, np.number) for array in poles.values())
     return poles if poles and numbers else None
-
-
-def _with_keys_of_schema_2(result: Any) -> Any:
-    """For the readers that do not take a :class:`~ssmbench.results.Result` yet."""
-    if not fits(result, {"schema": int, "task": dict}) or result["schema"] < 3:
-        return result
-    task = {"score" if key == "metric" else key: v for key, v in result["task"].items()}
-    return result | {"task": task, "scores": result.get("scores") or {}}
-
-
-def _is_result(value: Any) -> bool:
-    if not fits(value, RESULT) or value["status"] not in DONE:
-        return False
-    return value["status"] != "finished" or fits(value["scores"], _SCORES)
 
 
 def fits(value: Any, shape: Any) -> bool:

@@ -46,6 +46,9 @@ def run_suite(
     if force:
         _reset(todo)
     write_suite(root, suite, runs)
+    for run in todo:
+        for notice in run.notices():
+            print(f"{run.label}: {notice}", file=sys.stderr)
     reporter = _Reporter(len(todo), root)
     with reporter:
         for run, state in start.launch(todo, jobs):
@@ -134,10 +137,10 @@ class _Reporter:
 def _outcome(run: Run, state: str) -> str:
     folder = run.folder
     if state == "diverged":
-        return f"diverged at step {folder.result['diverged_at']}"
+        return f"diverged at step {folder.read_result().diverged_at}"
     if state not in DONE and folder.reason:
         return f"{state}: {folder.reason}"
     if state == "finished":
-        task, scores = folder.result["task"], folder.result["scores"]
-        return f"{task['score']} {scores['test']:.4f} {task['unit']}".rstrip()
+        result = folder.read_result()
+        return f"{result.task.metric} {result.scores.test:.4f} {result.task.unit}".rstrip()
     return state

@@ -66,10 +66,10 @@ def test_a_run_that_diverges_ends_with_its_step_and_is_complete(troubled):
     folder = troubled.run("Diverging")
     assert folder.state == "diverged"
     assert folder.is_done
-    assert (folder.result["diverged_at"], folder.result["scores"]) == (0, {})
-    assert folder.result["gain"]["spectral_radius"] > 1
-    assert folder.result["robustness"] == []
-    assert folder.result["gain"]["verified"] == float("inf")
+    assert (folder.result.diverged_at, folder.result.scores) == (0, None)
+    assert folder.result.gain.spectral_radius > 1
+    assert folder.result.robustness == ()
+    assert folder.result.gain.verified == float("inf")
 
 
 def test_a_run_that_crashes_keeps_its_traceback(troubled):
@@ -89,21 +89,22 @@ def test_a_run_that_kills_its_worker_fails_alone(troubled):
 
 
 def test_a_broken_declaration_is_a_violation_in_the_result(troubled):
-    gain = troubled.run("Lying").result["gain"]
-    assert (gain["declared"], gain["verified"]) == (0.1, pytest.approx(1.0))
-    assert gain["violations"] == ["layer 0: verified 1 > declared 0.1"]
-    assert troubled.run("Good").result["gain"]["violations"] == []
+    gain = troubled.run("Lying").result.gain
+    assert (gain.declared, gain.verified) == (0.1, pytest.approx(1.0))
+    assert gain.violations == ("layer 0: verified 1 > declared 0.1",)
+    assert troubled.run("Good").result.gain.violations == ()
 
 
 def test_a_finished_run_has_everything_in_its_folder(troubled):
     folder = troubled.run("Good")
     result = folder.result
-    assert {"schema", "fingerprint", "environment", "gain", "scores", "seconds"} <= set(result)
-    assert {point["kind"] for point in result["robustness"]} == {"random", "adversarial"}
+    assert result.seconds > 0
+    assert {point.kind for point in result.robustness} == {"random", "adversarial"}
     assert (folder.path / "worst_input.npz").exists()
-    assert result["fingerprint"] == folder.path.name
-    assert set(result["scores"]) == {"val", "test"}
-    assert {"torch", "python", "device", "ssmbench"} <= set(result["environment"])
+    assert result.fingerprint == folder.path.name
+    assert 0 <= result.scores.val <= 1
+    assert {"torch", "ssmbench"} <= set(result.environment.packages)
+    assert (result.environment.device, result.environment.measured_on) == ("cpu", "cpu")
     keys = {key for row in metrics(folder) for key in row}
     assert {"step", "train/loss", "val/accuracy", "test/accuracy", "layer0/verified_gain"} <= keys
 
@@ -213,7 +214,7 @@ def test_metrics_over_a_resume_have_every_step_once(write, tiny, workplace):
     assert after.startswith(before[: before.index('{"step": 1, "train/loss"')])
     steps = [row["step"] for row in metrics(folder) if "train/loss" in row]
     assert steps == [0, 1, 2]
-    assert folder.result["steps"] == 3
+    assert folder.result.steps == 3
 
 
 def test_a_result_that_cannot_be_written_is_a_failed_run(tiny, workplace, monkeypatch):

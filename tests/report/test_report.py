@@ -9,6 +9,7 @@ import io
 import json
 import math
 import statistics
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,37 +34,42 @@ from ssmbench.report.tables import (
     to_markdown,
 )
 from ssmbench.report.write import write_report
+from ssmbench.results import (
+    Environment,
+    Gains,
+    NetworkGains,
+    Result,
+    RobustnessPoint,
+    Scores,
+    TaskFacts,
+)
 from ssmbench.runs.folder import RunFolder
 from ssmbench.suite.record import link_tensorboard
 from tests.strict_json import strict_json
 
 
-def curve(scores: dict[float, float | None], kind: str = "adversarial") -> list[dict[str, Any]]:
+def curve(
+    scores: dict[float, float | None], kind: str = "adversarial"
+) -> tuple[RobustnessPoint, ...]:
     """The ``robustness`` of a result."""
-    return [{"energy": e, "kind": kind, "score": score} for e, score in scores.items()]
+    return tuple(RobustnessPoint(energy=e, kind=kind, score=score) for e, score in scores.items())
 
 
-def result(score: float | None = 0.5, robustness: Any = None, **gain: Any) -> dict[str, Any]:
+def result(score: float | None = 0.5, robustness: Any = (), **gain: Any) -> Result:
     """A result as ``execute`` writes it; diverged where there is no score."""
-    network = {"bound": 3.0, "reason": "", "attacked": 1.0}
+    network = NetworkGains(declared=None, bound=3.0, reason="", attacked=1.0)
     gains = {"declared": None, "verified": 2.0, "attacked": 1.0, "spectral_radius": 0.9}
-    return {
-        "status": "diverged" if score is None else "finished",
-        "diverged_at": 7 if score is None else None,
-        "task": {
-            "name": "digits",
-            "source": "bundled",
-            "score": "accuracy",
-            "higher_is_better": True,
-            "unit": "",
-        },
-        "scores": {} if score is None else {"val": score, "test": score},
-        "gain": gains | {"violations": [], "network": network} | gain,
-        "robustness": robustness or [],
-        "parameters": 10,
-        "steps_per_second": 5.0,
-        "environment": {"device": "cpu", "threads": 1},
-    }
+    return Result(
+        status="diverged" if score is None else "finished",
+        diverged_at=7 if score is None else None,
+        task=TaskFacts("digits", "bundled", "accuracy", higher_is_better=True, unit=""),
+        scores=None if score is None else Scores(val=score, test=score),
+        gain=Gains(**{**gains, "network": network, **gain}),
+        robustness=robustness,
+        parameters=10,
+        steps_per_second=5.0,
+        environment=Environment(device="cpu", threads=1),
+    )
 
 
 def record(state: str, seed: int = 0, variant: str = "S4D", **about: Any) -> RunRecord:
@@ -143,7 +149,7 @@ def test_a_missing_declaration_is_none_and_not_a_number():
 
 
 def test_violations_of_all_seeds_are_listed():
-    both = [record("finished", s, violations=[f"seed {s} lies"]) for s in (0, 1)]
+    both = [record("finished", s, violations=(f"seed {s} lies",)) for s in (0, 1)]
     assert rows(both)[0].violations == ("seed 0 lies", "seed 1 lies")
 
 
@@ -159,9 +165,7 @@ def test_robustness_is_a_row_for_every_kind_and_energy():
 
 
 def test_robustness_is_of_finished_runs_that_have_it():
-    old = result()
-    del old["robustness"]
-    without = RunRecord("digits", "S4D", "zoh", 0, "S4D0", "finished", old)
+    without = record("finished", robustness=())
     assert robustness_rows([without, record("diverged", 1), record("failed", 2)]) == []
     (row,) = robustness_rows([without, record("finished", 3, robustness=curve({1.0: 0.5}))])
     assert (row.runs, row.score_mean, row.score_spread) == (1, 0.5, None)
@@ -234,10 +238,10 @@ def test_the_csv_has_an_answer_in_every_cell():
     assert {line["declared"] for line in lines} == {"none"}
 
 
-def test_the_page_lists_broken_promises_and_only_then():
-    assert "Broken promises" not in to_markdown("name", EVERYTHING)
-    page = to_markdown("name", [record("finished", violations=["verified 1 > declared 0.1"])])
-    assert "## Broken promises\n\n- digits, S4D, zoh: verified 1 > declared 0.1" in page
+def test_the_page_lists_violated_bounds_and_only_then():
+    assert "Violated bounds" not in to_markdown("name", EVERYTHING)
+    page = to_markdown("name", [record("finished", violations=("verified 1 > declared 0.1",))])
+    assert "## Violated bounds\n\n- digits, S4D, zoh: verified 1 > declared 0.1" in page
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -286,7 +290,7 @@ def test_a_report_of_all_kinds_of_runs_has_no_gap_in_any_file(mixed_suite):
 def test_robustness_stands_in_the_report_beside_the_gains(mixed_suite):
     folder = RunFolder(mixed_suite / "runs" / "finished0")
     points = curve({0.0: 0.9, 1.0: 0.1}) + curve({0.0: 0.9, 1.0: None}, "random")
-    folder.write_result(folder.result | {"robustness": points})
+    folder.write_result(replace(folder.result, robustness=points))
     files = write_report(mixed_suite)
     assert files["robustness_digits"].read_bytes().startswith(b"\x89PNG")
     page = files["markdown"].read_text()
@@ -301,14 +305,14 @@ def test_robustness_stands_in_the_report_beside_the_gains(mixed_suite):
 def test_the_report_says_which_discretizer_kept_a_promised_gain(mixed_suite):
     folder = RunFolder(mixed_suite / "runs" / "finished0")
     saved = folder.result
-    for verified, verdict in ((2.00001, "kept"), (3.0, "broken")):
-        gain = saved["gain"] | {"promised": 2.0, "verified": verified}
-        folder.write_result(saved | {"gain": gain})
+    for verified, verdict in ((2.00001, "kept"), (3.0, "violated")):
+        gain = replace(saved.gain, promised=2.0, verified=verified)
+        folder.write_result(replace(saved, gain=gain))
         page = write_report(mixed_suite)["markdown"].read_text()
         section = page.partition("### Gain before and after sampling: digits")[2]
         line = next(line for line in section.splitlines() if line.startswith("| finished"))
         assert line.split(" | ")[2:4] == [verdict, "2"]
-        assert section.count("| zoh |") == 1  # the others promised nothing
+        assert section.count("| zoh |") == 1  # the others have no prescribed gain
     folder.write_result(saved)
     assert "before and after sampling" not in write_report(mixed_suite)["markdown"].read_text()
 
@@ -361,7 +365,7 @@ def test_colours_and_markers_are_the_same_in_every_plot(tmp_path, monkeypatch):
 
 def test_the_report_catches_a_false_declaration(troubled):
     page = (troubled.root / "report" / "report.md").read_text()
-    promises = page.partition("## Broken promises")[2].strip().splitlines()
+    promises = page.partition("## Violated bounds")[2].strip().splitlines()
     assert promises[0] == "- digits, Lying, none: layer 0: verified 1 > declared 0.1"
     assert not any(line.startswith("- ") for line in promises[1:])
     rows_ = {row["variant"]: row for row in strict_json(troubled.out)["rows"]}

@@ -88,7 +88,7 @@ def test_the_result_says_which_data_it_saw(tiny, data, workplace):
     config = resolve(tiny | {"batch_size": 2, "task": TANKS | {"data_dir": str(data("a", 1.0))}})
     assert execute(Run.of(config, workplace / "out")) == "finished"
     result = Run.of(config, workplace / "out").folder.result
-    assert result["task"]["data_digest"] == config["data_digest"] != ""
+    assert result.task.data_digest == config["data_digest"] != ""
     assert build_task(typed(config)).data_digest == config["data_digest"]
 
 

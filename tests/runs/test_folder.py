@@ -13,7 +13,7 @@ from ssmbench.config import fingerprint, load_run, resolve
 from ssmbench.errors import UsageError
 from ssmbench.runs.folder import read_json, write_atomically
 from ssmbench.runs.run import Run
-from tests.runs.results import complete
+from tests.runs.results import FINISHED, complete
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
@@ -60,7 +60,7 @@ def test_a_run_whose_process_died_is_interrupted(folder):
 
 @pytest.mark.parametrize("state", ["running", "failed"])
 def test_a_stale_result_does_not_make_a_run_done(folder, state):
-    folder.write_result({"status": "finished"})
+    folder.write_result(FINISHED)
     folder.write_status(state)
     assert not folder.is_done
 

@@ -72,7 +72,7 @@ def test_a_run_leaves_its_worst_input(folder):
         assert set(saved.files) == {"base", "disturbance", "gain", "amplitude", "gains_from"}
         assert saved["base"].shape == saved["disturbance"].shape == (64, 1)
         assert saved["amplitude"] == pytest.approx(np.linalg.norm(saved["disturbance"]))
-        assert saved["gain"] == RunFolder(folder).result["gain"]["network"]["attacked"]
+        assert saved["gain"] == RunFolder(folder).result.gain.network.attacked
 
 
 def test_the_worst_input_reproduces_its_gain_on_the_network_that_comes_back(folder):

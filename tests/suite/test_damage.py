@@ -129,14 +129,14 @@ def test_a_report_names_the_damaged_run_and_keeps_the_others(copy, ssmbench, way
 @pytest.mark.usefixtures("in_threads")
 def test_every_run_damaged_is_every_run_again(copy, ssmbench):
     command = ("suite", copy / "suite.yaml", "-o", copy / "out", "--json", "--jobs", "1")
-    before = {v: f.result["scores"] for v, f in _folders(copy).items()}
+    before = {v: f.result.scores for v, f in _folders(copy).items()}
     for folder in _folders(copy).values():
         damage(folder, "poles.npz", "half of it")
     dry = ssmbench("suite", copy / "suite.yaml", "-o", copy / "out", "--dry-run")
     assert "2 runs, 0 complete" in dry.out
     answer = ssmbench(*command)
     assert answer.code == 0
-    assert {v: f.result["scores"] for v, f in _folders(copy).items()} == before
+    assert {v: f.result.scores for v, f in _folders(copy).items()} == before
     assert "nothing to run" in ssmbench(*command).err
 
 
@@ -145,13 +145,13 @@ def test_every_run_damaged_is_every_run_again(copy, ssmbench):
 @pytest.mark.parametrize("way", ["half of it", "random bytes", "some bytes changed"])
 def test_a_damaged_checkpoint_does_not_block_a_run(copy, ssmbench, file, way):
     folder = _folders(copy)["One"]
-    scores = folder.result["scores"]
+    scores = folder.result.scores
     damage(folder, f"{FOLDER}/{file}", way)
     (folder.path / "result.json").unlink()
     answer = ssmbench("suite", copy / "suite.yaml", "-o", copy / "out", "--json", "--jobs", "1")
     assert answer.code == 0
     assert f"warning: {folder.path}/{FOLDER}/{file}: not a checkpoint" in answer.err
-    assert folder.result["scores"] == scores
+    assert folder.result.scores == scores
 
 
 @pytest.mark.parametrize(

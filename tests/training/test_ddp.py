@@ -82,12 +82,11 @@ def test_validation_is_that_of_one_process(runs):
 
 def test_result_is_that_of_one_process(runs):
     one, two = (RunFolder(runs[which]).result for which in ("one", "two"))
-    assert two["scores"] == pytest.approx(one["scores"], rel=TOLERANCE)
-    assert two["steps"] == one["steps"]
-    assert set(two) == set(one)
+    assert two.scores.to_dict() == pytest.approx(one.scores.to_dict(), rel=TOLERANCE)
+    assert two.steps == one.steps
     for key in ("verified", "attacked", "spectral_radius"):
-        assert two["gain"][key] == pytest.approx(one["gain"][key], rel=1e-4)
-    assert two["gain"]["violations"] == []
+        assert getattr(two.gain, key) == pytest.approx(getattr(one.gain, key), rel=1e-4)
+    assert two.gain.violations == ()
 
 
 def test_only_rank_zero_writes(runs):
@@ -146,5 +145,5 @@ def test_interrupted_run_goes_on(runs, tmp_path):
     steps = [r["step"] for r in rows(folder) if "train/loss" in r]
     assert steps == list(range(16)), "the second epoch is begun again, and written once"
     assert losses(folder) == pytest.approx(losses(runs["two"]), rel=1e-6)
-    expected = RunFolder(runs["two"]).result["scores"]
-    assert RunFolder(folder).result["scores"] == pytest.approx(expected, rel=1e-6)
+    expected = RunFolder(runs["two"]).result.scores.to_dict()
+    assert RunFolder(folder).result.scores.to_dict() == pytest.approx(expected, rel=1e-6)

@@ -61,7 +61,7 @@ def test_a_run_out_of_time_has_its_own_state_and_goes_on(
     longer = merge(whole, {"trainer": {"max_time": "01:00:00:00"}})
     assert execute(Run.of(longer, folder.path.parent))
     expected = Run.of(whole, tmp_path / "whole").folder
-    assert folder.result["scores"] == expected.result["scores"]
+    assert folder.result.scores == expected.result.scores
     assert rows(folder.path) == rows(expected.path)
     one, other = (torch.load(f.path / FOLDER / LAST)["state_dict"] for f in (folder, expected))
     assert all(torch.equal(one[name], other[name]) for name in one)

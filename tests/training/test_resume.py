@@ -189,5 +189,5 @@ def test_killed_process_goes_on_from_the_command_line(mortal, tmp_path):
     done = subprocess.run(command, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     expected = Run.of(config, tmp_path / "whole").folder.result
-    assert folder.result["scores"] == expected["scores"]
-    assert folder.result["gain"] == expected["gain"]
+    assert folder.result.scores == expected.scores
+    assert folder.result.gain == expected.gain

@@ -98,7 +98,7 @@ def _draw_task(
     axis.set_xscale("log")
     axis.set(title=table[0].task, xlabel=gains.label)
     unit = f" [{table[0].unit}]" if table[0].unit else ""
-    axis.set_ylabel(f"test {table[0].score}{unit}")
+    axis.set_ylabel(f"test {table[0].metric}{unit}")
     axis.grid(alpha=0.3)
     drawn = [row for row in table if row.score_mean is not None and gains.of(row) is not None]
     finite = gains.finite(drawn)
@@ -154,7 +154,7 @@ def robustness(
     keys = _draw_curves(axis, points, _colours(table), _markers(table))
     row = next(row for row in table if row.task == task)
     unit = f" [{row.unit}]" if row.unit else ""
-    axis.set(title=f"Robustness: {task}", ylabel=f"test {row.score}{unit}")
+    axis.set(title=f"Robustness: {task}", ylabel=f"test {row.metric}{unit}")
     means = [point.score_mean for point in points if point.score_mean is not None]
     if not row.higher_is_better and min(means, default=0) > 0:  # errors grow by factors
         axis.set_yscale("log")
