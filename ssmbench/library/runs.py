@@ -224,8 +224,6 @@ def execute(run: Run, *, force: bool = False, progress: bool = True) -> Run:
     if run.is_complete and main and progress:
         notice = "already complete, nothing to do (force runs it again)"
         print(f"{run.identity.label}: {notice}", file=sys.stderr, flush=True)
-    for notice in run.identity.notices() if main else ():
-        print(f"{run.identity.label}: {notice}", file=sys.stderr, flush=True)
     execution.execute(run.identity, run.identity.label if progress else None)
     if main and not run.is_complete:
         raise IncompleteRunError(run)

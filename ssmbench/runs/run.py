@@ -82,16 +82,6 @@ class Run:
         """The same run under another label."""
         return replace(self, label=label)
 
-    def notices(self) -> list[str]:
-        """Why it will run anew although it was complete before: its files, or its plugins."""
-        folder = self.folder
-        damage = [f"{folder.reason}: run anew"] if folder.state == "damaged" else []
-        earlier = [] if folder.is_done else earlier_sources(folder.path.parent, self.config)
-        return damage + [
-            f"its plugins have changed since the earlier run {path.name}: run anew"
-            for path in earlier
-        ]
-
     def create(self) -> RunFolder:
         """Make the folder where it is missing, with a config in it.
 

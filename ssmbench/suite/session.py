@@ -47,8 +47,8 @@ def run_suite(
         _reset(todo)
     write_suite(root, suite, runs)
     for run in todo:
-        for notice in run.notices():
-            print(f"{run.label}: {notice}", file=sys.stderr)
+        if run.folder.state == "damaged":
+            print(f"{run.label}: {run.folder.reason}: run anew", file=sys.stderr)
     reporter = _Reporter(len(todo), root)
     with reporter:
         for run, state in start.launch(todo, jobs):
