@@ -201,7 +201,7 @@ def collate(samples: Sequence[Sample], *, per_step: bool = False, padding: int =
 
 
 def padded(
-    rows: Sequence[Shaped[Tensor, _ * rest]], filling: float
+    rows: Sequence[Shaped[Tensor, "_ ..."]], filling: int
 ) -> tuple[Shaped[Tensor, "n L *rest"], Int[Tensor, " n"]]:
     """Rows of different lengths in one tensor, with ``filling`` at the end, and their lengths."""
     lengths = torch.tensor([len(row) for row in rows])
