@@ -18,11 +18,14 @@ from ssmbench.nn.model import SequenceModel
 N = TypeVar("N", SequenceModel, AfterEncoder)
 
 
-def freeze(model: SequenceModel) -> SequenceModel:
-    """A copy in evaluation mode whose layers keep their present systems, without gradients."""
+def freeze(model: SequenceModel, *, hold: bool = True) -> SequenceModel:
+    """A copy in evaluation mode whose layers keep their present systems, without gradients.
+
+    Without ``hold`` the systems are made anew at every call, as uneven steps dt need it.
+    """
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     for layer in filter(is_finite, frozen.layers):
-        if not layer.time_varying:  # its system is the input's
+        if hold and not layer.time_varying:  # its system is the input's
             layer.hold(layer.system())
     return frozen
 

@@ -40,8 +40,8 @@ def robustness(model: SequenceModel, task: Task, config: AnalysisConfig) -> list
     """
     if not (config.robustness and is_finite(model)):
         return []
-    frozen = freeze(model)
     batch = task.sample("test", config.robustness_sequences)
+    frozen = freeze(model, hold=batch.dt is None)
     network, signals = gain_map(frozen, batch.u, batch.lengths)
     batch = batch.to(signals.device, signals.dtype)
     typical = torch.linalg.vector_norm(signals.double()).item() / math.sqrt(batch.size)
