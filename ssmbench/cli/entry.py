@@ -61,9 +61,10 @@ def _run_verb() -> NoReturn:
         _fail(f"{where}{error.strerror or error}", 1)
     except Exception as error:
         # typer's own usage errors carry their exit code and print themselves
-        if hasattr(error, "show") and hasattr(error, "exit_code"):
-            error.show()
-            sys.exit(error.exit_code)
+        show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if show is not None and code is not None:
+            show()
+            sys.exit(code)
         if type(error).__name__ == "Abort":
             sys.exit(1)
         raise

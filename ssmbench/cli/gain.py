@@ -12,9 +12,6 @@ from ssmbench.cli.printing.gains import print_figures
 from ssmbench.cli.verb import PATH_ARGUMENT, AsJson
 from ssmbench.errors import require
 
-#: The spelling of before ``attack`` became a verb: still understood, no longer advertised.
-_OLD: Any = {"hidden": True}
-
 
 def gain(
     path: Annotated[
@@ -23,11 +20,12 @@ def gain(
     horizon: Annotated[
         int | None, typer.Option(help="Also the gain over this many steps (discrete time).")
     ] = None,
-    attack: Annotated[bool, typer.Option("--attack", **_OLD)] = False,
-    attack_steps: Annotated[int | None, typer.Option(**_OLD)] = None,
-    attack_restarts: Annotated[int | None, typer.Option(**_OLD)] = None,
-    seed: Annotated[int | None, typer.Option(**_OLD)] = None,
-    rate: Annotated[float, typer.Option(**_OLD)] = 1.0,
+    # The spelling of before ``attack`` became a verb: still understood, no longer advertised.
+    attack: Annotated[bool, typer.Option("--attack", hidden=True)] = False,
+    attack_steps: Annotated[int | None, typer.Option(hidden=True)] = None,
+    attack_restarts: Annotated[int | None, typer.Option(hidden=True)] = None,
+    seed: Annotated[int | None, typer.Option(hidden=True)] = None,
+    rate: Annotated[float, typer.Option(hidden=True)] = 1.0,
     as_json: AsJson = False,
 ) -> None:
     """Stability and L2 gain of your own matrices, or of a run.
@@ -40,7 +38,7 @@ def gain(
     budget = {"--attack-steps": attack_steps, "--attack-restarts": attack_restarts, "--seed": seed}
     if attack:
         require(horizon is None, "--horizon: is for .npz files, not for --attack")
-        attack_verb(path, *budget.values(), rate, as_json)
+        attack_verb(path, attack_steps, attack_restarts, seed, rate, as_json)
         return
     for flag, value in budget.items():
         require(value is None, f"{flag}: is for --attack")

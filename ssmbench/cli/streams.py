@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import logging
 import os
 import sys
@@ -47,7 +48,7 @@ def prepared() -> Iterator[None]:
     """Make both streams fit for people: no character that they cannot hold, no place in the source
     in a warning, and a line on standard error where plugins are imported."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     logger, shown = logging.getLogger(LOGGER), warnings.showwarning
     notices = _Notices()
@@ -94,7 +95,8 @@ def answers_apart() -> Iterator[None]:
         stream, _answer = _answer, None
         if not owned and kept is not None:
             _restore(kept)
-        _flush(stream, owned)
+        if stream is not None:
+            _flush(stream, owned)
 
 
 def _fileno(stream: TextIO | None) -> int | None:

@@ -67,6 +67,6 @@ def _with_plugins(function: Callable[..., None]) -> Callable[..., None]:
 
     own, shared = (inspect.signature(f, eval_str=True) for f in (function, add_plugins))
     parameters = {**own.parameters, **shared.parameters}
-    verb.__signature__ = own.replace(parameters=list(parameters.values()))
+    setattr(verb, "__signature__", own.replace(parameters=list(parameters.values())))  # noqa: B010
     verb.__annotations__ = {name: p.annotation for name, p in parameters.items()}
     return verb

@@ -209,10 +209,10 @@ def continuous(
         source = source.parametrization()
     system = as_system(source, owner)
     where = f"{source}: " if isinstance(source, str | Path) else ""
-    require(
-        isinstance(system, ContinuousSystem),
-        f"{where}the system is discrete already; leave dt out of it for continuous time",
-    )
+    if not isinstance(system, ContinuousSystem):
+        raise UsageError(
+            f"{where}the system is discrete already; leave dt out of it for continuous time"
+        )
     return system if dt is None else dataclasses.replace(system, dt=torch.full_like(system.dt, dt))
 
 

@@ -47,8 +47,7 @@ def _print_gains(gains: Gains) -> None:
         for index, layer in enumerate(gains.layers)
     ]
     network = gains.network
-    figures = (network.declared, network.bound, network.attacked)
-    rows.append(("network", *map(plain, figures)))
+    rows.append(("network", plain(network.declared), plain(network.bound), plain(network.attacked)))
     table(("", "declared", "verified", "attacked"), rows)
 
 
