@@ -1,5 +1,8 @@
 """Every registered task passes the conformance kit; how evaluation is shared among ranks."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,8 +10,10 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from ssmbench.registry import tasks
+from ssmbench.tasks.digits import Digits
 from ssmbench.tasks.order import evaluation_batches
-from ssmbench.testing import conform
+from ssmbench.tasks.sequences import Sequences
+from ssmbench.testing import conform, examine_conformance
 from tests.tasks.idx import OPTIONS
 
 EVERY_TASK = pytest.mark.parametrize("name", [entry.name for entry in tasks])
@@ -55,3 +60,44 @@ def test_a_batch_is_made_at_once_and_not_sequence_by_sequence(name):
         next(batches)
     assert counter.calls < 16
     assert torch.is_tensor(next(iter(task.val_dataloader())).u)
+
+
+# --- the kit catches tasks that do not do what they say -----------------------------------------
+
+
+def shortened(task):
+    splits = task.load()
+    return replace(splits, train=Sequences(splits.train.u[:, :-1], splits.train.target))
+
+
+def not_finite(task):
+    splits = task.load()
+    splits.val.u[0, 0] = torch.nan
+    return splits
+
+
+def drawn_from_the_global_generator(task):
+    splits = task.load()
+    splits.train.u.add_(torch.randn_like(splits.train.u))
+    return splits
+
+
+@pytest.mark.parametrize(
+    ("load", "failed"),
+    [
+        (shortened, "training length as declared"),
+        (not_finite, "batches as declared"),
+        (drawn_from_the_global_generator, "global random state is left alone"),
+    ],
+)
+def test_the_kit_names_the_property_that_a_task_lacks(load, failed):
+    class Broken:
+        @staticmethod
+        def build(config, **sizes):
+            task = Digits(config, **sizes)
+            original, task.load = task.load, lambda: load(SimpleNamespace(load=original))
+            return task
+
+    entry = replace(tasks.get("digits"), factory=Broken.build)
+    report = examine_conformance(entry)
+    assert failed in {check.name for check in report.checks if not (check.passed or check.skipped)}
