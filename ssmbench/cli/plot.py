@@ -47,9 +47,11 @@ def stability(
         points = figures.sampled_poles_of_run(run)
     elif system is not None:
         points = figures.sampled_poles(system, dt)
-    from ssmbench.report.figures.stability import stability_regions
+    from ssmbench.report.figures.saving import save_figure
+    from ssmbench.report.figures.stability import count_stable, stability_regions
 
-    counts = stability_regions(methods, points, output)
+    save_figure(stability_regions(methods, points), output)
+    counts = count_stable(methods, points)
     total = None if points is None else len(points)
     if as_json:
         print_json({"output": str(output), "points": total, "stable_points": counts})

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ssmbench import jsonio
-from ssmbench.report.collect import collect
+from ssmbench.report.collect import RunRecord, collect
 from ssmbench.report.statistics import RobustnessRow, robustness_rows, rows
 from ssmbench.report.tables import refusals_text, to_csv, to_markdown
 from ssmbench.runs.folder import write_atomically
@@ -20,22 +20,11 @@ def write_report(root: Path) -> dict[str, Path]:
     Raises:
         UsageError: no suite was run there.
     """
-    from ssmbench.report.figures import plots  # matplotlib takes its time
-
     records = collect(root)
-    table = rows(records)
     out = root / "report"
     out.mkdir(exist_ok=True)
-    files = {"gain_plot": plots.score_against_gain(table, out / "score_vs_gain.png")}
-    if any(row.network_attacked is not None for row in table):
-        file = out / "score_vs_network_gain.png"
-        files["network_gain_plot"] = plots.score_against_network_gain(table, file)
-    for task in dict.fromkeys(row.task for row in table):
-        files[f"poles_{task}"] = plots.poles(records, root / RUNS, task, out / f"poles_{task}.png")
-    curves = robustness_rows(records)
-    for task in dict.fromkeys(point.task for point in curves):
-        file = out / f"robustness_{task}.png"
-        files[f"robustness_{task}"] = plots.robustness(curves, table, task, file)
+    files = _write_figures(records, root / RUNS, out)
+    table, curves = rows(records), robustness_rows(records)
     if curves:
         files["robustness_csv"] = out / "robustness.csv"
         write_atomically(files["robustness_csv"], to_csv(curves, RobustnessRow))
@@ -47,4 +36,23 @@ def write_report(root: Path) -> dict[str, Path]:
     suite = read_suite(root)
     page = to_markdown(suite["name"], records, images) + refusals_text(suite.get("refused", []))
     write_atomically(files["markdown"], page)
+    return files
+
+
+def _write_figures(records: list[RunRecord], runs: Path, out: Path) -> dict[str, Path]:
+    from ssmbench.report.figures import gains, poles, robustness  # matplotlib takes its time
+    from ssmbench.report.figures.saving import save_figure
+
+    table, curves = rows(records), robustness_rows(records)
+    gain_plot = save_figure(gains.score_against_gain(table), out / "score_vs_gain.png")
+    files = {"gain_plot": gain_plot}
+    if any(row.network_attacked is not None for row in table):
+        figure = gains.score_against_network_gain(table)
+        files["network_gain_plot"] = save_figure(figure, out / "score_vs_network_gain.png")
+    for task in dict.fromkeys(row.task for row in table):
+        figure = poles.poles(records, runs, task)
+        files[f"poles_{task}"] = save_figure(figure, out / f"poles_{task}.png")
+    for task in dict.fromkeys(point.task for point in curves):
+        figure = robustness.robustness(curves, table, task)
+        files[f"robustness_{task}"] = save_figure(figure, out / f"robustness_{task}.png")
     return files

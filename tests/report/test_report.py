@@ -21,7 +21,8 @@ from tensorboard.backend.event_processing.event_multiplexer import EventMultiple
 
 from ssmbench.errors import UsageError
 from ssmbench.report.collect import RunRecord, collect
-from ssmbench.report.figures import plots
+from ssmbench.report.figures import gains, robustness
+from ssmbench.report.figures.saving import save_figure
 from ssmbench.report.statistics import RobustnessRow, robustness_rows, rows
 from ssmbench.report.tables import (
     COLUMNS,
@@ -335,7 +336,8 @@ def test_a_folder_without_a_suite_is_refused(content, workplace):
 @pytest.mark.parametrize("gain", [0.0, 1e-30, 1.0, 1e200, math.inf])
 def test_any_verified_gain_can_be_plotted(gain, tmp_path):
     table = rows([record("finished", verified=gain), record("finished", variant="other")])
-    assert plots.score_against_gain(table, tmp_path / "plot.png").stat().st_size > 1000
+    file = save_figure(gains.score_against_gain(table), tmp_path / "plot.png")
+    assert file.stat().st_size > 1000
 
 
 @pytest.mark.parametrize(
@@ -343,19 +345,22 @@ def test_any_verified_gain_can_be_plotted(gain, tmp_path):
 )
 def test_any_curve_can_be_plotted(scores, tmp_path):
     records = [record("finished", robustness=curve(scores))]
-    file = plots.robustness(robustness_rows(records), rows(records), "digits", tmp_path / "a.png")
+    figure = robustness.robustness(robustness_rows(records), rows(records), "digits")
+    file = save_figure(figure, tmp_path / "a.png")
     assert file.stat().st_size > 1000
 
 
-def test_colours_and_markers_are_the_same_in_every_plot(tmp_path, monkeypatch):
+def test_colours_and_markers_are_the_same_in_every_plot(monkeypatch):
     drawn = []
-    monkeypatch.setattr(plots, "_draw_curve", lambda axis, line, zero, style: drawn.append(style))
+    monkeypatch.setattr(
+        robustness, "_draw_curve", lambda axis, line, zero, style: drawn.append(style)
+    )
     records = [
         record("finished", variant=v, robustness=curve({0.0: 0.5}) + curve({0.0: 0.5}, "random"))
         for v in ("absent here", "a", "b")
     ]
     table = rows(records)
-    plots.robustness(robustness_rows(records[1:]), table, "digits", tmp_path / "a.png")
+    robustness.robustness(robustness_rows(records[1:]), table, "digits")
     assert [style["color"] for style in drawn] == ["C1", "C1", "C2", "C2"]
     assert [style["ls"] for style in drawn] == ["-", "--", "-", "--"]
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import ssmbench
 from ssmbench import registry
-from ssmbench.report.figures.stability import _modulus, _reach, stability_regions
+from ssmbench.report.figures.saving import save_figure
+from ssmbench.report.figures.stability import _modulus, _reach, count_stable, stability_regions
 
 BOUNDED = [
     entry.name
@@ -29,6 +34,29 @@ def test_a_bounded_region_ends_inside_its_panel(name):
 def test_points_are_counted_on_the_side_where_they_fall(tmp_path):
     methods = {name: registry.discretizers.get(name).build() for name in ("rk4", "tustin")}
     points = np.array([-1.0 + 0j, -2.7 + 0j, -2.9 + 0j, 0.5 + 0j])
-    counts = stability_regions(methods, points, tmp_path / "plot.png")
-    assert counts == {"rk4": 2, "tustin": 3}
+    assert count_stable(methods, points) == {"rk4": 2, "tustin": 3}
+    save_figure(stability_regions(methods, points), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_figure_is_made_with_pyplot():
+    """pyplot has a state of its own, and may switch the backend of a notebook."""
+    package = Path(ssmbench.__file__).parent
+    found = [
+        file.name
+        for file in package.rglob("*.py")
+        if re.search(r"pyplot\b.*\n?|matplotlib\.use\(", _code(file))
+    ]
+    assert found == []
+
+
+def _code(file: Path) -> str:
+    """The source without its docstrings and comments."""
+    return ast.unparse(_without_docstrings(ast.parse(file.read_text())))
+
+
+def _without_docstrings(tree: ast.AST) -> ast.AST:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant(None)
+    return tree

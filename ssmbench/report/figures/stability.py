@@ -1,21 +1,16 @@
-"""The stability regions of discretizers as a PNG file, with a system's poles in them."""
+"""The stability regions of discretizers with a system's poles in them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ssmbench.discretizers.base import Discretizer
-from ssmbench.errors import UsageError
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 
 _COLUMNS = 4
 _PIXELS = 301
@@ -24,41 +19,27 @@ _MAX_ZOOM = 4.0  # poles farther out than this many panels are counted, not show
 _ROUNDING = 1e-12
 
 
-def stability_regions(
-    methods: Mapping[str, Discretizer], points: np.ndarray | None, path: Path
-) -> dict[str, int]:
-    """One panel a method: ``|R(z)| <= 1`` shaded, and the points z = h lambda (P,) on top.
-
-    Returns:
-        For each method, how many of the points it makes stable, ``|R| < 1`` (0 without points).
-
-    Raises:
-        UsageError: the picture cannot be written.
-    """
+def stability_regions(methods: Mapping[str, Discretizer], points: np.ndarray | None) -> Figure:
+    """One panel per method: ``|R(z)| <= 1`` shaded, and the points z = h lambda (P,) on top."""
     columns = min(_COLUMNS, len(methods))
     lines = math.ceil(len(methods) / columns)
-    figure, axes = plt.subplots(
-        lines,
-        columns,
-        figsize=(3.6 * columns, 3.7 * lines),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure = Figure(figsize=(3.6 * columns, 3.7 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False)
     for axis in axes.flat[len(methods) :]:
         axis.set_axis_off()
-    counts = {}
     for axis, (name, method) in zip(axes.flat, methods.items(), strict=False):
-        counts[name] = _draw(axis, name, method, points)
-    try:
-        figure.savefig(path, dpi=130, format="png")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        plt.close(figure)
-    return counts
+        _draw(axis, name, method, points)
+    return figure
 
 
-def _draw(axis: Axes, name: str, method: Discretizer, points: np.ndarray | None) -> int:
+def count_stable(methods: Mapping[str, Discretizer], points: np.ndarray | None) -> dict[str, int]:
+    """How many of the points each method makes stable, ``|R| < 1`` (0 without points)."""
+    if points is None:
+        return dict.fromkeys(methods, 0)
+    return {name: int((_modulus(m, points) < 1).sum()) for name, m in methods.items()}
+
+
+def _draw(axis: Axes, name: str, method: Discretizer, points: np.ndarray | None) -> None:
     reach = _reach(method, points)
     x, y = np.linspace(-reach, 0.45 * reach, _PIXELS), np.linspace(-0.725, 0.725, _PIXELS) * reach
     size = _modulus(method, x[None, :] + 1j * y[:, None])
@@ -70,15 +51,19 @@ def _draw(axis: Axes, name: str, method: Discretizer, points: np.ndarray | None)
     axis.set_title(name)
     axis.set_xlabel(r"Re $h\lambda$")
     axis.set_ylabel(r"Im $h\lambda$")
-    if points is None:
-        return 0
+    if points is not None:
+        _draw_points(axis, name, method, points)
+
+
+def _draw_points(axis: Axes, name: str, method: Discretizer, points: np.ndarray) -> None:
+    """Black where the method makes them stable, red elsewhere; the title counts them."""
     stable = _modulus(method, points) < 1
     for mask, colour in ((stable, "black"), (~stable, "red")):
         axis.scatter(points[mask].real, points[mask].imag, s=9, lw=0, color=colour, zorder=3)
-    shown = (x[0] <= points.real) & (points.real <= x[-1]) & (np.abs(points.imag) <= y[-1])
+    (left, right), (_, top) = axis.get_xlim(), axis.get_ylim()
+    shown = (left <= points.real) & (points.real <= right) & (np.abs(points.imag) <= top)
     hidden = "" if shown.all() else f", {int((~shown).sum())} beyond the picture"
     axis.set_title(f"{name}\n{int(stable.sum())} of {len(points)} stable{hidden}", fontsize=9)
-    return int(stable.sum())
 
 
 def _reach(method: Discretizer, points: np.ndarray | None) -> float:

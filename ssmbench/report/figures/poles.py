@@ -1,0 +1,54 @@
+"""The poles of trained layers, in the unit disc."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ssmbench.report.collect import RunRecord
+from ssmbench.runs.folder import read_poles
+
+
+def poles(records: list[RunRecord], runs: Path, task: str) -> Figure:
+    """One panel per variant: all poles of its first complete run, in the unit disc."""
+    chosen = _first_of_each([r for r in records if r.task == task and r.result], runs)
+    columns = min(5, max(1, len(chosen)))
+    lines = max(1, math.ceil(len(chosen) / columns))
+    figure = Figure(figsize=(2.6 * columns, 2.9 * lines + 0.4), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False)
+    figure.suptitle(f"Poles after training: {task}")
+    for axis in axes.flat[len(chosen) :]:
+        axis.set_axis_off()
+    for axis, (title, points) in zip(axes.flat, chosen.items(), strict=False):
+        _draw_poles(axis, title, points)
+    return figure
+
+
+def _first_of_each(records: list[RunRecord], runs: Path) -> dict[str, np.ndarray]:
+    """All poles of the first readable run of each variant and discretizer, by title."""
+    chosen: dict[str, np.ndarray] = {}
+    for record in records:
+        title = f"{record.variant}\n{record.discretizer}"
+        found = None if title in chosen else read_poles(runs / record.fingerprint)
+        if found is not None:
+            chosen[title] = np.concatenate([layer.ravel() for layer in found.values()])
+    return chosen
+
+
+def _draw_poles(axis: Axes, title: str, points: np.ndarray) -> None:
+    angle = np.linspace(0, 2 * np.pi, 256)
+    axis.plot(np.cos(angle), np.sin(angle), color="black", lw=0.8)
+    outside = ~(np.abs(points) < 1)
+    axis.scatter(points[~outside].real, points[~outside].imag, s=3, alpha=0.4, lw=0, color="C0")
+    shown = points[outside & np.isfinite(points)]
+    axis.scatter(shown.real, shown.imag, s=5, alpha=0.7, lw=0, color="red")
+    reach = max(1.15, min(3.0, 1.1 * np.abs(shown).max(initial=0)))
+    axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    axis.set_title(title, fontsize=8)
+    axis.tick_params(labelsize=6)
+    note = f"{int(outside.sum())} outside" if outside.any() else "all inside"
+    axis.set_xlabel(f"largest modulus {np.abs(points).max():.5f}, {note}", fontsize=6)

@@ -1,0 +1,87 @@
+"""Scores against the energy of a disturbance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ssmbench.report.figures.style import (
+    colours_of,
+    keys_of,
+    label_plainly,
+    markers_of,
+    with_unit,
+)
+from ssmbench.report.statistics import RobustnessRow, Row
+
+_LINES = {"adversarial": "-", "random": "--"}
+_TO_ZERO = 4.0  # energy 0 stands this factor left of the smallest one, on a logarithmic axis
+
+
+def robustness(points: Iterable[RobustnessRow], table: Iterable[Row], task: str) -> Figure:
+    """Score against disturbance energy, one line per variant and discretizer; bars are deviations.
+
+    ``table``, of the whole report, gives the colours and the score's name.
+    """
+    table, points = list(table), [point for point in points if point.task == task]
+    figure = Figure(figsize=(8.2, 4.6), layout="constrained")
+    axis = figure.subplots()
+    keys = _draw_curves(axis, points, colours_of(table), markers_of(table))
+    row = next(row for row in table if row.task == task)
+    axis.set(title=f"Robustness: {task}", ylabel=with_unit(row))
+    means = [point.score_mean for point in points if point.score_mean is not None]
+    if not row.higher_is_better and min(means, default=0) > 0:  # errors grow by factors
+        axis.set_yscale("log")
+        label_plainly(axis.yaxis)
+    figure.legend(handles=keys, loc="outside right center", frameon=False)
+    return figure
+
+
+def _draw_curves(
+    axis: Axes, points: list[RobustnessRow], colours: dict[str, str], markers: dict[str, str]
+) -> list[Line2D]:
+    """All curves with their axis; the keys of what is drawn."""
+    curves: dict[tuple[str, str, str], list[RobustnessRow]] = {}
+    for point in points:
+        curves.setdefault((point.variant, point.discretizer, point.kind), []).append(point)
+    smallest = min((point.energy for point in points if point.energy > 0), default=1.0)
+    for (variant, discretizer, kind), curve in curves.items():
+        style = {"color": colours[variant], "marker": markers[discretizer], "ls": _LINES[kind]}
+        _draw_curve(axis, curve, smallest / _TO_ZERO, style)
+    _label_energies(axis, points, smallest)
+    variants, discretizers = ({key[i] for key in curves} for i in (0, 1))
+    keys = [Line2D([], [], color="black", ls=ls, label=kind) for kind, ls in _LINES.items()]
+    return keys + keys_of(
+        {v: c for v, c in colours.items() if v in variants},
+        {d: m for d, m in markers.items() if d in discretizers},
+    )
+
+
+def _draw_curve(axis: Axes, line: list[RobustnessRow], zero: float, style: dict[str, Any]) -> None:
+    known = [point for point in line if point.score_mean is not None]
+    axis.errorbar(
+        [point.energy or zero for point in known],
+        [point.score_mean for point in known],
+        yerr=[point.score_spread or 0 for point in known],
+        capsize=2,
+        ms=4,
+        lw=1.2,
+        alpha=0.85,
+        **style,
+    )
+
+
+def _label_energies(axis: Axes, points: Iterable[RobustnessRow], smallest: float) -> None:
+    """A logarithmic axis on which 0 stands apart, left of the smallest energy."""
+    energies = sorted({point.energy for point in points})
+    axis.set_xscale("log")
+    axis.set_xticks([e or smallest / _TO_ZERO for e in energies], [f"{e:g}" for e in energies])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.axvline(smallest / math.sqrt(_TO_ZERO), color="black", lw=0.8, ls=":", alpha=0.6)
+    axis.set_xlabel("norm of the disturbance / norm of a typical input")

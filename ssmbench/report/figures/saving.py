@@ -1,0 +1,22 @@
+"""Figures to PNG files, without a window and without pyplot's state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ssmbench.errors import UsageError
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whatever the file is called.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        figure.savefig(path, dpi=130, format="png")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+    return path

@@ -1,0 +1,44 @@
+"""What the figures of a report have in common: colours, markers, keys, labels of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from matplotlib.axis import Axis
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from ssmbench.report.statistics import Row
+
+_MARKERS = "osD^vPX*<>"
+
+
+def colours_of(table: Iterable[Row]) -> dict[str, str]:
+    """One for each variant, the same in every plot of a report."""
+    return {v: f"C{i % 10}" for i, v in enumerate(dict.fromkeys(row.variant for row in table))}
+
+
+def markers_of(table: Iterable[Row]) -> dict[str, str]:
+    """One for each discretizer."""
+    names = dict.fromkeys(row.discretizer for row in table)
+    return {d: _MARKERS[i % len(_MARKERS)] for i, d in enumerate(names)}
+
+
+def keys_of(colours: dict[str, str], markers: dict[str, str]) -> list[Line2D]:
+    keys = [Line2D([], [], color=c, marker="s", ls="", label=v) for v, c in colours.items()]
+    return keys + [
+        Line2D([], [], color="black", marker=m, ls="", mfc="none", label=d)
+        for d, m in markers.items()
+    ]
+
+
+def with_unit(row: Row) -> str:
+    """The label of an axis of test scores."""
+    return f"test {row.metric}" + (f" [{row.unit}]" if row.unit else "")
+
+
+def label_plainly(axis: Axis) -> None:
+    """Numbers, not powers of ten, on a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
