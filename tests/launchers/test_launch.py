@@ -218,7 +218,7 @@ def test_metrics_over_a_resume_have_every_step_once(write, tiny, workplace):
 
 
 def test_a_result_that_cannot_be_written_is_a_failed_run(tiny, workplace, monkeypatch):
-    monkeypatch.setattr(execution, "environment", lambda device: {"cannot": {1, 2}})
+    monkeypatch.setattr(execution, "environment", lambda *_: {"cannot": {1, 2}})
     config = resolve(tiny)
     assert execute(Run.of(config, workplace)) == "failed"
     folder = Run.of(config, workplace).create()
