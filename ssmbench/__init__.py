@@ -8,7 +8,7 @@ much they can amplify a disturbance.
     run = sb.train("digits_s4d", {"model.d_model": 64})
     run.scores, run.gains, run.model
 
-What is heavy is imported when it is first used.
+Heavy dependencies (torch, Lightning, matplotlib) are imported on first use.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-#: The public names, and the modules that define them.
+#: The public names, each with the module that defines it.
 _HOMES = {
     "GainReport": "analysis.gain",
     "IncompleteRunError": "library.runs",
@@ -53,7 +53,7 @@ _HOMES = {
     "write_report": "library.suites",
 }
 
-#: Without ``list``: ``from ssmbench import *`` leaves Python's own alone.
+#: Without ``list``, so that ``from ssmbench import *`` does not shadow the built-in.
 __all__ = [
     "GainReport",
     "IncompleteRunError",
@@ -87,7 +87,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"ssmbench.{_HOMES[name]}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value  # the next time, Python finds it without asking here
+    globals()[name] = value  # cached: the next access does not call __getattr__
     return value
 
 

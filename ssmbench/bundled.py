@@ -1,7 +1,7 @@
-"""Configs that come with the package: their names stand wherever a path to a config can.
+"""Configs that come with the package: their names are accepted wherever a config path is.
 
-In a checkout they are the files of ``configs/``; a wheel carries a copy in ``ssmbench/configs``,
-which ``setup.py`` puts there.
+In a checkout they are the files in ``configs/``; a wheel contains a copy in ``ssmbench/configs``,
+which ``setup.py`` creates.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 from ssmbench.errors import UsageError, require, suggest
 from ssmbench.paths import absolute
 
-#: A run config trains one model, a suite config a grid of them.
+#: A run config trains one model; a suite config trains a grid of models.
 Kind = Literal["runs", "suites"]
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -21,23 +21,23 @@ _SUFFIX = ".yaml"
 
 
 def folder() -> Path:
-    """Where the bundled configs are: in an installed package, else in the checkout around it."""
+    """The folder of the bundled configs: in the installed package, or else in the checkout."""
     installed = _PACKAGE / "configs"
     return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 
 
 def bundled_configs(kind: Kind) -> Mapping[str, Path]:
-    """The bundled configs of one kind: their names, sorted, and their files."""
+    """The bundled configs of one kind: file by name, sorted by name."""
     return {file.stem: file for file in sorted((folder() / kind).glob(f"*{_SUFFIX}"))}
 
 
 def config_file(given: str | Path, kind: Kind) -> Path:
-    """The file that ``given`` means: an existing path, else a bundled config's name.
+    """The config file that ``given`` refers to: an existing path, or else a bundled config's name.
 
     The name may be written with or without ``.yaml``.
 
     Raises:
-        UsageError: neither exists; says the nearest names.
+        UsageError: neither exists; the message suggests the nearest names.
     """
     path = absolute(given)
     if path.exists():

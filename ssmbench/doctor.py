@@ -21,7 +21,7 @@ PACKAGES = ("torch", "lightning", "torchmetrics", "omegaconf", "tensorboard", "s
 
 @dataclass(frozen=True)
 class Check:
-    """One finding; ``ok`` is False only where ssmbench cannot work."""
+    """One check and what it found; ``ok`` is False only if ssmbench cannot work."""
 
     name: str
     ok: bool
@@ -29,7 +29,7 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """All checks, in the order in which they are shown."""
+    """Run all checks, in the order in which they are shown."""
     checks = [Check("python", True, platform.python_version())]
     checks += [_package(name) for name in PACKAGES]
     checks += [Check("cpu", True, f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}")]
@@ -74,7 +74,7 @@ def _scan_names() -> list[str]:
 
 
 def _scan(name: str) -> str:
-    """Compare a scan with the reference on a small system, or say why it cannot run here."""
+    """Compare a scan with the reference on a small system, or report why it cannot run here."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator().manual_seed(0)
     lam = torch.complex(torch.full((2, 3), 0.5), torch.rand(2, 3, generator=generator) / 2)

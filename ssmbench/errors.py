@@ -1,4 +1,4 @@
-"""Errors for people: one line that says what was wrong, where, and what is allowed."""
+"""Error types whose messages are one line: what was wrong, where, and what is allowed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 
 
 class SsmbenchError(Exception):
-    """Base of every error that ssmbench raises on purpose."""
+    """Base class of all errors that ssmbench raises deliberately."""
 
 
 class UsageError(SsmbenchError):
-    """Bad input from the user: the command line prints it as one line and exits with code 2."""
+    """Invalid user input: the command line prints the message on one line and exits with code 2."""
 
 
 class ShapeError(UsageError, ValueError):
-    """Matrices that do not form a linear system: wrong shapes or dtypes."""
+    """Matrices that do not form a linear system, because of their shapes or dtypes."""
 
 
 class PluginError(UsageError):
-    """What a registered component returns is not what its kind must return: the message names the
+    """A registered component does not return what its kind requires; the message names the
     component's file and line."""
 
 
 class DivergedError(SsmbenchError):
-    """Training met a loss that is not finite: a result to report, not a crash."""
+    """The training loss became infinite or NaN: a result to report, not a crash."""
 
     def __init__(self, step: int):
         super().__init__(f"diverged at step {step}")
@@ -34,7 +34,7 @@ class DivergedError(SsmbenchError):
 
 
 class OutOfTimeError(SsmbenchError):
-    """Training reached ``trainer.max_time``: it is not complete, and can be resumed."""
+    """Training reached ``trainer.max_time`` before its end; it can be resumed."""
 
     def __init__(self, step: int):
         super().__init__(f"out of time at step {step}")
@@ -42,11 +42,11 @@ class OutOfTimeError(SsmbenchError):
 
 
 class InterruptedRunError(SsmbenchError):
-    """A run was asked to stop, from the keyboard or by a signal: it can be resumed."""
+    """A run was stopped from the keyboard or by a signal; it can be resumed."""
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """A sentence naming the nearest of ``choices``, or all of them when none is near."""
+    """A phrase that suggests the nearest of ``choices``, or lists all of them if none is near."""
     known = sorted(choices)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if near:
@@ -55,23 +55,23 @@ def suggest(name: str, choices: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The last non-empty line of an error's message, for listings."""
+    """The error's type and the last non-empty line of its message, for listings."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
 
 
 def shown_path(file: str | Path) -> str:
-    """A path relative to the working folder where it lies inside it, absolute elsewhere."""
+    """The path relative to the working folder if it lies inside it, else the absolute path."""
     path = Path(file).absolute()
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def line_within(error: BaseException, files: Iterable[str | Path]) -> str | None:
-    """The innermost line of an error's traceback that lies in one of ``files``, or in a folder
-    among them, as ``plugins/x.py:41 in forward``; None where there is none.
+    """The innermost traceback line that lies in one of ``files`` (or in a folder among them), in
+    the form ``plugins/x.py:41 in forward``; None if there is no such line.
 
-    A syntax error, which has no line of execution, is located by its own position.
+    A syntax error is located by the position that it reports, because no line was executed.
     """
     places = [Path(file).resolve() for file in files]
 

@@ -1,8 +1,8 @@
-"""JSON that every parser reads: the one place where ssmbench writes or reads it.
+"""Reading and writing of JSON that every parser accepts; all JSON in ssmbench passes through here.
 
-RFC 8259 has no infinity and no NaN, and Python writes them all the same, as bare words. Here they
-are the strings "inf", "-inf" and "nan". A text that would read as one of these gains a backslash,
-so that what is read back is what was written: the label nan is written as "\\\\nan".
+RFC 8259 defines neither infinity nor NaN, but Python writes them as bare words. This module writes
+them as the strings "inf", "-inf" and "nan". A string that would be read as one of these is escaped
+with a backslash, so that values survive a round trip: the label nan is written as "\\\\nan".
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ _MISTAKABLE = re.compile(r"\\*(?:-?inf|nan)")
 
 
 class NotJsonError(SsmbenchError, TypeError):
-    """A value that has no JSON; the message says where it stands."""
+    """A value that cannot be written as JSON; the message gives its position."""
 
 
 def dumps(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """JSON text of mappings, sequences, strings, numbers, booleans and None.
 
-    Numbers and arrays of numpy and torch become numbers and lists, members of enums their names,
-    paths become strings.
+    NumPy and torch scalars and arrays become numbers and lists, enum members become their names,
+    and paths become strings.
 
     Raises:
-        NotJsonError: a value of another type, or a key that is not a string.
+        NotJsonError: a value has another type, or a key is not a string.
     """
     return json.dumps(_encoded(value, ""), indent=indent, sort_keys=sort_keys, allow_nan=False)
 
 
 def loads(text: str) -> Any:
-    """The value that :func:`dumps` wrote; bare ``Infinity`` and ``NaN`` of older files too.
+    """The value that :func:`dumps` wrote; the bare ``Infinity`` and ``NaN`` of older files are
+    accepted.
 
     Raises:
-        ValueError: not JSON.
+        ValueError: the text is not JSON.
     """
     try:
         return _decoded(json.loads(text))
@@ -70,7 +71,7 @@ def _encoded_container(value: Any, where: str) -> Any:
         return [_encoded(v, f"{where}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, Path):
         return _encoded(str(value), where)
-    if hasattr(value, "tolist") and hasattr(value, "dtype"):  # numpy's and torch's, unimported
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):  # NumPy or torch, not imported here
         return _encoded(value.tolist(), where)
     raise NotJsonError(f"{where.lstrip('.') or 'value'}: a {type(value).__name__} has no JSON")
 

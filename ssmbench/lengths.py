@@ -10,11 +10,11 @@ from ssmbench.errors import require
 
 
 def check_lengths(lengths: Tensor, batch: int, total: int) -> None:
-    """Raise a UsageError unless ``lengths`` are ``batch`` whole numbers in 1..total."""
+    """Raise a UsageError unless ``lengths`` holds ``batch`` integers in 1..total."""
     whole = not (lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool)
     require(
         whole and tuple(lengths.shape) == (batch,),
-        f"lengths: must be {batch} whole numbers, one a sequence, got shape "
+        f"lengths: must be {batch} whole numbers, one per sequence, got shape "
         f"{tuple(lengths.shape)} of {lengths.dtype}",
     )
     inside = bool(((lengths >= 1) & (lengths <= total)).all())
@@ -22,26 +22,26 @@ def check_lengths(lengths: Tensor, batch: int, total: int) -> None:
 
 
 def valid_steps(lengths: Int[Tensor, " B"], total: int) -> Bool[Tensor, "B L"]:
-    """Which of ``total`` steps belong to each sequence."""
+    """True at the steps that belong to each sequence, False at its padding; ``total`` is L."""
     return torch.arange(total, device=lengths.device) < lengths[:, None]
 
 
 def last_steps(lengths: Int[Tensor, " B"], total: int) -> Bool[Tensor, "B L"]:
-    """Which of ``total`` steps is the last of each sequence."""
+    """True at the last step of each sequence; ``total`` is L."""
     return torch.arange(total, device=lengths.device) == lengths[:, None] - 1
 
 
 def mask_steps(
     x: Shaped[Tensor, "B L *rest"], steps: Bool[Tensor, "B L"]
 ) -> Shaped[Tensor, "B L *rest"]:
-    """x with zeros outside ``steps``, NaN there included; the gradient is zero there too."""
+    """x with zeros where ``steps`` is False, even if x is NaN there; the gradient there is zero."""
     return x.masked_fill(~steps.reshape(*steps.shape, *(1 for _ in x.shape[2:])), 0)
 
 
 def reversed_time(
     x: Inexact[Tensor, "B L d"], lengths: Int[Tensor, " B"] | None
 ) -> Inexact[Tensor, "B L d"]:
-    """Each sequence backwards, its padding left where it is; its own inverse."""
+    """Each sequence reversed in time, with its padding left in place; an involution."""
     if lengths is None:
         return x.flip(1)
     steps = torch.arange(x.shape[1], device=x.device)

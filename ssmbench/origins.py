@@ -30,9 +30,7 @@ def where(definition: Any) -> str:
 
 
 def plugin_files() -> list[Path]:
-    """The files of all entries that are not built in; the whole package where one is in a
-    package.
-    """
+    """The files of all entries that are not built in; for an entry in a package, the package."""
     origins = (
         entry.origin.rpartition(":")[0] for kind in registry.KINDS.values() for entry in kind
     )
@@ -48,30 +46,31 @@ def _package_of(file: Path) -> Path:
 
 
 def plugin_line(error: BaseException) -> str | None:
-    """The innermost line of an error's traceback that lies in a plugin's file, as ``plugins/x.py:41
-    in forward``; None where no plugin is concerned.
+    """The innermost traceback line that lies in a plugin's file, as ``plugins/x.py:41 in forward``;
+    None if no plugin is involved.
     """
     return line_within(error, plugin_files())
 
 
 def located(error: UsageError) -> UsageError:
-    """The error, of matrices of wrong shapes with the plugin's line that made them; what ssmbench
-    says of other bad input names its place already.
+    """The error; a :class:`ShapeError` is given the line of the plugin that made the matrices.
+
+    The messages of other usage errors name their place already.
     """
     line = plugin_line(error) if isinstance(error, ShapeError) else None
     return UsageError(f"{error} ({line})") if line else error
 
 
 def explained(error: Exception, traceback_file: Path) -> str:
-    """A crash in one line: the innermost line of a plugin's, where one is concerned, and the file
-    that holds the whole traceback.
+    """A crash on one line: the error, the innermost line of a plugin if one is involved, and the
+    file that holds the full traceback.
     """
     line, full = plugin_line(error), f"full traceback: {shown_path(traceback_file)}"
     return f"{one_line(error)} ({line}; {full})" if line else f"{one_line(error)} ({full})"
 
 
 def plugin_error(definition: Any, fault: str) -> PluginError:
-    """The error that names a definition's file and line, and its fault."""
+    """The error that names a definition's file and line, and what is wrong with it."""
     return PluginError(f"{where(definition)}: {fault}")
 
 
@@ -81,22 +80,22 @@ def plugin_require(condition: bool, definition: Any, fault: Callable[[], str] | 
         raise plugin_error(definition, fault if isinstance(fault, str) else fault())
 
 
-# --- words for such messages -----------------------------------------------------------------
+# --- words for these messages ----------------------------------------------------------------
 
 
 def with_article(noun: str) -> str:
-    """A noun after *a* or *an*."""
+    """A noun with its indefinite article, *a* or *an*."""
     return f"an {noun}" if noun[0] in "aeiouAEIOU" else f"a {noun}"
 
 
 def a_kind_of(value: Any) -> str:
-    """The type of a value, with the package of a type that is not ssmbench's or Python's."""
+    """The type of a value; with its package, unless it is from ssmbench, a plugin or Python."""
     kind = type(value)
     package = kind.__module__.partition(".")[0]
-    own = package in ("builtins", "ssmbench") or package.startswith("ssmbench_plugin_")
-    return with_article(kind.__name__ if own else f"{package}.{kind.__name__}")
+    familiar = package in ("builtins", "ssmbench") or package.startswith("ssmbench_plugin_")
+    return with_article(kind.__name__ if familiar else f"{package}.{kind.__name__}")
 
 
 def plain(dtype: Any) -> str:
-    """torch's name of a dtype, without torch's."""
+    """The name of a torch dtype without the prefix ``torch.``."""
     return str(dtype).removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""Paths that a user gives: expanded and made absolute once, at the entrance."""
+"""Paths given by a user are expanded and made absolute once, where they enter the program."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ssmbench.errors import UsageError, require
 
 
 def absolute(given: str | Path, where: str = "path") -> Path:
-    """The absolute path that ``~`` and ``$VARIABLE`` in ``given`` stand for.
+    """The absolute path, with ``~`` and ``$VARIABLE`` in ``given`` expanded.
 
-    A variable that is not set is a part of the name. ``where`` says who asked, for the error.
+    A variable that is not set is left as it is. ``where`` names the option in error messages.
 
     Raises:
-        UsageError: the home folder of a user that there is not, or a character no path can have.
+        UsageError: ``~name`` for a user that does not exist, or a character that no path can have.
     """
     expanded = os.path.expanduser(os.path.expandvars(given))
     require(not expanded.startswith("~"), f"{where} {str(given)!r}: there is no such user")

@@ -1,4 +1,4 @@
-"""Environment variables by which a launcher tells a process its rank."""
+"""Environment variables through which a launcher gives a process its rank."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
 def whole_number(variable: str, default: int = 0) -> int:
-    """The value of an environment variable, ``default`` where it is not set.
+    """The integer value of an environment variable; ``default`` if it is not set.
 
     Raises:
-        UsageError: it is no whole number from 0.
+        UsageError: the value is not a non-negative integer.
     """
     text = os.environ.get(variable, str(default))
     require(text.isdecimal(), f"environment variable {variable}={text!r}: must be a whole number")
@@ -22,10 +22,11 @@ def whole_number(variable: str, default: int = 0) -> int:
 
 
 def check_rank_variables() -> None:
-    """Lightning reads them as it is imported, where an error has no place to be reported.
+    """Check the rank variables before Lightning reads them on import, where an error could not be
+    reported properly.
 
     Raises:
-        UsageError: one of them is no whole number from 0.
+        UsageError: one of them is not a non-negative integer.
     """
     for variable in RANK_VARIABLES:
         whole_number(variable)

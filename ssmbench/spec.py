@@ -1,4 +1,4 @@
-"""What a network must know of a task before any data is read: its input, outputs and length."""
+"""What a network must know about a task before any data is read: input, outputs and length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssmbench.errors import require
 
 @dataclass(frozen=True)
 class Channels:
-    """Sequences (B, L, count) of real numbers, ``count`` channels at each step."""
+    """Real-valued sequences (B, L, count) with ``count`` channels at each step."""
 
     count: int
 
@@ -23,9 +23,9 @@ class Channels:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Sequences (B, L) of int64 tokens in 0..vocabulary - 1; ``padding`` fills shorter ones.
+    """Sequences (B, L) of int64 tokens in 0..vocabulary - 1; ``padding`` fills shorter sequences.
 
-    The padding's token counts as one of the vocabulary. Networks do not read it: they know the
+    The padding token is part of the vocabulary. Networks ignore it, because they are given the
     lengths.
     """
 
@@ -34,7 +34,7 @@ class Tokens:
 
     def __post_init__(self) -> None:
         inside = 0 <= self.padding < self.vocabulary
-        require(inside, f"Tokens: the padding {self.padding} is none of {self.vocabulary} tokens")
+        require(inside, f"Tokens: the padding {self.padding} must be in 0..{self.vocabulary - 1}")
 
     def __str__(self) -> str:
         return "tokens"
@@ -42,7 +42,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two sequences of one kind: (B, 2, L, count) of channels, or (B, 2, L) of tokens."""
+    """Two sequences of the same kind: channels (B, 2, L, count) or tokens (B, 2, L)."""
 
     of: Channels | Tokens
 
@@ -64,14 +64,14 @@ class Reading(Enum):
 
 @dataclass(frozen=True)
 class TaskSizes:
-    """What a network must know of a task.
+    """What a network must know about a task.
 
-    ``input``: what u holds. ``outputs``: classes, or channels of y. ``length``: steps L of a
-    training sequence, of the longest one where they differ. ``per_step``: the prediction is
-    (B, L, outputs); (B, outputs) otherwise.
+    ``input``: the kind of u. ``outputs``: the number of classes, or of channels of y. ``length``:
+    the number of steps L of a training sequence (of the longest one if they differ).
+    ``per_step``: whether the prediction has shape (B, L, outputs) instead of (B, outputs).
 
     Raises:
-        UsageError: sizes below one, or predictions per step of a pair.
+        UsageError: a size is below one, or a prediction per step is asked of a pair.
     """
 
     input: InputSpec
@@ -87,7 +87,7 @@ class TaskSizes:
 
     @property
     def sequence(self) -> SequenceSpec:
-        """What one sequence holds: of a pair, each of its two."""
+        """The kind of one sequence; for a pair, of each of its two sequences."""
         return self.input.of if isinstance(self.input, Pair) else self.input
 
     @property

@@ -1,4 +1,4 @@
-"""What PyTorch's function transforms and tracing allow."""
+"""Detect PyTorch's function transforms and tracing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 
 
 def functorch_active() -> bool:
-    """Whether this runs inside a transform of ``torch.func``."""
+    """Whether the call is inside a ``torch.func`` transform."""
     return torch._C._are_functorch_transforms_active()
 
 
 def values_unknown() -> bool:
-    """Whether tensors may have no values that Python could branch on: traced, or under vmap."""
+    """Whether Python cannot branch on tensor values, because of tracing or vmap."""
     return torch.compiler.is_compiling() or functorch_active()

@@ -1,4 +1,4 @@
-"""YAML files and ``key=value`` arguments as plain values; whatever is wrong is one line."""
+"""YAML files and ``key=value`` arguments as plain values; every error is a message of one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from ssmbench.errors import UsageError, require
 
-#: Levels of a config.
+#: Maximum nesting depth of a config.
 _DEEPEST = 50
 
 
@@ -18,7 +18,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        UsageError: no such file, no mapping in it, or a syntax error (with its line).
+        UsageError: there is no such file, it holds no mapping, or it has a syntax error (the
+            message gives its line).
     """
     path = Path(path)
     try:
@@ -30,7 +31,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         where = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or first_line(error)
         raise UsageError(f"{path}{where}: not YAML: {problem}") from None
-    except Exception as error:  # a tag's constructor raises whatever int() or a dict does
+    except Exception as error:  # the constructors of YAML tags raise errors of many types
         raise UsageError(f"{path}: cannot be read: {first_line(error)}") from None
     if not (isinstance(content, dict) and content):
         raise UsageError(f"{path}: must hold a mapping of keys to values")
@@ -42,7 +43,7 @@ def read_override(argument: str) -> dict[str, Any]:
     """A ``key=value`` argument as a nested dict; the value is YAML.
 
     Raises:
-        UsageError: no ``=`` in it, or a value that is not YAML.
+        UsageError: there is no ``=`` in it, or the value is not YAML.
     """
     key, equals, _ = argument.partition("=")
     where = f"override {argument!r}"
@@ -50,14 +51,15 @@ def read_override(argument: str) -> dict[str, Any]:
     require(key.count(".") < _DEEPEST, f"{where}: nested more than {_DEEPEST} deep")
     try:
         parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([argument]))
-    except Exception as error:  # as above
+    except Exception as error:  # of many types, as in read_yaml
         raise UsageError(f"{where}: {first_line(error)}") from None
     check_plain(parsed, where)
     return parsed
 
 
 def check_plain(value: Any, where: str, depth: int = 0) -> None:
-    """Refuse what YAML has beside mappings, lists, strings and numbers of up to 64 bits."""
+    """Raise a UsageError unless ``value`` consists of mappings, lists, strings, booleans, None and
+    numbers of up to 64 bits; YAML has other types too, such as dates."""
     require(depth <= _DEEPEST, f"{where}: nested more than {_DEEPEST} deep")
     if isinstance(value, dict):
         for key, inner in value.items():

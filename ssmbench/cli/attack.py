@@ -18,17 +18,18 @@ def attack(
     ] = None,
     restarts: Annotated[int | None, typer.Option(help="Starts; default: the run's.")] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of the adversary's starts; default: the run's.")
+        int | None, typer.Option(help="Seed of the adversary's starts; default: the run's.")
     ] = None,
     rate: Annotated[
-        float, typer.Option(help="Multiply step sizes; 0.5: sampled twice as fast.")
+        float,
+        typer.Option(help="Factor on step sizes; 0.5 for inputs sampled twice as fast."),
     ] = 1.0,
     as_json: AsJson = False,
 ) -> None:
     """Search for the input that the trained network of a run amplifies most.
 
-    The network is rebuilt from the run's config and checkpoint, and the worst input that is found
-    is written into its folder as worst_input.npz: base, disturbance, gain, amplitude.
+    The network is rebuilt from the run's config and checkpoint. The worst input found is written to
+    worst_input.npz in the run's folder: base, disturbance, gain, amplitude.
     """
     from ssmbench.library import runs
 

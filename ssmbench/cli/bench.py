@@ -15,7 +15,7 @@ from ssmbench.cli.verb import PATH_OPTION, AsJson
 def bench(
     what: Annotated[str, typer.Argument(help="What to time: scans.")] = "scans",
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small sizes: a check, no figures.")
+        bool, typer.Option("--quick", help="Small sizes: a check, not a measurement.")
     ] = False,
     rounds: Annotated[int, typer.Option(help="Timed rounds; medians are shown.")] = 7,
     output: Annotated[
@@ -24,7 +24,7 @@ def bench(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Time every scan beside a memory copy and peers, with errors against complex128."""
+    """Time every scan, compared with a memory copy and peers; errors are relative to complex128."""
     from ssmbench.errors import require
 
     require(what == "scans", f"bench {what!r}: can only time scans")

@@ -1,4 +1,4 @@
-"""``ssmbench conform``: an entry against the contract of its kind."""
+"""``ssmbench conform``: check an entry against the contract of its kind."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def conform(
     name: Annotated[str, typer.Argument(help="Its name, as in `ssmbench list`.")],
     as_json: AsJson = False,
 ) -> None:
-    """Check one entry, a plugin's too, against the contract of its kind; exit 1 if a check fails.
+    """Check one entry, built in or from a plugin, against the contract of its kind.
 
-    Every check is listed by name: passed, failed with what was found, or skipped with the reason.
+    Every check is listed by name: passed, failed with the finding, or skipped with the reason. The
+    exit code is 1 if a check fails.
     """
     from ssmbench.library.conformance import conform as examine
 

@@ -1,4 +1,4 @@
-"""``ssmbench discretize``: continuous matrices, sampled by a method of the user's choice."""
+"""``ssmbench discretize``: sample a continuous system with a chosen method."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def discretize(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Discretize your own matrices and say what that did to their poles and gain.
+    """Discretize a continuous system and report the effect on its poles and gain.
 
     x' = A x + B u becomes x(k+1) = A x(k) + B u(k); in both, y = C x + D u.
     """

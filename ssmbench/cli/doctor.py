@@ -1,4 +1,4 @@
-"""``ssmbench doctor``: whether this installation works."""
+"""``ssmbench doctor``: check whether this installation works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The entry point: the verbs in the order of their listing, and how errors end."""
+"""The entry point: the verbs in the order of ``--help``, and the exit codes of errors."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def _run_verb() -> NoReturn:
     except SsmbenchError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
-        _fail("interrupted; what is complete is kept", 1)
+        _fail("interrupted; completed work is kept", 1)
     except MemoryError:
         _fail("there is not enough memory", 1)
-    except BrokenPipeError:  # who reads the answer has read enough
+    except BrokenPipeError:  # the reader of stdout has closed it
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

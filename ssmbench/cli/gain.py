@@ -1,4 +1,4 @@
-"""``ssmbench gain``: stability and L2 gain of matrices, or of a run."""
+"""``ssmbench gain``: stability and L2 gain of a system, or of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def gain(
     horizon: Annotated[
         int | None, typer.Option(help="Also the gain over this many steps (discrete time).")
     ] = None,
-    # The spelling of before ``attack`` became a verb: still understood, no longer advertised.
+    # The old spelling, from before ``attack`` was a verb: still accepted, but hidden from --help.
     attack: Annotated[bool, typer.Option("--attack", hidden=True)] = False,
     attack_steps: Annotated[int | None, typer.Option(hidden=True)] = None,
     attack_restarts: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -28,27 +28,27 @@ def gain(
     rate: Annotated[float, typer.Option(hidden=True)] = 1.0,
     as_json: AsJson = False,
 ) -> None:
-    """Stability and L2 gain of your own matrices, or of a run.
+    """Compute stability and L2 gain of a system, or show those of a run.
 
-    An .npz file holds A, B, C, D and, optionally, dt: without dt, or with 0, the system is
-    continuous, x' = A x + B u; otherwise discrete, x(k+1) = A x(k) + B u(k).
+    An .npz file holds A, B, C, D and, optionally, dt. Without dt, or if dt is 0, the system is
+    continuous, x' = A x + B u; otherwise it is discrete, x(k+1) = A x(k) + B u(k).
 
-    See `ssmbench attack` for an adversary's search in the trained network of a run.
+    See `ssmbench attack` for an adversarial search for the gain of a run's trained network.
     """
     budget = {"--attack-steps": attack_steps, "--attack-restarts": attack_restarts, "--seed": seed}
     if attack:
-        require(horizon is None, "--horizon: is for .npz files, not for --attack")
+        require(horizon is None, "--horizon: applies to .npz files, not to --attack")
         attack_verb(path, attack_steps, attack_restarts, seed, rate, as_json)
         return
     for flag, value in budget.items():
-        require(value is None, f"{flag}: is for --attack")
-    require(rate == 1, "--rate: is for --attack")
+        require(value is None, f"{flag}: only applies with --attack")
+    require(rate == 1, "--rate: only applies with --attack")
     print_figures(_figures(path, horizon), as_json)
 
 
 def _figures(path: Path, horizon: int | None) -> dict[str, Any]:
     if path.is_dir():
-        require(horizon is None, "--horizon: is for .npz files")
+        require(horizon is None, "--horizon: only applies to .npz files")
         return _gains_of_run(path)
     from ssmbench.library.systems import analyse
 

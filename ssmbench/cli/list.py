@@ -1,4 +1,4 @@
-"""``ssmbench list``: what is registered."""
+"""``ssmbench list``: list the registered entries."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ssmbench.cli.verb import AsJson
 
 def list_(
     kind: Annotated[str | None, typer.Argument(help="Only this kind, for example tasks.")] = None,
-    pattern: Annotated[str, typer.Argument(help="Names that match, for example 's4*'.")] = "*",
+    pattern: Annotated[str, typer.Argument(help="Only matching names, for example 's4*'.")] = "*",
     as_json: AsJson = False,
 ) -> None:
-    """List what is registered: parametrizations, discretizers, tasks, scans, optimizers..."""
+    """List the registered entries: parametrizations, discretizers, tasks, scans, optimizers..."""
     from ssmbench.library.entries import entries
     from ssmbench.registry import plugin_failures
 

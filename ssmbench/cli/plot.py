@@ -1,4 +1,4 @@
-"""``ssmbench plot``: pictures of methods, with the user's own poles in them."""
+"""``ssmbench plot``: figures of discretizers, with the poles of a given system or run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ssmbench.cli.streams import say
 from ssmbench.cli.verb import PATH_OPTION, AsJson, add_verb
 from ssmbench.errors import require
 
-app = typer.Typer(help="Draw what can be drawn.", no_args_is_help=True)
+app = typer.Typer(help="Draw figures of discretizers.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Draw what can be drawn."""
+    """Draw figures of discretizers."""
 
 
 def stability(
     names: Annotated[list[str], typer.Argument(help="Discretizers, for example zoh rk4.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The picture to write, PNG.", **PATH_OPTION)
+        Path, typer.Option("--output", "-o", help="The PNG file to write.", **PATH_OPTION)
     ] = Path("stability.png"),
     run: Annotated[
         Path | None, typer.Option(help="Also h lambda of a run's trained layers.", **PATH_OPTION)
@@ -35,7 +35,7 @@ def stability(
     dt: Annotated[float | None, typer.Option(help="The step size for --system.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw where each discretizer is stable, |R(z)| <= 1, with a system's z = h lambda on top."""
+    """Draw the stability region |R(z)| <= 1 of each discretizer, and a system's z = h lambda."""
     from ssmbench import registry
     from ssmbench.library import figures
 

@@ -1,4 +1,4 @@
-"""``ssmbench report``: the tables and plots of a suite that was run."""
+"""``ssmbench report``: write the tables and plots of a suite that was run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def report(
     folder: Annotated[Path, typer.Argument(help="A suite's folder.", **PATH_ARGUMENT)],
     as_json: AsJson = False,
 ) -> None:
-    """Write the tables and plots of a suite again and print them."""
+    """Write the tables and plots of a suite again, and print the tables."""
     from ssmbench.library.suites import write_report
 
     print_report(write_report(folder), as_json)

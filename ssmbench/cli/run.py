@@ -1,4 +1,4 @@
-"""``ssmbench run``: one run from its config to its result."""
+"""``ssmbench run``: execute one run, from its config to its result."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def run(
     overrides: Overrides = None,
     output: Output = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and print the resolved config, and stop.")
+        bool, typer.Option("--dry-run", help="Only check and print the resolved config.")
     ] = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train one model, measure its gains and write its folder."""
+    """Train one model, measure its gains and write the run's folder."""
     from ssmbench.library import runs
 
     planned = runs.prepare(config, overrides, output=output)

@@ -1,4 +1,4 @@
-"""``ssmbench show``: one registered entry."""
+"""``ssmbench show``: describe one registered entry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def show(
     name: Annotated[str, typer.Argument(help="Its name, as in `ssmbench list`.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show one entry: what it is, its options with their defaults, its facts and its source."""
+    """Show one entry: its summary, its options with their defaults, its facts and its source."""
     from ssmbench.library import entries
 
     about = entries.show(kind, name)

@@ -1,4 +1,4 @@
-"""Standard output is for a verb's answer: whatever else is written there goes to standard error."""
+"""Standard output carries only a verb's answer; any other output goes to standard error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def say(*words: object) -> None:
 
 
 def warn(text: str) -> None:
-    """Print a warning on standard error, in red where that is a terminal that shows colours."""
+    """Print a warning on standard error, in red if that is a terminal with colours."""
     from rich.console import Console
 
     console = Console(stderr=True, soft_wrap=True)
@@ -37,7 +37,7 @@ def answer() -> TextIO:
 
 
 def one_line(text: str) -> str:
-    """A message as one line that a terminal can show, cut where it would fill the screen."""
+    """A message as one printable line, truncated if it is very long."""
     line = " ".join(text.split())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     return shown if len(shown) <= _LONGEST_LINE else f"{shown[:_LONGEST_LINE]}..."
@@ -45,8 +45,8 @@ def one_line(text: str) -> str:
 
 @contextlib.contextmanager
 def prepared() -> Iterator[None]:
-    """Make both streams fit for people: no character that they cannot hold, no place in the source
-    in a warning, and a line on standard error where plugins are imported."""
+    """Within, both streams escape characters that they cannot encode, warnings are printed without
+    source positions, and imports of plugins are reported on standard error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -67,7 +67,7 @@ def _show_warning(message: Warning | str, *place: object, **where: object) -> No
 
 
 class _Notices(logging.Handler):
-    """Lines on standard error; of a distributed run, its first process alone writes them."""
+    """Lines on standard error; in a distributed run, only rank 0 writes them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK")):
@@ -76,10 +76,11 @@ class _Notices(logging.Handler):
 
 @contextlib.contextmanager
 def answers_apart() -> Iterator[None]:
-    """Send all that is written to file descriptor 1 to standard error, but for the answer.
+    """Redirect everything written to file descriptor 1, except the answer, to standard error.
 
-    Plugins and libraries print, in Python and in C, while they are imported, while they run and
-    while the process ends: in a process of its own, descriptor 1 stays where it was put.
+    Plugins and libraries print, from Python and from C, during import, execution and shutdown of
+    the process. If the command owns descriptor 1, the redirection therefore stays until the process
+    ends.
     """
     global _answer
     owned = _fileno(sys.stdout) == 1
@@ -109,7 +110,7 @@ def _fileno(stream: TextIO | None) -> int | None:
 def _duplicate(descriptor: int) -> int | None:
     try:
         return os.dup(descriptor)
-    except OSError:  # closed by who started us
+    except OSError:  # closed by the parent process
         return None
 
 
@@ -128,7 +129,7 @@ def _flush(stream: TextIO, owned: bool) -> None:
     try:
         stream.flush()
     except OSError:
-        if owned:  # else Python would try again, and complain, as it ends
+        if owned:  # otherwise Python would try again, and complain, at shutdown
             with _nowhere() as nowhere:
                 os.dup2(nowhere.fileno(), stream.fileno())
         raise
@@ -144,6 +145,6 @@ def _point_stdout_at_stderr() -> None:
 
 
 def _restore(kept: int) -> None:
-    ctypes.CDLL(None).fflush(None)  # what C code still holds belongs to standard error
+    ctypes.CDLL(None).fflush(None)  # buffered output of C code belongs to standard error
     os.dup2(kept, 1)
     os.close(kept)

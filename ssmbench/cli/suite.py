@@ -1,4 +1,4 @@
-"""``ssmbench suite``: a grid of runs, and the report on them."""
+"""``ssmbench suite``: execute a grid of runs and report on them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ def suite(
     overrides: Overrides = None,
     output: Output = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Runs side by side; default: the launcher decides.")
+        int | None, typer.Option(help="Runs in parallel; default: the launcher decides.")
     ] = None,
     launcher: Annotated[
         str | None, typer.Option(help="As in `ssmbench list launchers`; default: the suite's.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the grid and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check and print the grid.")] = (
+        False
+    ),
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a grid of variants, tasks and seeds, as far as it is missing, and report on it."""
+    """Execute the missing runs of a grid of variants, tasks and seeds, and report on all runs."""
     from ssmbench.library import suites
 
     planned = suites.plan_suite(config, overrides, output=output)

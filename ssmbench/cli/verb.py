@@ -14,11 +14,11 @@ from typer.core import TyperCommand
 from ssmbench.cli import streams
 from ssmbench.paths import absolute
 
-#: Of every argument and option that is a path: expanded and absolute before a verb sees it.
+#: For every argument and option that is a path, so that verbs get expanded, absolute paths.
 PATH_ARGUMENT: dict[str, Any] = {"parser": absolute}
 PATH_OPTION: dict[str, Any] = {"parser": absolute, "metavar": "PATH"}
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option(
@@ -33,11 +33,11 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Where results are written.", **PATH_OPTION),
 ]
 
-Force = Annotated[bool, typer.Option("--force", help="Run again what is complete already.")]
+Force = Annotated[bool, typer.Option("--force", help="Run again even if already complete.")]
 
 
 class Verb(TyperCommand):
-    """A command that writes nothing but its answer to standard output."""
+    """A command that writes only its answer to standard output."""
 
     def invoke(self, ctx: typer.Context) -> Any:
         with streams.answers_apart():
@@ -45,15 +45,15 @@ class Verb(TyperCommand):
 
 
 def add_verb(app: typer.Typer, function: Callable[..., None]) -> None:
-    """Make a function a verb of ``app``, named as the function is.
+    """Make a function a verb of ``app`` under the function's name.
 
-    Every verb takes ``--plugins``, as the command line does before the verb.
+    ``--plugins`` is accepted both before and after the verb.
     """
     app.command(function.__name__.rstrip("_"), cls=Verb)(_with_plugins(function))
 
 
 def add_plugins(plugins: Plugins = None) -> None:
-    """Let the registry find the entries of plugin files and folders."""
+    """Add plugin files and folders to those that the registry searches."""
     from ssmbench import registry
 
     registry.add_plugin_paths(plugins or [])

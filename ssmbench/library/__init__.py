@@ -1,4 +1,4 @@
-"""The functions of ``import ssmbench``: the command line and notebooks call these.
+"""The functions of ``import ssmbench``, which the command line and notebooks call.
 
-Wrong input is a :class:`ssmbench.errors.UsageError` of one sentence.
+Invalid input raises a :class:`ssmbench.errors.UsageError` with a one-sentence message.
 """

@@ -1,4 +1,4 @@
-"""Run configs as a caller may give them: a path, a bundled name, or a mapping; and overrides."""
+"""Read run configs given as a path, a bundled name or a mapping, with overrides."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Overrides = Mapping[str, Any] | Sequence[str] | None
 
 @dataclass(frozen=True)
 class ResolvedRun:
-    """A resolved run config, and the label of its progress."""
+    """A resolved run config, and the label under which progress is shown."""
 
     config: dict[str, Any]
     label: str
@@ -30,7 +30,7 @@ def read_run(config: Config, overrides: Overrides = None) -> ResolvedRun:
     """The resolved config of a run.
 
     Raises:
-        UsageError: no such file or bundled config, or anything wrong in it or in the overrides.
+        UsageError: there is no such file or bundled config, or it or the overrides are invalid.
     """
     over = read_overrides(overrides)
     if isinstance(config, Mapping):
@@ -49,7 +49,8 @@ def read_overrides(overrides: Overrides) -> dict[str, Any]:
     """Overrides as a nested dict.
 
     Raises:
-        UsageError: neither a mapping nor "key=value" strings, or values that YAML has not.
+        UsageError: they are neither a mapping nor "key=value" strings, or YAML cannot represent a
+            value.
     """
     if overrides is None:
         return {}
@@ -62,11 +63,11 @@ def read_overrides(overrides: Overrides) -> dict[str, Any]:
 
 
 def plain(value: Any, where: str) -> Any:
-    """A config given from Python as the values that YAML has: tuples become lists, NumPy's and
-    torch's numbers Python's, and paths strings.
+    """Convert a config given from Python to values that YAML can represent: tuples become lists,
+    NumPy and torch scalars become Python numbers, and paths become strings.
 
     Raises:
-        UsageError: any other value.
+        UsageError: a value has another type.
     """
     converted = _converted(value)
     check_plain(converted, where)

@@ -1,4 +1,4 @@
-"""Whether a registered entry does what its kind must do."""
+"""Check whether a registered entry fulfils the contract of its kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from ssmbench.testing.report import ConformanceReport
 def conform(
     kind: str, name: str, options: Mapping[str, Any] | None = None, *, seed: int = 0
 ) -> ConformanceReport:
-    """Check an entry against the contract of its kind: every check, passed, failed or skipped.
+    """Check an entry against the contract of its kind.
+
+    The report lists every check as passed, failed or skipped.
 
     >>> import ssmbench as sb
     >>> sb.conform("nonlinearity", "gelu").ok
@@ -23,11 +25,11 @@ def conform(
     Args:
         kind: for example "parametrization".
         name: as in ``list(kind)``.
-        options: of the entry, in place of its defaults.
-        seed: of the random numbers of each check.
+        options: options of the entry, in place of its defaults.
+        seed: seed of the random numbers in each check.
 
     Raises:
-        UsageError: an unknown kind, name or option.
+        UsageError: a kind, name or option is unknown.
     """
     known = registry.kind_named(kind)
     component = resolve_component(known, {"name": name, **(options or {})}, f"{kind} {name}")

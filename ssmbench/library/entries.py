@@ -1,4 +1,4 @@
-"""What is registered: listed, shown, and added to."""
+"""List, describe and add registered entries."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ssmbench.registry import Entry
 
 
 class UnknownKindError(UsageError, AttributeError):
-    """``register.`` followed by what is no kind of entry."""
+    """``register.`` is followed by an unknown kind of entry."""
 
 
 def entries(kind: str | None = None, pattern: str = "*") -> builtins.list[Entry]:
-    """What is registered, as :class:`ssmbench.registry.Entry`, by kind and name.
+    """The registered entries, as :class:`ssmbench.registry.Entry`, sorted by kind and name.
 
     Args:
-        kind: for example "task" or "tasks"; all kinds where None.
-        pattern: a shell pattern of names.
+        kind: for example "task" or "tasks"; None for all kinds.
+        pattern: a shell pattern that names must match.
 
     Raises:
         UsageError: an unknown kind.
@@ -43,7 +43,7 @@ def list(kind: str, pattern: str = "*") -> builtins.list[str]:
 
 
 def show(kind: str, name: str) -> dict[str, Any]:
-    """One entry: kind, name, summary, citation, origin, options with defaults, and facts.
+    """Describe one entry: kind, name, summary, citation, origin, options with defaults, and facts.
 
     >>> import ssmbench as sb
     >>> sb.show("discretizer", "zoh")["facts"]["a_stable"]
@@ -58,8 +58,8 @@ def show(kind: str, name: str) -> dict[str, Any]:
 class Register:
     """A decorator for each kind: ``register.parametrization("mine", config=Config)``.
 
-    A class that a notebook's cell or a script defines is known from then on in the same process,
-    and replaced when the cell runs again; one in a plugin file is known to every process.
+    A class defined in a notebook cell or a script is registered in that process only, and replaced
+    when the cell runs again; a class in a plugin file is registered in every process.
 
     >>> import ssmbench as sb
     >>> "parametrization" in dir(sb.register)
@@ -67,10 +67,10 @@ class Register:
     """
 
     def __getattr__(self, kind: str) -> Callable[..., Callable[[Any], Any]]:
-        """The :meth:`ssmbench.registry.Registry.register` of a kind.
+        """The method :meth:`ssmbench.registry.Registry.register` of a kind.
 
         Raises:
-            UsageError: no such kind; an AttributeError as well.
+            UsageError: there is no such kind; the error is an AttributeError as well.
         """
         if kind not in registry.KINDS:
             raise UnknownKindError(

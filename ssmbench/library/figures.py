@@ -1,4 +1,4 @@
-"""What figures need of a caller's own systems and runs."""
+"""Data for figures, from the systems and runs of a caller."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from ssmbench.systems import ContinuousSystem
 
 
 def sampled_poles(source: SystemLike, dt: float | None = None) -> np.ndarray:
-    """z = dt lambda of every pole of a continuous system, (H N,) complex: where a discretizer's
-    stability function is evaluated.
+    """z = dt lambda for every pole lambda of a continuous system, (H N,) complex: the points at
+    which a discretizer's stability function is evaluated.
 
-    ``dt``: the step size; where None the system's own.
+    ``dt``: the step size; None for that of the system.
 
     Raises:
-        UsageError: no system, a discrete one, or a step size that is not positive and finite.
+        UsageError: the source is no system or a discrete one, or the step size is not positive and
+            finite.
     """
     system = continuous(source, dt, owner="plot")
     return (system.dt[:, None] * system.poles()).detach().flatten().numpy()
@@ -30,13 +31,13 @@ def sampled_poles_of_run(run: Run | str | Path) -> np.ndarray:
     """:func:`sampled_poles` of the trained layers of a run, at their own step sizes.
 
     Raises:
-        UsageError: not a trained run, or one whose layers are discrete by nature.
+        UsageError: the folder holds no trained run, or the run's layers have no continuous system.
     """
     trained = run if isinstance(run, Run) else load(run)
     layers = [layer for layer in trained.model.layers if layer.discretizer is not None]
     with torch.no_grad():
         systems = [layer.parametrization() for layer in layers if not layer.time_varying]
     found = [sampled_poles(system) for system in systems if isinstance(system, ContinuousSystem)]
-    where = f"{trained.folder}: its layers are discrete by nature"
-    require(bool(found), f"{where}: there is no step size times a pole to draw")
+    where = f"{trained.folder}: its layers have no continuous system"
+    require(bool(found), f"{where}, so there is no step size times a pole to draw")
     return np.concatenate(found)

@@ -31,7 +31,7 @@ def layer(
     seed: int | None = None,
     **options: Any,
 ) -> SSMLayer:
-    """An SSM layer, u (B, L, d_model) to y (B, L, d_model), with parameters drawn anew.
+    """A new SSM layer that maps u (B, L, d_model) to y (B, L, d_model), with initial parameters.
 
     >>> import ssmbench as sb
     >>> layer = sb.layer("s4d", discretizer="zoh", d_model=4, d_state=8, seed=0)
@@ -41,15 +41,15 @@ def layer(
     Args:
         parametrization: a registered name; see ``list("parametrizations")``.
         d_model: channels of the input and of the output.
-        discretizer: for a parametrization in continuous time.
+        discretizer: required by a parametrization in continuous time, refused by the others.
         normaliser: prescribes the gain of the discrete system.
-        scan: the backend that computes y; "auto" chooses by the device and the system.
+        scan: the backend that computes y; "auto" chooses one for the device and the system.
         initial_state: "zero" or "learned".
-        seed: of the parameters; where None they are drawn from torch's generator.
-        options: of the parametrization; see ``show("parametrization", name)``.
+        seed: seed of the parameters; None draws them from torch's global generator.
+        options: options of the parametrization; see ``show("parametrization", name)``.
 
     Raises:
-        UsageError: an unknown name or option, a value that is not allowed, or parts that do not
+        UsageError: a name or option is unknown, a value is not allowed, or the components do not
             fit together.
     """
     require("name" not in options, f"layer: the name is {parametrization!r} already")
@@ -69,7 +69,7 @@ def layer(
 def network(
     config: Config, overrides: Overrides = None, *, seed: int | None = None
 ) -> SequenceModel:
-    """The network of a run before its training.
+    """The network of a run before training.
 
     >>> import ssmbench as sb
     >>> sb.network("digits_s4d", {"model.n_layers": 1}).parameter_count()
@@ -78,12 +78,12 @@ def network(
     Args:
         config: as for :func:`ssmbench.train`.
         overrides: as for :func:`ssmbench.train`.
-        seed: of the parameters; the config's where None.
+        seed: seed of the parameters; None for the config's.
 
     Raises:
-        UsageError: anything wrong in the config.
+        UsageError: the config or an override is invalid.
     """
-    from ssmbench.build.task import build_task  # imports Lightning, which a layer does without
+    from ssmbench.build.task import build_task  # imports Lightning, which layers do not need
 
     run = typed(read_run(config, overrides).config)
     sizes = build_task(run).sizes
@@ -93,7 +93,7 @@ def network(
 
 @contextlib.contextmanager
 def _drawn_from(seed: int | None) -> Iterator[None]:
-    """Draw from torch's generator at ``seed`` and put it back; leave it alone where None."""
+    """Seed torch's global generator within, and restore it afterwards; None changes nothing."""
     if seed is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Runs: trained from a config, loaded from their folder, attacked."""
+"""Train runs from a config, load them from their folder, and attack them."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from ssmbench.runs.load import AttackReport, TrainedRun
     from ssmbench.tasks.base import Task
 
-#: Where runs are written unless another place is named.
+#: The default folder of runs.
 DEFAULT_ROOT = "outputs/runs"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run:
-    """A run in its folder: :func:`train` and :func:`load` give it.
+    """A run and its folder, as returned by :func:`train` and :func:`load`.
 
-    What is asked for is read then: ``result`` from ``result.json``, ``model`` from the checkpoint
-    with the best validation score, else the last one.
+    Attributes are read from the folder on access: ``result`` from ``result.json``, ``model`` from
+    the checkpoint with the best validation score, or else from the last checkpoint.
     """
 
     identity: runs.Run
 
     @property
     def folder(self) -> Path:
-        """Config, status, metrics, checkpoints, TensorBoard events and result are in here."""
+        """The folder of config, status, metrics, checkpoints, TensorBoard events and result."""
         return self.identity.folder.path
 
     @property
@@ -50,12 +50,13 @@ class Run:
 
     @property
     def state(self) -> str:
-        """missing, running, interrupted, out_of_time, failed, finished, diverged or damaged."""
+        """missing, running, interrupted, out_of_time, failed, finished, diverged, damaged or
+        unreadable."""
         return self.identity.folder.state
 
     @property
     def reason(self) -> str:
-        """Why the run is in its state, where there is more to say."""
+        """Why the run is in its state; empty if the state explains itself."""
         return self.identity.folder.reason
 
     @property
@@ -68,7 +69,7 @@ class Run:
         """Scores, gains, robustness, speed and environment.
 
         Raises:
-            SsmbenchError: the run is not complete; says its state and the reason.
+            IncompleteRunError: the run is not complete; the message gives its state and the reason.
         """
         if not self.is_complete:
             raise IncompleteRunError(self)
@@ -76,19 +77,19 @@ class Run:
 
     @property
     def scores(self) -> Scores | None:
-        """The task's metric on the validation and the test split; None of a run that diverged.
+        """The task's metric on the validation and the test split; None if the run diverged.
 
         Raises:
-            SsmbenchError: the run is not complete.
+            IncompleteRunError: the run is not complete.
         """
         return self.result.scores
 
     @property
     def gains(self) -> Gains:
-        """Declared, verified and attacked gains, of each layer and of the network.
+        """Declared, verified and attacked gains of each layer and of the network.
 
         Raises:
-            SsmbenchError: the run is not complete.
+            IncompleteRunError: the run is not complete.
         """
         return self.result.gain
 
@@ -103,13 +104,13 @@ class Run:
         """The trained network, on the CPU and in evaluation mode; built once.
 
         Raises:
-            UsageError: no checkpoint, or one that does not fit.
+            UsageError: there is no checkpoint, or it does not fit the config.
         """
         return self._trained.model
 
     @property
     def task(self) -> Task:
-        """The run's data module; it reads its data when it is asked for them."""
+        """The run's data module, which reads its data on first use."""
         return self._trained.task
 
     def __repr__(self) -> str:
@@ -132,10 +133,10 @@ class Run:
 
 
 def read_result(folder: Path) -> Result:
-    """The result of a complete run, from its folder alone.
+    """The result of a complete run, read from its folder.
 
     Raises:
-        UsageError: there is none, it is damaged, or another version of ssmbench wrote it.
+        UsageError: there is no result, it is damaged, or its schema is not supported.
     """
     file = folder / "result.json"
     exists = file.exists()
@@ -144,7 +145,7 @@ def read_result(folder: Path) -> Result:
 
 
 def shown(path: Path) -> Path:
-    """The path from the working folder, where it is in there."""
+    """The path relative to the working folder if it lies inside it, else unchanged."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
@@ -154,7 +155,7 @@ def _figure(value: float | None) -> str:
 
 
 class IncompleteRunError(SsmbenchError):
-    """A run that has no result: it failed, was stopped, or another process has it."""
+    """A run has no result: it failed, was stopped, or is held by another process."""
 
     def __init__(self, run: Run):
         self.run = run
@@ -167,10 +168,10 @@ class IncompleteRunError(SsmbenchError):
 def prepare(
     config: Config, overrides: Overrides = None, *, output: str | Path | None = None
 ) -> Run:
-    """The run of a config, checked; nothing is written.
+    """Resolve and check a config without writing anything.
 
     Raises:
-        UsageError: anything that would stop the run.
+        UsageError: the run could not be executed.
     """
     from ssmbench.training.check import check
 
@@ -191,7 +192,7 @@ def train(
 ) -> Run:
     """Train one model, measure its gains, and write its folder.
 
-    A run that is complete already is not run again: its name is the fingerprint of its config.
+    A run is identified by the fingerprint of its config; a complete run is not executed again.
 
     >>> import ssmbench as sb
     >>> over = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 2, "model.n_layers": 1}
@@ -202,19 +203,19 @@ def train(
     Args:
         config: the path of a YAML file, a bundled config's name, or a mapping.
         overrides: values by dotted keys or as a nested mapping, or a list of "key=value".
-        output: the folder in which the run's folder is made; ``outputs/runs`` where None.
-        force: run it again even if it is complete; what it left is deleted.
-        progress: say how it goes, on standard error.
+        output: the parent of the run's folder; None for ``outputs/runs``.
+        force: execute the run even if it is complete; its previous output is deleted.
+        progress: show progress on standard error.
 
     Raises:
-        UsageError: anything wrong in the config, its overrides or its data.
-        SsmbenchError: the run did not complete; ``run`` of the error is the run.
+        UsageError: the config, its overrides or its data are invalid.
+        IncompleteRunError: the run did not complete; its attribute ``run`` is the run.
     """
     return execute(prepare(config, overrides, output=output), force=force, progress=progress)
 
 
 def execute(run: Run, *, force: bool = False, progress: bool = True) -> Run:
-    """Run what :func:`prepare` gave; see :func:`train`."""
+    """Execute a run that :func:`prepare` returned; see :func:`train`."""
     from ssmbench.runs import execute as execution
 
     main = is_main_process()
@@ -240,7 +241,7 @@ def load(folder: str | Path) -> Run:
     2538
 
     Raises:
-        UsageError: not the folder of a run, or a config that this version does not take.
+        UsageError: the folder is not that of a run, or its config is not supported.
     """
     return Run(runs.Run.load(absolute(folder)))
 
@@ -255,7 +256,7 @@ def attack(
 ) -> AttackReport:
     """Search for the input that a run's trained network amplifies most.
 
-    The worst input that is found is written into the run's folder as ``worst_input.npz``.
+    The worst input found is written to ``worst_input.npz`` in the run's folder.
 
     >>> import ssmbench as sb
     >>> over = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 2, "model.n_layers": 1}
@@ -266,16 +267,17 @@ def attack(
 
     Args:
         run: a run or its folder.
-        steps: ascent steps from each start; the run's own where None, as for those below.
-        restarts: starts of the search.
-        seed: of the starts.
-        rate: multiplies step sizes; 0.5 for signals that are sampled twice as fast.
+        steps: ascent steps from each start; None for the run's setting.
+        restarts: number of starts; None for the run's setting.
+        seed: seed of the starts; None for the run's setting.
+        rate: factor on the step sizes; 0.5 for inputs that are sampled twice as fast.
 
     Returns:
         ``gain`` as in a run's result, ``worst_input`` and ``checkpoint`` (files), and the budget.
 
     Raises:
-        UsageError: not a trained run, a budget or a rate that is not allowed, or no data.
+        UsageError: the run is not trained, the budget or the rate is not allowed, or the task's
+            data are missing.
     """
     budget = {"steps": steps, "restarts": restarts, "seed": seed}
     _check_budget(budget)
@@ -287,7 +289,7 @@ def attack(
 
 
 def _check_budget(budget: Mapping[str, int | None]) -> None:
-    """As the same options of a run's config."""
+    """Check the budget against the limits of the same options in a run's config."""
     given = {name: value for name, value in budget.items() if value is not None}
     for name, value in given.items():
         require(type(value) is int, f"{name}: must be a whole number, got {value!r}")

@@ -1,4 +1,4 @@
-"""Suites: grids of runs, and the reports on them."""
+"""Run suites, which are grids of runs, and report on them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ssmbench.suite.grid import Suite, load_suite
 if TYPE_CHECKING:
     from ssmbench.report.statistics import RobustnessRow, Row
 
-#: Where suites are written, each in a folder of its name, unless another place is named.
+#: The default parent of suite folders; each suite has a folder of its name.
 DEFAULT_ROOT = "outputs"
 
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """The report on a suite, as it was written into the suite's folder.
+    """The report on a suite, as written to the suite's folder.
 
-    ``rows``: one for each variant and discretizer of each task, over its seeds; ``robustness``:
-    one for each of them at each disturbance; ``files``: what was written, by kind ("markdown",
-    "csv", "json" and plots); ``failed``: how many runs of this session did not complete, those
-    that another process has left out.
+    ``rows``: one row per task, variant and discretizer, over all seeds; ``robustness``: one row per
+    task, variant, discretizer and disturbance; ``files``: the files written, by kind ("markdown",
+    "csv", "json" and plots); ``failed``: the number of runs of this session that did not complete,
+    not counting those that another process is executing.
     """
 
     folder: Path
@@ -39,11 +39,11 @@ class Report:
 
     @property
     def tensorboard(self) -> Path:
-        """For ``tensorboard --logdir``: every run under a readable name."""
+        """The folder for ``tensorboard --logdir``, with every run under a readable name."""
         return self.folder / "tensorboard"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: rows, robustness, files and the folder for TensorBoard."""
+        """Rows, robustness, files and the folder for TensorBoard as plain values."""
         return {
             "rows": [asdict(row) for row in self.rows],
             "robustness": [asdict(point) for point in self.robustness],
@@ -58,23 +58,23 @@ class Report:
 
 @dataclass(frozen=True)
 class PlannedSuite:
-    """A resolved suite and the folder that it is run in."""
+    """A resolved suite and its folder."""
 
     suite: Suite
     folder: Path
 
     def runs(self) -> list[Run]:
-        """The run of each cell, in the suite's order; cells that are alike share one."""
+        """The run of each cell, in the suite's order; cells with equal configs share a run."""
         return [Run(identity) for identity in self.suite.runs(self.folder)]
 
 
 def plan_suite(
     config: str | Path, overrides: Overrides = None, *, output: str | Path | None = None
 ) -> PlannedSuite:
-    """The grid of a suite, every run of it resolved; nothing is written.
+    """The grid of a suite with every run resolved; nothing is written.
 
     Raises:
-        UsageError: anything wrong in the suite or its overrides.
+        UsageError: the suite or its overrides are invalid.
     """
     named = isinstance(config, str | Path)
     require(named, f"suite: must be a path or a bundled suite's name, got {config!r}")
@@ -84,10 +84,10 @@ def plan_suite(
 
 
 def check_suite(planned: PlannedSuite) -> None:
-    """Build what every run of a suite needs, without training.
+    """Build the components of every run of a suite, without training.
 
     Raises:
-        UsageError: a run could not be; says which.
+        UsageError: a run could not be executed; the message names the run.
     """
     from ssmbench.suite.session import check_all
 
@@ -103,9 +103,9 @@ def run_suite(
     launcher: str | Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Report:
-    """Run a grid of variants, tasks and seeds, as far as it is missing, and report on it.
+    """Execute the missing runs of a grid of variants, tasks and seeds, and report on all runs.
 
-    A run that fails does not stop the others; ``failed`` of the report counts those.
+    A failed run does not stop the others; the report's attribute ``failed`` counts failed runs.
 
     >>> import ssmbench as sb
     >>> report = sb.run_suite("quickstart", {"trainer.max_epochs": 1})  # doctest: +SKIP
@@ -114,16 +114,16 @@ def run_suite(
 
     Args:
         config: the path of a YAML file or a bundled suite's name.
-        overrides: act on every run: values by dotted keys or as a nested mapping, or a list of
-            "key=value".
-        output: the suite's folder; ``outputs`` and its name where None.
-        jobs: runs side by side; the launcher decides where None.
-        launcher: a registered name, or a mapping of ``name`` and options: "inline" for what a
-            notebook's cell has registered; the suite's own where None.
-        force: run again what is complete.
+        overrides: values by dotted keys or as a nested mapping, or a list of "key=value"; they
+            apply to every run.
+        output: the suite's folder; None for the folder of its name in ``outputs``.
+        jobs: the number of runs in parallel; None lets the launcher decide.
+        launcher: a registered name, or a mapping of ``name`` and options; None for the suite's.
+            Entries registered in a notebook cell require "inline".
+        force: execute complete runs again.
 
     Raises:
-        UsageError: anything wrong in the suite; found before the first run starts.
+        UsageError: the suite is invalid; raised before the first run starts.
     """
     return execute_suite(plan_suite(config, overrides, output=output), jobs, launcher, force)
 
@@ -134,7 +134,7 @@ def execute_suite(
     launcher: str | Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Report:
-    """Run what :func:`plan_suite` gave; see :func:`run_suite`."""
+    """Execute a suite that :func:`plan_suite` returned; see :func:`run_suite`."""
     from ssmbench.suite import session
 
     whole = jobs is None or (type(jobs) is int and jobs >= 1)
@@ -144,14 +144,14 @@ def execute_suite(
 
 
 def write_report(folder: str | Path) -> Report:
-    """Write the tables and plots of a suite that was run, and give its rows.
+    """Write the tables and plots of a suite that was run, and return the report.
 
     >>> import ssmbench as sb
     >>> sb.write_report("outputs/quickstart").files["csv"].name  # doctest: +SKIP
     'report.csv'
 
     Raises:
-        UsageError: no suite was run there.
+        UsageError: no suite was run in the folder.
     """
     from ssmbench.report import write
     from ssmbench.report.collect import collect

@@ -1,4 +1,4 @@
-"""Linear systems of a caller's own: made, analysed, discretized."""
+"""Make, analyse and discretize linear systems given by a caller."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from ssmbench.systems import (
 from ssmbench.systems.io import MATRICES, load_system, system_from_arrays
 
 #: A system, a layer, a tuple (A, B, C, D) or (A, B, C, D, dt) of arrays, an object or a mapping
-#: with these as attributes or keys (SciPy's and python-control's state spaces), or the path of an
-#: .npz file that holds them.
+#: with these attributes or keys (such as the state-space objects of SciPy and python-control), or
+#: the path of an .npz file that holds these arrays.
 SystemLike = Any
 
 _ALLOWED = "a system, a layer, arrays (A, B, C, D[, dt]), or the path of an .npz file"
@@ -49,16 +49,16 @@ def system(A: Any, B: Any, C: Any, D: Any, dt: float | None = None) -> LinearSys
             x[k+1] = A x[k] + B u[k]. In both, y = C x + D u.
 
     Raises:
-        UsageError: matrices that do not fit together, or values that are not finite numbers.
+        UsageError: the shapes of the matrices do not fit together, or a value is not finite.
     """
     return system_from_arrays({"A": A, "B": B, "C": C, "D": D, "dt": dt}, "system")
 
 
 def as_system(source: SystemLike, owner: str) -> LinearSystem | TimeVaryingSystem:
-    """The system that ``source`` stands for; ``owner`` begins the error's sentence.
+    """Convert ``source`` to a system; error messages begin with ``owner``.
 
     Raises:
-        UsageError: it stands for none.
+        UsageError: ``source`` cannot be converted.
     """
     if isinstance(source, LinearSystem | TimeVaryingSystem):
         return source
@@ -83,7 +83,7 @@ def _matrices(source: Any, owner: str) -> dict[str, Any]:
 
 
 def analyse(source: SystemLike, horizon: int | None = None) -> GainReport:
-    """Stability, poles, H-infinity and H2 norm of a system, with proofs.
+    """Stability, poles, H-infinity norm (with a verified bound) and H2 norm of a system.
 
     >>> import ssmbench as sb
     >>> report = sb.analyse(([[0.5]], [[1.0]], [[1.0]], [[0.0]], 1.0))
@@ -93,10 +93,10 @@ def analyse(source: SystemLike, horizon: int | None = None) -> GainReport:
     Args:
         source: a system, a layer, arrays (A, B, C, D[, dt]) as for :func:`system`, an object with
             these attributes, or the path of an .npz file.
-        horizon: also the gain over this many steps, in discrete time.
+        horizon: if given, also compute the gain over this many steps (discrete time only).
 
     Raises:
-        UsageError: no system, a time-varying one, or a horizon that does not fit.
+        UsageError: the source is no system or a time-varying one, or the horizon is not allowed.
     """
     require(
         horizon is None or (type(horizon) is int and horizon >= 1),
@@ -107,10 +107,10 @@ def analyse(source: SystemLike, horizon: int | None = None) -> GainReport:
 
 @dataclass(frozen=True)
 class Discretization:
-    """A continuous system sampled by a method, and what that did to poles and gain.
+    """A continuous system sampled by a method, and the effect on poles and gain.
 
     ``largest_stable_step``: the largest step size at which the method keeps every system stable;
-    ``warning``: a sentence where it makes a stable system unstable, else None.
+    ``warning``: a sentence if the method makes a stable system unstable, else None.
     """
 
     method: dict[str, Any]
@@ -121,7 +121,7 @@ class Discretization:
     warning: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures of both systems side by side."""
+        """The figures of both systems as plain values."""
         names = {"spectral_abscissa": "spectral_abscissa", "hinf": "hinf_continuous"}
         after = ("stable", "spectral_radius", "hinf")
         return {
@@ -150,13 +150,13 @@ def discretize(
     Args:
         source: as for :func:`analyse`, in continuous time.
         method: a registered name; see ``list("discretizers")``.
-        dt: the step size, in the time unit of A; where None the system's own (that of a layer's
-            parametrization; 1 for matrices).
-        options: of the method; see ``show("discretizer", name)``.
+        dt: the step size, in the time unit of A; None for that of the system (for a layer, that of
+            its parametrization; 1 for matrices).
+        options: options of the method; see ``show("discretizer", name)``.
 
     Raises:
-        UsageError: a discrete system, an unknown method or option, or a step size at which the
-            method has no result.
+        UsageError: the system is discrete, the method or an option is unknown, or the method has no
+            finite result at this step size.
     """
     component = _method(method, options)
     system = continuous(source, dt)
@@ -170,10 +170,10 @@ def discretize(
 def discretization(
     source: SystemLike, method: str, dt: float | None = None, **options: Any
 ) -> Discretization:
-    """As :func:`discretize`, with the figures of both systems.
+    """Like :func:`discretize`, with the figures of both systems.
 
     Raises:
-        UsageError: as :func:`discretize`.
+        UsageError: as in :func:`discretize`.
     """
     component = _method(method, options)
     system = continuous(source, dt)
@@ -198,10 +198,11 @@ def _method(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def continuous(
     source: SystemLike, dt: float | None = None, *, owner: str = "discretize"
 ) -> ContinuousSystem:
-    """The continuous system that ``source`` stands for, with the step size ``dt`` where given.
+    """Convert ``source`` to a continuous system, with the step size ``dt`` if given.
 
     Raises:
-        UsageError: it is discrete or stands for no system, or the step size is not positive.
+        UsageError: the system is discrete, ``source`` cannot be converted, or the step size is not
+            positive and finite.
     """
     positive = dt is None or (isinstance(dt, int | float) and 0 < dt < float("inf"))
     require(positive, f"dt must be positive and finite, got {dt}")

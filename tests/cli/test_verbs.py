@@ -426,7 +426,7 @@ BAD_CALLS = {
     ),
     "attack on nothing": (("gain", "nowhere", "--attack"), "nowhere: no such folder"),
     "attack on a folder": (("gain", ".", "--attack"), "not the folder of a run (it has no conf"),
-    "budget without attack": (("gain", ".", "--seed", "1"), "--seed: is for --attack"),
+    "budget without attack": (("gain", ".", "--seed", "1"), "--seed: only applies with --attack"),
     "attack of no step": (
         ("gain", ".", "--attack", "--attack-steps", "0"),
         "steps: must be positive, got 0",

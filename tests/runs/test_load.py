@@ -128,7 +128,7 @@ def test_the_command_line_attacks_at_another_rate(folder, ssmbench):
     assert answer.code == 0
     assert jsonio.loads(answer.out) == attack_run(folder, rate=0.5, **BUDGET).to_dict()
     answer = ssmbench("gain", folder, "--rate", 0.5)
-    assert (answer.code, answer.err) == (2, "error: --rate: is for --attack\n")
+    assert (answer.code, answer.err) == (2, "error: --rate: only applies with --attack\n")
     answer = ssmbench("gain", folder, "--attack", "--rate", 0)
     assert (answer.code, answer.out) == (2, "")
     assert "rate: must be positive" in answer.err

@@ -1,4 +1,4 @@
-"""How the verbs print: JSON, values in cells, and tables."""
+"""Printing for the verbs: JSON, table cells and tables."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ssmbench.cli.streams import say
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; what is not finite becomes a string."""
+    """Print a value as JSON; infinities and NaN become strings."""
     from ssmbench import jsonio
 
     say(jsonio.dumps(value, indent=1))
 
 
 def plain(value: Any) -> str:
-    """A value as a cell of a table."""
+    """The text of a value in a table cell."""
     if value is None:
         return "none"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
-    """Print a table, as wide as its cells need."""
+    """Print a table that is as wide as its cells require."""
     from rich.console import Console
     from rich.table import Table
 
@@ -32,7 +32,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], title: str | Non
     for row in rows:
         shown.add_row(*(str(cell).replace("[", r"\[") for cell in row))
     console = Console(file=streams.answer())
-    # Wide enough that no cell is cut short: the terminal wraps lines that are too long for it.
+    # Wide enough that no cell is truncated: the terminal wraps lines that are too long.
     console.width = max(console.width, _natural_width(console, shown))
     console.print(shown)
 

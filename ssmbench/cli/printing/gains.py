@@ -1,4 +1,4 @@
-"""Gains in print: those of a system, and what an attack on a network found."""
+"""Printing of gains: of a system, and of an attack on a network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def print_figures(figures: Mapping[str, Any], as_json: bool) -> None:
-    """Name and value of each figure, marked where it is unproved."""
+    """Print the name and value of each figure, and mark the unproved ones."""
     if as_json:
         print_json(figures)
         return
@@ -25,7 +25,7 @@ def print_figures(figures: Mapping[str, Any], as_json: bool) -> None:
 
 
 def print_attack(found: AttackReport, as_json: bool) -> None:
-    """Declared, verified and attacked gain of each layer and the network, with the reasons."""
+    """Print declared, verified and attacked gain of each layer and of the network, with reasons."""
     if as_json:
         print_json(found.to_dict())
         return

@@ -1,4 +1,4 @@
-"""One run in print: its resolved config, and its result."""
+"""Printing of one run: its resolved config and its result."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from ssmbench.library.runs import Run
     from ssmbench.results import Result
 
-#: The disturbance, relative to a typical input, at which ``run`` prints the score.
+#: Norm of the disturbance, relative to a typical input, at which ``run`` prints the score.
 _SHOWN_ENERGY = 0.1
 
 
 def print_config(run: Run, as_json: bool) -> None:
-    """The resolved config of a run, with its folder and that folder's state."""
+    """Print the resolved config of a run, its folder and its state."""
     from ssmbench.runs.folder import dump_yaml
 
     if as_json:
@@ -27,8 +27,8 @@ def print_config(run: Run, as_json: bool) -> None:
 
 
 def print_run(run: Run, as_json: bool) -> None:
-    """Scores and gains of a complete run, and a warning for each bound that its gains violate; of
-    another, its state and the reason."""
+    """Print scores and gains of a complete run, and a warning for each violated bound; for an
+    incomplete run, print its state and the reason."""
     state = run.state
     if not run.is_complete:
         if as_json:

@@ -1,4 +1,4 @@
-"""A suite in print: its grid before it runs, and its report."""
+"""Printing of a suite: its grid before it runs, and its report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def print_grid(planned: PlannedSuite, as_json: bool) -> None:
-    """Every run of a suite with its fingerprint and state."""
+    """Print every run of a suite with its fingerprint and state."""
     runs = planned.runs()
     states = [run.state for run in runs]
     if as_json:
@@ -40,7 +40,7 @@ def print_grid(planned: PlannedSuite, as_json: bool) -> None:
 
 
 def print_report(report: Report, as_json: bool) -> None:
-    """The rows of a suite's report, what is noted of them, and where the files are."""
+    """Print the rows of a suite's report, the notes on them, and the paths of the files."""
     if as_json:
         print_json(report.to_dict())
         return
