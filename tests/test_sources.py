@@ -243,7 +243,7 @@ def test_the_result_of_an_edited_plugin_is_not_shown_again(write, tiny, ssmbench
     write("plugins/mine.py", EDITED)
     (second,), said = run()
     assert RunFolder(second.parent).is_done
-    assert f"{first.parent}: of the same config, with other code of its plugins" in said
+    assert f"{first.parent}: same config, but different plugin code" in said
 
 
 def test_a_network_whose_plugin_changed_is_loaded_with_a_warning(write, tiny):

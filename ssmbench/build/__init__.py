@@ -1,5 +1,4 @@
-"""From a typed config to what a run needs: its task, its network, its optimizer.
+"""Build the task, the network and the optimizer of a run from its typed config.
 
-The one place where components become objects: training, loading, the library, the conformance kit
-and the tools all build here.
+Training, loading, the library, the conformance kit and the tools all use this package.
 """

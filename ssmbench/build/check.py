@@ -1,4 +1,4 @@
-"""Build what a run needs without training it, to find bad settings early."""
+"""Build the components of a run without training, to find invalid settings early."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ssmbench.origins import located, plugin_line
 
 
 def check_parts(config: RunConfig) -> None:
-    """Build the task, the network and the optimizer of a run; torch's generator is left alone.
+    """Build the task, the network and the optimizer of a run; torch's generator is unchanged.
 
     Raises:
-        UsageError: what would stop the run.
+        UsageError: the run could not be executed.
     """
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")  # they come again when the run begins
+            warnings.simplefilter("ignore")  # the run will issue them again
             network = build_network(config, build_task(config).sizes)
             build_optimizer(network, config.optimizer)
     except UsageError as error:
         raise located(error) from error
-    except Exception as error:  # a plugin's: its author wants the place, its user a sentence
+    except Exception as error:  # from a plugin: one sentence for its user, the place for its author
         place = plugin_line(error) or _innermost(error)
         raise UsageError(f"the model cannot be built: {one_line(error)} ({place})") from error
 
@@ -39,9 +39,9 @@ def _innermost(error: BaseException) -> str:
 
 
 def check_data(config: RunConfig) -> None:
-    """Load a run's data.
+    """Load the data of a run.
 
     Raises:
-        UsageError: they cannot be used, or do not fill a batch.
+        UsageError: the data cannot be used, or are fewer than a batch.
     """
     build_task(config).train_dataloader()

@@ -1,4 +1,4 @@
-"""A component of a run config as an object, checked as it comes from its author."""
+"""Build a component of a run config, and check the object that its author's code returns."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Built = TypeVar("Built")
 def built(
     kind: registry.Registry, component: Mapping[str, Any], base: type[Built], **context: Any
 ) -> Built:
-    """What a resolved component describes.
+    """The object that a resolved component describes.
 
     Raises:
-        PluginError: it is not of the class that its kind has.
+        PluginError: it is not an instance of ``base``, the class of its kind.
     """
     made = build(kind, component, **context)
     check_built(kind.get(component["name"]), made, base)

@@ -1,8 +1,8 @@
-"""The ends of a network, its encoder and its decoder: chosen where the config names none.
+"""Build the encoder and the decoder of a network, with defaults that depend on the task.
 
-The rule, from what the task says of its data: tokens get ``embedding``; channels ``linear``, or
-``bounded_linear`` with ``model.gamma``. A pair of sequences gets the decoder ``pair``, predictions
-per step ``per_step``, and those of a whole sequence ``pooled``.
+Default encoder: ``embedding`` for tokens; for channels ``linear``, or ``bounded_linear`` if
+``model.gamma`` is set. Default decoder: ``pair`` for pairs of sequences, ``per_step`` for
+predictions per step, and ``pooled`` for predictions per sequence.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def build_encoder(config: RunConfig, sizes: TaskSizes) -> Encoder:
     """The encoder of a run, its parameters drawn from torch's global generator.
 
     Raises:
-        UsageError: ``model.encoder`` does not take the task's input.
+        UsageError: ``model.encoder`` does not accept the task's input.
     """
     model, kind, one = config.model, registry.encoders, sizes.sequence
     component = model.encoder or {"name": _encoder_for(one, model.gamma)}
@@ -42,7 +42,7 @@ def build_decoder(config: RunConfig, sizes: TaskSizes, pooling: Pooling) -> Deco
     """The decoder of a run, its parameters drawn from torch's global generator.
 
     Raises:
-        UsageError: ``model.decoder`` does not make the task's predictions.
+        UsageError: ``model.decoder`` does not make predictions of the task's kind.
     """
     model, kind = config.model, registry.decoders
     component = model.decoder or {"name": _DECODERS[sizes.reading]}

@@ -1,4 +1,4 @@
-"""The network of a run, from its typed config: layers, blocks, and the whole."""
+"""Build the network of a run from its typed config: layers, blocks and model."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
     """The network of a run, its parameters drawn from torch's global generator.
 
     Raises:
-        UsageError: options that do not fit together, a discretizer for a discrete system among
-            them.
+        UsageError: options do not fit together, for example a discretizer and a discrete-time
+            parametrization.
     """
     model = config.model
     norm = Norm[model.norm]

@@ -1,4 +1,4 @@
-"""The optimizer of a run: its groups of parameters, and how its learning rates change."""
+"""Build the optimizer of a run: its parameter groups and its learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssmbench.registry import Entry
 
 
 class Schedule:
-    """Factor on the learning rate at a step: linear warm-up, then cosine to ``final_fraction``."""
+    """Factor on the learning rate: linear warm-up, then cosine decay to ``final_fraction``."""
 
     def __init__(self, config: OptimizerConfig, total: int):
         self.warmup = max(1, round(config.warmup_fraction * total))
@@ -43,7 +43,7 @@ def build_optimizer(model: nn.Module, component: Mapping[str, Any]) -> torch.opt
     """The optimizer that a resolved component describes, over all parameters of ``model``.
 
     Raises:
-        PluginError: the component is no optimizer, or leaves parameters out.
+        PluginError: the component is not an optimizer, or does not train all parameters.
     """
     kind = registry.optimizers
     groups = parameter_groups(model, options_of(kind, component))
@@ -53,7 +53,7 @@ def build_optimizer(model: nn.Module, component: Mapping[str, Any]) -> torch.opt
 
 
 def check_optimizer(entry: Entry, optimizer: Any, groups: list[dict[str, Any]]) -> None:
-    """Raise a PluginError unless it is an optimizer of all parameters in ``groups``."""
+    """Raise a PluginError unless ``optimizer`` trains exactly the parameters in ``groups``."""
     check_built(entry, optimizer, torch.optim.Optimizer)
     given = {id(p) for group in groups for p in group["params"]}
     taken = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -67,16 +67,16 @@ def check_optimizer(entry: Entry, optimizer: Any, groups: list[dict[str, Any]]) 
 def parameter_groups(
     model: nn.Module, config: OptimizerConfig, kind: type[nn.Module] = Parametrization
 ) -> list[dict[str, Any]]:
-    """Groups: SSM parameters (own rate, no decay), matrices (decay), the rest (no decay).
+    """Groups: SSM parameters (``ssm_lr``, no decay), matrices (with decay), the rest (no decay).
 
-    SSM parameters are those of the modules of one ``kind``. Decaying them would move poles and step
-    sizes towards arbitrary values (Gu et al. 2022, S4, appendix D).
+    SSM parameters are those of modules of the class ``kind``. Weight decay would move their poles
+    and step sizes towards arbitrary values (Gu et al. 2022, S4, appendix D).
 
-    What a module's ``optimizer_options`` names is grouped as it says; groups of options other than
-    these three come last.
+    A module's ``optimizer_options`` overrides this rule for the parameters that it names; groups
+    with options other than these three come last.
 
     Raises:
-        UsageError: options for a parameter that the module does not have.
+        UsageError: ``optimizer_options`` names a parameter that the module does not have.
     """
     chosen = _chosen_options(model, kind)
     groups: dict[ParameterOptions, list[nn.Parameter]] = {_SSM: [], _MATRIX: [], _REST: []}
@@ -87,7 +87,7 @@ def parameter_groups(
 
 
 def _chosen_options(model: nn.Module, kind: type[nn.Module]) -> dict[int, ParameterOptions]:
-    """By id; a parametrization inside another has the last word on its own parameters."""
+    """Options by id of the parameter; the innermost parametrization takes precedence."""
     chosen: dict[int, ParameterOptions] = {}
     for module in model.modules():
         if isinstance(module, kind):

@@ -1,4 +1,4 @@
-"""What a launcher is: it executes runs, and says what became of each."""
+"""Base class of launchers, which execute runs and report the final state of each."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Ended = tuple[Run, str]
 
 
 class Launcher(ABC):
-    """Built with the options of its ``Config``.
+    """Base class of launchers; instances are built with the options of their ``Config``.
 
-    The runs' folders are the truth: what a launcher yields is what a folder says, and a launcher
-    that is started again executes only what is not complete.
+    The folders of the runs are authoritative: a launcher yields the states recorded there, and a
+    launcher that is started again executes only the runs that are not complete.
     """
 
     def __init__(self, config: Any):
@@ -24,8 +24,8 @@ class Launcher(ABC):
 
     @abstractmethod
     def launch(self, runs: Sequence[Run], jobs: int | None = None) -> Iterator[Ended]:
-        """Execute every run and yield each as it ends, in the order in which they end.
+        """Execute all runs, and yield each with its state when it ends.
 
-        ``jobs``: how many run side by side; None leaves it to the launcher. A run that fails, that
-        ends its process or that is lost does not stop the others, and is yielded as well.
+        ``jobs``: the number of runs in parallel; None lets the launcher decide. A run that fails,
+        ends its process or is lost does not stop the others, and is yielded as well.
         """

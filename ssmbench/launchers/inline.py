@@ -1,4 +1,4 @@
-"""Runs one after another in this process: for debugging, and for machines of one core."""
+"""Sequential execution in this process, for debugging and for machines with one core."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ssmbench.runs.run import Run
 
 @dataclass
 class Config:
-    """``raise_errors``: a run's exception is recorded and then raised, which ends the suite: for
-    ``python -m pdb``."""
+    """``raise_errors``: an exception in a run is recorded and then raised again, which ends the
+    suite; for ``python -m pdb``."""
 
     raise_errors: bool = False
 
@@ -24,7 +24,7 @@ class Inline(Launcher):
     """One run after another in this process, where ``breakpoint()`` works."""
 
     def launch(self, runs: Sequence[Run], jobs: int | None = None) -> Iterator[Ended]:
-        """``jobs`` has no meaning here."""
+        """See :meth:`Launcher.launch`; ``jobs`` is ignored."""
         for run in runs:
             if run.is_distributed:
                 yield run, execute_in_subprocess(run)

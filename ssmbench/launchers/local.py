@@ -1,4 +1,4 @@
-"""Runs side by side in worker processes on this machine."""
+"""Parallel execution in worker processes on this machine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _MAX_JOBS = 8
 
 @launchers.register("local")
 class Local(Launcher):
-    """Worker processes on this machine, by default one for each core, at most eight."""
+    """Worker processes on this machine, by default one per core but at most eight."""
 
     def launch(self, runs: Sequence[Run], jobs: int | None = None) -> Iterator[Ended]:
-        """Distributed runs come last, one at a time: each takes the devices to itself."""
+        """See :meth:`Launcher.launch`. Distributed runs come last, one at a time, because each
+        occupies all devices."""
         together = [run for run in runs if not run.is_distributed]
         yield from _side_by_side(together, max(1, min(jobs or default_jobs(), len(together))))
         for run in runs:
@@ -28,12 +29,12 @@ class Local(Launcher):
 
 
 def default_jobs() -> int:
-    """One run per core, at most eight: small models gain nothing from more threads."""
+    """One run per core but at most eight: small models do not benefit from more threads."""
     return max(1, min(_MAX_JOBS, len(os.sched_getaffinity(0))))
 
 
 def _side_by_side(runs: Sequence[Run], jobs: int) -> Iterator[Ended]:
-    """Pool after pool until no run waits; any run in flight when a worker died is a suspect."""
+    """Open pools until no run is waiting; the runs in flight when a worker dies are suspects."""
     waiting = list(reversed(runs))
     while waiting:
         suspects = []
@@ -48,7 +49,7 @@ def _side_by_side(runs: Sequence[Run], jobs: int) -> Iterator[Ended]:
 
 
 def _retry_alone(run: Run) -> str:
-    """The state of a suspect in a pool of its own: if that breaks too, it was this run."""
+    """Execute a suspect in a separate pool; if that breaks too, this run killed the worker."""
     with pool.open_pool(1) as worker:
         state = pool.state_of(worker.submit(execute_in_worker, run))
     return record_failure(run, "the worker process died") if state is None else state

@@ -1,4 +1,4 @@
-"""A pool of worker processes that is kept busy, and what it yields when a worker dies."""
+"""A pool of worker processes that executes runs, and detects when a worker dies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssmbench.runs.run import Run
 
 def open_pool(jobs: int) -> Executor:
     """``jobs`` worker processes that share the cores of this process."""
-    # spawn: forking a process that has torch's threads running may deadlock
+    # spawn: forking a process in which torch's threads are running may deadlock
     context = multiprocessing.get_context("spawn")
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     return ProcessPoolExecutor(jobs, context, initializer=_prepare, initargs=(threads,))
@@ -24,15 +24,15 @@ def open_pool(jobs: int) -> Executor:
 def _prepare(threads: int) -> None:
     import torch
 
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the launcher's stdout is for its report
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout is reserved for the report
     torch.set_num_threads(threads)
 
 
 def keep_busy(pool: Executor, waiting: list[Run], jobs: int) -> Iterator[tuple[Run, str | None]]:
-    """Execute the runs of ``waiting``, ``jobs`` at a time; each with its state as it ends.
+    """Execute the runs of ``waiting``, ``jobs`` at a time; yield each with its state when it ends.
 
-    A run is taken off the end of ``waiting`` as it is handed out. When a worker dies its pool is of
-    no more use: the runs in flight come with the state None, and those not begun keep waiting.
+    A run is removed from the end of ``waiting`` when it is submitted. If a worker dies, its pool is
+    unusable: the runs in flight are yielded with the state None, and the rest stay in ``waiting``.
     """
     in_flight: dict[Future[str], Run] = {}
     broken = False
@@ -48,7 +48,7 @@ def keep_busy(pool: Executor, waiting: list[Run], jobs: int) -> Iterator[tuple[R
 def _hand_out(
     pool: Executor, waiting: list[Run], in_flight: dict[Future[str], Run], jobs: int
 ) -> bool:
-    """Fill the free places; False where the pool broke since the last look."""
+    """Submit runs until ``jobs`` are in flight; False if the pool has broken."""
     while waiting and len(in_flight) < jobs:
         try:
             future = pool.submit(execute_in_worker, waiting[-1])
@@ -59,7 +59,7 @@ def _hand_out(
 
 
 def state_of(future: Future[str]) -> str | None:
-    """What a worker returned; None when it died."""
+    """The state that a worker returned; None if it died."""
     try:
         return future.result()
     except BrokenProcessPool:

@@ -1,4 +1,4 @@
-"""One run in a process of a launcher: whatever happens in it becomes a state."""
+"""Execution of one run in a launcher's process: every outcome becomes a state."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ssmbench.runs.run import Run
 
 
 def execute_safely(run: Run, *, raise_errors: bool = False) -> str:
-    """Execute a run; the state that it ends in, also where something in it raises or exits.
+    """Execute a run and return its final state, even if it raises an exception or exits.
 
-    ``raise_errors``: an exception is raised again after it was recorded.
+    ``raise_errors``: an exception is raised again after it has been recorded.
 
     Raises:
-        InterruptedRunError: Control-C or SIGTERM.
+        InterruptedRunError: Control-C or SIGTERM stopped the run.
     """
-    from ssmbench.runs.execute import execute  # torch and Lightning take their time
+    from ssmbench.runs.execute import execute  # slow: imports torch and Lightning
 
-    if run.folder.state == "unreadable":  # a result that is not ours to overwrite unasked
+    if run.folder.state == "unreadable":  # never overwritten without --force
         return "unreadable"
     try:
         return execute(run, raise_errors=raise_errors)
-    except InterruptedRunError:  # whoever stops this process stops what it would do next as well
+    except InterruptedRunError:  # the interruption is meant for the launcher as well
         raise
     except SystemExit as stopped:
         return record_failure(run, f"code of this run called sys.exit({stopped.code!r})")
@@ -37,7 +37,7 @@ def execute_safely(run: Run, *, raise_errors: bool = False) -> str:
 
 
 def execute_in_worker(run: Run) -> str:
-    """:func:`execute_safely` where stopping a run is not stopping the launcher."""
+    """:func:`execute_safely` in a worker, where an interrupted run does not stop the launcher."""
     try:
         return execute_safely(run)
     except InterruptedRunError:
@@ -45,7 +45,7 @@ def execute_in_worker(run: Run) -> str:
 
 
 def execute_in_subprocess(run: Run) -> str:
-    """Execute a run in a process of its own, which Lightning may start again for each rank."""
+    """Execute a run in a subprocess, which Lightning may start again for each rank."""
     folder = run.create()
     folder.write_config(run.config)
     command = [sys.executable, "-m", "ssmbench", "run", str(folder.path / "config.yaml")]
@@ -57,7 +57,7 @@ def execute_in_subprocess(run: Run) -> str:
 
 
 def record_failure(run: Run, reason: str) -> str:
-    """Write down that a run has failed, where that can be written; its state."""
-    with suppress(OSError):  # a full disk: the launcher goes on, and reports the failure itself
+    """Record that a run has failed, if that can be written; returns the state."""
+    with suppress(OSError):  # for example a full disk: the launcher still reports the failure
         run.folder.write_status("failed", reason=reason)
     return "failed"

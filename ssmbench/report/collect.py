@@ -1,4 +1,4 @@
-"""From a suite's record and the folders of its runs to one record per run."""
+"""Collect one record per run from a suite's record and the folders of its runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssmbench.suite.record import read_suite
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run of a suite as its report sees it; ``result`` is None unless the run is complete."""
+    """One run of a suite, for its report; ``result`` is None unless the run is complete."""
 
     task: str
     variant: str
@@ -30,7 +30,7 @@ def collect(root: Path) -> list[RunRecord]:
     """The runs of the suite in ``root``, complete or not, in the suite's order.
 
     Raises:
-        UsageError: no suite was run there.
+        UsageError: no suite was run in ``root``.
     """
     return [_record(root, cell) for cell in read_suite(root)["cells"]]
 
@@ -49,6 +49,6 @@ def _record(root: Path, cell: Mapping[str, Any]) -> RunRecord:
 
 
 def _state(folder: RunFolder) -> str:
-    """As the report shows it: what cannot be read is named."""
+    """The state as shown in the report, with the reason if the result cannot be read."""
     state = folder.state
     return f"{state}: {folder.reason}" if state in ("damaged", "unreadable") else state

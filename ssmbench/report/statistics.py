@@ -1,4 +1,4 @@
-"""From results to the rows of a comparison: one row per task, variant and discretizer."""
+"""Aggregate results over seeds: one row per task, variant and discretizer."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Row:
     """Figures of one variant on one task over its seeds.
 
     Scores are the mean and sample standard deviation over finished runs; gains and radii are the
-    worst over complete runs. ``None`` means that there is no such figure. ``frozen``, and a
-    ``note`` on it, are of time-varying layers only: a gain at sampled times, no certificate.
-    ``unproved`` names the figures that are estimates in some run, for want of a proof.
+    worst over complete runs. ``None`` means that there is no such figure. Only time-varying layers
+    have ``frozen``, a gain at sampled times without a certificate, and a ``note`` on it.
+    ``unproved`` names the figures that are unproved estimates in at least one run.
     """
 
     task: str
@@ -124,8 +124,8 @@ def _network_figures(gains: list[NetworkGains]) -> dict[str, Any]:
 class RobustnessRow:
     """Score of one variant under disturbances of one kind and energy, over finished runs.
 
-    ``energy`` is the disturbance's l2 norm relative to a typical input's. No mean where the
-    prediction of a run was not finite, no spread for a single run.
+    ``energy`` is the disturbance's l2 norm relative to a typical input's. The mean is None if the
+    prediction of a run was not finite; the spread is None for a single run.
     """
 
     task: str
@@ -156,7 +156,7 @@ def _robustness_row(key: tuple[Any, ...], scores: list[float | None]) -> Robustn
 
 
 def _outcome(group: list[RunRecord]) -> str:
-    """``finished``, or what became of the runs that did not finish."""
+    """``finished``, or the outcomes of the runs that did not finish."""
     words = []
     for record in group:
         if record.result and record.result.diverged:
@@ -170,7 +170,7 @@ def _outcome(group: list[RunRecord]) -> str:
 
 
 def _worst(values: Iterable[float | None]) -> float | None:
-    """The largest, or None unless every run has the figure."""
+    """The largest value; None unless every run has the figure."""
     listed = list(values)
     return max(listed) if listed and None not in listed else None
 

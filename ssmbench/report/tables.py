@@ -15,10 +15,10 @@ from ssmbench.report.statistics import RobustnessRow, Row, robustness_rows, rows
 
 LEGEND = """\
 Gains are L2 gains. *Layer* gains are from the input to the output of one SSM layer, the largest
-over the layers and seeds: **declared** is what the parametrization guarantees (none: it guarantees
-nothing), **verified** is the H-infinity norm of the matrices as trained, proved to 1% or marked as
-unproved (none where they vary with the input), **attacked** is the largest that an adversary
-reached through the layer as it runs, on sequences of the task's length. declared >= verified >=
+over the layers and seeds: **declared** is the bound that the parametrization guarantees (none: no
+guarantee), **verified** is the H-infinity norm of the trained matrices, proved to 1% or marked as
+unproved (none if they depend on the input), **attacked** is the largest gain that an adversary
+found for the layer in its own precision, on sequences of the task's length. declared >= verified >=
 attacked must hold.
 *Network* gains are incremental, from the input sequence to the prediction: **declared** by
 `model.gamma`, an upper **bound** composed from the verified layers, and **attacked**. `inf` means
@@ -27,19 +27,19 @@ unstable. Scores are on the test split, mean and standard deviation over finishe
 
 SAMPLING_LEGEND = """\
 Variants whose *continuous* system has a prescribed gain. **promised**: that gain. **verified**: the
-largest of the sampled systems, over layers and seeds. A discretizer either keeps every such bound
-or does not; one that does not may still stay below it on the systems that training found.
+largest gain of the sampled systems, over layers and seeds. A discretizer either preserves every
+such bound or it does not; in the latter case the trained systems may still satisfy the bound.
 """
 
 ROBUSTNESS_LEGEND = """\
-Score on the first test sequences when every input sequence is disturbed; columns are the l2 norm of
-the disturbance, relative to that of a typical input. **random**: Gaussian directions.
-**adversarial**: gradient ascent of the task's loss. `none`: a prediction was not finite.
+Score on the first test sequences when every input sequence is disturbed. Columns: l2 norm of the
+disturbance relative to that of a typical input. **random**: Gaussian directions.
+**adversarial**: gradient ascent on the task's loss. `none`: a prediction was not finite.
 """
 
 
 def refusals_text(refused: list[dict[str, str]]) -> str:
-    """What ``discretizers: all`` left out, one line per reason; empty where nothing was."""
+    """The combinations that ``discretizers: all`` left out, one line per reason."""
     if not refused:
         return ""
     names: dict[str, list[str]] = {}
@@ -51,7 +51,7 @@ def refusals_text(refused: list[dict[str, str]]) -> str:
 
 
 def to_csv(table: Iterable[Any], kind: type = Row) -> str:
-    """All figures, unrounded; ``none`` where there is no such figure."""
+    """All figures, unrounded, as CSV; ``none`` stands for a missing figure."""
     out = io.StringIO()
     writer = csv.writer(out)
     names = [field.name for field in fields(kind)]
@@ -68,7 +68,7 @@ def _flat(value: Any) -> Any:
 
 
 def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ()) -> str:
-    """The report as a page."""
+    """The report as a Markdown page."""
     table, curves = rows(records), robustness_rows(records)
     parts = [f"# {name}\n", LEGEND]
     for task in dict.fromkeys(row.task for row in table):
@@ -93,7 +93,7 @@ def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ())
 
 
 def source_line(records: list[RunRecord], task: str) -> str:
-    """What the score of a task is, where its data came from, and what the speed was measured on."""
+    """A sentence on the metric of a task, the source of its data, and the device of the speed."""
     results = [r.result for r in records if r.task == task and r.result]
     if not results:
         return "No run is complete."
@@ -107,7 +107,7 @@ def source_line(records: list[RunRecord], task: str) -> str:
     )
 
 
-#: Column titles and how each is read off a row; nothing is ever blank.
+#: Column titles, each with a function from a row to the text of its cell; no cell is empty.
 COLUMNS = {
     "variant": lambda r: r.variant,
     "discretizer": lambda r: r.discretizer,
@@ -133,7 +133,7 @@ def markdown_table(table: Iterable[Row]) -> str:
     return _markdown(COLUMNS, [[cell(row) for cell in COLUMNS.values()] for row in table])
 
 
-#: Of variants whose continuous system has a prescribed gain: does sampling keep it?
+#: For variants whose continuous system has a prescribed gain: does sampling preserve it?
 SAMPLING_COLUMNS = {
     "variant": lambda r: r.variant,
     "discretizer": lambda r: r.discretizer,
@@ -145,7 +145,7 @@ SAMPLING_COLUMNS = {
 
 
 def sampling_table(table: Iterable[Row]) -> str:
-    """One line per variant and discretizer: the gain promised before sampling, and that after."""
+    """One line per variant and discretizer: the gain promised before sampling and that after."""
     columns = SAMPLING_COLUMNS.values()
     return _markdown(SAMPLING_COLUMNS, [[cell(row) for cell in columns] for row in table])
 
@@ -172,12 +172,12 @@ def _markdown(header: Iterable[str], table: Iterable[Iterable[str]]) -> str:
 
 
 def note_text(row: Row) -> str:
-    """What there is to know of a time-varying layer's gain."""
+    """The note on the gain of time-varying layers, with the gain at sampled times."""
     return f"{row.note}; largest at sampled times: {number(row.frozen)} (no certificate)"
 
 
 def score_text(row: Row) -> str:
-    """``0.9654 ± 0.0042``, with what became of the runs that did not finish."""
+    """``0.9654 ± 0.0042``, followed by the outcomes of the runs that did not finish."""
     note = "" if row.outcome == "finished" else f" ({row.outcome})"
     score = _mean_and_spread(row)
     return row.outcome if score is None else score + note
@@ -191,14 +191,14 @@ def _mean_and_spread(row: Row | RobustnessRow) -> str | None:
 
 
 def number(value: float | None) -> str:
-    """Four significant digits; ``inf`` and ``none`` in words."""
+    """Four significant digits; ``inf`` for infinity and ``none`` for None."""
     if value is None:
         return "none"
     return "inf" if math.isinf(value) else f"{value:.4g}"
 
 
 def radius_text(radius: float | None) -> str:
-    """Enough digits to see on which side of 1 a radius lies."""
+    """Six decimals, enough to see on which side of 1 a radius lies."""
     if radius is None:
         return "none"
     return "inf" if math.isinf(radius) else f"{radius:.6f}"

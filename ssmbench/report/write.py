@@ -15,10 +15,10 @@ from ssmbench.suite.record import read_suite
 
 
 def write_report(root: Path) -> dict[str, Path]:
-    """Write ``report/`` in a suite's folder; the files by kind.
+    """Write ``report/`` in a suite's folder; returns the files by kind.
 
     Raises:
-        UsageError: no suite was run there.
+        UsageError: no suite was run in ``root``.
     """
     records = collect(root)
     out = root / "report"
@@ -40,7 +40,7 @@ def write_report(root: Path) -> dict[str, Path]:
 
 
 def _write_figures(records: list[RunRecord], runs: Path, out: Path) -> dict[str, Path]:
-    from ssmbench.report.figures import gains, poles, robustness  # matplotlib takes its time
+    from ssmbench.report.figures import gains, poles, robustness  # slow: imports matplotlib
     from ssmbench.report.figures.saving import save_figure
 
     table, curves = rows(records), robustness_rows(records)

@@ -1,4 +1,4 @@
-"""What a result is computed with: device, threads, versions."""
+"""The environment of a result: device, threads, versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PACKAGES = ("ssmbench", "torch", "lightning", "triton", "numpy")
 
 
 def environment(trained_on: torch.device, measured_on: torch.device) -> Environment:
-    """This process's, with the names of the devices that a network was trained and measured on."""
+    """The environment of this process, with the names of the devices for training and measuring."""
     return Environment(
         device=device_name(trained_on),
         measured_on=device_name(measured_on),

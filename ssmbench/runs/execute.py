@@ -31,27 +31,28 @@ from ssmbench.training.trainer import Trained, train
 
 
 def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False) -> str:
-    """Train, measure and store a run; the state that it ends in.
+    """Train, measure and store a run; returns its final state.
 
-    A complete run is left alone. A run that another process holds stays ``running``. A crash ends
-    as ``failed`` with its traceback in ``error.txt``; divergence ends as ``diverged``; a run that
-    ``trainer.max_time`` stopped is ``out_of_time``, has no result, and can be resumed.
+    A complete run is not executed again. A run that another process holds stays ``running``. A
+    crash leads to the state ``failed``, with the traceback in ``error.txt``; divergence leads to
+    ``diverged``. A run that ``trainer.max_time`` stopped is ``out_of_time``: it has no result and
+    can be resumed.
 
-    ``progress`` names the progress that is shown; None shows none. With ``raise_errors`` a crash is
-    recorded and raised, for a debugger.
+    ``progress`` is the label of the progress display; None shows no progress. With ``raise_errors``
+    a crash is recorded and raised again, for use with a debugger.
 
     Raises:
-        UsageError: the config's options do not fit together or its data are missing.
-        InterruptedRunError: Control-C or SIGTERM; the state is then ``interrupted``.
+        UsageError: the options of the config do not fit together, or its data are missing.
+        InterruptedRunError: Control-C or SIGTERM stopped the run; its state is ``interrupted``.
     """
-    if not run.config["data_digest"]:  # the data were missing: refuse before a folder is made
+    if not run.config["data_digest"]:  # the data were missing: raise before a folder is made
         check_data(run.typed)
     folder = run.create()
-    if folder.state == "unreadable":  # not ours to overwrite unasked
+    if folder.state == "unreadable":  # never overwritten without --force
         raise UsageError(f"{folder.path}: {folder.reason}")
-    if folder.is_done:  # on every rank: the others would wait for one that has left
+    if folder.is_done:  # checked on every rank: otherwise the other ranks would wait
         return folder.state
-    if not is_main_process():  # ranks beside the first only train: they own no files
+    if not is_main_process():  # ranks other than 0 only train: they write no files
         train(run.typed, folder.path, progress)
         return "running"
     _warn_of_other_code(run)
@@ -65,12 +66,12 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
 
 
 def _warn_of_other_code(run: Run) -> None:
-    """Say why a run that seems to be complete is trained again, as it starts."""
+    """Warn that complete runs of the same config are not reused, because plugin code differs."""
     others = [str(path) for path in run.with_other_code] if run.folder.state == "missing" else []
     if others:
         warnings.warn(
-            f"{', '.join(others)}: of the same config, with other code of its plugins; the run is "
-            f"trained anew, in {run.folder.path}",
+            f"{', '.join(others)}: same config, but different plugin code; training a new run in "
+            f"{run.folder.path}",
             stacklevel=3,
         )
 
@@ -81,7 +82,7 @@ class _Terminated(SystemExit):
 
 @contextmanager
 def _termination_as_exception() -> Iterator[None]:
-    """Let SIGTERM end a run as Control-C does, with its state written down."""
+    """Within, SIGTERM ends a run as Control-C does: its state is recorded."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -127,19 +128,19 @@ def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
 
 
 def _end(folder: RunFolder, error: BaseException) -> str:
-    """The state of a run that was stopped from outside, or that exits its process by itself.
+    """Record the state of a run that was stopped from outside, or that called ``sys.exit``.
 
-    Lightning turns a KeyboardInterrupt into a SystemExit.
+    Lightning converts a KeyboardInterrupt to a SystemExit.
     """
     by_keyboard = any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__))
-    if type(error) is SystemExit and not by_keyboard:  # signals raise kinds of their own
+    if type(error) is SystemExit and not by_keyboard:  # signals raise a subclass
         code = "" if error.code is None else repr(error.code)
         folder.write_status("failed", reason=f"code of this run called sys.exit({code})")
         return "failed"
     how = "interrupted" if by_keyboard else "terminated by a signal"
     folder.write_status("interrupted", reason=how)
     raise InterruptedRunError(
-        f"{folder.path}: {how}; the same command goes on from the last checkpoint"
+        f"{folder.path}: {how}; the same command resumes from the last checkpoint"
     ) from None
 
 
@@ -147,12 +148,12 @@ def _why_out_of_time(config: Mapping[str, Any], trained: Trained) -> str:
     limit = config["trainer"]["max_time"]
     return (
         f"trainer.max_time={limit} ended it at step {trained.steps} of "
-        f"{trained.module.total_steps()}; a larger one goes on"
+        f"{trained.module.total_steps()}; run it again with a larger one to resume"
     )
 
 
 def _not_covered(run: RunConfig, task: Task) -> list[str]:
-    """What the gains do not cover: autocast outside the SSM layers, time steps that vary."""
+    """Sentences on what the gains do not cover: autocast outside SSM layers, varying time steps."""
     mixed, sentences = str(run.trainer.get("precision", "")), []
     if mixed.endswith("-mixed"):
         sentences.append(

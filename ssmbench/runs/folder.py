@@ -1,4 +1,4 @@
-"""A run as a folder: config, status, metrics, checkpoints, TensorBoard events, result."""
+"""The folder of a run: config, status, metrics, checkpoints, TensorBoard events, result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from ssmbench import jsonio
 from ssmbench.results import Result, ResultError, SchemaError
 
-#: States in which a run is complete; running its suite again leaves it alone.
+#: States in which a run is complete, so that it is not executed again.
 DONE = ("finished", "diverged")
 RESULT_FILE = "result.json"
 
@@ -27,28 +27,29 @@ RESULT_FILE = "result.json"
 @dataclass(frozen=True)
 class RunFolder:
     """``config.yaml``, ``status.json``, ``metrics.jsonl``, ``checkpoints/``, ``tensorboard/``,
-    ``result.json``, ``poles.npz``, ``worst_input.npz``, and ``error.txt`` of a run that failed."""
+    ``result.json``, ``poles.npz``, ``worst_input.npz``, and ``error.txt`` if the run failed."""
 
     path: Path
 
     @property
     def status(self) -> dict[str, Any]:
-        """``{"state": ..., "updated": seconds}``; the state is ``missing`` before the first run."""
+        """``{"state": ..., "updated": Unix time in seconds, ...}``; the state is ``missing`` if the
+        run was never started."""
         status = read_json(self.path / "status.json")
         return status if fits(status, {"state": str}) else {"state": "missing"}
 
     @property
     def state(self) -> str:
         """missing, running, interrupted, out_of_time, failed, finished, diverged, damaged, or
-        unreadable: complete, and the result is of a schema that this version does not read."""
+        unreadable: complete, but the schema of its result is not supported by this version."""
         state = self.status["state"]
-        if state == "running" and not self.is_held:  # kill -9 leaves no other trace
+        if state == "running" and not self.is_held:  # the only trace of kill -9
             return "interrupted"
         return self._defect[0] or state if state in DONE else state
 
     @property
     def reason(self) -> str:
-        """Why the run is in its state, where there is more to say."""
+        """Why the run is in its state; empty if the state explains itself."""
         state = self.state
         default = "its process ended" if state == "interrupted" else ""
         found = state in ("damaged", "unreadable")
@@ -60,7 +61,7 @@ class RunFolder:
 
     @property
     def _defect(self) -> tuple[str, str]:
-        """The state of a complete run whose files cannot be used, and why; both "" of others."""
+        """State and reason of a run whose files cannot be used; both "" if they can."""
         try:
             self.read_result()
         except SchemaError as error:
@@ -73,7 +74,7 @@ class RunFolder:
 
     @property
     def result(self) -> Result | None:
-        """The result of a complete run; None where there is none that can be read."""
+        """The result of a complete run; None if there is no readable result."""
         try:
             return self.read_result()
         except ResultError:
@@ -83,14 +84,14 @@ class RunFolder:
         """The result of a complete run.
 
         Raises:
-            SchemaError: it is of a schema that this version does not read.
-            ResultError: there is none, or it is damaged.
+            SchemaError: its schema is not supported by this version.
+            ResultError: there is no result, or it is damaged.
         """
         return Result.from_dict(read_json(self.path / RESULT_FILE), RESULT_FILE)
 
     @property
     def is_held(self) -> bool:
-        """Whether a process has the run; True where the file system cannot tell."""
+        """Whether a process holds the run's lock; True if the file system cannot tell."""
         try:
             with (self.path / "lock").open("r") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -103,11 +104,11 @@ class RunFolder:
         return False
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Replace the config: what is no part of the run's name may differ from the last time."""
+        """Replace the config: options that are not part of the fingerprint may have changed."""
         write_atomically(self.path / "config.yaml", dump_yaml(config))
 
     def write_status(self, state: str, **details: Any) -> None:
-        """Replace the status in one step: a reader never sees half of it."""
+        """Replace the status atomically, so that readers never see a partial file."""
         content = {"state": state, "updated": round(time.time(), 3), "pid": os.getpid(), **details}
         write_atomically(self.path / "status.json", jsonio.dumps(content))
 
@@ -115,7 +116,8 @@ class RunFolder:
         write_atomically(self.path / RESULT_FILE, jsonio.dumps(result.to_dict(), indent=2))
 
     def clear(self) -> None:
-        """Delete all but the config and the lock, the status first: the run is then missing."""
+        """Delete everything except the config and the lock. The status is deleted first, after
+        which the run's state is ``missing``."""
         (self.path / "status.json").unlink(missing_ok=True)
         for entry in self.path.iterdir():
             if entry.is_dir() and not entry.is_symlink():
@@ -125,13 +127,16 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[bool]:
-        """Whether this process has the run to itself; the kernel frees the lock of a dead one."""
+        """Try to lock the run for this process; yields whether that succeeded.
+
+        The kernel releases the lock when the process ends, however it ends.
+        """
         with (self.path / "lock").open("w") as file:
             yield _take(file)
 
 
 def _take(file: IO[str]) -> bool:
-    """Lock a file, once more after a moment: :attr:`RunFolder.is_held` takes it to look."""
+    """Lock a file. Retried briefly, because :attr:`RunFolder.is_held` locks it for a moment."""
     for pause in (0.02, 0.05, None):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -145,7 +150,7 @@ def _take(file: IO[str]) -> bool:
 
 
 def read_poles(folder: Path) -> dict[str, np.ndarray] | None:
-    """The poles of a run's layers, complex, by layer; None where the file is missing or damaged."""
+    """The complex poles of a run, by layer name; None if the file is missing or damaged."""
     try:
         with np.load(folder / "poles.npz", allow_pickle=False) as saved:
             poles = {name: np.asarray(saved[name]) for name in saved.files}
@@ -156,8 +161,8 @@ def read_poles(folder: Path) -> dict[str, np.ndarray] | None:
 
 
 def fits(value: Any, shape: Any) -> bool:
-    """Whether a value read from JSON has a shape: a type, a tuple of them, a list of one shape, or
-    a dict of those of the keys that must be there."""
+    """Whether a value read from JSON matches ``shape``: a type, a tuple of alternative types, a
+    one-element list with the shape of all items, or a dict with the shapes of required keys."""
     if isinstance(shape, dict):
         return isinstance(value, dict) and all(
             key in value and fits(value[key], part) for key, part in shape.items()
@@ -173,7 +178,7 @@ def dump_yaml(config: Mapping[str, Any]) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None where there is none or it is damaged."""
+    """The content of a JSON file; None if the file is missing or damaged."""
     try:
         return jsonio.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""A trained network back from its run's folder, and the adversary sent at it."""
+"""Load the trained network of a run from its folder, and attack it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _PREFIX = "model."
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What a run's folder holds: its config, its task (nothing read yet), its network on the CPU,
-    in evaluation mode, and the checkpoint that the weights are from."""
+    """A run loaded from its folder: its config, its task (data not yet read), its network (on the
+    CPU, in evaluation mode), and the checkpoint that the weights are from."""
 
     config: RunConfig
     task: Task
@@ -40,10 +40,9 @@ class TrainedRun:
 
 @dataclass(frozen=True, repr=False)
 class AttackReport(Record):
-    """What an attack on a run's trained network found, with which weights, rate and budget.
+    """Result of an attack on a run's trained network, with the checkpoint, rate and budget used.
 
-    ``worst_input`` is the file of the input that is amplified most; None where nothing finite was
-    found.
+    ``worst_input`` is the file of the most amplified input; None if no finite one was found.
     """
 
     folder: str
@@ -69,14 +68,14 @@ def _figure(value: float | None) -> str:
 
 
 def load_trained(folder: Path, rate: float = 1.0) -> TrainedRun:
-    """The network of a run: the best weights by validation score, else the last ones.
+    """The network of a run, with the weights of the best validation score, or else the last ones.
 
-    ``rate`` multiplies its layers' step sizes: 0.5 for signals that are sampled twice as fast as
-    those of its training (:meth:`SequenceModel.set_rate`).
+    ``rate`` multiplies the step sizes of its layers: use 0.5 for signals that are sampled twice as
+    fast as in training (:meth:`SequenceModel.set_rate`).
 
     Raises:
-        UsageError: not a run's folder, no checkpoint, one that cannot be used, or a ``rate`` other
-            than 1 for a parametrization that has no sampling rate.
+        UsageError: the folder is not that of a run, there is no usable checkpoint, or ``rate`` is
+            not 1 and the parametrization has no sampling rate.
     """
     config = Run.load(folder).typed
     checkpoint = _checkpoint(folder)
@@ -112,19 +111,20 @@ def _weights(checkpoint: Path) -> Mapping[str, Tensor]:
 
 
 def measure_task_gains(model: SequenceModel, task: Task, config: AnalysisConfig) -> Measurement:
-    """The gains of a task's network, the adversary starting from its validation split."""
+    """The gains of a task's network; the adversary starts from the validation split."""
     batch = task.sample("val", ATTACK_INPUTS)
     return measure_gains(model, batch.u, config, batch.lengths)
 
 
 def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> AttackReport:
-    """Attack a run's network again, and write the worst input that was found into its folder.
+    """Attack a run's network again, and write the worst input found to the run's folder.
 
-    ``budget``: ``attack_steps``, ``attack_restarts``, ``attack_seed``; None is the run's own. At
-    another ``rate`` (see :func:`load_trained`) the file's name has it: ``worst_input_rate0.5.npz``.
+    ``budget``: ``attack_steps``, ``attack_restarts``, ``attack_seed``; None stands for the run's
+    setting. A ``rate`` other than 1 (see :func:`load_trained`) becomes part of the file's name:
+    ``worst_input_rate0.5.npz``.
 
     Raises:
-        UsageError: see :func:`load_trained`; or the task's data are missing.
+        UsageError: as in :func:`load_trained`, or the task's data are missing.
     """
     run = load_trained(folder, rate)
     analysis = replace(run.config.analysis, **{k: v for k, v in budget.items() if v is not None})
@@ -144,12 +144,13 @@ def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> AttackR
 
 
 def save_worst_input(folder: Path, found: Measurement, name: str = WORST_INPUT) -> Path | None:
-    """Write the file ``name``: base and disturbance (L, m), gain, amplitude, which is the
-    disturbance's l2 norm, and gains_from, the signal that they are: input or encoded input. No file
-    where nothing was found.
+    """Write the worst input to the file ``name``; None, and no file, if none was found.
+
+    Its arrays: base and disturbance (L, m), gain, amplitude (the l2 norm of the disturbance), and
+    gains_from, which says whether base and disturbance are the input or the encoded input.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     worst = found.worst
     if worst is None:

@@ -1,4 +1,4 @@
-"""One run: its resolved config, its identity, and its folder, held together."""
+"""One run: its resolved config, its identity and its folder."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from ssmbench.runs.folder import RunFolder
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A resolved config with the folder that its fingerprint names.
+    """A resolved config with its folder, whose name is the fingerprint of the config.
 
-    ``label`` is what people call it, for example ``digits/S4D-zoh-s0``.
+    ``label`` is a readable name, for example ``digits/S4D-zoh-s0``.
     """
 
     config: Mapping[str, Any]
@@ -36,18 +36,18 @@ class Run:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], root: Path, label: str = "") -> Run:
-        """The run of a resolved config, in a folder of ``root``; nothing is written yet."""
+        """The run of a resolved config, with its folder in ``root``; nothing is written."""
         return cls(config, RunFolder(root / fingerprint(config)), label)
 
     @classmethod
     def load(cls, path: Path) -> Run:
-        """The run that a folder holds; its fingerprint is the folder's name.
+        """The run in a folder; its fingerprint is the folder's name.
 
-        The digest of its data is the recorded one: it is compared where the data are read. Warns of
-        plugins whose code has changed since.
+        The recorded data digest is kept, and compared when the data are read. Warns of plugins
+        whose code has changed since the run.
 
         Raises:
-            UsageError: not a run's folder, or a config that this version does not take.
+            UsageError: the folder is not that of a run, or its config is not supported.
         """
         require(path.is_dir(), f"{path}: no such folder")
         file = path / "config.yaml"
@@ -60,7 +60,7 @@ class Run:
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits: the identity of what determines the result."""
+        """12 hex digits that identify everything that determines the result."""
         return self.folder.path.name
 
     @cached_property
@@ -70,12 +70,12 @@ class Run:
 
     @property
     def is_distributed(self) -> bool:
-        """Whether it takes several processes, or may take them."""
+        """Whether the run uses, or may use, several processes."""
         return ranks(self.config["trainer"]) != 1
 
     @property
     def with_other_code(self) -> list[Path]:
-        """Folders beside its own, of runs of the same config with other code of its plugins."""
+        """Folders in the same root, of runs with the same config but different plugin code."""
         return earlier_sources(self.folder.path.parent, self.config)
 
     def labelled(self, label: str) -> Run:
@@ -83,21 +83,21 @@ class Run:
         return replace(self, label=label)
 
     def create(self) -> RunFolder:
-        """Make the folder where it is missing, with a config in it.
+        """Create the folder, and the config in it, if missing.
 
         Raises:
-            UsageError: the folder cannot be made.
+            UsageError: the folder cannot be created.
         """
         try:
             self.folder.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"{self.folder.path}: cannot be made: {error.strerror}") from None
+            raise UsageError(f"{self.folder.path}: cannot be created: {error.strerror}") from None
         if not _is_readable(self.folder.path / "config.yaml"):
             self.folder.write_config(self.config)
         return self.folder
 
     def reset(self) -> bool:
-        """Delete what the run left behind, so that it starts anew; False if a process holds it."""
+        """Delete the run's output, so that it starts from scratch; False if a process holds it."""
         if not self.folder.path.is_dir():
             return True
         with self.folder.lock() as mine:

@@ -6,16 +6,16 @@
     variants:
       S4D-Lin:
         model: {parametrization: {name: s4d, init: lin}}    # a run config, in part
-        discretizers: [zoh, tustin]                         # none: discrete by nature
+        discretizers: [zoh, tustin]                         # omit for discrete-time variants
     seeds: [0, 1]
     launcher: {name: local}                                 # how runs are executed; optional
 
-``discretizers: all`` takes every registered one that the variant can be sampled by; the others are
-kept as refused, with the reason.
+``discretizers: all`` selects every registered discretizer that can sample the variant; the others
+are recorded as refused, with the reason.
 
-Later layers win: base, then task, then variant, then discretizer and seed, then the command line.
-A variant without ``discretizers`` has the discretizer of its own model part, else that of its task
-or of the base, which variants that are discrete by nature leave aside.
+Later layers override earlier ones: base, task, variant, discretizer and seed, command line. A
+variant without ``discretizers`` has the discretizer of its own ``model`` section, or else that of
+its task or of the base; variants in discrete time ignore the latter two.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from ssmbench.parametrizations.base import Parametrization
 from ssmbench.runs.run import Run
 
 ALL = "all"
-#: The folder of a suite's runs, in the suite's folder.
+#: Name of the folder for the runs, inside the suite's folder.
 RUNS = "runs"
-#: Bytes in the name of a file.
+#: Maximum length of a file name in bytes.
 _LONGEST_NAME = 255
 KEYS = ("name", "base", "tasks", "variants", "seeds", "launcher")
 
-#: What the labels of a report name; an override would make them lie.
+#: Options that the labels of a report name; overriding them would make the labels wrong.
 _AXES = {
     "seed",
     "variant",
@@ -64,7 +64,7 @@ _AXES = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a suite, with the labels that its report shows."""
+    """One run of a suite, with its labels in the report."""
 
     task: str
     variant: str
@@ -74,18 +74,18 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """For example ``digits/S4D-Lin-zoh-s0``."""
+        """Label of the run, for example ``digits/S4D-Lin-zoh-s0``."""
         middle = "" if self.discretizer == "none" else f"-{self.discretizer}"
         return f"{self.task}/{self.variant}{middle}-s{self.seed}"
 
     def run(self, root: Path) -> Run:
-        """Its run, in a folder of ``root``."""
+        """The run of this cell, with its folder in ``root``."""
         return Run.of(self.config, root, self.label)
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A combination that cannot be, and the sentence that says why."""
+    """A combination of variant and discretizer that is not possible, and the reason."""
 
     variant: str
     discretizer: str
@@ -94,7 +94,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Suite:
-    """A named, resolved grid, and what ``discretizers: all`` left out of it."""
+    """A named, resolved grid, and the combinations that ``discretizers: all`` left out."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -102,16 +102,16 @@ class Suite:
     launcher: Mapping[str, Any] = field(default_factory=lambda: {"name": "local"})
 
     def runs(self, root: Path) -> list[Run]:
-        """The run of each cell; ``root`` is the suite's folder. Cells that are alike share one."""
+        """The run of each cell; ``root`` is the suite's folder. Equal configs share a folder."""
         return [cell.run(root / RUNS) for cell in self.cells]
 
 
 def load_suite(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Suite:
-    """The resolved grid of a suite file; overrides, ``key=value`` or a nested mapping, act on every
-    run.
+    """The resolved grid of a suite file; overrides, ``key=value`` strings or a nested mapping,
+    apply to every run.
 
     Raises:
-        UsageError: anything wrong in the file, the overrides, or a run that they give.
+        UsageError: the file, the overrides, or a resulting run config is invalid.
     """
     raw = read_yaml(path)
     for key in raw:
@@ -156,7 +156,7 @@ def _name(raw: Mapping[str, Any], path: str | Path) -> str:
 
 
 def check_file_name(name: str, where: str) -> None:
-    """Raise a UsageError unless ``name`` can be that of a folder, inside the one it is made in."""
+    """Raise a UsageError unless ``name`` is a valid name of a folder inside another one."""
     usable = bool(name) and "/" not in name and not name.startswith(".") and name.isprintable()
     require(
         usable, f"{where} {name!r}: must not hold '/' or what cannot be printed, or start with '.'"
@@ -172,7 +172,7 @@ def check_file_name(name: str, where: str) -> None:
 
 
 def _check_parts(raw: Mapping[str, Any], path: str | Path) -> None:
-    """What a later layer replaces is looked at too."""
+    """Check every part, including values that a later layer replaces."""
     if raw.get("base") is not None:
         check_part(raw["base"], f"{path}: base")
     for key in ("tasks", "variants"):
@@ -182,7 +182,7 @@ def _check_parts(raw: Mapping[str, Any], path: str | Path) -> None:
 
 
 def _expand_all(variants: dict[str, Any], base: Any, path: str | Path) -> list[Refusal]:
-    """Put the names that fit in the place of ``discretizers: all``; what does not fit."""
+    """Replace ``discretizers: all`` by the names that fit; returns the combinations that do not."""
     refused = []
     for variant, part in variants.items():
         if part.get("discretizers") != ALL:
@@ -220,7 +220,7 @@ def _parts(raw: Mapping[str, Any], key: str, path: str | Path) -> dict[str, Any]
     ok = isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values())
     require(ok, f"{path}: {key}: must map labels to parts of a run config")
     parts = {str(label): part for label, part in value.items()}
-    for label in parts:  # they become names of folders, for TensorBoard
+    for label in parts:  # labels become folder names, for TensorBoard
         check_file_name(label, f"{path}: {key}: label")
     return parts
 

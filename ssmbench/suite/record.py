@@ -1,4 +1,4 @@
-"""Which runs, under which labels, make up the suite in a folder: ``suite.json`` and its readers."""
+"""Read and write ``suite.json``, which records the runs of a suite and their labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SUITE = {"name": str, "cells": [_CELL | {"seed": int}]}
 
 
 def write_suite(root: Path, suite: Suite, runs: Iterable[Run]) -> None:
-    """Record which runs, under which labels, make up the suite in ``root``."""
+    """Record the runs of the suite in ``root`` and their labels."""
     cells = [
         {
             "task": cell.task,
@@ -38,7 +38,7 @@ def write_suite(root: Path, suite: Suite, runs: Iterable[Run]) -> None:
 
 
 def link_tensorboard(root: Path) -> Path:
-    """A folder of readable names for TensorBoard: ``task/variant-discretizer-seed`` to each run."""
+    """Create a folder of links ``task/variant-discretizer-seed`` to the runs, for TensorBoard."""
     board = root / "tensorboard"
     for cell in read_suite(root)["cells"]:
         link = board / cell["label"]
@@ -56,7 +56,7 @@ def read_suite(root: Path) -> dict[str, Any]:
     """The record of the suite in ``root``.
 
     Raises:
-        UsageError: no suite was run there.
+        UsageError: no suite was run in ``root``.
     """
     suite = read_json(root / SUITE_FILE)
     if not (fits(suite, _SUITE) and fits(suite.get("refused", []), [_REFUSAL])):

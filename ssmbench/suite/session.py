@@ -29,13 +29,13 @@ def run_suite(
     jobs: int | None = None,
     force: bool = False,
 ) -> int:
-    """Run the missing cells of a suite into ``root``; the number of runs that did not complete.
+    """Execute the missing runs of a suite in ``root``; returns how many did not complete.
 
-    ``launcher``, a name or a mapping with options, replaces the suite's own; ``jobs`` is how many
-    run side by side, None leaves it to the launcher. ``force`` runs what is complete as well.
+    ``launcher``, a name or a mapping with options, replaces the suite's launcher; ``jobs`` is the
+    number of runs in parallel, None lets the launcher decide. ``force`` executes complete runs too.
 
     Raises:
-        UsageError: a cell could not run; found before the first one starts.
+        UsageError: a run could not be executed; raised before the first one starts.
     """
     chosen = suite.launcher if launcher is None else launcher
     start = build(registry.launchers, resolve_component(registry.launchers, chosen, "launcher"))
@@ -48,7 +48,7 @@ def run_suite(
     write_suite(root, suite, runs)
     for run in todo:
         if run.folder.state == "damaged":
-            print(f"{run.label}: {run.folder.reason}: run anew", file=sys.stderr)
+            print(f"{run.label}: {run.folder.reason}: running it again", file=sys.stderr)
     reporter = _Reporter(len(todo), root)
     with reporter:
         for run, state in start.launch(todo, jobs):
@@ -58,7 +58,7 @@ def run_suite(
 
 
 def distinct(runs: Iterable[Run]) -> list[Run]:
-    """Each run once, its folder made: cells that are alike share one."""
+    """Create the folders of the runs and return each run once: equal configs share a folder."""
     wanted: dict[str, Run] = {}
     for run in runs:
         run.create()
@@ -67,12 +67,12 @@ def distinct(runs: Iterable[Run]) -> list[Run]:
 
 
 def missing(runs: Iterable[Run]) -> list[Run]:
-    """The runs that are not complete, each once."""
+    """The runs that are not complete, without duplicates."""
     return [run for run in distinct(runs) if not run.folder.is_done]
 
 
 def _check_data(runs: Iterable[Run]) -> None:
-    """Load the data of each task and batch size once."""
+    """Load the data once for every combination of task and batch size."""
     different = {(str(run.config["task"]), run.config["batch_size"]): run for run in runs}
     for run in different.values():
         check_data(run.typed)
@@ -81,17 +81,17 @@ def _check_data(runs: Iterable[Run]) -> None:
 def _reset(runs: Iterable[Run]) -> None:
     for run in runs:
         if not run.reset():
-            print(f"{run.label}: another process runs it; left alone", file=sys.stderr)
+            print(f"{run.label}: skipped: another process is executing it", file=sys.stderr)
 
 
 def check_all(suite: Suite) -> None:
-    """Build what every cell needs, without training.
+    """Build the components of every run, without training.
 
     Raises:
-        UsageError: a cell could not run; says which.
+        UsageError: a run could not be executed; the message names it.
     """
     different: dict[str, Cell] = {}
-    for cell in suite.cells:  # what is built depends on all of a config but its seed
+    for cell in suite.cells:  # the components do not depend on the seed
         different.setdefault(fingerprint(cell.config | {"seed": 0}), cell)
     for cell in different.values():
         try:
@@ -101,7 +101,7 @@ def check_all(suite: Suite) -> None:
 
 
 class _Reporter:
-    """The outcome of each run on stderr: with a progress bar on a terminal, as lines elsewhere."""
+    """Report the outcome of each run on stderr, on a terminal with a progress bar."""
 
     def __init__(self, total: int, root: Path):
         self.failed = 0
@@ -123,7 +123,7 @@ class _Reporter:
     def __call__(self, run: Run, state: str) -> None:
         link_tensorboard(self._root)
         self._done += 1
-        self.failed += state not in (*DONE, "running")  # running: another launcher's
+        self.failed += state not in (*DONE, "running")  # running: held by another launcher
         elapsed = time.monotonic() - self._start
         count = f"[{self._done}/{self._total}] {elapsed:5.0f} s"
         line = f"{count}  {run.label}: {_outcome(run, state)}"

@@ -88,7 +88,7 @@ def test_the_command_line_says_that_time_is_over_and_exits_with_1(tiny, tmp_path
     assert done.returncode == 1, done.stderr
     answer = json.loads(done.stdout)
     assert answer["status"] == "out_of_time"
-    assert "a larger one goes on" in answer["reason"]
+    assert "run it again with a larger one to resume" in answer["reason"]
 
 
 def as_lightning_does():
@@ -108,7 +108,7 @@ def test_a_run_that_is_stopped_is_interrupted(tiny, tmp_path, monkeypatch, stopp
         stopped()
 
     monkeypatch.setattr(execution, "train", stop)
-    with pytest.raises(InterruptedRunError, match="the same command goes on"):
+    with pytest.raises(InterruptedRunError, match="the same command resumes"):
         execute(Run.of(tiny(), tmp_path))
     assert Run.of(tiny(), tmp_path).folder.state == "interrupted"
 
@@ -152,7 +152,7 @@ def test_a_terminated_process_does_not_exit_with_0(tiny, tmp_path):
         check=False,
     )
     assert done.returncode == 1
-    assert "terminated by a signal; the same command goes on" in done.stderr
+    assert "terminated by a signal; the same command resumes" in done.stderr
     assert "Traceback" not in done.stderr
     (folder,) = (tmp_path / "out").iterdir()
     assert RunFolder(folder).state == "interrupted"

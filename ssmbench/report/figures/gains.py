@@ -1,4 +1,4 @@
-"""Scores against gains: what accuracy costs in amplification."""
+"""Figures of scores against gains: the trade-off between accuracy and amplification."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def score_against_gain(table: Iterable[Row]) -> Figure:
 
 
 def score_against_network_gain(table: Iterable[Row]) -> Figure:
-    """One panel per task: score against attacked network gain, a line up to the bound if finite."""
+    """One panel per task: score against attacked network gain, with a line to a finite bound."""
     label = "incremental gain of the network: attacked, and its bound ( | )"
     gains = _Gains(label, lambda row: row.network_attacked, lambda row: row.network_bound)
     return _score_against(table, gains)
@@ -36,7 +36,7 @@ def score_against_network_gain(table: Iterable[Row]) -> Figure:
 
 @dataclass(frozen=True)
 class _Gains:
-    """What stands on the horizontal axis: a gain and, where there is one, an upper bound on it."""
+    """The quantities on the horizontal axis: a gain and, if available, an upper bound on it."""
 
     label: str
     of: Callable[[Row], float | None]
@@ -83,7 +83,7 @@ def _draw_task(
 
 
 def _set_limits(axis: Axes, finite: list[float]) -> tuple[float, float]:
-    """Where the finite gains end, and where the axis does, with room for the band between."""
+    """The right ends of the finite gains and of the axis, with space for the band between."""
     low, high = min(finite) / 1.5, max(finite) * 1.5
     # a share of the axis in log scale
     edge = high * (high / low) ** (_UNSTABLE_BAND / (1 - _UNSTABLE_BAND))
@@ -115,7 +115,7 @@ def _draw_row(
     colours: dict[str, str],
     at_infinity: float,
 ) -> None:
-    """The score at its gain, with a line up to the bound where that is finite."""
+    """Draw the score at its gain, with a line to the bound if the bound is finite."""
     gain, bound = gains.of(row), gains.bound(row)
     x = gain if math.isfinite(gain) else at_infinity
     if bound is not None and math.isfinite(bound):

@@ -1,4 +1,4 @@
-"""The poles of trained layers, in the unit disc."""
+"""Figure of the poles of trained layers and the unit circle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ssmbench.runs.folder import read_poles
 
 
 def poles(records: list[RunRecord], runs: Path, task: str) -> Figure:
-    """One panel per variant: all poles of its first complete run, in the unit disc."""
+    """One panel per variant and discretizer: all poles of its first readable run, and the unit
+    circle."""
     chosen = _first_of_each([r for r in records if r.task == task and r.result], runs)
     columns = min(5, max(1, len(chosen)))
     lines = max(1, math.ceil(len(chosen) / columns))

@@ -1,4 +1,4 @@
-"""Scores against the energy of a disturbance."""
+"""Figure of scores against the energy of a disturbance."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ssmbench.report.figures.style import (
 from ssmbench.report.statistics import RobustnessRow, Row
 
 _LINES = {"adversarial": "-", "random": "--"}
-_TO_ZERO = 4.0  # energy 0 stands this factor left of the smallest one, on a logarithmic axis
+_TO_ZERO = 4.0  # energy 0 is drawn at the smallest energy divided by this (logarithmic axis)
 
 
 def robustness(points: Iterable[RobustnessRow], table: Iterable[Row], task: str) -> Figure:
-    """Score against disturbance energy, one line per variant and discretizer; bars are deviations.
+    """Score against disturbance energy, one line per variant and discretizer, with error bars.
 
-    ``table``, of the whole report, gives the colours and the score's name.
+    ``table``: the rows of the whole report; they determine the colours and the name of the score.
     """
     table, points = list(table), [point for point in points if point.task == task]
     figure = Figure(figsize=(8.2, 4.6), layout="constrained")
@@ -45,7 +45,7 @@ def robustness(points: Iterable[RobustnessRow], table: Iterable[Row], task: str)
 def _draw_curves(
     axis: Axes, points: list[RobustnessRow], colours: dict[str, str], markers: dict[str, str]
 ) -> list[Line2D]:
-    """All curves with their axis; the keys of what is drawn."""
+    """Draw all curves and label the axis; returns the legend entries."""
     curves: dict[tuple[str, str, str], list[RobustnessRow]] = {}
     for point in points:
         curves.setdefault((point.variant, point.discretizer, point.kind), []).append(point)
@@ -77,7 +77,7 @@ def _draw_curve(axis: Axes, line: list[RobustnessRow], zero: float, style: dict[
 
 
 def _label_energies(axis: Axes, points: Iterable[RobustnessRow], smallest: float) -> None:
-    """A logarithmic axis on which 0 stands apart, left of the smallest energy."""
+    """Use a logarithmic axis, with 0 left of the smallest energy, behind a dotted line."""
     energies = sorted({point.energy for point in points})
     axis.set_xscale("log")
     axis.set_xticks([e or smallest / _TO_ZERO for e in energies], [f"{e:g}" for e in energies])

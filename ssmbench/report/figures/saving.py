@@ -1,4 +1,4 @@
-"""Figures to PNG files, without a window and without pyplot's state."""
+"""Save figures as PNG files, without a window and without pyplot's global state."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ssmbench.errors import UsageError
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, whatever the file is called.
+    """Write a figure as PNG, whatever the suffix of ``path``.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     try:
         figure.savefig(path, dpi=130, format="png")

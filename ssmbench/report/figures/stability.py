@@ -1,4 +1,4 @@
-"""The stability regions of discretizers with a system's poles in them."""
+"""Figure of the stability regions of discretizers, with the poles of a system."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ssmbench.discretizers.base import Discretizer
 
 _COLUMNS = 4
 _PIXELS = 301
-_DEFAULT_REACH = 6.0  # of a panel to the left, where the stability interval is infinite
-_MAX_ZOOM = 4.0  # poles farther out than this many panels are counted, not shown
+_DEFAULT_REACH = 6.0  # left extent of a panel if the stability interval is infinite
+_MAX_ZOOM = 4.0  # poles beyond this many default extents are counted, not shown
 _ROUNDING = 1e-12
 
 
@@ -33,7 +33,7 @@ def stability_regions(methods: Mapping[str, Discretizer], points: np.ndarray | N
 
 
 def count_stable(methods: Mapping[str, Discretizer], points: np.ndarray | None) -> dict[str, int]:
-    """How many of the points each method makes stable, ``|R| < 1`` (0 without points)."""
+    """How many of the points each method makes stable, ``|R| < 1``; 0 without points."""
     if points is None:
         return dict.fromkeys(methods, 0)
     return {name: int((_modulus(m, points) < 1).sum()) for name, m in methods.items()}
@@ -56,18 +56,18 @@ def _draw(axis: Axes, name: str, method: Discretizer, points: np.ndarray | None)
 
 
 def _draw_points(axis: Axes, name: str, method: Discretizer, points: np.ndarray) -> None:
-    """Black where the method makes them stable, red elsewhere; the title counts them."""
+    """Draw stable points in black and unstable points in red; the title counts them."""
     stable = _modulus(method, points) < 1
     for mask, colour in ((stable, "black"), (~stable, "red")):
         axis.scatter(points[mask].real, points[mask].imag, s=9, lw=0, color=colour, zorder=3)
     (left, right), (_, top) = axis.get_xlim(), axis.get_ylim()
     shown = (left <= points.real) & (points.real <= right) & (np.abs(points.imag) <= top)
-    hidden = "" if shown.all() else f", {int((~shown).sum())} beyond the picture"
+    hidden = "" if shown.all() else f", {int((~shown).sum())} outside the panel"
     axis.set_title(f"{name}\n{int(stable.sum())} of {len(points)} stable{hidden}", fontsize=9)
 
 
 def _reach(method: Discretizer, points: np.ndarray | None) -> float:
-    """How far the panel goes to the left: past the region, and past the points if they are near."""
+    """The left extent of the panel: beyond the region, and beyond the points if they are near."""
     real = method.facts.real_interval
     own = _DEFAULT_REACH
     if math.isfinite(real) and real > 0:
@@ -79,7 +79,7 @@ def _reach(method: Discretizer, points: np.ndarray | None) -> float:
 
 
 def _height(method: Discretizer, real: float) -> float:
-    """The largest imaginary part in the stability region, as far as twice its length."""
+    """The largest imaginary part in the stability region, up to twice the region's length."""
     x, y = np.linspace(-1.25 * real, 0.45 * real, 101), np.linspace(0, 2 * real, 201)
     inside = _modulus(method, x[None, :] + 1j * y[:, None]) <= 1 + _ROUNDING
     return float(y[inside.any(1)].max())

@@ -1,4 +1,4 @@
-"""What the figures of a report have in common: colours, markers, keys, labels of axes."""
+"""Colours, markers, legend entries and axis labels that all figures of a report share."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _MARKERS = "osD^vPX*<>"
 
 
 def colours_of(table: Iterable[Row]) -> dict[str, str]:
-    """One for each variant, the same in every plot of a report."""
+    """One colour per variant, the same in every figure of a report."""
     return {v: f"C{i % 10}" for i, v in enumerate(dict.fromkeys(row.variant for row in table))}
 
 
 def markers_of(table: Iterable[Row]) -> dict[str, str]:
-    """One for each discretizer."""
+    """One marker per discretizer, the same in every figure of a report."""
     names = dict.fromkeys(row.discretizer for row in table)
     return {d: _MARKERS[i % len(_MARKERS)] for i, d in enumerate(names)}
 
@@ -38,7 +38,7 @@ def with_unit(row: Row) -> str:
 
 
 def label_plainly(axis: Axis) -> None:
-    """Numbers, not powers of ten, on a logarithmic axis."""
+    """Label a logarithmic axis with plain numbers instead of powers of ten."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
