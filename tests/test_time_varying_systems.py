@@ -80,7 +80,7 @@ def test_steps_of_their_own_multiply_the_step_size():
 
 def test_it_has_no_gain_but_a_frozen_one():
     system = examples()[0]
-    with pytest.raises(UsageError, match="time-varying: gain only frozen in time"):
+    with pytest.raises(UsageError, match="time-varying: a gain exists only frozen in time"):
         analyse(system)
     report = analyse_frozen(system, most=3)
     assert report.steps == (0, 2, 4)

@@ -42,7 +42,7 @@ __all__ = [
     "with_ramp",
 ]
 
-#: Entries of lam of a time-varying system that are discretized at a time: 4 MB in float32.
+#: How many entries of a time-varying system's lam are discretized at a time: 4 MB in float32.
 _PIECE = 2**20
 
 
@@ -55,7 +55,7 @@ class Discretizer(ABC):
     No method divides by A, so integrators (zero poles) are safe. Diagonal systems stay diagonal.
     """
 
-    #: What the computed facts do not say, for tables.
+    #: What the computed facts do not show, for tables.
     note: ClassVar[str] = ""
     #: The types of system that the method samples.
     accepts: ClassVar[type | UnionType] = ContinuousTime
@@ -69,11 +69,12 @@ class Discretizer(ABC):
         """The discrete system with the same structure, sizes and precision.
 
         Systems are discretized in double precision and rounded at the end, diagonal ones by
-        :func:`~ssmbench.discretizers.rounding.rounded`; time-varying ones, for the sake of memory,
-        in their own precision.
+        :func:`~ssmbench.discretizers.rounding.rounded`; time-varying ones, to save memory, are
+        discretized in the precision they have.
 
         Raises:
-            UsageError: a system without oscillators, for a method that needs them.
+            UsageError: the method needs oscillators, and the system has none.
+            TypeError: there is no discretization for this type of system.
         """
         if isinstance(system, ContinuousTimeVaryingDiagonal):
             return self.time_varying(system)
@@ -100,14 +101,14 @@ class Discretizer(ABC):
         """By matrices A (H, N, N)."""
 
     def time_varying(self, system: ContinuousTimeVaryingDiagonal) -> TimeVaryingDiagonal:
-        """All steps at once, each as one more head of a time-invariant system.
+        """Discretize all steps at once, each as one more head of a time-invariant system.
 
-        A method that changes C or D (Tustin's) keeps the state in coordinates that depend on dt:
-        where dt varies it is of order 1 only, whatever its order is for a constant dt.
+        A method that changes C or D, such as Tustin's, keeps the state in coordinates that depend
+        on dt. Where dt varies, such a method has order 1, whatever its order for constant dt.
 
-        In pieces that are recomputed in the backward pass: the intermediate values of a method,
-        kept for every step, would be many times the size of its result. (torch.func does not
-        support recomputation: there they are kept.)
+        The work is split into pieces that are recomputed in the backward pass: a method's
+        intermediate values, if kept for every step, would take many times the memory of its result.
+        (torch.func does not support recomputation: under it, they are kept.)
         """
         size = max(1, system.batch * system.heads * system.states)
         steps = max(1, _PIECE // size)
@@ -121,7 +122,7 @@ class Discretizer(ABC):
         return checkpoint(self._discretized, system, use_reentrant=False, preserve_rng_state=False)
 
     def _discretized(self, system: ContinuousTimeVaryingDiagonal) -> dict[str, Tensor]:
-        """The tensors (B, L, H, ...) that the method does not leave as they are."""
+        """The tensors (B, L, H, ...) that the method changes."""
         bank = system.bank()
         found = self.diagonal(bank).tensors()
         changed = {name: t for name, t in found.items() if t is not getattr(bank, name)}
@@ -129,7 +130,7 @@ class Discretizer(ABC):
         return {name: tensor.unflatten(0, place) for name, tensor in changed.items()}
 
     def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:
-        """By the first-order forms, unless the method overrides this for second-order systems."""
+        """Discretize the first-order form, unless the method overrides this for oscillators."""
         return by_kind(
             system,
             system.underdamped(),
@@ -139,12 +140,12 @@ class Discretizer(ABC):
 
     @classmethod
     def samples(cls, system_type: type) -> bool:
-        """Whether every system of that type is one that the method samples."""
+        """Whether the method samples every system of that type."""
         return issubclass(system_type, cls.accepts)
 
     @cached_property
     def facts(self) -> Facts:
-        """Computed, for these options, when first asked for."""
+        """The facts for these options, computed on first use."""
         return computed_facts(self, self.stability_function, self.note)
 
     @classmethod
@@ -170,11 +171,11 @@ def by_kind(
     pairs: Callable[[ContinuousOscillator], DiscreteDiagonal],
     others: Callable[[ContinuousOscillator], DiscreteDense],
 ) -> DiscreteDiagonal | DiscreteDense:
-    """Conjugate pairs and other oscillators, each by a function of their own.
+    """Discretize conjugate pairs with one function and all other oscillators with another.
 
     The result is diagonal (H, N) where all are pairs, else dense with two states per oscillator,
-    with the pairs among them listed, so that they are still scanned as modes. While exporting, or
-    under ``torch.func``, values cannot be inspected, and all count as others.
+    and lists the pairs among them, so that they are still scanned as modes. During export and under
+    ``torch.func`` values cannot be inspected, so all count as others.
     """
     if torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active():
         return others(system)

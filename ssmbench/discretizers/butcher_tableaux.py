@@ -1,8 +1,8 @@
-"""Runge-Kutta discretizers: a tableau and a sentence each; ``method`` does the rest.
+"""Runge-Kutta discretizers, each a tableau and one sentence; ``runge_kutta`` does the rest.
 
-Figures of each, computed: ``ssmbench show discretizer NAME`` or docs/variants.md. Coefficients:
-Hairer, Norsett, Wanner 1993, Solving Ordinary Differential Equations I (HNW), and Hairer, Wanner
-1996, Solving Ordinary Differential Equations II (HW).
+For the computed facts of each, see ``ssmbench show discretizer NAME`` or docs/variants.md.
+Coefficients: Hairer, Norsett, Wanner 1993, Solving Ordinary Differential Equations I (HNW), and
+Hairer, Wanner 1996, Solving Ordinary Differential Equations II (HW).
 """
 
 from __future__ import annotations

@@ -21,12 +21,12 @@ _CITATION = (
     "van der Houwen, Sommeijer 1980, ZAMM 60:479; Verwer, Hundsdorfer, Sommeijer 1990, "
     "Numer. Math. 57:157"
 )
-_MAX_STAGES = 50  # the tableau's coefficients grow with the stages, and rounding with them
+_MAX_STAGES = 50  # the coefficients, and so the rounding errors, grow with the number of stages
 
 
 @dataclass
 class Rkc1Config(RungeKuttaConfig):
-    """``stages``, and ``damping`` of the polynomial, 0 for the longest interval, 2 stages^2."""
+    """``stages``, and ``damping`` of the polynomial (0: the longest interval, 2 stages^2)."""
 
     stages: int = 5
     damping: float = option(0.0, FRACTION)
@@ -102,7 +102,7 @@ def _unrolled(
     ``Y_j = (1 - m - n) x + m Y_(j-1) + n Y_(j-2) + m~ h F_(j-1) - a_(j-1) m~ h F_0`` with
     ``m = 2 w0 b_j / b_(j-1)``, ``n = -b_j / b_(j-2)``, ``m~ = 2 w1 b_j / b_(j-1)``.
 
-    Row j of Y holds what stage j takes of each h F_i; the last row is b.
+    Row j of Y holds the coefficients of h F_i in stage j; the last row is b.
     """
     stages = len(b) - 1
     Y = np.zeros((stages + 1, stages))

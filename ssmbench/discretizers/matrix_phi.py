@@ -2,8 +2,8 @@
 
 Scaling and squaring of ``e^Z - 1`` in place of ``e^Z`` (Moler, Van Loan 2003, SIAM Review 45:3,
 method 3; the modified squaring of Skaflestad, Wright 2009, Appl. Numer. Math. 59:783): near zero,
-``e^Z`` rounds away what a slow mode loses, and s squarings multiply that rounding by 2^s, 1e-10 for
-rates of 1 and 1e6 in one matrix. ``e^Z - 1`` keeps it, entry by entry.
+rounding ``e^Z`` hides the decay of a slow mode, and s squarings multiply the rounding error by 2^s,
+to 1e-10 for rates of 1 and 1e6 in one matrix. ``e^Z - 1`` keeps the decay, entry by entry.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _BLOCK = 4  # powers of Z that are formed (Paterson, Stockmeyer 1973, SIAM J. Co
 def matrix_phi(Z: Inexact[Tensor, "H N N"], order: int) -> list[Inexact[Tensor, "H N N"]]:
     """``[e^Z - 1, phi_1(Z), .., phi_order(Z)]``, phi_k(z) = sum_n z^n / (n + k)!, order 1 or 2.
 
-    Every matrix is scaled by its own norm, so one does not change another's digits. Where tensors
-    have no values to count doublings by (traced, or under ``torch.func``), torch's exponential of a
-    joint matrix stands in: as accurate but for stiff matrices.
+    Every matrix is scaled by its own norm, so one does not affect the accuracy of another. Where
+    the tensors have no values from which to count the doublings (traced, or under ``torch.func``),
+    torch's exponential of a joint matrix is used instead: it is as accurate except for stiff
+    matrices.
     """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return _joint_exponential(Z, order)
@@ -42,7 +43,7 @@ def matrix_phi(Z: Inexact[Tensor, "H N N"], order: int) -> list[Inexact[Tensor, 
 
 
 def _joint_exponential(Z: Tensor, order: int) -> list[Tensor]:
-    """By the first block row of the exponential of [[Z, I, 0], [0, 0, I], [0, 0, 0]]."""
+    """The first block row of the exponential of [[Z, I, 0], [0, 0, I], [0, 0, 0]]."""
     eye = torch.eye(Z.shape[-1], dtype=Z.dtype, device=Z.device).expand_as(Z)
     zero = torch.zeros_like(Z)
     rows = [torch.cat([Z, eye, *[zero] * (order - 1)], -1)]
@@ -54,7 +55,7 @@ def _joint_exponential(Z: Tensor, order: int) -> list[Tensor]:
 
 
 def _doublings(Z: Tensor) -> Tensor:
-    """How often each Z is halved until its 1-norm is at most the radius, (H,)."""
+    """How many times each Z must be halved until its 1-norm is at most the radius, (H,)."""
     norm = Z.abs().sum(-2).amax(-1) if Z.shape[-1] else Z.new_zeros(len(Z), dtype=Z.real.dtype)
     exponent = torch.frexp(norm / _RADIUS).exponent
     return torch.where(norm.isfinite(), exponent.clamp(0, 1022), 0)
@@ -66,7 +67,7 @@ def _power_of_two(exponent: Tensor) -> Tensor:
 
 
 def _series(Z: Tensor, k: int) -> Tensor:
-    """phi_k of small Z, its first terms: blocks of four by Horner's rule in Z^4."""
+    """The first terms of phi_k's series for small Z: blocks of four, by Horner's rule in Z^4."""
     powers = [Z]
     for _ in range(_BLOCK - 1):
         powers.append(powers[-1] @ Z)
@@ -83,7 +84,7 @@ def _plus_identity(Z: Tensor, factor: float) -> Tensor:
 
 
 def _doubled(found: list[Tensor]) -> list[Tensor]:
-    """The functions at 2 z from those at z."""
+    """The functions at 2 Z from those at Z."""
     loss, phi_1, *rest = found
     doubled = [2 * loss + loss @ loss, phi_1 + phi_1 @ loss / 2]
     return doubled + [(phi_1 @ phi_1 + 2 * phi_2) / 4 for phi_2 in rest]

@@ -1,8 +1,8 @@
-"""Integrators of oscillators q'' = -a q - g q' + B u that preserve what first-order rules lose.
+"""Structure-preserving integrators of oscillators q'' = -a q - g q' + B u.
 
-Without damping one step is symplectic: its determinant is 1, an energy close to the true one is
+Without damping, one step is symplectic: its determinant is 1, an energy close to the true one is
 conserved, and both multipliers of an oscillator have modulus 1 as long as h sqrt(a) < 2. On the
-unit circle no gain is finite, and beyond that step size the oscillator grows: both are reported.
+unit circle the gain is infinite, and for larger steps the oscillation grows: both are reported.
 
 One step acts on (q, w), w = h q', in which all coefficients are dimensionless: s = h^2 a, c = h g,
 and the force h^2 B u, held over the step.
@@ -65,10 +65,10 @@ class OscillatorDiscretizer(Discretizer):
         return self.step(h.square() * system.a.double(), h * system.g.double())
 
     def _pairs(self, system: ContinuousOscillator) -> DiscreteDiagonal:
-        return _pairs(system, *self._steps(system), *_read_and_drive(system))
+        return _pairs(system, *self._steps(system), *_input_and_output_matrices(system))
 
     def _dense(self, system: ContinuousOscillator) -> DiscreteDense:
-        return _dense(system, *self._steps(system), *_read_and_drive(system))
+        return _dense(system, *self._steps(system), *_input_and_output_matrices(system))
 
     def diagonal(self, system: ContinuousDiagonal) -> DiscreteDiagonal:
         """Refused."""
@@ -80,14 +80,15 @@ class OscillatorDiscretizer(Discretizer):
 
     def _refusal(self) -> UsageError:
         return UsageError(
-            f"{type(self).__name__} samples {self.accepts_what}, only: it has no form for "
+            f"{type(self).__name__} samples only {self.accepts_what}: it has no form for "
             "first-order systems"
         )
 
     def stability_function(self, z: Inexact[Tensor, " Z"]) -> Complex[Tensor, " Z"]:
         """The multiplier, for a step of size 1, of the oscillator with the poles z and conj z.
 
-        Of a complex pair the one on z's side of the real axis, of a real pair the larger one.
+        For a complex pair it is the multiplier on z's side of the real axis, for a real pair the
+        larger of the two.
         """
         M, _ = self.step(z.abs().square()[None], -2 * z.real[None])
         middle = M.diagonal(dim1=-2, dim2=-1).mean(-1)[0]
@@ -126,7 +127,7 @@ class SymplecticEuler(OscillatorDiscretizer):
     citation="Hairer, Lubich, Wanner 2006, Geometric Numerical Integration, section I.1.4",
 )
 class StormerVerlet(OscillatorDiscretizer):
-    """Half a kick, a drift, half a kick (damping implicit, then explicit); oscillators only."""
+    """Half kick, drift, half kick (damping implicit, then explicit); oscillators only."""
 
     facts = Facts(
         order=2,
@@ -157,7 +158,7 @@ def _discriminant(M: Blocks) -> Float[Tensor, "H N"]:
     return -(half.square() + M[..., 0, 1] * M[..., 1, 0])
 
 
-def _read_and_drive(system: ContinuousOscillator) -> tuple[Tensor, Tensor, Tensor]:
+def _input_and_output_matrices(system: ContinuousOscillator) -> tuple[Tensor, Tensor, Tensor]:
     """h^2 B, and the output matrices of q and w, in double precision."""
     h = system.dt.double()[:, None, None]
     return h.square() * system.B.double(), system.C.double(), system.C_v.double() / h
@@ -166,8 +167,8 @@ def _read_and_drive(system: ContinuousOscillator) -> tuple[Tensor, Tensor, Tenso
 def _pairs(
     system: ContinuousOscillator, M: Blocks, F: Forces, B: Tensor, C: Tensor, C_w: Tensor
 ) -> DiscreteDiagonal:
-    """With mu = tau + i sigma: right eigenvector (q, mu - p), left one (mu - t, q), whose product
-    is 2 i q sigma."""
+    """With mu = tau + i sigma, the right eigenvector is (q, mu - p) and the left one (mu - t, q);
+    their product is 2 i q sigma."""
     p, q, t = M[..., 0, 0], M[..., 0, 1], M[..., 1, 1]
     sigma = _discriminant(M).sqrt()
     mu = torch.complex((p + t) / 2, sigma)
@@ -200,8 +201,8 @@ def _dense(
 
 
 def _preserve_determinant(M: Blocks, g: Tensor, dtype: torch.dtype) -> Blocks:
-    """M in the dtype, its determinant after rounding on its side of 1: no smaller where the damping
-    g is 0, below where there is damping (and the velocity does not change sign within one step)."""
+    """M rounded to ``dtype`` so that its determinant stays on the right side of 1: at least 1 where
+    the damping g is 0, below 1 where g > 0 (and the velocity keeps its sign within one step)."""
     rounded = M.to(dtype)
     p, q, r, t = rounded.double().flatten(-2).unbind(-1)
     volume = p * t - q * r

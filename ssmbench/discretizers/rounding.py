@@ -1,8 +1,8 @@
-"""Rounding of discretized systems, by which no pole crosses the unit circle.
+"""Rounding of discretized systems such that no pole crosses the unit circle.
 
-A computed pole next to the circle does not tell on which side it lies: e^z is 1 for |z| < 1e-16,
-and in float32 for |z| < 3e-8. So the side comes from ``loss`` = 1 - abs(lam)^2, computed from
-R(z) - 1.
+A computed pole very close to the circle does not show on which side it lies: e^z rounds to 1 for
+|z| < 1e-16, and in float32 for |z| < 3e-8. The side is therefore taken from ``loss`` = 1 -
+abs(lam)^2, computed from R(z) - 1.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _WIDE = (torch.float64, torch.complex128)
 #: Several roundings of float64, relative to abs(R - 1)^2, and absolute.
 _NOISE = 2.0**-50
 _SLACK = 2.0**-48
-#: Up to here a pole that was moved inwards is scaled to the gain that it had.
+#: A pole that was moved inwards keeps its gain as long as B is scaled by no more than this.
 _LARGEST_SCALE = 2.0
 
 
 def is_wide(*tensors: Tensor) -> bool:
-    """Whether any of them is in double precision, so that the discrete system is."""
+    """Whether any of the tensors is in double precision, so that the discrete system is too."""
     return any(t.dtype in _WIDE for t in tensors)
 
 
@@ -35,8 +35,9 @@ def loss_per_step(
 ) -> Float64[Tensor, "H N"]:
     """1 - |R(z)|^2 from ``increment`` = R(z) - 1, with the right sign, 0 where nothing is lost.
 
-    The sum ``2 Re w + |w|^2`` is rounded by about abs(w)^2 2^-52. Where that hides its sign, the
-    sign is that of -Re z, as for every method that maps the imaginary axis onto the unit circle.
+    With w = R(z) - 1, the sum ``2 Re w + |w|^2`` has a rounding error of about abs(w)^2 2^-52.
+    Where that hides its sign, the sign of -Re z is taken, which is right for every method that maps
+    the imaginary axis onto the unit circle.
     """
     w, growth = increment, z.real.sign()
     size = w.abs().square()
@@ -47,16 +48,15 @@ def loss_per_step(
 
 
 def rounded(system: DiscreteDiagonal, loss: Float64[Tensor, "H N"], wide: bool) -> DiscreteDiagonal:
-    """The system in float32 and complex64, or as ``wide`` as it is; see :func:`placed`.
+    """The system in float32 and complex64, or in double precision if ``wide``; see :func:`placed`.
 
-    Rounding moves a pole's distance to the circle, and with it the mode's gain: by 6% at
-    1 - |lam| = 1e-6. So B is scaled by (1 - |rounded|^2) / (1 - |lam|^2), a number near 1 that
-    counts as constant in gradients, and the mode keeps its gain. Where that number exceeds 2, the
-    precision cannot hold the pole: it lies further inside, and B stays, so that the response is the
-    same for as many steps as the precision resolves, and the gain over an infinite horizon is
-    smaller. A bound that a diagonal storage function proves (a contraction [A, B; C, D] in scaled
-    coordinates) still holds: the row of A and B of a mode is multiplied by a number of modulus at
-    most one.
+    Rounding moves a pole's distance to the circle, and with it the mode's gain: by 6% at 1 - |lam|
+    = 1e-6. So B is scaled by (1 - |rounded|^2) / (1 - |lam|^2), a number near 1 that counts as
+    constant in gradients, and the mode keeps its gain. Where that number exceeds 2, the precision
+    cannot hold the pole: it lies further inside, and B stays, so that the response is the same for
+    as many steps as the precision resolves, and the gain over an infinite horizon is smaller. A
+    bound proved by a diagonal storage function (a contraction [A, B; C, D] in scaled coordinates)
+    still holds: each mode's row of A and B is multiplied by a number of modulus at most one.
     """
     exact = system.lam.detach()
     lam = placed(exact, loss, torch.float64 if wide else torch.float32)
@@ -74,9 +74,10 @@ def rounded(system: DiscreteDiagonal, loss: Float64[Tensor, "H N"], wide: bool) 
 def placed(
     lam: Inexact[Tensor, "H N"], loss: Float64[Tensor, "H N"], dtype: torch.dtype
 ) -> Inexact[Tensor, "H N"]:
-    """lam rounded to ``dtype``, in double: inside the unit circle where loss > 0, else not.
+    """lam rounded to ``dtype`` but returned in double precision, inside the unit circle exactly
+    where loss > 0.
 
-    ``dtype`` is float32 or float64, of the parts where lam is complex.
+    ``dtype`` is float32 or float64; for complex lam, that of the real and imaginary parts.
     """
     parts = _parts(lam)
     nearest = _joined(parts.to(dtype).double(), lam)
@@ -91,7 +92,7 @@ def placed(
 
 
 def _loss(lam: Tensor) -> Tensor:
-    """1 - |lam|^2; for parts that float32 holds, exact."""
+    """1 - |lam|^2; exact where float32 holds the real and imaginary parts exactly."""
     return (1 - lam.real) * (1 + lam.real) - (lam.imag.square() if lam.is_complex() else 0)
 
 
@@ -104,7 +105,7 @@ def _joined(parts: Tensor, like: Tensor) -> Tensor:
 
 
 def rounded_up(x: Float64[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
-    """x >= 0, and a few of its roundings more, as the next number of the dtype above."""
+    """x >= 0 plus a few roundings, rounded up to the next number of the dtype."""
     x = x + _SLACK
     nearest = x.to(dtype)
     above = torch.nextafter(nearest, torch.full_like(nearest, torch.inf))
@@ -112,7 +113,7 @@ def rounded_up(x: Float64[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor
 
 
 def rounded_down(x: Float64[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
-    """x >= 0, less a few of its roundings, as the next number of the dtype below, 0 at least."""
+    """x >= 0 minus a few roundings, rounded down to the next number of the dtype, at least 0."""
     x = (x - _SLACK).clamp_min(0)
     nearest = x.to(dtype)
     below = torch.nextafter(nearest, torch.zeros_like(nearest))

@@ -1,4 +1,4 @@
-"""One routine that turns any Runge-Kutta tableau into a discretizer, diagonal and dense.
+"""One routine that turns any Runge-Kutta tableau into a discretizer of diagonal and dense systems.
 
 For x' = A x + B u the stages are linear: with ``q(z)' = b' (I - z T)^-1`` and the stability
 function ``R(z) = 1 + z q(z)' 1``, an input held over the step gives ``A_bar = R(hA)`` and
@@ -24,7 +24,7 @@ from ssmbench.systems import ContinuousDense, ContinuousDiagonal, DiscreteDense,
 
 
 class Hold(Enum):
-    """The input between samples: held (zero order), or a straight line (first order)."""
+    """The input between samples: held constant (zero order), or a straight line (first order)."""
 
     zero = "zero"
     first = "first"
@@ -32,13 +32,13 @@ class Hold(Enum):
 
 @dataclass
 class RungeKuttaConfig:
-    """``hold``: what the stages see of the input between two samples."""
+    """``hold``: which input the stages see between two samples."""
 
     hold: Hold = Hold.zero
 
 
 class RungeKutta(Discretizer):
-    """A discretizer from a tableau: subclasses name one, or make it from their options."""
+    """A discretizer from a tableau, which a subclass names or computes from its options."""
 
     data: ClassVar[Tableau]
 
@@ -71,7 +71,7 @@ class RungeKutta(Discretizer):
         return z * _sum(stage_weights(self.tableau, z))
 
     def _input_matrices(self, qB: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """What u[k] and u[k+1] are multiplied by: all and none where the input is held."""
+        """The matrices that multiply u[k] and u[k+1]; None for u[k+1] where the input is held."""
         if self.config.hold is Hold.zero:
             return _sum(qB), None
         pairs = [*zip(self.tableau.c.tolist(), qB, strict=True)]
@@ -95,7 +95,7 @@ def stage_weights(
 def stage_matrices(
     tableau: Tableau, hA: Inexact[Tensor, "H N N"], eye: Inexact[Tensor, "N N"]
 ) -> list[Inexact[Tensor, "H N N"]]:
-    """q_j(hA) for each stage; explicit tableaux need products only."""
+    """q_j(hA) for each stage; explicit tableaux need no solve."""
     if tableau.lower:
         unit = eye.expand_as(hA)
         # functions of A commute, so the side of the solve does not matter

@@ -15,10 +15,10 @@ from ssmbench.errors import UsageError, require
 
 if TYPE_CHECKING:
     _Numbers = np.ndarray
-else:  #: What a field is given as; it becomes an array.
+else:  #: What a field accepts; it is stored as an array.
     _Numbers = np.ndarray | Sequence
 
-#: Rounding of coefficients that are typed or computed in double precision.
+#: Tolerance for rounding in coefficients that are typed in or computed in double precision.
 _ROUNDING = 1e-13
 #: The order conditions are checked up to here: 85 rooted trees.
 MAX_ORDER = 7
@@ -28,12 +28,12 @@ MAX_ORDER = 7
 class Tableau:
     """One step of a Runge-Kutta method: ``Y_i = x + h sum_j T_ij f(Y_j)``, ``x+ = x + h b' f(Y)``.
 
-    T (s, s), b (s,) and c (s,), for s stages, become read-only float64 arrays whatever they are
-    given as. c follows from T, so stating it as well catches a wrong digit in either.
+    T (s, s), b (s,) and c (s,), for s stages, are stored as read-only float64 arrays. c follows
+    from T; stating it as well catches a wrong digit in either.
 
     Raises:
-        UsageError: wrong shapes, numbers that are not finite, c other than T 1, or a sum of b
-            other than 1; the message says which.
+        UsageError: wrong shapes, numbers that are not finite, c different from T 1, or b that does
+        not sum to 1; the message says which.
     """
 
     name: str
@@ -78,16 +78,17 @@ class Tableau:
 
     @property
     def lower(self) -> bool:
-        """Whether each stage needs only itself and those before it (explicit or diagonal)."""
+        """Whether each stage needs only itself and the stages before it (explicit or diagonally
+        implicit)."""
         return not np.triu(self.T, 1).any()
 
     @property
     def explicit(self) -> bool:
-        """Whether each stage needs only those before it: nothing to solve."""
+        """Whether each stage needs only the stages before it, so that there is nothing to solve."""
         return not np.triu(self.T).any()
 
     def order(self) -> int:
-        """The largest p <= 7 whose order conditions hold, one a rooted tree of up to p nodes.
+        """The largest p <= 7 whose order conditions hold, one per rooted tree with up to p nodes.
 
         Source: Hairer, Norsett, Wanner 1993, Solving ODEs I, section II.2, theorem 2.13.
         """
@@ -100,12 +101,12 @@ class Tableau:
     def costate_tableau(self) -> Tableau:
         """The conjugate tableau, ``b_i a^_ij + b_j a_ji = b_i b_j`` with the same b and c.
 
-        Where this method steps x' = A x, the conjugate steps the adjoint equation l' = -A' l so
-        that l' x stays the same number from step to step: exactly what reverse-mode
-        differentiation of the steps computes.
+        Where this method steps x' = A x, the conjugate steps the adjoint equation l' = -A' l such
+        that l' x is the same at every step, which is exactly what reverse-mode differentiation of
+        the steps computes.
 
         Raises:
-            UsageError: a weight b_i is zero, so that no conjugate exists.
+            UsageError: a weight b_i is zero, so no conjugate exists.
 
         Source: Hairer, Lubich, Wanner 2006, Geometric Numerical Integration, section VI.4;
             Sanz-Serna 2016, SIAM Review 58:3.

@@ -3,7 +3,7 @@
 Two methods are called "bilinear" in the literature. S4's (Gu, Goel, Re 2022, equation 3) keeps C
 and D: it is the implicit midpoint rule, in ``butcher_tableaux``, and inflates the gain by
 1 / cos(theta/2) at the frequency theta (radians per sample). Tustin's transform also changes C and
-D, so that G_bar(z) = G((2/h) (z - 1) / (z + 1)): the H-infinity norm is the same number.
+D, so that G_bar(z) = G((2/h) (z - 1) / (z + 1)), which has the same H-infinity norm.
 """
 
 from __future__ import annotations

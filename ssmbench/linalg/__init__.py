@@ -1,1 +1,1 @@
-"""Matrix functions that several rooms share; knows nothing of systems."""
+"""Matrix functions that several packages share; independent of the system types."""

@@ -12,7 +12,7 @@ DOUBLINGS = 64  # a stable pole in float64 has decayed after 2^60 steps
 def stein(A: Inexact[Tensor, "H N N"], Q: Inexact[Tensor, "H N N"]) -> Inexact[Tensor, "H N N"]:
     """X = A X A^H + Q, the sum of A^k Q A^kH: discrete Gramians. Diverges for unstable A.
 
-    Source: Smith (1968), SIAM J. Appl. Math. 16:198, squared.
+    Source: Smith (1968), SIAM J. Appl. Math. 16:198, in the squared (doubling) form.
     """
     X = Q
     for _ in range(DOUBLINGS):
@@ -36,10 +36,11 @@ def gramian_factor(
     """L with X = L L^H, the controllability Gramian of a stable system; r <= N or r = m.
 
     X = A X A^H + B B^H in discrete time, A X + X A^H + B B^H = 0 in continuous time. As X itself is
-    never formed, small singular values keep their digits and no direction turns negative.
+    never formed, small singular values keep their accuracy and X = L L^H is positive semidefinite
+    despite rounding.
 
-    Source: Smith (1968), squared, with the factor compressed by QR; Penzl (1999), SIAM J. Sci.
-        Comput. 21:1401.
+    Source: Smith (1968), in the squared form, with the factor compressed by QR; Penzl (1999), SIAM
+        J. Sci. Comput. 21:1401.
     """
     if not discrete:
         speed, A, inverse = bilinear(A)
@@ -62,7 +63,8 @@ def _compressed(L: Tensor) -> Tensor:
 
 
 def bilinear(A: Inexact[Tensor, "H N N"]) -> tuple[Tensor, Tensor, Tensor]:
-    """A speed w (H, 1, 1) of the size of A's poles, (w I - A)^-1 (w I + A), and (w I - A)^-1."""
+    """w (H, 1, 1), a frequency of the size of A's poles, (w I - A)^-1 (w I + A), and (w I -
+    A)^-1."""
     speed = torch.linalg.matrix_norm(A)[:, None, None] / A.shape[-1] ** 0.5 + 1e-300
     eye = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     inverse = torch.linalg.inv(speed * eye - A)

@@ -1,4 +1,4 @@
-"""Orthogonal matrices from free parameters, and parameters of limited size."""
+"""Orthogonal matrices from free parameters, and parameters of limited norm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-#: Beyond this norm a saturating map is constant to 1e-12, and factorizations lose their digits.
+#: Beyond this norm a saturating map is constant to 1e-12, and factorizations lose accuracy.
 LARGEST_NORM = 1e6
 
 
@@ -20,8 +20,8 @@ def limited(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def cayley(Y: Float[Tensor, "N N"]) -> Float[Tensor, "N N"]:
     """(I - S)(I + S)^-1, orthogonal, for S = Y - Y' from the strict upper triangle of Y.
 
-    The identity for Y = 0. It never has the eigenvalue -1, and its determinant is +1. Y enters
-    through :func:`limited`: I + S is singular to rounding for larger ones.
+    It is the identity for Y = 0, never has the eigenvalue -1, and has determinant +1. Y passes
+    through :func:`limited`, since for a larger norm I + S is singular to working precision.
     """
     upper = limited(torch.triu(Y, 1))
     S = upper - upper.T

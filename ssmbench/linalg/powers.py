@@ -12,7 +12,8 @@ def power_table(
 ) -> Inexact[Tensor, "*with_powers"]:
     """base^0 .. base^(count-1) elementwise, along a new dimension; exact gradients at zero.
 
-    In the dtype of ``base``: widen it first where rounding of long products matters.
+    Computed in the dtype of ``base``: convert it to double precision first where the rounding of
+    long products matters.
     """
     table, square = torch.ones_like(base).unsqueeze(dim), base.unsqueeze(dim)
     while table.shape[dim] < count:

@@ -1,4 +1,4 @@
-"""The largest singular value of matrices, by the way that suits the use."""
+"""The largest singular value of matrices, by the method that suits each use."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 
 def sigma_max(G: Inexact[Tensor, "*shape p m"]) -> Float[Tensor, "*shape"]:
-    """Largest singular value, by an SVD: to full relative precision, and differentiable."""
+    """Largest singular value, by an SVD: accurate to full relative precision, differentiable."""
     if min(G.shape[-2:]) == 1:
         return torch.linalg.vector_norm(G, dim=(-2, -1))
     return torch.linalg.matrix_norm(G, ord=2)
 
 
 def sigma_max_by_gram(G: Inexact[Tensor, "*shape p m"]) -> Float[Tensor, "*shape"]:
-    """Largest singular value, by the smaller Gram matrix: several times as fast as an SVD, and as
-    accurate, relative to itself."""
+    """Largest singular value, from the smaller Gram matrix: several times as fast as an SVD, with
+    the same relative accuracy."""
     if min(G.shape[-2:]) == 1:
         return torch.linalg.vector_norm(G, dim=(-2, -1))
     gram = G @ G.mH if G.shape[-2] <= G.shape[-1] else G.mH @ G
@@ -34,6 +34,6 @@ def sigma_max_of_arrays(G: np.ndarray) -> np.ndarray:
 
 
 def spectral_norm(weight: Float[Tensor, "out in"]) -> Float[Tensor, ""]:
-    """||W||_2, at least 1e-12 so that one may divide by it: from all singular values, in float64,
-    not by power iteration."""
+    """||W||_2, but at least 1e-12 so that it can be divided by; from all singular values in
+    float64, not by power iteration."""
     return torch.linalg.matrix_norm(weight.double(), 2).to(weight.dtype).clamp_min(1e-12)

@@ -5,14 +5,14 @@
   the output at step k depends on inputs up to k - 1 through the state, and on u[k] through D).
 
 Every system is a batch of H independent systems (*heads*; together a *bank*), each with N states,
-m inputs and p outputs, and is
-either diagonal or dense. Time domain and structure are types, not flags. A diagonal system with
+m inputs and p outputs, and is either diagonal or dense. Time domain and structure are types, not
+flags. A diagonal system with
 ``conjugate=True`` stores one of each pair of complex conjugate modes: ``y = 2 Re(C x) + D u``.
 A third structure, in continuous time only, is a bank of second-order oscillators.
 
 The matrices of a *time-varying* system differ from step to step. It is not a
-:class:`LinearSystem`: only frozen at a step (:meth:`TimeVaryingSystem.at`) does it have poles and a
-gain.
+:class:`LinearSystem`: it has poles and a gain only when frozen at a step
+(:meth:`TimeVaryingSystem.at`).
 """
 
 from ssmbench.systems.base import FROZEN_ONLY, LinearSystem, Value

@@ -14,8 +14,8 @@ from torch import Tensor
 from ssmbench.errors import ShapeError
 from ssmbench.linalg.precision import to_double, to_single
 
-#: Why a time-varying system has no verified gain: what analysis, normalisers and certificates say.
-FROZEN_ONLY = "time-varying: gain only frozen in time"
+#: Why a time-varying system has no verified gain, for analysis, normalisers and certificates.
+FROZEN_ONLY = "time-varying: a gain exists only frozen in time"
 
 S = TypeVar("S", bound="LinearSystem")
 V = TypeVar("V", bound="Value")
@@ -23,7 +23,7 @@ V = TypeVar("V", bound="Value")
 
 @dataclass(frozen=True)
 class Value:
-    """A value made of tensors: access to them by name, and maps over all of them."""
+    """An immutable value made of tensors, with access by name and maps over all of them."""
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors by field name."""
@@ -43,9 +43,11 @@ class Value:
         return self.map(to_single)
 
     def detach(self: V) -> V:
+        """The system cut off from the autograd graph."""
         return self.map(Tensor.detach)
 
     def to(self: V, device: torch.device | str) -> V:
+        """The system on ``device``."""
         return self.map(lambda t: t.to(device))
 
     def is_finite(self) -> bool:
@@ -58,7 +60,7 @@ class LinearSystem(Value, ABC):
     """H independent linear systems (heads): B (H, N, m), C (H, p, N), D (H, p, m) real or complex.
 
     Raises:
-        ShapeError: the matrices do not fit together; the message says which, and what would fit.
+        ShapeError: the matrices do not fit together; the message names the one and the right shape.
     """
 
     B: Inexact[Tensor, "H N m"]
@@ -70,7 +72,7 @@ class LinearSystem(Value, ABC):
             expected = {"lam": 2, "a": 2, "g": 2, "dt": 1}.get(name, 3)
             if tensor.ndim != expected:
                 raise ShapeError(
-                    f"{type(self).__name__}.{name} needs {expected} dimensions, the first of them "
+                    f"{type(self).__name__}.{name} needs {expected} dimensions, the first for "
                     f"the heads H; got shape {tuple(tensor.shape)}"
                 )
         self._check_shapes()
@@ -100,12 +102,12 @@ class LinearSystem(Value, ABC):
     @property
     @abstractmethod
     def dynamics(self) -> Tensor:
-        """lam (H, N), A (H, N, N), or a (H, N) of oscillators."""
+        """lam (H, N), A (H, N, N), or for oscillators a (H, N)."""
 
     @property
     @abstractmethod
     def order(self) -> int:
-        """Number of modes of one head, conjugates counted."""
+        """Number of modes of one head, conjugates included."""
 
     @property
     def heads(self) -> int:
@@ -113,17 +115,17 @@ class LinearSystem(Value, ABC):
 
     @property
     def states(self) -> int:
-        """Stored states N of one head (half the order for conjugate pairs)."""
+        """Number N of stored states of one head (half the order for conjugate pairs)."""
         return self.dynamics.shape[1]
 
     @property
     def inputs(self) -> int:
-        """m, inputs of one head."""
+        """Number m of inputs of one head."""
         return self.B.shape[-1]
 
     @property
     def outputs(self) -> int:
-        """p, outputs of one head."""
+        """Number p of outputs of one head."""
         return self.C.shape[-2]
 
     def head(self: S, index: int) -> S:

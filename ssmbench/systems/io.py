@@ -1,4 +1,4 @@
-"""Reading a linear system from a file that a person wrote, or somebody hostile."""
+"""Reading a linear system from a file that may be wrong or malicious."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ssmbench.systems.lti import ContinuousDense, DiscreteDense
 
 MATRICES = ("A", "B", "C", "D")
 KEYS = (*MATRICES, "dt")
-#: A larger array is refused before memory is taken for it.
+#: A larger array is refused before any memory is allocated for it.
 MAX_BYTES = 2**30
 #: NumPy's own limit on a header's text is 10,000 bytes.
 MAX_HEADER_BYTES = 2**14
@@ -31,7 +31,7 @@ MAX_HEADER_BYTES = 2**14
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _SHAPES = {"A": "(N, N)", "B": "(N, m)", "C": "(p, N)", "D": "(p, m)"}
 _NOT_AN_ARCHIVE = "not a NumPy .npz archive, as numpy.savez writes it"
-#: What zipfile, zlib and NumPy raise on damaged bytes, beside OSError.
+#: What zipfile, zlib and NumPy raise on damaged bytes, besides OSError.
 _DAMAGED = (
     EOFError,
     LookupError,
@@ -49,15 +49,16 @@ def load_system(path: str | os.PathLike[str]) -> ContinuousDense | DiscreteDense
 
     Keys: A (N, N), B (N, m), C (p, N), D (p, m), real or complex, or all four with a leading bank
     dimension H; for one input or output also B (N,), C (N,) and a scalar D. N may be 0, and a file
-    with D alone is a static gain. dt, a scalar: absent or 0 for continuous time (x' = A x + B u),
-    positive for discrete time (x[k+1] = A x[k] + B u[k]); its size is not used. In both,
-    y = C x + D u. Nothing is ever unpickled, and no memory is taken for what a header only claims.
+    with D alone is a static gain. dt is a scalar: absent or 0 for continuous time (x' = A x + B u),
+    positive for discrete time (x[k+1] = A x[k] + B u[k]); its value is not used otherwise. In both,
+    y = C x + D u. Nothing is ever unpickled, and a header's claim about the size is checked before
+    memory is allocated.
 
     Returns:
         ContinuousDense (step size 1) or DiscreteDense, float64 or complex128.
 
     Raises:
-        UsageError: one line naming the file, the key, what was found and what is allowed.
+        UsageError: one line that names the file, the key, what was found and what is allowed.
     """
     path = os.fspath(path)
     return _assembled(_read(path), path)
@@ -66,13 +67,14 @@ def load_system(path: str | os.PathLike[str]) -> ContinuousDense | DiscreteDense
 def system_from_arrays(
     arrays: Mapping[str, Any], source: str = "system"
 ) -> ContinuousDense | DiscreteDense:
-    """A linear system from arrays in memory, by the keys, shapes and rules of :func:`load_system`.
+    """A linear system from arrays in memory, with the keys, shapes and rules of
+    :func:`load_system`.
 
-    Anything that NumPy makes an array of is taken, torch's tensors among it; a key whose value is
-    None is left out. ``source`` begins the message of an error.
+    Accepts whatever NumPy can turn into an array, and torch tensors; a key whose value is None is
+    ignored. Error messages begin with ``source``.
 
     Raises:
-        UsageError: as :func:`load_system`.
+        UsageError: as for :func:`load_system`.
     """
     given = {key: value for key, value in arrays.items() if value is not None}
     for key in given:
@@ -91,7 +93,7 @@ def save_system(path: str | os.PathLike[str], system: DiscreteDense, dt: float =
     if system.heads == 1:
         arrays = {key: array[0] for key, array in arrays.items()}
     try:
-        with open(path, "wb") as stream:  # a path would be given the suffix .npz
+        with open(path, "wb") as stream:  # numpy.savez would append .npz to a path
             np.savez(stream, **arrays, dt=dt)
     except OSError as error:
         raise UsageError(f"{os.fspath(path)}: cannot be written: {error.strerror}") from None
@@ -102,7 +104,7 @@ def _in_memory(source: str, key: str, value: Any) -> np.ndarray:
     try:
         array = np.asarray(value.detach().cpu() if tensor else value)
     except (TypeError, ValueError):  # ragged lists
-        raise UsageError(f"{source}: {key} is no array: {str(value)[:60]!r}") from None
+        raise UsageError(f"{source}: {key} is not an array: {str(value)[:60]!r}") from None
     _check_dtype(source, key, array.dtype)
     return _numbers(source, key, array)
 
@@ -124,7 +126,8 @@ def _assembled(arrays: dict[str, np.ndarray], path: str) -> ContinuousDense | Di
 
 
 def _read(path: str) -> dict[str, np.ndarray]:
-    """The arrays of the file by key: the right keys, numbers only, all finite."""
+    """The arrays of the file by key, after a check that the keys are right and all numbers
+    finite."""
     try:
         if stat.S_ISFIFO(os.stat(path).st_mode):
             raise UsageError(f"{path}: is a pipe; allowed: a file")
@@ -146,7 +149,8 @@ def _instead_of_an_archive(path: str) -> str:
 
 
 def _members(path: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Members by key: known ones, each once, all that are needed."""
+    """Members by key, after a check that every key is known, occurs once and that none is
+    missing."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         key = info.filename.removesuffix(".npy")
@@ -178,7 +182,7 @@ class _Header:
 
     @property
     def bytes(self) -> int:
-        """The memory that the array takes, in integers that cannot overflow."""
+        """The memory that the array takes, in Python integers, which cannot overflow."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -203,10 +207,10 @@ def _array(path: str, key: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo)
 
 
 def _header(start: bytes) -> _Header:
-    """What the header of an array says.
+    """The shape, order, dtype and length from an array's header.
 
     Raises:
-        ValueError: this is no header.
+        ValueError: this is not a header.
     """
     stream = io.BytesIO(start)
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -215,14 +219,15 @@ def _header(start: bytes) -> _Header:
         try:
             shape, fortran, dtype = readers[npy.read_magic(stream)](stream)
         except Exception as error:  # NumPy hands the text to Python's parser, tokenizer and dtype
-            raise ValueError("not a header of NumPy's") from error
+            raise ValueError("not a NumPy header") from error
     if any(isinstance(n, bool) or n < 0 for n in shape):
         raise ValueError(shape)
     return _Header(shape, fortran, dtype, stream.tell())
 
 
 def _check_claims(path: str, key: str, header: _Header, available: int) -> None:
-    """Before memory is taken: numbers, as many as the file holds, and not too many."""
+    """Check, before memory is allocated, that the entries are numbers, in the file, and not too
+    many."""
     if header.dtype.hasobject:
         raise UsageError(
             f"{path}: {key} is an array of Python objects, which are never unpickled; "
@@ -258,7 +263,7 @@ def _shown(shape: tuple[int, ...]) -> str:
 
 
 def _numbers(path: str, key: str, value: np.ndarray) -> np.ndarray:
-    """The array in float64 or complex128, after a check that it holds finite numbers."""
+    """The array in float64 or complex128, after a check that all entries are finite."""
     kind = np.complex128 if value.dtype.kind == "c" else np.float64
     with np.errstate(all="ignore"):
         double = np.ascontiguousarray(value.astype(kind)).reshape(value.shape)
@@ -291,7 +296,8 @@ def _step_size(path: str, dt: np.ndarray | None) -> float:
 
 
 def _without_states(D: np.ndarray) -> dict[str, np.ndarray]:
-    """A, B and C of the static gain D; where D's shape is wrong, what makes that message come."""
+    """A, B and C of the static gain D; for a wrong shape of D, ones that lead to its error
+    message."""
     outputs, inputs = D.shape[-2:] if D.ndim in (2, 3) else (1, 1)
     bank = D.shape[:1] if D.ndim == 3 else ()
     shapes = {"A": (0, 0), "B": (0, inputs), "C": (outputs, 0)}
@@ -299,7 +305,7 @@ def _without_states(D: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _with_bank(path: str, key: str, array: np.ndarray, banked: bool) -> np.ndarray:
-    """The matrix with its leading bank dimension, single-channel short forms written out."""
+    """The matrix with its leading bank dimension and with single-channel short forms expanded."""
     if banked and array.ndim == 3:
         return array
     if not banked and array.ndim == 2:
@@ -319,7 +325,8 @@ def _with_bank(path: str, key: str, array: np.ndarray, banked: bool) -> np.ndarr
 
 
 def _check_shapes(path: str, arrays: dict[str, np.ndarray], banked: bool) -> None:
-    """Matrices (H, ., .) that fit together; messages show the shapes without an added bank."""
+    """Check that the matrices (H, ., .) fit together; messages omit a bank dimension that was
+    added."""
     (heads, states, _), inputs = arrays["A"].shape, arrays["B"].shape[2]
     outputs = arrays["C"].shape[1]
     wanted = {"A": (states, states), "B": (states, inputs), "C": (outputs, states)}
@@ -336,5 +343,5 @@ def _check_shapes(path: str, arrays: dict[str, np.ndarray], banked: bool) -> Non
         if least == 0:
             found = arrays[key].shape if banked else arrays[key].shape[1:]
             raise UsageError(
-                f"{path}: {key} is empty, shape {found}; allowed: no dimension 0 but that of states"
+                f"{path}: {key} is empty, shape {found}; only the number of states may be 0"
             )

@@ -18,7 +18,7 @@ from ssmbench.systems.base import LinearSystem, S
 
 @dataclass(frozen=True, kw_only=True)
 class DiagonalSystem(LinearSystem):
-    """A diagonal: ``lam`` (H, N), and whether it stores one of each conjugate pair."""
+    """A diagonal A: ``lam`` (H, N); ``conjugate``: it stores one of each conjugate pair."""
 
     lam: Inexact[Tensor, "H N"]
     conjugate: bool = False
@@ -69,7 +69,7 @@ class DiagonalSystem(LinearSystem):
 
 @dataclass(frozen=True, kw_only=True)
 class DenseSystem(LinearSystem):
-    """Any A (H, N, N)."""
+    """A dense A (H, N, N)."""
 
     A: Inexact[Tensor, "H N N"]
 
@@ -82,7 +82,7 @@ class DenseSystem(LinearSystem):
         return self.states
 
     def poles(self) -> Complex[Tensor, "H order"]:
-        # A matrix that is not finite has no eigenvalues; its head's poles are reported at infinity.
+        # A matrix that is not finite has no eigenvalues: the poles of its head are set to infinity.
         finite = torch.isfinite(self.A).all(-1).all(-1)
         safe = to_double(torch.where(finite[:, None, None], self.A, 0))
         poles = _eigenvalues(safe)
@@ -102,7 +102,7 @@ class DenseSystem(LinearSystem):
 
 
 def _largest(values: Float[Tensor, "H order"], of_none: float) -> Float[Tensor, " H"]:
-    """The largest of each row, at least ``of_none``, which is that of an empty one."""
+    """The largest value of each row, at least ``of_none``, which is the result for an empty row."""
     return torch.nn.functional.pad(values, (1, 0), value=of_none).amax(-1)
 
 
@@ -118,7 +118,7 @@ def _eigenvalues(A: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ContinuousSystem(LinearSystem):
-    """``x' = A x + B u``; dt (H,) is the step size in the time unit of A, for the discretizer."""
+    """``x' = A x + B u``; dt (H,) is the discretizer's step size, in the time unit of A."""
 
     dt: Float[Tensor, " H"]
 
@@ -130,7 +130,7 @@ class ContinuousSystem(LinearSystem):
     def to_dense(self) -> ContinuousDense: ...
 
     def spectral_abscissa(self) -> Float[Tensor, " H"]:
-        """Largest real part of a pole: stable when negative; -inf for a static gain (N = 0)."""
+        """Largest real part of the poles: stable when negative; -inf for a static gain (N = 0)."""
         return _largest(self.poles().real, -math.inf)
 
     def is_stable(self) -> bool:
@@ -149,7 +149,7 @@ class DiscreteSystem(LinearSystem):
     def to_dense(self) -> DiscreteDense: ...
 
     def spectral_radius(self) -> Float[Tensor, " H"]:
-        """Largest modulus of a pole: stable when below 1; 0 for a static gain (N = 0)."""
+        """Largest modulus of the poles: stable when below 1; 0 for a static gain (N = 0)."""
         radius = _largest(self.poles().abs(), 0.0)
         return torch.where(torch.isnan(radius), math.inf, radius)
 
@@ -166,15 +166,15 @@ class ContinuousDense(DenseSystem, ContinuousSystem):
 class DiscreteDense(DenseSystem, DiscreteSystem):
     """A (H, N, N), B (H, N, m), C (H, p, N), D (H, p, m).
 
-    ``pairs``: where it names any, A is block diagonal, its blocks of two rows each, and these of
-    them are conjugate pairs, ``[[Re lam, -Im lam], [Im lam, Re lam]]``: see :meth:`split`.
+    ``pairs``: indices of blocks. If there are any, A is block diagonal with 2 x 2 blocks, and the
+    named blocks are conjugate pairs, ``[[Re lam, -Im lam], [Im lam, Re lam]]``; see :meth:`split`.
     """
 
     pairs: tuple[int, ...] = ()
 
     def split(self) -> tuple[DiscreteDiagonal, DiscreteDense]:
-        """The pairs (H, P), and the rest, without D: the outputs of the two add up to those of the
-        system. The states of the rest follow those of the pairs in :meth:`joined_states`."""
+        """The P pairs, as a diagonal system, and the rest, which has D = 0: their outputs add up to
+        those of the system. :meth:`joined_states` joins their states."""
         even = torch.tensor(self.pairs, device=self.A.device) * 2
         rest = torch.tensor(self._others(), device=self.A.device)
         modes = DiscreteDiagonal(

@@ -17,8 +17,8 @@ from ssmbench.systems.lti import (
     DiscreteDiagonal,
 )
 
-#: Modes of a pair are kept apart only where h abs(Im lam) / max(1, h abs(lam)) exceeds this: the
-#: residues of closer ones are large, of opposite sign, and cancel.
+#: The modes of a pair are treated separately only where h abs(Im lam) / max(1, h abs(lam)) exceeds
+#: this: closer modes have large residues of opposite sign, which cancel.
 PAIR_MARGIN = 1e-3
 
 
@@ -46,7 +46,7 @@ class ContinuousOscillator(ContinuousSystem):
         a, g = self.a.double(), self.g.double()
         root = (g.square() / 4 - a).to(torch.complex128).sqrt()
         far = -g / 2 - root
-        # Overdamped: the near root as the quotient a / far, whose sign rounding cannot change.
+        # Overdamped: the root nearer to 0 is a / far, whose sign rounding cannot change.
         overdamped = (root.real > 0) & (g > 0)
         quotient = a / torch.where(overdamped, far, 1)
         return torch.cat([torch.where(overdamped, quotient, -g / 2 + root), far], -1)
@@ -71,8 +71,8 @@ class ContinuousOscillator(ContinuousSystem):
         )
 
     def first_order(self) -> ContinuousDiagonal | ContinuousDense:
-        """The same system as conjugate pairs (H, N) where every oscillator is :meth:`underdamped`;
-        else dense, which also holds double and real poles."""
+        """The same system as conjugate pairs (H, N) if every oscillator is :meth:`underdamped`;
+        else dense, a form that also covers double and real poles."""
         return self.conjugate_pairs() if bool(self.underdamped().all()) else self.to_dense()
 
     def underdamped(self) -> Bool[Tensor, " N"]:
@@ -83,15 +83,15 @@ class ContinuousOscillator(ContinuousSystem):
         return (frequency > PAIR_MARGIN**2 * stiffness.clamp_min(1)).all(0)
 
     def only(self, oscillators: Bool[Tensor, " N"]) -> ContinuousOscillator:
-        """The system of these oscillators."""
+        """The system of these oscillators alone."""
         states = {name: getattr(self, name)[:, oscillators] for name in ("a", "g", "B")}
         outputs = {name: getattr(self, name)[..., oscillators] for name in ("C", "C_v")}
         return dataclasses.replace(self, **states, **outputs)
 
     def conjugate_pairs(self) -> ContinuousDiagonal:
-        """One pair of modes for each oscillator, all of which must be underdamped.
+        """One pair of modes per oscillator, all of which must be underdamped.
 
-        Residues (C + lam C_v) B / (lam - conj lam), with B kept as it is."""
+        The residues are (C + lam C_v) B / (lam - conj lam), with B unchanged."""
         omega = (self.a - self.g.square() / 4).sqrt()
         lam = torch.complex(-self.g / 2, omega)
         return ContinuousDiagonal(
@@ -113,10 +113,10 @@ def block_diagonal(blocks: Inexact[Tensor, "H N k k"]) -> Inexact[Tensor, "H Nk 
 def interleaved(
     pairs: DiscreteDiagonal, others: DiscreteDense, is_pair: Bool[Tensor, " N"]
 ) -> DiscreteDense:
-    """Two systems side by side, their outputs added, in the order of the oscillators.
+    """Two systems in parallel (outputs added), with states in the order of the oscillators.
 
-    ``others`` has two states for each oscillator that is no pair. States (H, 2N): both of the first
-    oscillator, of the second, and so on.
+    ``others`` has two states for each oscillator that is not a pair. The result has the two states
+    of the first oscillator, then those of the second, and so on: 2 N per head.
     """
     first, second = pairs.to_dense(), others
     P, R = pairs.states, others.states // 2

@@ -25,10 +25,10 @@ class TimeVaryingSystem(Value, ABC):
     """Diagonal matrices for every step of B sequences of L steps.
 
     lam (B, L, H, N), B (B, L, H, N, m), C (B, L, H, p, N), and D (H, p, m), or (B, L, H, p, m)
-    where it varies too. What all steps, sequences or heads share may be an expanded view.
+    where it varies too. A matrix that steps, sequences or heads share may be an expanded view.
 
     Raises:
-        ShapeError: the matrices do not fit together, or pairs of conjugates that are real.
+        ShapeError: the matrices do not fit together, or ``conjugate`` is set and lam is real.
     """
 
     lam: Inexact[Tensor, "B L H N"]
@@ -37,7 +37,7 @@ class TimeVaryingSystem(Value, ABC):
     D: Inexact[Tensor, "*time H p m"]
     conjugate: bool = False
 
-    #: The system that it is at one time.
+    #: The type of the system frozen at one step.
     frozen_type: ClassVar[type[ContinuousDiagonal] | type[DiscreteDiagonal]]
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class TimeVaryingSystem(Value, ABC):
 
     @property
     def states(self) -> int:
-        """Stored states N of one head."""
+        """Number N of stored states of one head."""
         return self.lam.shape[3]
 
     @property
@@ -93,18 +93,18 @@ class TimeVaryingSystem(Value, ABC):
         return self.C.shape[-2]
 
     def during(self: T, steps: slice | list[int]) -> T:
-        """The system at these steps only, of every sequence."""
+        """The system restricted to these steps of every sequence."""
         own = {k: t for k, t in self.tensors().items() if k != "D" or t.ndim == 5}
         return dataclasses.replace(self, **{k: t[:, steps] for k, t in own.items()})
 
     def split(self: T, steps: int) -> list[T]:
-        """The system during each ``steps`` in turn; the last piece may be shorter."""
+        """Consecutive pieces of the system, ``steps`` steps each; the last one may be shorter."""
         own = {k: t for k, t in self.tensors().items() if k != "D" or t.ndim == 5}
         pieces = zip(*(t.split(steps, 1) for t in own.values()), strict=True)
         return [dataclasses.replace(self, **dict(zip(own, p, strict=True))) for p in pieces]
 
     def bank(self) -> ContinuousDiagonal | DiscreteDiagonal:
-        """Frozen in time: a system with B L H heads, H for each step of each sequence."""
+        """Frozen in time: a time-invariant system with B L H heads, H per step and sequence."""
         D = self.D if self.D.ndim == 5 else self.D.expand(self.batch, self.length, -1, -1, -1)
         whole = {**self.tensors(), "D": D}
         parts = {name: tensor.flatten(0, 2) for name, tensor in whole.items()}
@@ -128,14 +128,14 @@ class TimeVaryingDiagonal(TimeVaryingSystem):
 
 @dataclass(frozen=True, kw_only=True)
 class ContinuousTimeVaryingDiagonal(TimeVaryingSystem):
-    """``x' = lam[k] x + B[k] u`` from sample k on, for the time dt[k] (B, L, H) to the next."""
+    """``x' = lam[k] x + B[k] u`` from sample k to the next, dt[k] later; dt (B, L, H)."""
 
     dt: Float[Tensor, "B L H"]
 
     frozen_type = ContinuousDiagonal
 
 
-#: Every type of system in continuous time, and every one in discrete time.
+#: All types of system in continuous time, and all in discrete time.
 ContinuousTime = ContinuousSystem | ContinuousTimeVaryingDiagonal
 DiscreteTime = DiscreteSystem | TimeVaryingDiagonal
 
@@ -143,9 +143,9 @@ DiscreteTime = DiscreteSystem | TimeVaryingDiagonal
 def at_steps(
     system: ContinuousDiagonal | ContinuousTimeVaryingDiagonal, factors: Float[Tensor, "B L"]
 ) -> ContinuousTimeVaryingDiagonal:
-    """The system sampled unevenly: dt factors[:, k] from sample k of a sequence to the next.
+    """The system sampled unevenly: the time from sample k to the next is dt factors[:, k].
 
-    Of a time-invariant system only dt (B, L, H) takes memory for each step; the matrices are views.
+    For a time-invariant system only dt (B, L, H) takes memory per step; the matrices are views.
     """
     dt = system.dt * factors[..., None].to(system.dt.dtype)
     if isinstance(system, ContinuousTimeVaryingDiagonal):

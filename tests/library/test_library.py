@@ -215,7 +215,7 @@ BAD_SYSTEMS = {
     "three matrices": (lambda: sb.analyse(STABLE[:3]), "got tuple of 3"),
     "no file": (lambda: sb.analyse("no.npz"), "no.npz: no such file"),
     "text": (lambda: sb.analyse((["a"], 1, 1, 1)), "A has dtype"),
-    "ragged": (lambda: sb.system([[1, 2], [1]], 1, 1, 1), "A is no array"),
+    "ragged": (lambda: sb.system([[1, 2], [1]], 1, 1, 1), "A is not an array"),
     "NaN": (lambda: sb.system(np.nan * ONE, ONE, ONE, ONE), "A holds 1 NaN"),
     "shape": (lambda: sb.system(ONE, np.ones((2, 1)), ONE, ONE), "B has shape (2, 1), but with"),
     "key": (lambda: sb.analyse({"A": ONE, "E": ONE}), "unknown key 'E'"),

@@ -38,7 +38,7 @@ def test_gains_of_a_network_that_has_none(network):
     found = measure_gains(model, inputs, CONFIG)
     gain = found.gain
     assert gain.declared is gain.verified is None
-    assert gain.note == FROZEN_ONLY == "time-varying: gain only frozen in time"
+    assert gain.note == FROZEN_ONLY == "time-varying: a gain exists only frozen in time"
     assert gain.violations == ()
     assert gain.network.bound == math.inf
     assert "no global Lipschitz constant" in gain.network.reason
