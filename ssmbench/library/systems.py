@@ -114,7 +114,7 @@ class Discretization:
     """
 
     method: dict[str, Any]
-    system: DiscreteSystem
+    system: DiscreteDense
     before: GainReport
     after: GainReport
     largest_stable_step: float
@@ -139,7 +139,7 @@ class Discretization:
 
 def discretize(
     source: SystemLike, method: str = "zoh", dt: float | None = None, **options: Any
-) -> DiscreteSystem:
+) -> DiscreteDense:
     """A continuous system sampled by a registered discretizer.
 
     >>> import ssmbench as sb

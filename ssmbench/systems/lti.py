@@ -224,3 +224,7 @@ class DiscreteDiagonal(DiagonalSystem, DiscreteSystem):
 
     def to_dense(self) -> DiscreteDense:
         return DiscreteDense(**self._dense_matrices())
+
+
+#: Every kind of time-invariant system in discrete time: what a scan runs and a layer is verified by.
+DiscreteLTI = DiscreteDiagonal | DiscreteDense
