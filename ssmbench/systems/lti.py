@@ -226,5 +226,5 @@ class DiscreteDiagonal(DiagonalSystem, DiscreteSystem):
         return DiscreteDense(**self._dense_matrices())
 
 
-#: Every kind of time-invariant system in discrete time: what a scan runs and a layer is verified by.
+#: Every kind of time-invariant system in discrete time.
 DiscreteLTI = DiscreteDiagonal | DiscreteDense
