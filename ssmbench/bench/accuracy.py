@@ -24,7 +24,7 @@ from ssmbench.scans.base import (
     read_out,
     scan_through_states,
 )
-from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteLTI
 
 #: A backend that loops over a recurrence that varies with time is too slow beyond this.
 LONGEST_LOOP_IN_TORCH = 2**14
@@ -145,7 +145,7 @@ def _loop_scan(a: Tensor, b: Tensor, x0: Tensor) -> Tensor:
     return _Loop.apply(a, b)  # x0 is zero in every case
 
 
-def _loop_system(system: DiscreteSystem, u: Tensor) -> Tensor:
+def _loop_system(system: DiscreteLTI, u: Tensor) -> Tensor:
     if isinstance(system, DiscreteDiagonal):
         return scan_through_states(system, u, None, _loop_scan)[0]
     after = _Loop.apply(system.A[0], drive_states(system.B, u)[:, :, 0])
@@ -212,13 +212,13 @@ def _dense(length: int, gap: float, generator: torch.Generator) -> Case:
     u = torch.randn(1, length, 1, _STATES, generator=generator)
 
     def system(leaves: Mapping[str, Tensor]) -> DiscreteDense:
-        return DiscreteDense(**{k: leaves[k] for k in "ABCD"})
+        return DiscreteDense(A=leaves["A"], B=leaves["B"], C=leaves["C"], D=leaves["D"])
 
     return _system_case("dense layer", {**matrices, "u": u}, system)
 
 
 def _system_case(
-    operation: str, leaves: Mapping[str, Tensor], system: Callable[..., DiscreteSystem]
+    operation: str, leaves: Mapping[str, Tensor], system: Callable[..., DiscreteLTI]
 ) -> Case:
     return Case(
         operation,

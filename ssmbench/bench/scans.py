@@ -18,7 +18,7 @@ from ssmbench.linalg.powers import power_table
 from ssmbench.linalg.precision import double_dtype, to_double
 from ssmbench.scans import chunked
 from ssmbench.scans.base import ranked_backends
-from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteLTI
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _dense_case(batch: int, length: int, width: int) -> Case:
         return {**_backends(system, u), **({"neural-ssm l2ru, loop": peer} if peer else {})}
 
     def exact(leaves: Mapping[str, Tensor]) -> Tensor:
-        system = DiscreteDense(**{k: leaves[k] for k in "ABCD"})
+        system = DiscreteDense(A=leaves["A"], B=leaves["B"], C=leaves["C"], D=leaves["D"])
         return chunked.dense_scan(system, leaves["u"], None)[0]
 
     samples = batch * length * width
@@ -262,7 +262,7 @@ def _exact_pairs(leaves: Mapping[str, Tensor]) -> Tensor:
     return chunked.ChunkedScan(registry.NoOptions())(system, leaves["u"], None)[0]
 
 
-def _backends(system: DiscreteSystem, u: Tensor) -> dict[str, Contestant]:
+def _backends(system: DiscreteLTI, u: Tensor) -> dict[str, Contestant]:
     leaves, found = {**system.tensors(), "u": u}, {}
     for name, backend in sorted(ranked_backends().items()):
         if backend.unsupported_reason(system, u.device) is None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,6 +125,8 @@ def _peak_on_cpu(action: Callable[[], object]) -> int:
     cpu = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
         action()
-    events = (e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]")
+    # Torch's record of single (de)allocations has no public name, and its stubs leave them out.
+    profiler: Any = profile.profiler
+    events = (e for e in profiler.kineto_results.events() if e.name() == "[memory]")
     changes = sorted((e.start_ns(), e.nbytes()) for e in events)
     return max(accumulate((size for _, size in changes), initial=0))

@@ -92,9 +92,10 @@ def _chosen_options(model: nn.Module, kind: type[nn.Module]) -> dict[int, Parame
     for module in model.modules():
         if isinstance(module, kind):
             chosen |= {id(p): _SSM for p in module.parameters() if id(p) not in chosen}
-        if hasattr(module, "optimizer_options"):
+        declared = getattr(module, "optimizer_options", None)
+        if declared is not None:
             own = dict(module.named_parameters())
-            for name, options in module.optimizer_options().items():
+            for name, options in declared().items():
                 require(
                     name in own,
                     f"{type(module).__name__}: optimizer options for {name!r}, which is none of "

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
 from types import UnionType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, overload
 
 import torch
 from jaxtyping import Bool, Float64, Inexact
@@ -26,8 +26,7 @@ from ssmbench.systems import (
     ContinuousTimeVaryingDiagonal,
     DiscreteDense,
     DiscreteDiagonal,
-    DiscreteSystem,
-    DiscreteTime,
+    DiscreteLTI,
     TimeVaryingDiagonal,
     interleaved,
 )
@@ -65,7 +64,17 @@ class Discretizer(ABC):
     def __init__(self, config: Any):
         self.config = config
 
-    def __call__(self, system: ContinuousTime) -> DiscreteTime:
+    @overload
+    def __call__(self, system: ContinuousDiagonal) -> DiscreteDiagonal: ...
+    @overload
+    def __call__(self, system: ContinuousDense) -> DiscreteDense: ...
+    @overload
+    def __call__(self, system: ContinuousTimeVaryingDiagonal) -> TimeVaryingDiagonal: ...
+    @overload
+    def __call__(self, system: ContinuousSystem) -> DiscreteLTI: ...
+    @overload
+    def __call__(self, system: ContinuousTime) -> DiscreteLTI | TimeVaryingDiagonal: ...
+    def __call__(self, system: ContinuousTime) -> DiscreteLTI | TimeVaryingDiagonal:
         """The discrete system with the same structure, sizes and precision.
 
         Systems are discretized in double precision and rounded at the end, diagonal ones by
@@ -129,7 +138,7 @@ class Discretizer(ABC):
         place = (system.batch, system.length, system.heads)
         return {name: tensor.unflatten(0, place) for name, tensor in changed.items()}
 
-    def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:
+    def oscillator(self, system: ContinuousOscillator) -> DiscreteLTI:
         """Discretize the first-order form, unless the method overrides this for oscillators."""
         return by_kind(
             system,
@@ -170,7 +179,7 @@ def by_kind(
     is_pair: Bool[Tensor, " N"],
     pairs: Callable[[ContinuousOscillator], DiscreteDiagonal],
     others: Callable[[ContinuousOscillator], DiscreteDense],
-) -> DiscreteDiagonal | DiscreteDense:
+) -> DiscreteLTI:
     """Discretize conjugate pairs with one function and all other oscillators with another.
 
     The result is diagonal (H, N) where all are pairs, else dense with two states per oscillator,

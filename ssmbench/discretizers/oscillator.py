@@ -28,7 +28,7 @@ from ssmbench.systems import (
     ContinuousOscillator,
     DiscreteDense,
     DiscreteDiagonal,
-    DiscreteSystem,
+    DiscreteLTI,
     block_diagonal,
 )
 
@@ -50,7 +50,7 @@ class OscillatorDiscretizer(Discretizer):
     def step(s: Float[Tensor, "H N"], c: Float[Tensor, "H N"]) -> tuple[Blocks, Forces]:
         """The matrix of one step on (q, w) (H, N, 2, 2), and of a held force (H, N, 2)."""
 
-    def oscillator(self, system: ContinuousOscillator) -> DiscreteSystem:
+    def oscillator(self, system: ContinuousOscillator) -> DiscreteLTI:
         """Conjugate pairs (H, N) where every pair of multipliers is clearly complex, else dense.
 
         The dense form, (H, 2N, 2N), also holds multipliers that are equal (h sqrt(a) = 0 or 2: no
@@ -106,7 +106,7 @@ class OscillatorDiscretizer(Discretizer):
 class SymplecticEuler(OscillatorDiscretizer):
     """LinOSS-IMEX: v += h (-a q - g v_new + B u), then q += h v_new; oscillators only."""
 
-    facts = Facts(
+    facts: Facts = Facts(
         order=1,
         a_stable=False,
         l_stable=False,
@@ -129,7 +129,7 @@ class SymplecticEuler(OscillatorDiscretizer):
 class StormerVerlet(OscillatorDiscretizer):
     """Half kick, drift, half kick (damping implicit, then explicit); oscillators only."""
 
-    facts = Facts(
+    facts: Facts = Facts(
         order=2,
         a_stable=False,
         l_stable=False,

@@ -21,7 +21,7 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.paths import absolute
 from ssmbench.systems import (
     ContinuousSystem,
-    DiscreteSystem,
+    DiscreteLTI,
     LinearSystem,
     TimeVaryingSystem,
 )
@@ -114,7 +114,7 @@ class Discretization:
     """
 
     method: dict[str, Any]
-    system: DiscreteSystem
+    system: DiscreteLTI
     before: GainReport
     after: GainReport
     largest_stable_step: float
@@ -139,7 +139,7 @@ class Discretization:
 
 def discretize(
     source: SystemLike, method: str = "zoh", dt: float | None = None, **options: Any
-) -> DiscreteSystem:
+) -> DiscreteLTI:
     """A continuous system sampled by a registered discretizer.
 
     >>> import ssmbench as sb
@@ -217,7 +217,7 @@ def continuous(
     return system if dt is None else dataclasses.replace(system, dt=torch.full_like(system.dt, dt))
 
 
-def _sample(component: Mapping[str, Any], system: ContinuousSystem) -> DiscreteSystem:
+def _sample(component: Mapping[str, Any], system: ContinuousSystem) -> DiscreteLTI:
     name, method = component["name"], build(registry.discretizers, component)
     fits = method.samples(type(system))
     require(fits, f"{name}: samples {method.accepts_what}, not a {type(system).__name__}")

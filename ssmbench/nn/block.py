@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.lengths import reversed_time
-from ssmbench.nn.bounds import layer_bound, linear_bound, norm_bound
+from ssmbench.nn.bounds import layer_bound, linear_bound, norm_bound, total_gain
 from ssmbench.nn.contracts import FirstUse, check_nonlinearity
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.linear import BoundedLinear
@@ -76,8 +76,7 @@ class Block(nn.Module):
 
     def declared_gain(self) -> float | None:
         """What the SSM layers together declare: gains of maps that are added add up."""
-        gains = [layer.declared_gain() for layer in self.layers]
-        return None if None in gains else sum(gains)
+        return total_gain([layer.declared_gain() for layer in self.layers])
 
     def forward(
         self,
@@ -113,8 +112,10 @@ class Block(nn.Module):
     def bound(self, layer_gain: float | None) -> Bound:
         """Bound of the block in evaluation, given one on the gain of its SSM layers together; None
         where that is time-varying."""
-        varies = any(layer.time_varying for layer in self.layers)
-        layer = Bound.none(NO_CONSTANT) if varies else layer_bound(layer_gain)
+        if layer_gain is None or any(layer.time_varying for layer in self.layers):
+            layer = Bound.none(NO_CONSTANT)
+        else:
+            layer = layer_bound(layer_gain)
         branch = norm_bound(self.norm).then(layer)
         branch = branch.then(self.nonlinearity.bound()).then(linear_bound(self.mix))
         if self.residual is Residual.convex:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -17,13 +18,14 @@ def is_finite(module: nn.Module) -> bool:
     return all(bool(torch.isfinite(p).all()) for p in module.parameters())
 
 
-def linear_bound(module: nn.Module) -> Bound:
+def linear_bound(module: nn.Linear | nn.Identity) -> Bound:
     """Spectral norm of a linear map's weight, in double precision."""
     if isinstance(module, nn.Identity):
         return IDENTITY
     stored = weight_bound(module.weight)
-    bounded = isinstance(module, BoundedLinear) and stored.finite
-    return weight_bound(module.effective_weight()) if bounded else stored
+    if isinstance(module, BoundedLinear) and stored.finite:
+        return weight_bound(module.effective_weight())
+    return stored
 
 
 def weight_bound(weight: Float[Tensor, "out in"]) -> Bound:
@@ -33,10 +35,16 @@ def weight_bound(weight: Float[Tensor, "out in"]) -> Bound:
     return Bound(torch.linalg.matrix_norm(weight.detach().double(), 2).item())
 
 
-def norm_bound(module: nn.Module) -> Bound:
+def norm_bound(module: nn.LayerNorm | nn.Identity) -> Bound:
     if isinstance(module, nn.Identity):
         return IDENTITY
     return Bound.none("LayerNorm divides by the signal's spread, which may vanish")
+
+
+def total_gain(gains: Sequence[float | None]) -> float | None:
+    """The sum of gains of maps that are added; None where one of them is not known."""
+    known = [gain for gain in gains if gain is not None]
+    return sum(known) if len(known) == len(gains) else None
 
 
 def layer_bound(gain: float) -> Bound:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import torch
 from jaxtyping import Float, Inexact
@@ -30,14 +30,14 @@ from ssmbench.systems import (
     ContinuousDiagonal,
     ContinuousOscillator,
     ContinuousSystem,
+    ContinuousTime,
     ContinuousTimeVaryingDiagonal,
-    DiscreteSystem,
-    LinearSystem,
-    TimeVaryingSystem,
+    DiscreteLTI,
+    TimeVaryingDiagonal,
     at_steps,
 )
 
-Continuous = TypeVar("Continuous", ContinuousSystem, ContinuousTimeVaryingDiagonal)
+Continuous = TypeVar("Continuous", bound=ContinuousTime)
 
 
 class InitialState(Enum):
@@ -61,6 +61,9 @@ class SSMLayer(nn.Module):
             time-varying one.
     """
 
+    #: The initial state (H, N), or (H, N, 2) where states are complex; None where it is zero.
+    x0: nn.Parameter | None
+
     def __init__(
         self,
         parametrization: Parametrization,
@@ -82,7 +85,7 @@ class SSMLayer(nn.Module):
         self.normaliser = normaliser
         self.scan = scan
         self.rate = 1.0
-        self._held: DiscreteSystem | None = None
+        self._held: DiscreteLTI | None = None
         self._first_use = FirstUse()
         self._declared_states = declared_states
         self._loaded = False
@@ -94,7 +97,7 @@ class SSMLayer(nn.Module):
         """Whether the system follows from the input, so that there is none without one."""
         return self.parametrization.is_time_varying()
 
-    def system(self) -> DiscreteSystem:
+    def system(self) -> DiscreteLTI:
         """The discrete system for the present parameters: what is scanned and what is verified.
 
         Raises:
@@ -107,23 +110,34 @@ class SSMLayer(nn.Module):
         system = self._parametrized()
         if isinstance(system, ContinuousSystem):
             system = self._discretized(system)
-        return system if self.normaliser is None else self._normalised(system)
+        return system if self.normaliser is None else self._normalised(system, self.normaliser)
 
-    def _parametrized(self, *u: Float[Tensor, "B L d"]) -> LinearSystem | TimeVaryingSystem:
+    @overload
+    def _parametrized(self) -> ContinuousSystem | DiscreteLTI: ...
+    @overload
+    def _parametrized(
+        self, u: Float[Tensor, "B L d"], /
+    ) -> ContinuousTimeVaryingDiagonal | TimeVaryingDiagonal: ...
+    def _parametrized(self, *u: Float[Tensor, "B L d"]) -> ContinuousTime | Scannable:
         system = self.parametrization(*u)
         facts = (system, self._declared_states, not self._loaded)
         self._first_use.check("system", check_system, self.parametrization, *facts)
         return system
 
-    def _discretized(self, system: Continuous) -> Scannable:
+    @overload
+    def _discretized(self, system: ContinuousSystem) -> DiscreteLTI: ...
+    @overload
+    def _discretized(self, system: ContinuousTimeVaryingDiagonal) -> TimeVaryingDiagonal: ...
+    def _discretized(self, system: ContinuousTime) -> Scannable:
+        assert self.discretizer is not None, "check_pairing lets no continuous system pass"
         before = _resampled(system, self.rate)
         after = self.discretizer(before)
         self._first_use.check("discretizer", check_discretized, self.discretizer, before, after)
         return after
 
-    def _normalised(self, system: DiscreteSystem) -> DiscreteSystem:
-        after = self.normaliser(system)
-        self._first_use.check("normaliser", check_normalised, self.normaliser, system, after)
+    def _normalised(self, system: DiscreteLTI, normaliser: Normaliser) -> DiscreteLTI:
+        after = normaliser(system)
+        self._first_use.check("normaliser", check_normalised, normaliser, system, after)
         return after
 
     def _scanned(self, system: Scannable, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -136,7 +150,7 @@ class SSMLayer(nn.Module):
         self._loaded = True
         super()._load_from_state_dict(*args, **kwargs)
 
-    def hold(self, system: DiscreteSystem) -> None:
+    def hold(self, system: DiscreteLTI) -> None:
         """Be ``system`` from now on, whatever the parameters."""
         self._held = system
 
@@ -153,19 +167,19 @@ class SSMLayer(nn.Module):
         system = self._parametrized(u) if self.time_varying else self._parametrized()
         if dt is not None:
             system = self._at_steps(system, u, dt)
-        return system if self.discretizer is None else self._discretized(system)
+        return self._discretized(system) if isinstance(system, ContinuousTime) else system
 
     def _at_steps(
-        self, system: LinearSystem | TimeVaryingSystem, u: Tensor, dt: Tensor
+        self, system: ContinuousTime | Scannable, u: Tensor, dt: Tensor
     ) -> ContinuousTimeVaryingDiagonal:
         parametrization = self.parametrization
         owner = f"dt: {type(parametrization).__name__}"
         continuous = parametrization.is_continuous()
         require(continuous, f"{owner} has no step size: {parametrization.no_discretizer_reason}")
-        diagonal = isinstance(system, ContinuousDiagonal | ContinuousTimeVaryingDiagonal)
         oscillates = parametrization.gives(ContinuousOscillator)
         kind = "oscillators" if oscillates else "a dense system"
-        require(diagonal, f"{owner} gives {kind}; steps of their own need a diagonal system")
+        if not isinstance(system, ContinuousDiagonal | ContinuousTimeVaryingDiagonal):
+            raise UsageError(f"{owner} gives {kind}; steps of their own need a diagonal system")
         require(self._held is None, f"{owner} is held at the system that even steps give")
         regular = self.normaliser is None
         require(regular, f"{owner} has a normaliser, which bounds the gain at even steps only")
@@ -278,6 +292,12 @@ def _check_signal(u: Tensor) -> None:
     )
 
 
+@overload
+def _one_more(batch: Tensor, fill: float) -> Tensor: ...
+@overload
+def _one_more(batch: None, fill: float) -> None: ...
+@overload
+def _one_more(batch: Tensor | None, fill: float) -> Tensor | None: ...
 def _one_more(batch: Tensor | None, fill: float) -> Tensor | None:
     """One more element of a batch, of ``fill``."""
     if batch is None:

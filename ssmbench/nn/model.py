@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from typing import cast
 
 import torch
 from jaxtyping import Float, Shaped
@@ -15,6 +16,7 @@ from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.errors import require
 from ssmbench.lengths import check_lengths, mask_steps, valid_steps
 from ssmbench.nn.block import Block
+from ssmbench.nn.bounds import total_gain
 from ssmbench.nn.contracts import FirstUse, check_decoded, check_encoded
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.encoders.base import Encoder
@@ -69,7 +71,7 @@ class SequenceModel(nn.Module):
         self._d_model, self._sizes = d_model, sizes
         self._first_use = FirstUse()
         self.encoder = encoder
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = cast("Sequence[Block]", nn.ModuleList(blocks))
         self.decoder = decoder
         self.gamma = gamma
         self.segments: Segments | None = None
@@ -107,7 +109,7 @@ class SequenceModel(nn.Module):
         u: Shaped[Tensor, "B ..."],
         lengths: Shaped[Tensor, ...] | None = None,
         dt: Float[Tensor, ...] | None = None,
-    ) -> Float[Tensor, B * out]:
+    ) -> Float[Tensor, " B *out"]:
         """The prediction; ``lengths`` (B,) are the valid steps of sequences padded at the end, and
         ``dt`` (B, L) time steps for all SSM layers (:meth:`SSMLayer.forward`). Of pairs, lengths
         are (B, 2) and dt is (B, 2, L).
@@ -138,7 +140,7 @@ class SequenceModel(nn.Module):
         x: Float[Tensor, "B L d"],
         lengths: Shaped[Tensor, ...] | None = None,
         dt: Float[Tensor, ...] | None = None,
-    ) -> Float[Tensor, B * out]:
+    ) -> Float[Tensor, " B *out"]:
         """The prediction for an encoded input, as :meth:`encode` gives it.
 
         ``lengths`` and ``dt`` as in :meth:`forward`. Raises what it raises.
@@ -195,7 +197,7 @@ class SequenceModel(nn.Module):
 
     def stream(
         self, u: Shaped[Tensor, "B ..."], state: StreamState | None = None
-    ) -> tuple[Float[Tensor, B * out], StreamState]:
+    ) -> tuple[Float[Tensor, " B *out"], StreamState]:
         """The next chunk of a signal, of any length, and the state to go on from.
 
         Chunk by chunk the outputs per step are those of the whole signal at once; a pooled network
@@ -334,8 +336,8 @@ class SequenceModel(nn.Module):
         encoded = self.gains_from is GainsFrom.encoded
         total = IDENTITY if encoded else self.encoder.bound()
         for block in self.blocks:
-            together = [gains[layer] for layer in block.layers]
-            total = total.then(block.bound(None if None in together else sum(together)))
+            together = total_gain([gains[layer] for layer in block.layers])
+            total = total.then(block.bound(together))
         return total.then(self.decoder.bound(length, **self._decoder_gain()))
 
     def parameter_count(self) -> int:

@@ -73,13 +73,14 @@ def _tuple_hint(value: Any) -> str:
 
 def _check_device(module: Parametrization, system: System) -> None:
     parameter = next(module.parameters(), None)
+    home = None if parameter is None else parameter.device
     for name, tensor in system.tensors().items():
         plugin_require(
-            parameter is None or tensor.device == parameter.device,
+            home is None or tensor.device == home,
             type(module).forward,
             lambda name=name, tensor=tensor: (
                 f"returns {name} on the device {tensor.device}, but its parameters are on "
-                f"{parameter.device}; create tensors with device=<parameter>.device"
+                f"{home}; create tensors with device=<parameter>.device"
             ),
         )
 

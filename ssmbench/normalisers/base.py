@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ssmbench.options import POSITIVE, option
 from ssmbench.systems import DiscreteSystem
+
+Discrete = TypeVar("Discrete", bound=DiscreteSystem)
 
 #: Headroom for rounding C and D to float32 after scaling.
 _ROUNDING = 1e-5
@@ -43,7 +45,7 @@ class Normaliser(ABC):
         self.gamma = config.gamma
         self.shrink_only = config.shrink_only
 
-    def __call__(self, system: DiscreteSystem) -> DiscreteSystem:
+    def __call__(self, system: Discrete) -> Discrete:
         """The same system type; u -> y scaled head by head."""
         bound = self.bound(system).clamp_min(torch.finfo(torch.float32).tiny)
         scale = self.gamma * (1 - _ROUNDING) / bound

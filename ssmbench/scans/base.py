@@ -15,6 +15,7 @@ from ssmbench.registry import NoOptions, scans
 from ssmbench.systems import (
     DiscreteDense,
     DiscreteDiagonal,
+    DiscreteLTI,
     DiscreteSystem,
     DiscreteTime,
     TimeVaryingDiagonal,
@@ -22,7 +23,7 @@ from ssmbench.systems import (
 )
 
 #: What a backend runs.
-Scannable = DiscreteDiagonal | DiscreteDense | TimeVaryingDiagonal
+Scannable = DiscreteLTI | TimeVaryingDiagonal
 
 #: ``linear_scan(a, b (B, L, N), x0 (B, N)) -> s (B, L, N)``, ``s[k] = a s[k-1] + b[k]``; a is (N,),
 #: or (B, L, N) where it varies with time.

@@ -24,6 +24,7 @@ from ssmbench.systems.lti import (
     DiagonalSystem,
     DiscreteDense,
     DiscreteDiagonal,
+    DiscreteLTI,
     DiscreteSystem,
 )
 from ssmbench.systems.oscillator import (
@@ -54,6 +55,7 @@ __all__ = [
     "DiagonalSystem",
     "DiscreteDense",
     "DiscreteDiagonal",
+    "DiscreteLTI",
     "DiscreteSystem",
     "DiscreteTime",
     "LinearSystem",

@@ -19,7 +19,7 @@ import torch
 from numpy.lib import format as npy
 
 from ssmbench.errors import UsageError, require, suggest
-from ssmbench.systems.lti import ContinuousDense, DiscreteDense
+from ssmbench.systems.lti import ContinuousDense, DiscreteDense, DiscreteLTI
 
 MATRICES = ("A", "B", "C", "D")
 KEYS = (*MATRICES, "dt")
@@ -83,13 +83,14 @@ def system_from_arrays(
     return _assembled({key: _in_memory(source, key, v) for key, v in given.items()}, source)
 
 
-def save_system(path: str | os.PathLike[str], system: DiscreteDense, dt: float = 1.0) -> None:
+def save_system(path: str | os.PathLike[str], system: DiscreteLTI, dt: float = 1.0) -> None:
     """Write a discrete system as an ``.npz`` file that :func:`load_system` reads.
 
     Raises:
         UsageError: the file cannot be written.
     """
-    arrays = {key: getattr(system, key).detach().cpu().numpy() for key in MATRICES}
+    dense = system.to_dense()
+    arrays = {key: getattr(dense, key).detach().cpu().numpy() for key in MATRICES}
     if system.heads == 1:
         arrays = {key: array[0] for key, array in arrays.items()}
     try:

@@ -224,3 +224,7 @@ class DiscreteDiagonal(DiagonalSystem, DiscreteSystem):
 
     def to_dense(self) -> DiscreteDense:
         return DiscreteDense(**self._dense_matrices())
+
+
+#: Every kind of time-invariant system in discrete time.
+DiscreteLTI = DiscreteDiagonal | DiscreteDense

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from jaxtyping import Float, Inexact
 from torch import Tensor
@@ -36,9 +36,6 @@ class TimeVaryingSystem(Value, ABC):
     C: Inexact[Tensor, "B L H p N"]
     D: Inexact[Tensor, "*time H p m"]
     conjugate: bool = False
-
-    #: The type of the system frozen at one step.
-    frozen_type: ClassVar[type[ContinuousDiagonal] | type[DiscreteDiagonal]]
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -103,12 +100,16 @@ class TimeVaryingSystem(Value, ABC):
         pieces = zip(*(t.split(steps, 1) for t in own.values()), strict=True)
         return [dataclasses.replace(self, **dict(zip(own, p, strict=True))) for p in pieces]
 
+    @abstractmethod
     def bank(self) -> ContinuousDiagonal | DiscreteDiagonal:
         """Frozen in time: a time-invariant system with B L H heads, H per step and sequence."""
+
+    def _frozen(self) -> dict[str, Any]:
+        """The fields of :meth:`bank`."""
         D = self.D if self.D.ndim == 5 else self.D.expand(self.batch, self.length, -1, -1, -1)
         whole = {**self.tensors(), "D": D}
         parts = {name: tensor.flatten(0, 2) for name, tensor in whole.items()}
-        return self.frozen_type(conjugate=self.conjugate, **parts)
+        return {"conjugate": self.conjugate, **parts}
 
     def at(self, b: int, k: int) -> ContinuousDiagonal | DiscreteDiagonal:
         """Frozen in time: the time-invariant system with the matrices of sequence b at step k."""
@@ -123,7 +124,8 @@ T = TypeVar("T", bound=TimeVaryingSystem)
 class TimeVaryingDiagonal(TimeVaryingSystem):
     """``x[k+1] = lam[k] x[k] + B[k] u[k]``, ``y[k] = C[k] x[k] + D u[k]``."""
 
-    frozen_type = DiscreteDiagonal
+    def bank(self) -> DiscreteDiagonal:
+        return DiscreteDiagonal(**self._frozen())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,8 @@ class ContinuousTimeVaryingDiagonal(TimeVaryingSystem):
 
     dt: Float[Tensor, "B L H"]
 
-    frozen_type = ContinuousDiagonal
+    def bank(self) -> ContinuousDiagonal:
+        return ContinuousDiagonal(**self._frozen())
 
 
 #: All types of system in continuous time, and all in discrete time.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -139,4 +140,4 @@ class PoolingDecoder(Decoder):
 
 def full_lengths(x: Float[Tensor, "R l d"], length: int) -> Int[Tensor, " R"]:
     """``length`` for each sequence."""
-    return x.new_full((len(x),), length, dtype=int)
+    return x.new_full((len(x),), length, dtype=torch.int64)

@@ -62,6 +62,9 @@ class PositionsConfig:
 class EmbeddingWithPositions(Embedding):
     """A learned vector for each token, plus one for its position in the sequence."""
 
+    #: Learned ones (length, d_model); None where they are sinusoidal.
+    positions: nn.Parameter | None
+
     def __init__(self, config: PositionsConfig, *, input: Tokens, length: int, d_model: int):
         super().__init__(NoOptions(), input=input, length=length, d_model=d_model)
         learned = config.positions is Positions.learned
