@@ -18,6 +18,7 @@ def tool(request):
     return module
 
 
+@pytest.mark.slow
 def test_strange_configs_are_answered_in_one_line(tool, workplace):
     wrong = {}
     for case in tool.cases(seed=0, count=40):

@@ -28,6 +28,7 @@ def rows_of(tool: ModuleType, heading: str) -> list[tuple[str, ...]]:
     return [tuple(line.removeprefix("| ").removesuffix(" |").split(" | ")) for line in lines]
 
 
+@pytest.mark.slow
 def test_the_committed_discretizers_are_the_computed_ones(tool):
     assert rows_of(tool, "discretizer") == tool.discretizer_rows()
 

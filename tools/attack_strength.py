@@ -33,9 +33,10 @@ from ssmbench.build.network import build_network
 from ssmbench.build.optimizer import build_optimizer
 from ssmbench.build.task import build_task
 from ssmbench.config import AnalysisConfig, RunConfig, merge, parse_overrides, resolve, typed
+from ssmbench.nn.freeze import exact_map, freeze
 from ssmbench.nn.model import SequenceModel
 from ssmbench.tasks.base import Task
-from ssmbench.training import measure
+from ssmbench.training.adversary import attack_layer, attack_network
 
 COMMON = "batch_size=32 model.d_model=16 model.n_layers=2 optimizer.lr=0.01 optimizer.ssm_lr=0.005"
 LENGTH, INPUTS, FACTOR = 128, 8, 10
@@ -124,18 +125,16 @@ class Target:
     """A network that is attacked as :func:`ssmbench.training.gains.measure_gains` does."""
 
     def __init__(self, model: SequenceModel, inputs: Tensor):
-        self.frozen, self.inputs = measure.freeze(model), inputs
-        self.exact = measure.exact_map(self.frozen, inputs)
+        self.frozen, self.inputs = freeze(model), inputs
+        self.exact = exact_map(self.frozen, inputs)
 
     def gain(self, config: AnalysisConfig) -> float:
         """The incremental gain of the network that is found."""
-        found = measure.attack_network(self.frozen, self.exact, self.inputs, config)
+        found = attack_network(self.frozen, self.exact, self.inputs, config)
         return found.worst.gain
 
     def timed(self, config: AnalysisConfig) -> dict[str, float]:
         """The gain, and processor time of the attacks on the network and on all layers."""
-        # Another checkout may be an older one, where the name was private.
-        attack_layer = getattr(measure, "attack_layer", None) or measure._attack_layer
         started = time.process_time()
         gain = self.gain(config)
         for layer in self.frozen.layers:

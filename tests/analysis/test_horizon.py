@@ -76,6 +76,7 @@ def test_bank_of_diagonal_copies():
             assert float(found[h]) == pytest.approx(by_svd(bank.head(h).to_dense(), 40), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_rises_with_the_horizon_towards_the_norm():
     rng = np.random.default_rng(3)
     for _ in range(15):

@@ -57,6 +57,7 @@ def test_a_pole_in_the_left_half_plane_is_no_a_stability():
 # --- the largest stable step --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(st.floats(0.01, 3), st.floats(0.1, 30))
 @settings(max_examples=25, deadline=None)
 def test_forward_eulers_largest_step(sigma, omega):
@@ -76,6 +77,7 @@ def test_real_poles_end_at_the_real_interval(name):
 EXPLICIT = ["forward_euler", "heun", "ssprk33", "rk4", "dopri5"]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1000), st.sampled_from(EXPLICIT))
 @settings(max_examples=20, deadline=None)
 def test_a_little_less_is_stable_and_a_little_more_is_not(seed, name):

@@ -183,7 +183,7 @@ def test_one_implementation_has_three_names():
 # --- options ------------------------------------------------------------------------------------
 
 REFUSED = {
-    "gbt": ({"alpha": 1.5}, r"gbt: alpha must be in \[0, 1\], got 1.5"),
+    "gbt": ({"alpha": 1.5}, r"discretizer gbt: alpha: must be in \[0, 1\], got 1.5"),
     "rkc1": ({"stages": 0}, "rkc1: stages must be from 1 to 50, got 0"),
     "rkc2": ({"stages": 1}, "rkc2: stages must be from 2 to 50, got 1"),
 }
@@ -198,7 +198,7 @@ def test_options_out_of_range_are_refused(name):
 
 def test_damping_out_of_range_is_refused():
     for name, config in (("rkc1", Rkc1Config), ("rkc2", Rkc2Config)):
-        with pytest.raises(UsageError, match=rf"{name}: damping must be in \[0, 1\], got -1"):
+        with pytest.raises(UsageError, match=rf"{name}: damping: must be in \[0, 1\], got -1"):
             registry.discretizers.get(name).build(config(damping=-1.0))
 
 

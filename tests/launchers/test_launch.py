@@ -33,6 +33,7 @@ def metrics(folder: RunFolder) -> list[dict]:
 # --- what becomes of runs -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_suite_with_failures_exits_with_1_and_prints_json_only(troubled):
     assert troubled.code == 1
     assert "Traceback" not in troubled.err
@@ -262,6 +263,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_two_launchers_on_one_suite_execute_every_run_once(write, tiny_suite, workplace):
     tiny_suite["base"]["trainer"] |= {"max_epochs": 5, "limit_train_batches": 4}
     write("suite.yaml", tiny_suite)

@@ -13,6 +13,8 @@ pytest.importorskip("ipykernel", reason="there is no Python kernel to run notebo
 
 from tools.notebooks import FOLDER, executed, joined  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 #: What is set for a whole process: nothing of it may differ after the library was used.

@@ -149,12 +149,9 @@ def test_without_it_a_network_has_the_parameters_that_it_had():
     ],
 )
 def test_what_does_not_fit_is_refused_before_training(content, says):
-    config = resolve(
-        {"model": CONTENT["model"] | content["model"]}
-        | {k: v for k, v in content.items() if k != "model"}
-    )
+    content = content | {"model": CONTENT["model"] | content["model"]}
     with pytest.raises(UsageError, match=says) as caught:
-        check(config)
+        check(resolve(content))
     assert "\n" not in str(caught.value)
 
 

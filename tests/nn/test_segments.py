@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 RANK = Path(__file__).with_name("segments_rank.py")
 
 
+@pytest.mark.slow
 def test_shared_sequences_give_the_same_predictions_and_gradients(tmp_path):
     store = str(tmp_path / "store")
     started = [

@@ -215,7 +215,7 @@ def test_gradients_flow_through_a_layer():
 )
 def test_options_that_do_not_fit_are_refused(options, says):
     with pytest.raises(UsageError, match=says):
-        S4(S4Config(**options), d_model=2)
+        registry.parametrizations.get("s4").build(S4Config(**options), d_model=2)
 
 
 def test_a_kernel_of_no_length_is_refused():

@@ -368,6 +368,7 @@ def test_colours_and_markers_are_the_same_in_every_plot(monkeypatch):
 # --- the report of a real suite -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_report_catches_a_false_declaration(troubled):
     page = (troubled.root / "report" / "report.md").read_text()
     promises = page.partition("## Violated bounds")[2].strip().splitlines()

@@ -9,6 +9,7 @@ import pytest
 RANK = Path(__file__).with_name("sequence_parallel_rank.py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_segments_on_ranks_agree_with_one_process(ranks, tmp_path):
     command = [sys.executable, str(RANK)]

@@ -50,6 +50,7 @@ def test_the_parts_are_all_kernels():
     assert matches == [1] * len(names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", [80, 90])
 @pytest.mark.parametrize("part", PARTS)
 def test_every_kernel_in_every_configuration_compiles_without_spills(tmp_path, part, arch):

@@ -14,9 +14,10 @@ pytest.importorskip("triton", reason="the package triton is not installed")
 
 FOLDER = Path(__file__).parent
 #: Processes that share the cases of each file, so that none takes long.
-SHARDS = {"kernels": 2, "systems": 5}
+SHARDS = {"kernels": 4, "systems": 8}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.environ.get("TRITON_INTERPRET") == "1",
     reason="this process runs the interpreter already, and collects the cases itself",

@@ -17,6 +17,8 @@ from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.run import Run
 from tests.training.runs import TINY, TOYS, losses, rows, toys_registered
 
+pytestmark = pytest.mark.slow
+
 TWO = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu")
 #: One rank more or less changes the order of sums in float32, and rounding grows over the steps.
 TOLERANCE = 1e-5

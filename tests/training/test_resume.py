@@ -173,6 +173,7 @@ def test_checkpoints_hold_plain_data_alone(mortal, tmp_path, file):
     assert any(name.startswith("model.") for name in state["state_dict"])
 
 
+@pytest.mark.slow
 def test_killed_process_goes_on_from_the_command_line(mortal, tmp_path):
     """kill -9 in the middle of an epoch, then the same command once more."""
     config = mortal()

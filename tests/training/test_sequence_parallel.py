@@ -44,6 +44,7 @@ def share_on_two(config: dict, root: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_sharing_sequences_changes_nothing(task, tmp_path):
     short = {"max_epochs": 1, "limit_train_batches": 4, "limit_val_batches": 2}

@@ -126,8 +126,8 @@ def test_run_and_gain_say_what_there_is(ssmbench, selective):
     assert FROZEN_ONLY in done.out
     (folder,) = (selective.parent / "outputs" / "runs").iterdir()
     gain = jsonio.loads(ssmbench("gain", folder, "--json").out)
-    assert (gain.verified, gain.note) == (None, FROZEN_ONLY)
-    assert gain.frozen > 0
+    assert (gain["verified"], gain["note"]) == (None, FROZEN_ONLY)
+    assert gain["frozen"] > 0
     attacked = ssmbench("gain", folder, "--attack")
     assert attacked.code == 0
     assert f"{FROZEN_ONLY}; largest" in attacked.out

@@ -112,13 +112,13 @@ def test_reports_the_step_of_the_first_loss_that_is_not_finite(tiny, tmp_path, s
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_reports_predictions_that_are_not_finite_in_evaluation_alone(tiny, tmp_path, split):
-    trained = train(tiny(task={"name": "toy", "nan_in": split}), tmp_path)
+    trained = train(tiny(task={"name": "toy", "overflow_in": split}), tmp_path)
     assert trained.scores is None
     assert trained.diverged_at == {"val": 4, "test": 16}[split]
 
 
 def test_a_model_that_breaks_in_evaluation_has_diverged(tiny, tmp_path):
-    config = tiny(model={"parametrization": {"name": "nan_in_eval", "d_state": 4}})
+    config = tiny(model={"parametrization": {"name": "overflow_in_eval", "d_state": 4}})
     result = result_of(config, tmp_path)
     assert (result["status"], result["diverged_at"]) == ("diverged", 4)
     assert all(result["gain"][key] == math.inf for key in INFINITE)

@@ -24,14 +24,14 @@ DIE_AT, DIE_HOW = "TOY_DIE_AT", "TOY_DIE_HOW"
 @dataclass
 class ToyConfig:
     """``misled``: validation punishes what training teaches, so that the first epoch is the best.
-    ``nan_in``: a split whose first sequence holds NaN."""
+    ``overflow_in``: a split whose first sequence holds NaN."""
 
     length: int = 16
     train: int = 16
     evaluation: int = 7
     per_step: bool = False
     misled: bool = False
-    nan_in: str = ""
+    overflow_in: str = ""
 
 
 @tasks.register("toy", config=ToyConfig)
@@ -60,8 +60,8 @@ class Toy(Task):
         y = torch.cumsum(u * memory[:, None], 1) / memory[:, None]
         if self.config.misled and name != "train":
             y = -5 * y
-        if self.config.nan_in == name:
-            u[0] = torch.nan
+        if self.config.overflow_in == name:
+            u[0] = torch.finfo(u.dtype).max  # finite, as data must be; what it leads to is not
         return Sequences(u, y if self.config.per_step else y[:, -1])
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class Fuse(Counting):
         return system.map(lambda t: t * torch.inf) if mine and number >= self.at else system
 
 
-@parametrizations.register("nan_in_eval", config=S4DConfig)
+@parametrizations.register("overflow_in_eval", config=S4DConfig)
 class NaNInEvaluation(Counting):
     """S4D that is well in training and broken in evaluation."""
 
