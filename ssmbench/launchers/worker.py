@@ -18,7 +18,10 @@ def execute_safely(run: Run, *, raise_errors: bool = False) -> str:
     Raises:
         InterruptedRunError: Control-C or SIGTERM.
     """
-    from ssmbench.runs.execute import execute  # torch and Lightning take their time
+    from ssmbench.runs.execute import (  # torch and Lightning take their time
+        execute,
+        reason_of_crash,
+    )
 
     if run.folder.state == "unreadable":  # a result that is not ours to overwrite unasked
         return "unreadable"
@@ -33,7 +36,10 @@ def execute_safely(run: Run, *, raise_errors: bool = False) -> str:
     except Exception as error:
         if raise_errors:
             raise
-        return record_failure(run, one_line(error))
+        try:
+            return record_failure(run, reason_of_crash(run.folder, error))
+        except OSError:  # a full disk
+            return record_failure(run, one_line(error))
 
 
 def execute_in_worker(run: Run) -> str:
