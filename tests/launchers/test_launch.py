@@ -318,15 +318,26 @@ def test_a_pool_that_breaks_between_two_runs_is_replaced(runs, jobs, monkeypatch
     assert sorted(launch(runs, jobs)) == sorted((run.label, "finished") for run in runs)
 
 
+LOADS_NOTHING = '''
+from ssmbench.registry import tasks
+from ssmbench.tasks.digits import Digits, DigitsConfig
+
+
+@tasks.register("mine", config=DigitsConfig)
+class Mine(Digits):
+    """Loads nothing."""
+
+    def load(self):
+        raise RuntimeError("planted")
+'''
+
+
 def test_a_crash_before_training_names_the_line_of_the_plugin(write, tiny, workplace):
-    source = "from ssmbench.tasks.digits import Digits, DigitsConfig\nfrom ssmbench.registry import tasks\n\n\n"
-    source += '@tasks.register("mine", config=DigitsConfig)\nclass Mine(Digits):\n    """Loads nothing."""\n\n'
-    source += '    def load(self):\n        raise RuntimeError("planted")\n'
-    write("plugins/mine.py", source)
+    write("plugins/mine.py", LOADS_NOTHING)
     run = Run.of(resolve(tiny | {"task": "mine"}), workplace / "out")
     run.create()
     assert execute_safely(run) == "failed"
-    assert "RuntimeError: planted (plugins/mine.py:10 in load; full" in run.folder.reason
+    assert "RuntimeError: planted (plugins/mine.py:11 in load; full" in run.folder.reason
     assert "planted" in (run.folder.path / "error.txt").read_text()
 
 
