@@ -147,6 +147,32 @@ def test_reloading_a_module_replaces_its_entries(write, monkeypatch):
     assert nonlinearities.get("planted").factory is module.Planted
 
 
+def test_importing_an_edited_plugin_file_replaces_its_entries(write):
+    file = write("mine.py", PLUGIN.format(name="planted"))
+    registry.import_file(file)
+    before = nonlinearities.get("planted")
+    write("mine.py", "\n\n" + PLUGIN.format(name="planted"))
+    registry.import_file(file)
+    after = nonlinearities.get("planted")
+    assert after.factory is not before.factory
+    assert after.source_digest != before.source_digest
+
+
+def test_two_definitions_in_an_edited_plugin_file_are_refused(write):
+    file = write("mine.py", PLUGIN.format(name="planted"))
+    registry.import_file(file)
+    write("mine.py", "\n" + PLUGIN.format(name="planted") + PLUGIN.format(name="planted"))
+    with pytest.raises(UsageError, match="defined twice"):
+        registry.import_file(file)
+
+
+def test_a_description_says_which_version_of_the_code_an_entry_is(write):
+    write("plugins/mine.py", PLUGIN.format(name="planted"))
+    mine, builtin = nonlinearities.get("planted"), nonlinearities.get("gelu")
+    assert registry.describe(mine)["code"] == f"sha256 {mine.source_digest}"
+    assert registry.describe(builtin)["code"] == f"ssmbench {builtin.version}"
+
+
 def test_a_failed_import_of_the_builtins_is_reported_every_time(workplace):
     broken = Registry("thing", "ssmbench.no_such_package")
     for _ in range(2):

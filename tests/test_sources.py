@@ -246,6 +246,25 @@ def test_the_result_of_an_edited_plugin_is_not_shown_again(write, tiny, ssmbench
     assert f"{first.parent}: same config, but different plugin code" in said
 
 
+def test_a_suite_says_once_that_plugins_were_edited(write, tiny_suite, ssmbench, in_threads):
+    tiny_suite["base"]["model"]["nonlinearity"] = "planted"
+    write("plugins/mine.py", PLUGIN)
+    write("suite.yaml", tiny_suite)
+
+    def run() -> str:
+        with registry.isolated(rediscover=True):
+            answer = ssmbench("suite", "suite.yaml", "--output", "out", "--launcher", "inline")
+        assert answer.code == 0, answer.err
+        return answer.err
+
+    assert "other code" not in run()
+    write("plugins/mine.py", EDITED)
+    said = run()
+    assert said.count("other code of their plugins") == said.count("other code") == 1
+    assert "2 of 2 runs" in said
+    assert "other code" not in run()
+
+
 def test_a_network_whose_plugin_changed_is_loaded_with_a_warning(write, tiny):
     from ssmbench.runs.execute import execute
     from ssmbench.runs.load import load_trained

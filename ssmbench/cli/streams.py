@@ -51,7 +51,7 @@ def prepared() -> Iterator[None]:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     logger, shown = logging.getLogger(LOGGER), warnings.showwarning
-    notices = _Notices()
+    notices, level = _Notices(), logger.level
     logger.addHandler(notices)
     logger.setLevel(logging.INFO)
     warnings.showwarning = _show_warning
@@ -60,6 +60,7 @@ def prepared() -> Iterator[None]:
     finally:
         warnings.showwarning = shown
         logger.removeHandler(notices)
+        logger.setLevel(level)
 
 
 def _show_warning(message: Warning | str, *place: object, **where: object) -> None:

@@ -11,7 +11,13 @@ from ssmbench.config.layers import leaves, merge, nested, parse_overrides
 from ssmbench.config.places import COMPONENTS
 from ssmbench.config.resolution import check_part, load_run, resolve, resolve_model, typed
 from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig, ranks
-from ssmbench.config.sources import changed_sources, check_sources, earlier_sources, without_sources
+from ssmbench.config.sources import (
+    all_earlier_sources,
+    changed_sources,
+    check_sources,
+    earlier_sources,
+    without_sources,
+)
 from ssmbench.yamlio import read_yaml
 
 __all__ = [
@@ -21,6 +27,7 @@ __all__ = [
     "AnalysisConfig",
     "ModelConfig",
     "RunConfig",
+    "all_earlier_sources",
     "build",
     "changed_sources",
     "check_part",

@@ -6,7 +6,7 @@ edited has another fingerprint, and its earlier result is not taken for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +63,24 @@ def earlier_sources(root: Path, resolved: Mapping[str, Any]) -> list[Path]:
     Reads no file for a run of built-in components alone. :func:`changed_sources` of their configs
     says what changed.
     """
+    return all_earlier_sources(root, [resolved])[0]
+
+
+def all_earlier_sources(root: Path, configs: Sequence[Mapping[str, Any]]) -> list[list[Path]]:
+    """:func:`earlier_sources` of each config, reading what is in ``root`` once."""
+    if not any(config.get("sources") for config in configs):
+        return [[] for _ in configs]
+    names = {folder: _base_name(folder) for folder in _with_sources(root)}
+    return [_earlier(root, config, names) for config in configs]
+
+
+def _earlier(root: Path, resolved: Mapping[str, Any], names: Mapping[Path, str]) -> list[Path]:
     if not resolved.get("sources"):
         return []
     wanted = fingerprint(without_sources(resolved))
-    found = (folder for folder in _with_sources(root) if _base_name(folder) == wanted)
     before = root / wanted  # from before digests were recorded
-    folders = {*found, *([before] if before.is_dir() else [])}
+    folders = {folder for folder, name in names.items() if name == wanted}
+    folders |= {before} if before.is_dir() else set()
     return sorted(folders - {root / fingerprint(resolved)})
 
 

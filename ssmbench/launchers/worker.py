@@ -33,7 +33,10 @@ def execute_safely(run: Run, *, raise_errors: bool = False) -> str:
     except Exception as error:
         if raise_errors:
             raise
-        return record_failure(run, one_line(error))
+        try:
+            return record_failure(run, reason_of_crash(run.folder, error))
+        except OSError:  # a full disk
+            return record_failure(run, one_line(error))
 
 
 def execute_in_worker(run: Run) -> str:

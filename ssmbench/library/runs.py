@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -225,10 +226,23 @@ def execute(run: Run, *, force: bool = False, progress: bool = True) -> Run:
     if run.is_complete and main and progress:
         notice = "already complete, nothing to do (force runs it again)"
         print(f"{run.identity.label}: {notice}", file=sys.stderr, flush=True)
+    if main:
+        _warn_of_other_code(run.identity)
     execution.execute(run.identity, run.identity.label if progress else None)
     if main and not run.is_complete:
         raise IncompleteRunError(run)
     return run
+
+
+def _warn_of_other_code(run: runs.Run) -> None:
+    """Say why a run that seems to be complete is trained again, as it starts."""
+    others = [str(path) for path in run.with_other_code] if run.folder.state == "missing" else []
+    if others:
+        warnings.warn(
+            f"{', '.join(others)}: of the same config, with other code of its plugins; the run is "
+            f"trained anew, in {run.folder.path}",
+            stacklevel=4,
+        )
 
 
 def load(folder: str | Path) -> Run:

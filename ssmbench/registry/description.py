@@ -10,7 +10,9 @@ from ssmbench.registry.entry import Entry
 
 
 def describe(entry: Entry) -> dict[str, Any]:
-    """An entry in plain values: its identity, its options with defaults, its class's facts."""
+    """An entry in plain values: its identity, the version of its code, its options with defaults,
+    its class's facts.
+    """
     facts = getattr(entry.factory, "describe", dict)()
     return {
         "kind": entry.kind,
@@ -18,9 +20,17 @@ def describe(entry: Entry) -> dict[str, Any]:
         "summary": entry.summary,
         "citation": entry.citation,
         "origin": entry.origin,
+        "code": _code(entry),
         "options": {f.name: _default(f) for f in dataclasses.fields(entry.config)},
         "facts": facts,
     }
+
+
+def _code(entry: Entry) -> str:
+    """Which version of its code an entry is: that of its package, or a digest of the source."""
+    release = " ".join(filter(None, (entry.package, entry.version)))
+    digest = entry.source_digest and f"sha256 {entry.source_digest}"
+    return ", ".join(filter(None, (release, digest)))
 
 
 def _default(option: dataclasses.Field) -> Any:

@@ -152,6 +152,12 @@ def plugin_failures() -> list[PluginFailure]:
     return list(_discovery.failures)
 
 
+def failures_in_short() -> str:
+    """The plugins that could not be imported, each with its reason where that was not logged."""
+    logged = logging.getLogger(LOGGER).isEnabledFor(logging.INFO)
+    return "; ".join(f.plugin if logged else f"{f.plugin}: {f.reason}" for f in _discovery.failures)
+
+
 def _plugin_files() -> list[Path]:
     listed = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
     files: list[Path] = []

@@ -14,11 +14,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from ssmbench.errors import UsageError, require, suggest
-from ssmbench.registry.discovery import plugin_failures
+from ssmbench.registry.discovery import failures_in_short
 from ssmbench.registry.entry import Entry, NoOptions
 from ssmbench.registry.source import source_digest
 
@@ -78,7 +79,8 @@ class Registry(Generic[T]):
     ) -> Callable[[F], F]:
         """Decorator that makes the class below it known as ``name``.
 
-        Running the same definition again (a reload, a notebook cell) replaces it.
+        Running the same definition again (a reload, a notebook cell) replaces it, and so does
+        importing a plugin file again after an edit.
 
         Raises:
             UsageError: another definition has the name (both origins are given as file:line), a
@@ -146,8 +148,8 @@ class Registry(Generic[T]):
         return self._entries[name]
 
     def _unknown(self, name: str) -> str:
-        failures = "; ".join(f"{f.plugin}: {f.reason}" for f in plugin_failures())
-        tail = f" (plugins that failed to import: {failures})" if failures else ""
+        failed = failures_in_short()
+        tail = f" (plugins that failed to import: {failed})" if failed else ""
         return f"unknown {self.kind} {name!r}: {suggest(name, self._entries)}{tail}"
 
     def entries(self, pattern: str = "*") -> list[Entry[T]]:
@@ -206,9 +208,16 @@ def _check_config(config: type, where: str) -> None:
 
 
 def _is_rerun(old: Entry, new: Entry) -> bool:
+    file, edited = _file(new), old.source_digest != new.source_digest
+    if edited and file == _file(old) and Path(file).is_file():
+        return True  # two definitions in one state of a file have the same digest
     same_definition = _identity(old.factory) == _identity(new.factory)
     interactive = getattr(new.factory, "__module__", "") == "__main__"
     return same_definition and (old.origin == new.origin or interactive)
+
+
+def _file(entry: Entry) -> str:
+    return entry.origin.rpartition(":")[0]
 
 
 def _identity(factory: Callable) -> tuple[str, str]:

@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 import traceback
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -55,7 +54,6 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
     if not is_main_process():  # ranks other than 0 only train: they write no files
         train(run.typed, folder.path, progress)
         return "running"
-    _warn_of_other_code(run)
     with folder.lock() as mine:
         if not mine:
             return "running"
@@ -117,14 +115,20 @@ def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
     except (KeyboardInterrupt, SystemExit) as error:
         return _end(folder, error)
     except Exception as error:
-        trace = folder.path / "error.txt"
-        trace.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
-        folder.write_status("failed", reason=explained(error, trace))
+        folder.write_status("failed", reason=reason_of_crash(folder, error))
         if raise_errors:
             raise
         return "failed"
     folder.write_status(result.status)
     return result.status
+
+
+def reason_of_crash(folder: RunFolder, error: Exception) -> str:
+    """One line on a crash; the whole traceback is written into the folder's ``error.txt``."""
+    trace = folder.path / "error.txt"
+    text = "".join(traceback.format_exception(error))
+    trace.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return explained(error, trace)
 
 
 def _end(folder: RunFolder, error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ssmbench import registry
 from ssmbench.build.check import check_data
-from ssmbench.config import build, fingerprint, resolve_component, typed
+from ssmbench.config import (
+    all_earlier_sources,
+    build,
+    fingerprint,
+    resolve_component,
+    typed,
+)
 from ssmbench.errors import UsageError
 from ssmbench.runs.folder import DONE
 from ssmbench.runs.run import Run
-from ssmbench.suite.grid import Cell, Suite
+from ssmbench.suite.grid import RUNS, Cell, Suite
 from ssmbench.suite.record import link_tensorboard, write_suite
 from ssmbench.training.check import check
 
@@ -55,6 +61,19 @@ def run_suite(
             reporter(run, state)
     link_tensorboard(root)
     return reporter.failed
+
+
+def _say_what_was_edited(root: Path, runs: Sequence[Run]) -> None:
+    """One line on the runs that seem to be complete, and whose plugins were edited since."""
+    new = [run for run in runs if run.folder.state == "missing"]
+    earlier = all_earlier_sources(root / RUNS, [run.config for run in new])
+    edited = sum(map(bool, earlier))
+    if edited:
+        print(
+            f"{edited} of {len(runs)} runs have earlier results with other code of their plugins; "
+            "they are trained anew",
+            file=sys.stderr,
+        )
 
 
 def distinct(runs: Iterable[Run]) -> list[Run]:

@@ -62,7 +62,8 @@ def _noise(
 ) -> Float[Tensor, "draws n L m"]:
     """Directions for all sequences at once, so that batches do not matter."""
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(draws * len(signals), *signals.shape[1:], generator=generator)
+    size = (draws * len(signals), *signals.shape[1:])
+    noise = torch.randn(size, generator=generator, device="cpu")
     every = None if lengths is None else torch.cat([lengths.cpu()] * draws)
     return _unit(within(noise, every)).unflatten(0, (draws, len(signals)))
 
@@ -86,7 +87,8 @@ class _Score:
 
     def __init__(self, task: Task):
         self._task, self._finite = task, True
-        self._metrics: MetricCollection = task.metrics()
+        with torch.device("cpu"):  # whatever the default: it moves to its predictions
+            self._metrics: MetricCollection = task.metrics()
 
     def update(self, prediction: Tensor, batch: Batch) -> None:
         self._finite &= bool(torch.isfinite(prediction).all())

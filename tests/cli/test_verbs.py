@@ -72,6 +72,14 @@ def test_list_tells_which_plugins_failed(ssmbench, write):
     assert (answer.code, the_json(answer.out)["failed_plugins"]) == (0, failed)
 
 
+def test_why_a_plugin_failed_is_said_once(ssmbench, write):
+    file = write("plugins/broken.py", "raise ValueError('planted')")
+    answer = ssmbench("show", "parametrization", "planted")
+    assert answer.code == 2
+    assert answer.err.count("ValueError: planted") == 1
+    assert f"(plugins that failed to import: {file})" in answer.err
+
+
 def test_what_a_plugin_prints_stays_out_of_the_json(ssmbench, write):
     write("plugins/chatty.py", "print('hello')")
     the_json(ssmbench("list", "--json").out)

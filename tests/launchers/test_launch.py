@@ -17,6 +17,7 @@ from ssmbench import jsonio, registry
 from ssmbench.config import resolve
 from ssmbench.launchers import pool
 from ssmbench.launchers.local import default_jobs
+from ssmbench.launchers.worker import execute_safely
 from ssmbench.runs import execute as execution
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
@@ -317,6 +318,29 @@ def test_a_pool_that_breaks_between_two_runs_is_replaced(runs, jobs, monkeypatch
     monkeypatch.setattr(pool, "open_pool", lambda _: FlakyPool(good=2))
     monkeypatch.setattr(pool, "execute_in_worker", lambda run: "finished")
     assert sorted(launch(runs, jobs)) == sorted((run.label, "finished") for run in runs)
+
+
+LOADS_NOTHING = '''
+from ssmbench.registry import tasks
+from ssmbench.tasks.digits import Digits, DigitsConfig
+
+
+@tasks.register("mine", config=DigitsConfig)
+class Mine(Digits):
+    """Loads nothing."""
+
+    def load(self):
+        raise RuntimeError("planted")
+'''
+
+
+def test_a_crash_before_training_names_the_line_of_the_plugin(write, tiny, workplace):
+    write("plugins/mine.py", LOADS_NOTHING)
+    run = Run.of(resolve(tiny | {"task": "mine"}), workplace / "out")
+    run.create()
+    assert execute_safely(run) == "failed"
+    assert "RuntimeError: planted (plugins/mine.py:11 in load; full" in run.folder.reason
+    assert "planted" in (run.folder.path / "error.txt").read_text()
 
 
 def test_a_distributed_run_whose_process_dies_has_failed(runs, monkeypatch):

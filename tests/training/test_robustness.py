@@ -64,7 +64,7 @@ class Static(Parametrization):
         self.D = nn.Parameter(D)
 
     def forward(self):
-        zero = torch.zeros(1, 2, 2).to(self.D)
+        zero = torch.zeros(1, 2, 2, device=self.D.device).to(self.D)
         return DiscreteDense(A=zero, B=zero, C=zero, D=self.D[None])
 
 
@@ -168,6 +168,15 @@ def test_few_sequences_are_disturbed_at_random_more_than_once():
 
 
 # --- what goes wrong ----------------------------------------------------------------------------
+
+
+def test_no_tensor_is_made_on_another_device():
+    sampled, model = task(), linear(2, 1)
+    batch = sampled.sample("test", CONFIG.robustness_sequences)
+    sampled.sample = lambda *_: batch
+    expected = robustness(model, sampled, CONFIG)
+    with torch.device("meta"):
+        assert robustness(model, sampled, CONFIG) == expected
 
 
 def test_switched_off_there_is_no_curve():
