@@ -239,8 +239,8 @@ def _warn_of_other_code(run: runs.Run) -> None:
     others = [str(path) for path in run.with_other_code] if run.folder.state == "missing" else []
     if others:
         warnings.warn(
-            f"{', '.join(others)}: of the same config, with other code of its plugins; the run is "
-            f"trained anew, in {run.folder.path}",
+            f"{', '.join(others)}: same config, but different plugin code; training a new run in "
+            f"{run.folder.path}",
             stacklevel=4,
         )
 

@@ -63,17 +63,6 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
             return _execute_locked(run, progress, raise_errors)
 
 
-def _warn_of_other_code(run: Run) -> None:
-    """Warn that complete runs of the same config are not reused, because plugin code differs."""
-    others = [str(path) for path in run.with_other_code] if run.folder.state == "missing" else []
-    if others:
-        warnings.warn(
-            f"{', '.join(others)}: same config, but different plugin code; training a new run in "
-            f"{run.folder.path}",
-            stacklevel=3,
-        )
-
-
 class _Terminated(SystemExit):
     """SIGTERM arrived."""
 

@@ -55,6 +55,7 @@ def run_suite(
     for run in todo:
         if run.folder.state == "damaged":
             print(f"{run.label}: {run.folder.reason}: running it again", file=sys.stderr)
+    _say_what_was_edited(root, todo)
     reporter = _Reporter(len(todo), root)
     with reporter:
         for run, state in start.launch(todo, jobs):

@@ -459,7 +459,7 @@ BAD_CALLS = {
     "plugins before the verb": (("--plugins", "nowhere", "list"), "nowhere: no such file or f"),
     "plugins in a run": (("run", "mine.yaml", "--plugins", "x.py"), "x.py: no such file or folder"),
     "plugins as YAML": (("doctor", "--plugins", "mine.yaml"), "must be a Python file"),
-    "output in a file": (("run", "mine.yaml", "-o", "mine.yaml/x"), "cannot be made"),
+    "output in a file": (("run", "mine.yaml", "-o", "mine.yaml/x"), "cannot be created"),
 }
 
 

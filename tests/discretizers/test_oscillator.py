@@ -288,7 +288,7 @@ def test_first_order_systems_are_refused(name):
     dense = oscillators([1.0]).to_dense()
     assert isinstance(dense, ContinuousDense)
     for system in (pairs, dense):
-        with pytest.raises(UsageError, match=r"samples oscillators .* only") as caught:
+        with pytest.raises(UsageError, match=r"samples only oscillators") as caught:
             method(name)(system)
         assert "\n" not in str(caught.value)
 

@@ -100,7 +100,7 @@ def test_a_damaged_file_counts_as_missing(workplace, text):
 
 def test_a_folder_that_cannot_be_made_is_refused(workplace, config):
     (workplace / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(UsageError, match="cannot be created"):
         Run.of(config, workplace / "file").create()
 
 
