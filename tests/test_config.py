@@ -237,7 +237,8 @@ RUN_CONFIGS = sorted((Path(__file__).parents[1] / "configs" / "runs").rglob("*.y
 @pytest.mark.parametrize("file", RUN_CONFIGS, ids=lambda file: file.stem)
 def test_every_run_config_that_is_shipped_resolves(file, root, monkeypatch):
     monkeypatch.chdir(root)  # its plugins are in ./plugins
-    resolve(read_yaml(file))
+    resolved = resolve(read_yaml(file))
+    assert resolve(resolved) == resolved, "what is resolved stays as it is"
 
 
 # --- resolved configs ---------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def suite(
 
     planned = suites.plan_suite(config, overrides, output=output)
     if dry_run:
-        suites.check_suite(planned)
+        suites.check_suite(planned, launcher)
         print_grid(planned, as_json)
         return
     report = suites.execute_suite(planned, jobs, launcher, force)

@@ -18,7 +18,10 @@ def execute_safely(run: Run, *, raise_errors: bool = False) -> str:
     Raises:
         InterruptedRunError: Control-C or SIGTERM stopped the run.
     """
-    from ssmbench.runs.execute import execute  # slow: imports torch and Lightning
+    from ssmbench.runs.execute import (  # slow: imports torch and Lightning
+        execute,
+        reason_of_crash,
+    )
 
     if run.folder.state == "unreadable":  # never overwritten without --force
         return "unreadable"

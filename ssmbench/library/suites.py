@@ -83,14 +83,15 @@ def plan_suite(
     return PlannedSuite(suite, root)
 
 
-def check_suite(planned: PlannedSuite) -> None:
-    """Build the components of every run of a suite, without training.
+def check_suite(planned: PlannedSuite, launcher: str | Mapping[str, Any] | None = None) -> None:
+    """Build the launcher and the components of every run of a suite, without training.
 
     Raises:
-        UsageError: a run could not be executed; the message names the run.
+        UsageError: an unknown launcher; or a run could not be executed: the message names the run.
     """
-    from ssmbench.suite.session import check_all
+    from ssmbench.suite.session import build_launcher, check_all
 
+    build_launcher(planned.suite, launcher)
     check_all(planned.suite)
 
 

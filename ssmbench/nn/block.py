@@ -110,10 +110,12 @@ class Block(nn.Module):
         return x + branch if self.residual is Residual.add else branch
 
     def bound(self, layer_gain: float | None) -> Bound:
-        """Bound of the block in evaluation, given one on the gain of its SSM layers together; None
-        where that is time-varying."""
-        if layer_gain is None or any(layer.time_varying for layer in self.layers):
+        """Bound of the block in evaluation, given a bound on the gain of its SSM layers together;
+        None where there is none, as for a time-varying layer."""
+        if any(layer.time_varying for layer in self.layers):
             layer = Bound.none(NO_CONSTANT)
+        elif layer_gain is None:
+            layer = Bound.none("no bound is known for an SSM layer")
         else:
             layer = layer_bound(layer_gain)
         branch = norm_bound(self.norm).then(layer)

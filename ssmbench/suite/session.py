@@ -21,6 +21,7 @@ from ssmbench.config import (
     typed,
 )
 from ssmbench.errors import UsageError
+from ssmbench.launchers.base import Launcher
 from ssmbench.runs.folder import DONE
 from ssmbench.runs.run import Run
 from ssmbench.suite.grid import RUNS, Cell, Suite
@@ -43,8 +44,7 @@ def run_suite(
     Raises:
         UsageError: a run could not be executed; raised before the first one starts.
     """
-    chosen = suite.launcher if launcher is None else launcher
-    start = build(registry.launchers, resolve_component(registry.launchers, chosen, "launcher"))
+    start = build_launcher(suite, launcher)
     check_all(suite)
     runs = suite.runs(root)
     todo = distinct(runs) if force else missing(runs)
@@ -64,6 +64,16 @@ def run_suite(
     return reporter.failed
 
 
+def build_launcher(suite: Suite, chosen: str | Mapping[str, Any] | None = None) -> Launcher:
+    """The suite's launcher, or the ``chosen`` one: a name or a mapping with options.
+
+    Raises:
+        UsageError: an unknown launcher or option.
+    """
+    component = suite.launcher if chosen is None else chosen
+    return build(registry.launchers, resolve_component(registry.launchers, component, "launcher"))
+
+
 def _say_what_was_edited(root: Path, runs: Sequence[Run]) -> None:
     """One line on the runs that seem to be complete, and whose plugins were edited since."""
     new = [run for run in runs if run.folder.state == "missing"]
@@ -71,7 +81,7 @@ def _say_what_was_edited(root: Path, runs: Sequence[Run]) -> None:
     edited = sum(map(bool, earlier))
     if edited:
         print(
-            f"{edited} of {len(runs)} runs have earlier results with other code of their plugins; "
+            f"{edited} of {len(runs)} runs have earlier results with different plugin code; "
             "they are trained anew",
             file=sys.stderr,
         )

@@ -116,11 +116,11 @@ class MNIST(Classification):
         return found
 
 
-def read_idx(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, n * shape]:
+def read_idx(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, " n *shape"]:
     """Items of a shape from an IDX file of unsigned bytes (LeCun's layout: magic, sizes, values).
 
     Raises:
-        UsageError: the file cannot be read or holds something else than bytes of this shape.
+        UsageError: the file cannot be read or does not hold bytes of this shape.
     """
     try:
         raw = path.read_bytes()

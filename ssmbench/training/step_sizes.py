@@ -12,7 +12,7 @@ from ssmbench.systems import ContinuousSystem
 def step_size_warning(model: SequenceModel, discretizer: str) -> str | None:
     """One line about the layers whose stable poles ``discretizer`` makes unstable, if any.
 
-    It gives the worst copy's step size and the largest stable one. Nothing is said of time-varying
+    It gives the worst head's step size and the largest stable one. Nothing is said of time-varying
     layers: their step sizes follow from inputs that are yet to come.
     """
     found: dict[int, Instability] = {}

@@ -82,7 +82,10 @@ def test_why_a_plugin_failed_is_said_once(ssmbench, write):
 
 def test_what_a_plugin_prints_stays_out_of_the_json(ssmbench, write):
     write("plugins/chatty.py", "print('hello')")
-    the_json(ssmbench("list", "--json").out)
+    answer = ssmbench("list", "--json")
+    assert answer.code == 0
+    assert {"entries", "failed_plugins"} == set(the_json(answer.out))
+    assert "hello" in answer.err.splitlines()
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the verb", "after the verb"])

@@ -89,3 +89,15 @@ def test_an_exception_reaches_a_debugger_where_that_is_asked_for(run, monkeypatc
         list(launch)
     assert run.folder.state == "failed"
     assert [state for _, state in launcher.build().launch([run])] == ["failed"]
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_an_unknown_launcher_is_refused_before_anything_is_written(
+    write, tiny_suite, workplace, ssmbench, dry
+):
+    write("suite.yaml", tiny_suite)
+    arguments = ["suite", "suite.yaml", "--output", "out", "--launcher", "inlin"]
+    answer = ssmbench(*arguments, *(["--dry-run"] if dry else []))
+    assert answer.code == 2
+    assert answer.err == "error: unknown launcher 'inlin': did you mean 'inline'?\n"
+    assert not (workplace / "out").exists()
