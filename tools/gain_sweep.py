@@ -1,4 +1,4 @@
-"""Random draws of every parametrization that declares a gain: does any break its promise?
+"""Random draws of every parametrization that declares a gain: does any exceed it?
 
     python tools/gain_sweep.py                       # 10,000 draws each, some minutes
     python tools/gain_sweep.py --draws 500 --names l2ru --json

@@ -7,7 +7,7 @@ predictions per step, and ``pooled`` for predictions per sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from ssmbench import registry
 from ssmbench.build.component import built
@@ -61,6 +61,6 @@ def _encoder_for(input: SequenceSpec, gamma: float | None) -> str:
     return "linear" if gamma is None else "bounded_linear"
 
 
-def _check_fits(where: str, name: str, task: str, fitting: Iterable[str]) -> None:
-    names = ", ".join(fitting)
-    require(name in names.split(", "), f"{where}: {name!r} does not {task}; choose {names} or null")
+def _check_fits(where: str, name: str, task: str, fitting: Sequence[str]) -> None:
+    choices = ", ".join(fitting)
+    require(name in fitting, f"{where}: {name!r} does not {task}; choose {choices} or null")
