@@ -173,7 +173,7 @@ def _best_shift(plant: Plant, M: np.ndarray, L: np.ndarray) -> tuple[complex | f
     return best[1], best[2]
 
 
-# --- helpers for whoever builds a plant ----------------------------------------------------------
+# --- helpers that build a plant ----------------------------------------------------------
 
 
 def schur_gain(

@@ -75,7 +75,7 @@ class Proved:
         return self.stable is not None and self.poles_known and norms
 
 
-@np.errstate(all="ignore")  # what overflows proves nothing, and that is said
+@np.errstate(all="ignore")  # what overflows is reported as unproved
 def prove(system: LinearSystem) -> list[Proved]:
     """What can be proved of each of the H systems, in at most about half a minute."""
     system = first_order(system.detach()).double()
@@ -263,7 +263,7 @@ def _dense(system: ContinuousDense | DiscreteDense) -> list[Proved]:
             _each(units.system), _each(system), peaks.bound, units.speed, strict=True
         )
     ]
-    # A system that scaling has rounded is another one, of which nothing here is a proof.
+    # Scaling that rounds gives another system: what is proved of that one does not hold here.
     exact = units.exact.tolist()
     singles = [one if same else _undecided(one) for one, same in zip(singles, exact, strict=True)]
     energies = [

@@ -1,7 +1,8 @@
 """What a one-step method does to poles and gains, computed from the method itself.
 
 A *stability function* R maps points z = h lam (Z,), complex128, to what one step multiplies such a
-mode by (Z,). A *method* maps a continuous system to a discrete one. Neither is taken at its word.
+mode by (Z,). A *method* maps a continuous system to a discrete one. No declared property
+of either is assumed.
 """
 
 from __future__ import annotations

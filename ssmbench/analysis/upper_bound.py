@@ -96,7 +96,7 @@ def horizon_bound(system: LinearSystem, horizon: int, oversampling: int = 8) -> 
     Raises:
         UsageError: a continuous system, a horizon below 1 or an oversampling below 2.
 
-    Source: derived for this project; sampling theorem of Ehlich & Zeller (1964), Math. Z. 86:41.
+    Source: this work; sampling theorem of Ehlich & Zeller (1964), Math. Z. 86:41.
     """
     if not isinstance(system, DiscreteSystem):
         raise UsageError(

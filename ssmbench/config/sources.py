@@ -58,7 +58,7 @@ def check_sources(config: Mapping[str, Any]) -> None:
 
 
 def earlier_sources(root: Path, resolved: Mapping[str, Any]) -> list[Path]:
-    """Folders in ``root`` of runs of this very config with other code of its plugins.
+    """Folders in ``root`` of runs with the same config but different plugin code.
 
     Reads no file for a run of built-in components alone. :func:`changed_sources` of their configs
     says what changed.

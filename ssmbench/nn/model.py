@@ -232,7 +232,7 @@ class SequenceModel(nn.Module):
         found = len(self.blocks if state is None else state.layers)
         require(
             found == len(self.blocks),
-            f"a stream's state needs one entry a layer: {len(self.blocks)}, got {found}",
+            f"a stream's state needs one entry per layer: {len(self.blocks)}, got {found}",
         )
 
     def set_rate(self, rate: float) -> None:

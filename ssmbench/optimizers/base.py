@@ -59,8 +59,8 @@ class ClosureOptimizer(torch.optim.Optimizer):
         """One step; the loss from before it."""
         if closure is None:
             raise UsageError(
-                f"optimizer: {type(self).__name__} evaluates the loss several times a step, which "
-                "trainer.precision=16-mixed cannot do; take 32-true or bf16-mixed"
+                f"optimizer: {type(self).__name__} evaluates the loss several times per step, "
+                "which trainer.precision=16-mixed cannot do; take 32-true or bf16-mixed"
             )
         return self.advance(closure)
 
@@ -76,7 +76,7 @@ class ClosureOptimizer(torch.optim.Optimizer):
     def check_trainer(self, processes: int, accumulated: int) -> None:
         """Raise a UsageError where the trainer's settings would make the closure mean less.
 
-        ``accumulated`` batches a step: the closure knows only the last one of them.
+        ``accumulated`` batches per step: the closure evaluates only the last of them.
         """
         name = type(self).__name__
         require(

@@ -1,4 +1,4 @@
-"""torch's own optimizers: one gradient a step."""
+"""PyTorch's first-order optimizers: one gradient per step."""
 
 from __future__ import annotations
 

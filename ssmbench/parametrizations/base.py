@@ -47,7 +47,8 @@ class Parametrization(nn.Module, ABC):
     """Maps unconstrained parameters to a linear system for a layer of width ``d_model``.
 
     The inputs of the system's heads together are the ``d_model`` channels, and so are the outputs.
-    Built by the registry as ``factory(config, d_model=...)``. Knows no scan and no task.
+    Built by the registry as ``factory(config, d_model=...)``. It depends neither on the scan
+    nor on the task.
     """
 
     #: The type of system that :meth:`forward` returns, or a base of it where options decide. It

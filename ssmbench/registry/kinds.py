@@ -45,7 +45,7 @@ def kind_named(word: str) -> Registry:
 
 @contextmanager
 def isolated(*, rediscover: bool = False) -> Iterator[None]:
-    """A registry for a test: what is registered and found within is forgotten afterwards.
+    """A registry for a test: what is registered and found within is removed afterwards.
 
     It begins with the entries that are known now, all built-ins among them. With ``rediscover``,
     plugins are looked for anew, those that were imported or failed before too.

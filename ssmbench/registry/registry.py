@@ -163,7 +163,7 @@ class Registry(Generic[T]):
 
     @contextmanager
     def restored(self, only_on_error: bool = False) -> Iterator[None]:
-        """Forget afterwards what was registered within; only after an error if so asked."""
+        """Remove afterwards what was registered within; on request only after an error."""
         saved = dict(self._entries)
         try:
             yield

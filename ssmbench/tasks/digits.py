@@ -55,7 +55,7 @@ class Digits(Classification):
 
     @property
     def sizes(self) -> TaskSizes:
-        """One channel of 64 steps, ten classes, one prediction a sequence."""
+        """One channel of 64 steps, ten classes, one prediction per sequence."""
         return TaskSizes(Channels(1), outputs=CLASSES, length=PIXELS)
 
     @property

@@ -60,7 +60,7 @@ class MNIST(Classification):
 
     @property
     def sizes(self) -> TaskSizes:
-        """One channel of 784 steps, ten classes, one prediction a sequence."""
+        """One channel of 784 steps, ten classes, one prediction per sequence."""
         return TaskSizes(Channels(1), outputs=CLASSES, length=PIXELS)
 
     @property

@@ -47,7 +47,7 @@ def _check_sharing(run: RunConfig) -> None:
     processes = ranks(run.trainer)
     require(
         shared == 1 or (processes and processes % shared == 0),
-        f"sequence_parallel: {shared} ranks a sequence do not divide trainer.devices={devices}; "
+        f"sequence_parallel: {shared} ranks per sequence do not divide trainer.devices={devices}; "
         f"set trainer.devices to a multiple of {shared}",
     )
     require(shared == 1 or not run.model.bidirectional, f"sequence_parallel: {NO_SHARING}")

@@ -1,4 +1,4 @@
-"""Where metrics go: an append-only file, one JSON object a line, kept over resumes; TensorBoard."""
+"""Loggers: an append-only file of one JSON object per line, kept over resumes; TensorBoard."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class JsonLinesLogger(Logger):
             file.write(jsonio.dumps(row) + "\n")
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """The config has a file of its own."""
+        """Nothing: the config is written to config.yaml."""
 
 
 class EventsLogger(TensorBoardLogger):

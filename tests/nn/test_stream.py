@@ -110,7 +110,7 @@ def test_a_bidirectional_network_is_refused_with_the_reason():
 @pytest.mark.parametrize(
     ("state", "says"),
     [
-        (StreamState(()), "one entry a layer: 2, got 0"),
+        (StreamState(()), "one entry per layer: 2, got 0"),
         (StreamState((torch.zeros(5, 4, 3), None)), "must have the shape"),
     ],
 )

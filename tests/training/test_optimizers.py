@@ -132,7 +132,7 @@ def test_what_an_optimizer_cannot_do_is_said(tiny, name):
     if not isinstance(optimizer, ClosureOptimizer):
         optimizer.step()
         return
-    with pytest.raises(UsageError, match="several times a step, which"):
+    with pytest.raises(UsageError, match="several times per step, which"):
         optimizer.step()
     optimizer.check_trainer(processes=1, accumulated=1)
     if optimizer.one_process:

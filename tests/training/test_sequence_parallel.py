@@ -26,7 +26,7 @@ TASKS = {
 
 
 def share_on_two(config: dict, root: Path) -> Path:
-    """`ssmbench run` with two ranks a sequence, in a process of its own; the run's folder."""
+    """`ssmbench run` with two ranks per sequence, in a process of its own; the run's folder."""
     file = root / "config.yaml"
     file.write_text(yaml.safe_dump(config))
     overrides = ("trainer.devices=2", "trainer.strategy=ddp", "sequence_parallel=2")
@@ -66,5 +66,5 @@ def test_sharing_sequences_changes_nothing(task, tmp_path):
 def test_ranks_that_cannot_be_grouped_are_refused(devices):
     config = merge(TINY, TASKS["pooled"])
     config = resolve(merge(config, {"sequence_parallel": 2, "trainer": {"devices": devices}}))
-    with pytest.raises(UsageError, match="2 ranks a sequence do not divide"):
+    with pytest.raises(UsageError, match="2 ranks per sequence do not divide"):
         check(config)

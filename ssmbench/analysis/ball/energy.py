@@ -19,7 +19,7 @@ from ssmbench.analysis.ball.system import (
 )
 from ssmbench.analysis.interval import INFINITE, UNPROVED, Interval
 
-#: Further precisions, since the recursion loses 50 bits a doubling where A is far from normal.
+#: Further precisions, since the recursion loses 50 bits per doubling where A is far from normal.
 GRAMIAN_BITS = (2048, 4096)
 #: Doublings of a Gramian's horizon: enough for a stability margin of 1e-30.
 DOUBLINGS = 100

@@ -105,7 +105,7 @@ def _exact_level_set(system: BallSystem[acb_mat]) -> tuple[arb, arb, float] | No
 def _level_set(
     axis: BallSystem[acb_mat], crossings_at: Callable[[arb], list[arb] | None]
 ) -> tuple[arb, arb, float] | None:
-    """A gain reached, a level above all gains and next to it, and the frequency of the former."""
+    """A gain reached at a frequency, a level just above all gains, and that frequency."""
     gain, omega = _climb(axis, _pole_frequencies(axis), gain_reached(axis.D), math.inf)
     for _ in range(ROUNDS):
         level = gain * (1 + arb(TOLERANCE) / 2)
@@ -149,7 +149,7 @@ def _exact_crossings(axis: BallSystem[fmpq_mat], level: arb) -> list[arb] | None
     eye = partial(identity, fmpq_mat)
     hamiltonian = _hamiltonian(axis, 1 / rational(level), eye, fmpq_mat.transpose)
     even = fmpq_poly(hamiltonian.charpoly().coeffs()[::2])
-    pairs: Any = even.complex_roots()  # with multiplicities, of which the stubs know nothing
+    pairs: Any = even.complex_roots()  # with multiplicities, which the stubs leave out
     roots = [x.real for x, _ in pairs if x.imag == 0 and not x.real > 0]
     found = [abs(x).sqrt().mid() for x in roots]
     return found + [-omega for omega in found]  # of a complex system, one of the two crosses

@@ -46,7 +46,7 @@ def poles(system: BallSystem[acb_mat]) -> Poles:
 
     def exactly() -> Poles:
         polynomial = real_rational(system.A, system.real).charpoly()
-        pairs: Any = polynomial.complex_roots()  # the stubs know nothing of multiplicities
+        pairs: Any = polynomial.complex_roots()  # the stubs leave the multiplicities out
         roots = [root for root, _ in pairs]
         return Poles(_extent(roots, system)[0], _side_of(polynomial, system.discrete))
 

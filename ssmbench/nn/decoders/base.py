@@ -33,7 +33,7 @@ class Decoder(nn.Module):
     takes_gain: ClassVar[bool] = False
     #: Why :meth:`bound` gives none; "" where it follows from the weights.
     unbounded_reason: ClassVar[str] = "the decoder declares no Lipschitz constant"
-    #: How it makes a vector of a sequence; None where it does not, or in a way of its own.
+    #: How it pools a sequence to one vector; None where it does not pool, or not by a `Pooling`.
     pooling: Pooling | None = None
 
     def forward(

@@ -40,7 +40,7 @@ MODULES = (kernels, bank_kernel)
 
 @dataclass(frozen=True)
 class Usage:
-    """What a build takes: registers a thread, spilled bytes a thread, shared bytes a program."""
+    """What a build takes: registers and spilled bytes per thread, shared bytes per program."""
 
     registers: int
     spilled: int
