@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ssmbench import registry
+from ssmbench.tasks.cache import CACHE_VARIABLE
 from ssmbench.tasks.data import DATA_VARIABLE
 from tests.troubled import in_threads, troubled
 
@@ -41,6 +42,14 @@ TINY = {
         "limit_test_batches": 1,
     },
 }
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of the tests' own: they neither read nor fill the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

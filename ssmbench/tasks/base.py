@@ -7,27 +7,35 @@ resuming are handled here, once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
+import numpy as np
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.utils.data.distributed import DistributedSampler
 from torchmetrics import MetricCollection
 
-from ssmbench.errors import UsageError
+from ssmbench.errors import UsageError, require, suggest
 from ssmbench.options import SEED
 from ssmbench.spec import TaskSizes
+from ssmbench.tasks.baselines import Predictor
 from ssmbench.tasks.batch import Batch
+from ssmbench.tasks.cache import Arrays, cached_arrays
 from ssmbench.tasks.contract import check_splits
 from ssmbench.tasks.digest import digest_of
 from ssmbench.tasks.order import Batches, evaluation_batches, order_seed
+from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.sequences import SequenceData, Splits
 
 Split = Literal["train", "val", "test"]
+
+#: Raise it when the scores of equal baselines on equal data change.
+_BASELINES_VERSION = 1
 
 
 class Task(pl.LightningDataModule, ABC):
@@ -47,6 +55,8 @@ class Task(pl.LightningDataModule, ABC):
     ranks_per_sequence: int = 1
     #: Raise it when :meth:`load` makes other data of the same files and options.
     data_version: int = 1
+    #: The published data that the task reads, for ``ssmbench data``; None of bundled and generated.
+    published: ClassVar[PublishedData | None] = None
     #: The digest that the data must have; "" where any will do.
     expected_digest: str = ""
 
@@ -153,6 +163,49 @@ class Task(pl.LightningDataModule, ABC):
         """What :meth:`metrics` take of a batch."""
         return self.to_metric(*batch.scored(prediction))
 
+    def baselines(self) -> Mapping[str, Predictor]:
+        """Predictors by name that use none, or next to none, of what the task is about.
+
+        Their scores are printed beside every model's. Called after :meth:`setup`, so that the
+        training split can be used; see :mod:`ssmbench.tasks.baselines`.
+        """
+        return {}
+
+    def baseline_scores(self) -> dict[str, float]:
+        """The test scores of :meth:`baselines`, computed once for these data and kept on disk.
+
+        Raises:
+            UsageError: what :meth:`load` raises.
+        """
+        settings = {"data": self.data_digest, "metric": self.score, "version": _BASELINES_VERSION}
+        scores = cached_arrays(f"baselines-{type(self).__name__}", settings, self._score_baselines)
+        return {name: float(score) for name, score in scores.items()}
+
+    def _score_baselines(self) -> Arrays:
+        self.setup()
+        predictors = self.baselines()
+        return {name: np.array(self.score_of(predict)) for name, predict in predictors.items()}
+
+    def score_of(self, predict: Predictor, split: str = "test") -> float:
+        """The score of a function from a batch to what a network would predict for it."""
+        metrics = self.metrics()
+        for batch in self.batches(split):
+            metrics.update(*self.batch_metric(predict(batch), batch))
+        return float(metrics.compute()[self.score])
+
+    def batches(self, split: str) -> Iterator[Batch]:
+        """All sequences of a split in order, ``batch_size`` at a time."""
+        data = self.split(split)
+        for first in range(0, len(data), self.batch_size):
+            yield data.batch(range(first, min(first + self.batch_size, len(data))))
+
+    def scored_targets(self, split: str) -> Shaped[Tensor, "n ..."]:
+        """What the loss is given of a split: the targets of all sequences, or per step those of
+        all scored steps in a row."""
+        steps = self.sizes.per_step
+        shapes = ((b, (b.size, *(b.u.shape[1:2] if steps else ()), 1)) for b in self.batches(split))
+        return torch.cat([batch.scored(torch.empty(shape))[1] for batch, shape in shapes])
+
     def setup(self, stage: str | None = None) -> None:
         """Load the data unless they are there already.
 
@@ -173,17 +226,30 @@ class Task(pl.LightningDataModule, ABC):
                 f"{self.data_digest} ({self.source}): give it the data that it was started with"
             )
 
-    def split(self, name: Split) -> SequenceData:
-        """The sequences of one split. Raises what :meth:`load` raises."""
-        self.setup()
-        return getattr(self._splits, name)
+    def split(self, name: str) -> SequenceData:
+        """The sequences of ``train``, ``val`` or ``test``, or of one of the further test sets.
 
-    def sample(self, split: Split = "val", n: int | None = None) -> Batch:
+        Raises:
+            UsageError: no split of this name, or what :meth:`load` raises.
+        """
+        self.setup()
+        assert self._splits is not None
+        splits = self._splits.by_name()
+        require(name in splits, f"no split {name!r}; {suggest(name, splits)}")
+        return splits[name]
+
+    def further_tests(self) -> tuple[str, ...]:
+        """Names of the test sets beside ``test``. Raises what :meth:`load` raises."""
+        self.setup()
+        assert self._splits is not None
+        return tuple(self._splits.further)
+
+    def sample(self, split: str = "val", n: int | None = None) -> Batch:
         """The first ``n`` sequences of a split as one batch; all of them where None or fewer."""
         data = self.split(split)
         return data.batch(range(len(data) if n is None else min(n, len(data))))
 
-    def sample_inputs(self, split: Split = "val", n: int | None = None) -> Shaped[Tensor, "n ..."]:
+    def sample_inputs(self, split: str = "val", n: int | None = None) -> Shaped[Tensor, "n ..."]:
         """The inputs u of :meth:`sample`."""
         return self.sample(split, n).u
 
@@ -218,7 +284,11 @@ class Task(pl.LightningDataModule, ABC):
         """This rank's share of the test split, in order."""
         return self._evaluation_loader("test")
 
-    def _evaluation_loader(self, name: Split) -> Batches:
+    def loader(self, split: str) -> Batches:
+        """This rank's share of a split, in order; ``split`` as in :meth:`split`."""
+        return self._evaluation_loader(split)
+
+    def _evaluation_loader(self, name: str) -> Batches:
         data = self.split(name)
         batches = evaluation_batches(len(data), self.batch_size, *self._ranks())
         return Batches(data, batch_sampler=batches)

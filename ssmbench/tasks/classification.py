@@ -9,6 +9,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from ssmbench.tasks.base import Task
+from ssmbench.tasks.baselines import Predictor, always, majority_class
 
 
 class Classification(Task):
@@ -27,3 +28,8 @@ class Classification(Task):
         """The share of sequences, or of steps, whose class has the largest logit."""
         accuracy = MulticlassAccuracy(self.sizes.outputs, average="micro")
         return MetricCollection({"accuracy": accuracy})
+
+    def baselines(self) -> dict[str, Predictor]:
+        """The most frequent class of the training split."""
+        most = majority_class(self.scored_targets("train"), self.sizes.outputs)
+        return {"majority class": always(most, per_step=self.sizes.per_step)}

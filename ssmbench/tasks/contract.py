@@ -21,8 +21,10 @@ def check_splits(load: Callable[..., Any], sizes: TaskSizes, splits: Any) -> Non
         PluginError: they do not fit the task's sizes; the message names the file and line of
             ``load``.
     """
-    for name in ("train", "val", "test"):
-        data = getattr(splits, name, None)
+    names = ("train", "val", "test")
+    further = getattr(splits, "further", {})
+    for name in (*names, *further):
+        data = further[name] if name in further else getattr(splits, name, None)
         plugin_require(
             isinstance(data, SequenceData),
             load,

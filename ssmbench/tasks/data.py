@@ -18,13 +18,41 @@ DATA_VARIABLE = "SSMBENCH_DATA"
 
 
 def find_data(config_dir: str | None, *relative: str) -> Path | None:
-    """The first of the files ``relative`` in the data folder; None where no folder was given.
+    """The first of ``relative`` in the data folder; None where there is none.
 
-    The folder is ``config_dir``, else the environment variable SSMBENCH_DATA.
+    A name that ends with a slash is a folder's, any other a file's. The data folder is
+    ``config_dir``, else the environment variable SSMBENCH_DATA: that one serves many tasks, and
+    need not hold the data of each.
 
     Raises:
-        UsageError: the folder that was given does not exist, or has none of the files.
+        UsageError: the data folder that was given does not exist, or ``config_dir`` has none of
+            ``relative``.
     """
+    folder = _data_folder(config_dir)
+    found = folder and _first_in(folder, relative)
+    if found is None and config_dir:
+        raise UsageError(f"data_dir {config_dir!r}: expected {_any_of(relative)} in that folder")
+    return found
+
+
+def require_data(task: str, config_dir: str | None, *relative: str) -> Path:
+    """As :func:`find_data`, for a task that cannot do without.
+
+    Raises:
+        UsageError: what :func:`find_data` raises, or there is none.
+    """
+    found = find_data(config_dir, *relative)
+    if found is None:
+        folder = os.environ.get(DATA_VARIABLE)
+        where = f"{DATA_VARIABLE} is {folder!r}, which has none; " if folder else ""
+        raise UsageError(
+            f"{task}: needs a data folder with {_any_of(relative)}: {where}set task.data_dir, or "
+            f"{DATA_VARIABLE}"
+        )
+    return found
+
+
+def _data_folder(config_dir: str | None) -> Path | None:
     given_by = "data_dir" if config_dir else DATA_VARIABLE
     named = config_dir or os.environ.get(DATA_VARIABLE)
     if not named:
@@ -32,10 +60,19 @@ def find_data(config_dir: str | None, *relative: str) -> Path | None:
     folder = absolute(named, given_by)
     if not folder.is_dir():
         raise UsageError(f"{given_by} {named!r}: no such folder")
-    for path in (folder / name for name in relative):
-        if path.is_file():
+    return folder
+
+
+def _first_in(folder: Path, relative: Sequence[str]) -> Path | None:
+    for name in relative:
+        path = folder / name
+        if path.is_dir() if name.endswith("/") else path.is_file():
             return path
-    raise UsageError(f"{given_by} {named!r}: expected {' or '.join(relative)} in that folder")
+    return None
+
+
+def _any_of(relative: Sequence[str]) -> str:
+    return " or ".join(relative)
 
 
 def read_columns(

@@ -18,11 +18,16 @@ def digest_of(settings: Mapping[str, Any], files: Iterable[Path]) -> str:
     Raises:
         UsageError: a file cannot be read.
     """
-    text = repr([sorted(settings.items()), [_hash(file) for file in files]])
+    text = repr([sorted(settings.items()), [file_digest(file) for file in files]])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _hash(file: Path) -> str:
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file's content, in 64 hex digits; a file that has not changed is read once.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
     try:
         about = file.stat()
         # ctime too: copying with preserved times can replace a file by one of the same mtime

@@ -21,12 +21,22 @@ from ssmbench.options import FOLDER, SEED, option
 from ssmbench.registry import tasks
 from ssmbench.spec import Channels, TaskSizes
 from ssmbench.tasks.classification import Classification
-from ssmbench.tasks.data import DATA_VARIABLE, find_data
+from ssmbench.tasks.data import require_data
+from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.sequences import Sequences, Splits
 
 CLASSES, SIDE = 10, 28
 PIXELS = SIDE * SIDE
+FILES = tuple(
+    f"{part}-{kind}"
+    for part in ("train", "t10k")
+    for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
+)
 _UNSIGNED_BYTES = 0x08
+
+
+def _places(name: str) -> tuple[str, ...]:
+    return tuple(f"{folder}{name}{end}" for folder in ("mnist/", "") for end in (".gz", ""))
 
 
 @dataclass
@@ -54,6 +64,13 @@ class MNIST(Classification):
 
     config: MNISTConfig
 
+    published = PublishedData(
+        places=tuple(_places(name) for name in FILES),
+        size=11_600_000,
+        licence="none stated",
+        page="https://yann.lecun.com/exdb/mnist/",
+    )
+
     def check(self) -> None:
         """Refuse settings that no data can satisfy. Raises UsageError."""
         _check(self.config)
@@ -70,8 +87,7 @@ class MNIST(Classification):
 
     def data_files(self) -> tuple[Path, ...]:
         """Images and labels of both parts. Raises UsageError where one is missing."""
-        kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
-        return tuple(self._file(f"{part}-{kind}") for part in ("train", "t10k") for kind in kinds)
+        return tuple(self._file(name) for name in FILES)
 
     def load(self) -> Splits:
         """The images in three splits, standardised by the training part.
@@ -107,13 +123,7 @@ class MNIST(Classification):
         return pixels, labels
 
     def _file(self, name: str) -> Path:
-        places = [f"{folder}{name}{end}" for folder in ("mnist/", "") for end in (".gz", "")]
-        found = find_data(self.config.data_dir, *places)
-        if found is None:
-            raise UsageError(
-                f"mnist: needs the folder with {name}.gz: set task.data_dir, or {DATA_VARIABLE}"
-            )
-        return found
+        return require_data("mnist", self.config.data_dir, *_places(name))
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, " n *shape"]:

@@ -7,8 +7,8 @@ in one place, :func:`collate`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -220,8 +220,17 @@ def _parts(value: Any) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a task's data."""
+    """The parts of a task's data: one to train on, one to select on, and test sets.
+
+    ``further``: more test sets by name, each scored beside ``test``, for example a part of it or
+    another record.
+    """
 
     train: SequenceData
     val: SequenceData
     test: SequenceData
+    further: Mapping[str, SequenceData] = field(default_factory=dict)
+
+    def by_name(self) -> dict[str, SequenceData]:
+        """All of them."""
+        return {"train": self.train, "val": self.val, "test": self.test, **self.further}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ssmbench.errors import UsageError
-from ssmbench.tasks.data import DATA_VARIABLE, find_data, read_columns
+from ssmbench.tasks.data import DATA_VARIABLE, find_data, read_columns, require_data
 
 NAMES = ("a/table.csv", "table.csv")
 
@@ -48,6 +48,18 @@ def test_folder_without_the_file_is_refused(tmp_path, monkeypatch):
     refused(lambda: find_data(str(tmp_path), *NAMES), "data_dir", *NAMES)
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "absent"))
     refused(lambda: find_data(None, *NAMES), DATA_VARIABLE, "no such folder")
+
+
+def test_the_variable_may_name_a_folder_without_the_data(tmp_path, monkeypatch):
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
+    assert find_data(None, *NAMES) is None
+    refused(lambda: require_data("tanks", None, *NAMES), "tanks", *NAMES, str(tmp_path))
+
+
+def test_a_name_with_a_slash_is_a_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    assert find_data(str(tmp_path), "a/") == tmp_path / "a"
+    refused(lambda: find_data(str(tmp_path), "a"), "expected a")
 
 
 def test_published_quirks_are_read(tmp_path):
