@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.utils.data.distributed import DistributedSampler
 from torchmetrics import MetricCollection
@@ -28,7 +28,7 @@ from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.cache import Arrays, cached_arrays
 from ssmbench.tasks.contract import check_splits
 from ssmbench.tasks.digest import digest_of
-from ssmbench.tasks.order import Batches, evaluation_batches, order_seed
+from ssmbench.tasks.order import Batches, LengthBuckets, evaluation_batches, order_seed
 from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.sequences import SequenceData, Splits
 
@@ -51,6 +51,8 @@ class Task(pl.LightningDataModule, ABC):
     higher_is_better: bool
     #: Unit of the score: "" where it has none.
     unit: str = ""
+    #: Whether sequences of similar lengths come into a batch together, where lengths differ.
+    bucket_by_length: bool = True
     #: Ranks that share each sequence: together they are one reader of the data.
     ranks_per_sequence: int = 1
     #: Raise it when :meth:`load` makes other data of the same files and options.
@@ -266,15 +268,24 @@ class Task(pl.LightningDataModule, ABC):
                 f"batch_size {self.batch_size} on {ranks} rank(s) is more than the {len(data)}"
                 " training sequences of the task"
             )
-        sampler = DistributedSampler(
-            data,
-            num_replicas=ranks,
-            rank=rank,
-            shuffle=True,
-            seed=order_seed(self.seed),
-            drop_last=True,
-        )
+        sampler = self._training_order(data, ranks, rank)
         return Batches(data, batch_size=self.batch_size, sampler=sampler, drop_last=True)
+
+    def _training_order(
+        self, data: SequenceData, ranks: int, rank: int
+    ) -> DistributedSampler[Batch]:
+        seed = order_seed(self.seed)
+        lengths = self._lengths(data)
+        if lengths is None:
+            return DistributedSampler(
+                data, num_replicas=ranks, rank=rank, shuffle=True, seed=seed, drop_last=True
+            )
+        return LengthBuckets(
+            data, lengths, batch_size=self.batch_size, ranks=ranks, rank=rank, seed=seed
+        )
+
+    def _lengths(self, data: SequenceData) -> Int[np.ndarray, " n"] | None:
+        return data.lengths if self.bucket_by_length else None
 
     def val_dataloader(self) -> Batches:
         """This rank's share of the validation split, in order."""
@@ -290,7 +301,8 @@ class Task(pl.LightningDataModule, ABC):
 
     def _evaluation_loader(self, name: str) -> Batches:
         data = self.split(name)
-        batches = evaluation_batches(len(data), self.batch_size, *self._ranks())
+        lengths = self._lengths(data)
+        batches = evaluation_batches(len(data), self.batch_size, *self._ranks(), lengths)
         return Batches(data, batch_sampler=batches)
 
     def _ranks(self) -> tuple[int, int]:

@@ -6,9 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
 
 from ssmbench.tasks.batch import Batch
+from ssmbench.tasks.sequences import SequenceData
+
+#: Batches that are sorted by length together: fewer mix lengths better, more leave less padding.
+_BUCKET = 50
 
 
 class Batches(DataLoader):
@@ -54,13 +60,59 @@ class Batches(DataLoader):
         self._resume_at = (state["epoch"], state["batches"])
 
 
+class LengthBuckets(DistributedSampler):
+    """A training order in which a batch's sequences have similar lengths, so that less is padding.
+
+    Shuffled sequences are sorted by length within runs of ``_BUCKET`` batches, and the batches are
+    shuffled again. As in the plain order, batch k of R ranks together is batch k of one process
+    with R times the batch size, and the tail that does not fill a batch is left out.
+    """
+
+    def __init__(
+        self,
+        data: SequenceData,
+        lengths: Int[np.ndarray, " n"],
+        *,
+        batch_size: int,
+        ranks: int,
+        rank: int,
+        seed: int,
+    ):
+        super().__init__(data, num_replicas=ranks, rank=rank, seed=seed, drop_last=True)
+        self.lengths, self.joint_size = lengths, batch_size * ranks
+
+    def __iter__(self) -> Iterator[int]:
+        """Indices of this rank's sequences, for the epoch that was set."""
+        random = np.random.default_rng((self.seed, self.epoch))
+        batches = len(self.lengths) // self.joint_size
+        order = random.permutation(len(self.lengths))[: batches * self.joint_size]
+        runs = np.split(
+            order, range(_BUCKET * self.joint_size, len(order), _BUCKET * self.joint_size)
+        )
+        ordered = [part[np.argsort(self.lengths[part], kind="stable")] for part in runs]
+        joint = np.concatenate(ordered).reshape(batches, self.joint_size)
+        joint = joint[random.permutation(batches)]
+        return iter(joint[:, self.rank :: self.num_replicas].flatten().tolist())
+
+    def __len__(self) -> int:
+        return len(self.lengths) // self.joint_size * (self.joint_size // self.num_replicas)
+
+
 def order_seed(seed: int) -> int:
     """DistributedSampler shuffles by seed + epoch: neighbouring seeds would share their orders."""
     return int(np.random.SeedSequence(seed).generate_state(1)[0])
 
 
-def evaluation_batches(size: int, batch_size: int, ranks: int, rank: int) -> list[list[int]]:
+def evaluation_batches(
+    size: int,
+    batch_size: int,
+    ranks: int,
+    rank: int,
+    lengths: Int[np.ndarray, " n"] | None = None,
+) -> list[list[int]]:
     """Indices of one rank's batches: each sequence on one rank, as many batches on every rank.
+
+    In order, or by length where ``lengths`` are given, so that less of a batch is padding.
 
     DDP broadcasts buffers in every forward pass, so a rank with one batch less would leave the
     others waiting. To keep the number, batches may hold two where ``batch_size`` is one.
@@ -70,5 +122,6 @@ def evaluation_batches(size: int, batch_size: int, ranks: int, rank: int) -> lis
         ranks, rank = 1, 0
     fewest, most = size // ranks, -(-size // ranks)
     number = min(-(-most // batch_size), fewest)
-    share = np.arange(rank, size, ranks)
+    order = np.arange(size) if lengths is None else np.argsort(lengths, kind="stable")
+    share = order[rank::ranks]
     return [part.tolist() for part in np.array_split(share, number)]

@@ -32,6 +32,11 @@ class SequenceData(ABC):
     def batch(self, indices: Sequence[int]) -> Batch:
         """The sequences at these places, in this order; the same at every call."""
 
+    @property
+    def lengths(self) -> Int[np.ndarray, " n"] | None:
+        """Steps of each sequence, or of a pair's longer one; None if equal or unknown."""
+        return None
+
 
 class Sequences(SequenceData):
     """Sequences of one length, wholly in memory.
@@ -136,6 +141,11 @@ class PaddedSequences(Samples):
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @property
+    def lengths(self) -> Int[np.ndarray, " n"]:
+        """Steps of each sequence."""
+        return np.diff(self.offsets)
+
     def sample(self, index: int) -> Sample:
         place = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         target = self.target[place] if self.per_step else self.target[index]
@@ -179,6 +189,12 @@ class PairedSequences(Samples):
 
     def __len__(self) -> int:
         return len(self.first)
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " n"] | None:
+        """Steps of each pair's longer sequence; None where either is not known."""
+        first, second = self.first.lengths, self.second.lengths
+        return None if first is None or second is None else np.maximum(first, second)
 
     def sample(self, index: int) -> Sample:
         a, b = self.first.sample(index), self.second.sample(index)
