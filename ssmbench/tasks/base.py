@@ -116,6 +116,15 @@ class Task(pl.LightningDataModule, ABC):
         settings = {"task": type(self).__name__, "version": self.data_version, **options}
         return digest_of(settings, self.data_files())
 
+    @classmethod
+    def tiny(cls, folder: Path) -> Mapping[str, Any]:
+        """Options of a form of the task that is loaded in seconds, for tests of it.
+
+        A task that needs files writes a few with random contents into ``folder``, laid out as
+        published, and gives that as ``data_dir``. The defaults where a task is small already.
+        """
+        return {}
+
     @abstractmethod
     def load(self) -> Splits:
         """Read or make the data; called once, and free of the global random generators.

@@ -11,6 +11,7 @@ import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,6 +90,18 @@ class MNIST(Classification):
         """Images and labels of both parts. Raises UsageError where one is missing."""
         return tuple(self._file(name) for name in FILES)
 
+    @classmethod
+    def tiny(cls, folder: Path) -> dict[str, Any]:
+        """300 images of random pixels, with every digit."""
+        random = np.random.default_rng(0)
+        for part, images in (("train", 240), ("t10k", 60)):
+            pixels = random.integers(0, 256, (images, SIDE, SIDE), dtype=np.uint8)
+            write_idx(folder / f"{part}-images-idx3-ubyte.gz", pixels)
+            digits = (np.arange(images) % CLASSES).astype(np.uint8)
+            write_idx(folder / f"{part}-labels-idx1-ubyte.gz", digits)
+        sizes = {"train_images": 200, "val_images": 40, "test_images": 50}
+        return {"data_dir": str(folder), **sizes}
+
     def load(self) -> Splits:
         """The images in three splits, standardised by the training part.
 
@@ -143,6 +156,14 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, " n *shape
     if raw[:4] != magic or found[1:] != shape or len(raw) != head + math.prod(found):
         raise UsageError(f"{path}: not an IDX file of unsigned bytes of shape (n, *{shape})")
     return np.frombuffer(raw, np.uint8, offset=head).reshape(found).copy()
+
+
+def write_idx(path: Path, values: UInt8[np.ndarray, ...]) -> None:
+    """Unsigned bytes as a gzipped IDX file, which :func:`read_idx` reads."""
+    magic = bytes((0, 0, _UNSIGNED_BYTES, values.ndim))
+    path.write_bytes(
+        gzip.compress(magic + np.array(values.shape, ">u4").tobytes() + values.tobytes())
+    )
 
 
 def _check(config: MNISTConfig) -> None:

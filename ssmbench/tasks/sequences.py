@@ -113,7 +113,8 @@ class PaddedSequences(Samples):
         per_step: bool = False,
         padding: int = 0,
     ):
-        self.values, self.target, self.dt = values, target, dt
+        self.values, self.dt = values, dt
+        self.target = np.asarray(target) if isinstance(target, Sequence) else target
         self.offsets = np.asarray(offsets)
         self.per_step, self.padding = per_step, padding
         rows, ends = len(values), self.offsets
@@ -147,9 +148,24 @@ class PaddedSequences(Samples):
         return np.diff(self.offsets)
 
     def sample(self, index: int) -> Sample:
-        place = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        place = self._place(index)
         target = self.target[place] if self.per_step else self.target[index]
         return Sample(self.values[place], target, None if self.dt is None else self.dt[place])
+
+    def _place(self, index: int) -> slice:
+        return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """As :func:`collate`; each sequence is copied once, in its own precision."""
+        chosen = np.asarray(indices)
+        places = [self._place(index) for index in chosen.tolist()]
+        lengths = np.diff(self.offsets)[chosen]
+        target = (
+            stacked(self.target, places, 0) if self.per_step else tensor_of(self.target[chosen])
+        )
+        dt = None if self.dt is None else stacked(self.dt, places, 1)
+        u = stacked(self.values, places, self.padding)
+        return Batch(u, target, torch.from_numpy(lengths.astype(np.int64)), dt)
 
 
 class GeneratedSequences(Samples):
@@ -222,6 +238,15 @@ def padded(
     """Rows of different lengths in one tensor, with ``filling`` at the end, and their lengths."""
     lengths = torch.tensor([len(row) for row in rows])
     return pad_sequence(list(rows), batch_first=True, padding_value=filling), lengths
+
+
+def stacked(values: Any, places: Sequence[slice], filling: int) -> Shaped[Tensor, "n L *rest"]:
+    """Parts of an array in one tensor, with ``filling`` at the end of shorter ones."""
+    longest = max(place.stop - place.start for place in places)
+    rows = np.full((len(places), longest, *values.shape[1:]), filling, values.dtype)
+    for row, place in zip(rows, places, strict=True):
+        row[: place.stop - place.start] = values[place]
+    return tensor_of(rows)
 
 
 def tensor_of(values: Any) -> Tensor:

@@ -14,19 +14,14 @@ from ssmbench.tasks.digits import Digits
 from ssmbench.tasks.order import evaluation_batches
 from ssmbench.tasks.sequences import Sequences
 from ssmbench.testing import conform, examine_conformance
-from tests.tasks.idx import OPTIONS
+from tests.tasks.tiny import tiny_config
 
 EVERY_TASK = pytest.mark.parametrize("name", [entry.name for entry in tasks])
 
 
-def config_of(name):
-    """Options with which a task finds its data: files of the published layout for some."""
-    return tasks.get(name).config(**OPTIONS.get(name, dict)())
-
-
 @EVERY_TASK
 def test_every_task_conforms(name):
-    report = conform(tasks.get(name), config=config_of(name))
+    report = conform(tasks.get(name), config=tiny_config(name))
     assert {check.name for check in report.checks if check.skipped} <= {"padding has no influence"}
     assert tasks.get(name).citation
 
@@ -53,7 +48,7 @@ class Counter(TorchFunctionMode):
 
 @EVERY_TASK
 def test_a_batch_is_made_at_once_and_not_sequence_by_sequence(name):
-    task = tasks.get(name).build(config_of(name), batch_size=64, seed=0)
+    task = tasks.get(name).build(tiny_config(name), batch_size=64, seed=0)
     batches = iter(task.train_dataloader())
     next(batches)
     with Counter() as counter:

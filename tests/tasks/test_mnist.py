@@ -12,14 +12,14 @@ import torch
 
 from ssmbench.errors import UsageError
 from ssmbench.registry import tasks
-from ssmbench.tasks.mnist import read_idx
-from tests.tasks.idx import idx_bytes, tiny_mnist, write_mnist
+from ssmbench.tasks.mnist import MNIST, read_idx, write_idx
+from tests.tasks.tiny import tiny_options, tiny_task
 
 DATA = os.environ.get("SSMBENCH_DATA", "")
 published = pytest.mark.skipif(
     not (Path(DATA) / "mnist").is_dir(), reason="SSMBENCH_DATA holds no folder mnist"
 )
-SIZES = {key: size for key, size in tiny_mnist().items() if key != "data_dir"}
+SIZES = {key: size for key, size in tiny_options("mnist").items() if key != "data_dir"}
 
 
 def task_of(**options):
@@ -40,7 +40,7 @@ def test_published_files():
 
 
 def test_splits_do_not_overlap_and_are_seeded(tmp_path):
-    write_mnist(tmp_path)
+    MNIST.tiny(tmp_path)
     first, again, other = (
         task_of(data_dir=str(tmp_path), **SIZES, split_seed=seed) for seed in (0, 0, 1)
     )
@@ -53,7 +53,7 @@ def test_splits_do_not_overlap_and_are_seeded(tmp_path):
 
 
 def test_files_unzipped_are_read_too(tmp_path):
-    write_mnist(tmp_path)
+    MNIST.tiny(tmp_path)
     zipped = task_of(data_dir=str(tmp_path), **SIZES).split("test").u
     for file in tmp_path.glob("*.gz"):
         file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
@@ -67,15 +67,15 @@ def test_files_unzipped_are_read_too(tmp_path):
     ids=["empty", "plain", "cut off", "other"],
 )
 def test_damaged_files_are_refused_in_one_line(tmp_path, content):
-    write_mnist(tmp_path)
+    MNIST.tiny(tmp_path)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
     with pytest.raises(UsageError, match=r"train-images-idx3-ubyte\.gz: (cannot be|not an IDX)"):
         task_of(data_dir=str(tmp_path), **SIZES).split("train")
 
 
 def test_wrong_shapes_are_refused(tmp_path):
-    file = tmp_path / "x"
-    file.write_bytes(idx_bytes(np.zeros((3, 5, 5), np.uint8)))
+    file = tmp_path / "x.gz"
+    write_idx(file, np.zeros((3, 5, 5), np.uint8))
     assert read_idx(file, (5, 5)).shape == (3, 5, 5)
     with pytest.raises(UsageError, match="not an IDX file"):
         read_idx(file, (28, 28))
@@ -90,10 +90,10 @@ def test_without_a_folder_it_says_what_is_needed():
     ("options", "message"),
     [
         ({"train_images": 0}, "train_images must be positive"),
-        ({"train_images": 250}, "are 290 of 260 images"),
+        ({"train_images": 250}, "are 290 of 240 images"),
         ({"test_images": 61}, "61 of 60 images"),
     ],
 )
 def test_splits_that_do_not_fit_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
-        task_of(**tiny_mnist() | options).split("train")
+        tiny_task("mnist", **options).split("train")
