@@ -9,10 +9,10 @@ gain to the logits. The adversary attacks both: the logits, and the outputs per 
 pooled, for which the same gain is declared. Both kinds of network go through one training loop (the
 config's task, batches, AdamW and schedule; the weights at the end, none chosen) and one adversary.
 *Declared* is what the network guarantees for its present parameters: gamma for ours, and for
-neural-ssm's ``certified_gain_bound()``, which may be less than the gamma it was given. *Composed* is
-the bound from the exact H-infinity norms of the trained layers, of neural-ssm's together with their
-residual. *Slack* is declared / attacked: the bound is at most this loose, and a better adversary
-lowers it.
+neural-ssm's ``certified_gain_bound()``, which may be less than the gamma it was given.
+*Composed* is the bound from the exact H-infinity norms of the trained layers, of neural-ssm's
+together with their residual. *Slack* is declared / attacked: the bound is at most this loose, and a
+better adversary lowers it.
 
 neural-ssm does not come with ssmbench; what it takes is in INSTALL. The tool was written against
 its version 0.44.

@@ -33,9 +33,13 @@ class AfterEncoder(nn.Module):
         return self.network.from_encoded(x, lengths, dt)
 
 
+#: A map from signals (B, L, d) to the prediction: a network, or the part after its encoder.
+SignalMap = SequenceModel | AfterEncoder
+
+
 def gain_map(
     network: SequenceModel, u: Shaped[Tensor, "B ..."], lengths: Shaped[Tensor, ...] | None = None
-) -> tuple[nn.Module, Float[Tensor, "B L d"]]:
+) -> tuple[SignalMap, Float[Tensor, "B L d"]]:
     """The map whose gain is meant by the network's ``gains_from``, and the signals that it takes
     where the network meets u: the network and u, or what follows its encoder and the encoded u.
 

@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ssmbench.nn.bounds import is_finite
-from ssmbench.nn.encoded import AfterEncoder
+from ssmbench.nn.encoded import SignalMap
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 
-N = TypeVar("N", SequenceModel, AfterEncoder)
+Map = TypeVar("Map", bound=SignalMap)
 
 
 def freeze(model: SequenceModel, *, hold: bool = True) -> SequenceModel:
@@ -30,12 +30,12 @@ def freeze(model: SequenceModel, *, hold: bool = True) -> SequenceModel:
     return frozen
 
 
-def precision(model: SequenceModel | AfterEncoder) -> torch.dtype:
+def precision(model: SignalMap) -> torch.dtype:
     """The real type that the network's signals have."""
     return next(p.dtype for p in model.parameters() if p.is_floating_point())
 
 
-def exact_map(frozen: N, inputs: Float[Tensor, "n L m"]) -> N | None:
+def exact_map(frozen: Map, inputs: Float[Tensor, "n L m"]) -> Map | None:
     """The same map in float64, with the very systems of ``frozen``; None where there is none."""
     exact = copy.deepcopy(frozen).double()
     for layer, still in zip(exact.layers, frozen.layers, strict=True):

@@ -111,7 +111,7 @@ class Task(pl.LightningDataModule, ABC):
         """16 hex digits of :attr:`data_version`, all options but ``data_dir``, and the contents of
         :meth:`data_files`: equal digests mean equal data. Raises what :meth:`data_files` raises.
         """
-        options = asdict(self.config) if is_dataclass(self.config) else {"config": self.config}
+        options = _options(self.config)
         options.pop("data_dir", None)
         settings = {"task": type(self).__name__, "version": self.data_version, **options}
         return digest_of(settings, self.data_files())
@@ -320,3 +320,9 @@ class Task(pl.LightningDataModule, ABC):
             return 1, 0
         shared = self.ranks_per_sequence
         return self.trainer.world_size // shared, self.trainer.global_rank // shared
+
+
+def _options(config: Any) -> dict[str, Any]:
+    if is_dataclass(config) and not isinstance(config, type):
+        return asdict(config)
+    return {"config": config}

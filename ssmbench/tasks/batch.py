@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -36,11 +37,19 @@ class Batch(NamedTuple):
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Batch:
         """The batch on another device, its real numbers in another precision."""
-        return Batch(*(None if part is None else _moved(part, device, dtype) for part in self))
+        return self._changed(lambda tensor: _moved(tensor, device, dtype))
 
     def at(self, chosen: slice) -> Batch:
         """Some of the sequences."""
-        return Batch(*(None if part is None else part[chosen] for part in self))
+        return self._changed(lambda tensor: tensor[chosen])
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(
+            u=change(self.u),
+            target=change(self.target),
+            lengths=None if self.lengths is None else change(self.lengths),
+            dt=None if self.dt is None else change(self.dt),
+        )
 
     def scored(
         self, prediction: Float[Tensor, "B *steps outputs"]

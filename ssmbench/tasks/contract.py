@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssmbench.origins import a_kind_of, plain, plugin_require
+from ssmbench.origins import a_kind_of, plain, plugin_error, plugin_require
 from ssmbench.spec import Channels, Pair, TaskSizes
 from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.sequences import SequenceData
@@ -21,18 +21,15 @@ def check_splits(load: Callable[..., Any], sizes: TaskSizes, splits: Any) -> Non
         PluginError: they do not fit the task's sizes; the message names the file and line of
             ``load``.
     """
-    names = ("train", "val", "test")
     further = getattr(splits, "further", {})
-    for name in (*names, *further):
+    for name in ("train", "val", "test", *further):
         data = further[name] if name in further else getattr(splits, name, None)
-        plugin_require(
-            isinstance(data, SequenceData),
-            load,
-            lambda name=name, data=data: (
+        if not isinstance(data, SequenceData):
+            raise plugin_error(
+                load,
                 f"gives {a_kind_of(data)} as the split {name}; each of train, val and test must be "
-                "Sequences, Samples or another SequenceData"
-            ),
-        )
+                "Sequences, Samples or another SequenceData",
+            )
         if len(data) > 0:
             check_batch(load, sizes, data.batch([0]), f"the split {name}")
 

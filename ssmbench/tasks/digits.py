@@ -96,7 +96,7 @@ def _stratified(digits: np.ndarray, config: DigitsConfig) -> tuple[np.ndarray, .
         kept, cut = train_test_split(
             indices, test_size=size, stratify=digits[indices], random_state=config.split_seed
         )
-        return kept, cut
+        return np.asarray(kept), np.asarray(cut)
 
     rest, test = cut_off(np.arange(len(digits)), config.test_images)
     train, val = cut_off(rest, config.val_images)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,16 @@ from ssmbench.tasks.sequences import SequenceData
 _BUCKET = 50
 
 
-class Batches(DataLoader):
+class Batches(DataLoader[Batch]):
     """Batches of a split, in the sampler's order, resumable between any two of them.
 
     Lightning saves and loads the state of a loader that has ``state_dict``; without it, a run
     resumed inside an epoch would see the epoch's first batches again.
     """
 
+    dataset: SequenceData
+    #: Indices of each batch; never None, since a loader of single sequences is not used here.
+    batch_sampler: Iterable[list[int]]
     _handed_out = 0
     _resume_at: tuple[int, int] | None = None
 

@@ -16,13 +16,14 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
 
 from ssmbench.errors import require
 from ssmbench.tasks.batch import Batch
 
 
-class SequenceData(ABC):
-    """Some number of sequences with their targets, taken out as batches."""
+class SequenceData(Dataset[Batch], ABC):
+    """Some number of sequences with their targets, read as batches."""
 
     @abstractmethod
     def __len__(self) -> int:

@@ -31,8 +31,8 @@ from ssmbench.testing.report import (
     ConformanceReport,
     NotApplicable,
     Subject,
-    applies,
     run_checks,
+    skip_unless,
 )
 from ssmbench.testing.scans import check_linear_scan, check_scan, example_systems
 from ssmbench.testing.time_varying import example_time_varying_systems, gradient_of_views
@@ -44,7 +44,6 @@ __all__ = [
     "NotApplicable",
     "QuadraticTrial",
     "Subject",
-    "applies",
     "as_oscillator",
     "check_declared_gain",
     "check_free_motion",
@@ -64,6 +63,7 @@ __all__ = [
     "measured_order",
     "randomise",
     "run_checks",
+    "skip_unless",
 ]
 
 

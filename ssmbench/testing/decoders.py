@@ -10,7 +10,7 @@ from ssmbench.nn.contracts import check_built
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.pooling import Pooling
 from ssmbench.spec import Channels, Pair, Reading, TaskSizes
-from ssmbench.testing.modules import check_parameter_gradients
+from ssmbench.testing.modules import check_parameter_gradients, gradient_of
 from ssmbench.testing.report import NotApplicable, Subject
 
 _D_MODEL, _LENGTH, _ROWS, _OUTPUTS = 4, 12, 6, 3
@@ -40,7 +40,7 @@ def every_gradient_is_finite(subject: Subject) -> None:
     """The prediction depends on the features and on every parameter, with finite gradients."""
     decoder, x = _built(subject), _features(torch.float32).requires_grad_()
     decoder(x).square().sum().backward()
-    assert torch.isfinite(x.grad).all(), "the gradient of the features is not finite"
+    assert torch.isfinite(gradient_of(x)).all(), "the gradient of the features is not finite"
     check_parameter_gradients(decoder)
 
 

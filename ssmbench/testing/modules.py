@@ -1,8 +1,12 @@
-"""What the conformance kit does to modules of every kind: random parameters, gradients."""
+"""Helpers of the conformance checks: random parameters, gradients, sums."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
+
 import torch
+from torch import Tensor
 
 
 def randomise(module: torch.nn.Module, scale: float) -> None:
@@ -10,6 +14,21 @@ def randomise(module: torch.nn.Module, scale: float) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.normal_(0, scale)
+
+
+def gradient_of(leaf: Tensor) -> Tensor:
+    """The gradient that ``backward`` left in ``leaf``.
+
+    Raises:
+        AssertionError: there is none.
+    """
+    assert leaf.grad is not None, "there is no gradient"
+    return leaf.grad
+
+
+def total(scalars: Iterable[Tensor]) -> Tensor:
+    """The sum of one or more tensors of shape ()."""
+    return functools.reduce(torch.add, scalars)
 
 
 def check_parameter_gradients(module: torch.nn.Module) -> None:

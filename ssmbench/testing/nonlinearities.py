@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssmbench.nn.contracts import check_built, check_nonlinearity
 from ssmbench.nn.nonlinearities.base import Nonlinearity
-from ssmbench.testing.modules import check_parameter_gradients
+from ssmbench.testing.modules import check_parameter_gradients, gradient_of
 from ssmbench.testing.report import NotApplicable, Subject
 
 
@@ -32,7 +32,7 @@ def every_gradient_is_finite(subject: Subject) -> None:
     """The output depends on the input and on every parameter, with finite gradients."""
     module, x = subject.build(d_model=4), torch.randn(3, 5, 4, requires_grad=True)
     module(x).square().sum().backward()
-    assert torch.isfinite(x.grad).all(), "the gradient of the input is not finite"
+    assert torch.isfinite(gradient_of(x)).all(), "the gradient of the input is not finite"
     check_parameter_gradients(module)
 
 

@@ -8,6 +8,7 @@ import torch
 
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.systems import ContinuousDiagonal, ContinuousOscillator
+from ssmbench.testing.modules import total
 
 
 def as_oscillator(system: ContinuousDiagonal) -> ContinuousOscillator:
@@ -41,8 +42,8 @@ def check_free_motion(method: Discretizer) -> None:
     """A = g = 0: a double pole at 1, with a gradient."""
     free = _random_oscillators([0.0, 0.0], [0.0, 0.0])
     system = method(free)
-    total = sum(tensor.sum() for tensor in system.tensors().values())
-    gradients = torch.autograd.grad(total, (free.a, free.g))
+    energy = total(tensor.sum() for tensor in system.tensors().values())
+    gradients = torch.autograd.grad(energy, (free.a, free.g))
     assert system.is_finite(), "free motion gives numbers that are not finite"
     assert all(g.isfinite().all() for g in gradients), "no gradient at free motion"
     assert (system.poles() - 1).abs().max() < 1e-6, "free motion has the double pole 1"

@@ -13,8 +13,8 @@ from ssmbench.nn.contracts import check_built
 from ssmbench.nn.system_contracts import check_channels, check_system
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.systems import ContinuousSystem, LinearSystem
-from ssmbench.testing.modules import check_parameter_gradients, randomise
-from ssmbench.testing.report import Subject, applies
+from ssmbench.testing.modules import check_parameter_gradients, randomise, total
+from ssmbench.testing.report import Subject, skip_if_none, skip_unless
 
 _D_MODELS = (1, 4)
 _SCALES = (0.1, 1.0, 10.0)
@@ -45,7 +45,7 @@ def heads_make_up_the_channels(subject: Subject) -> None:
 def every_parameter_has_a_finite_gradient(subject: Subject) -> None:
     """The system depends on every parameter, with a finite gradient."""
     for module in _built(subject):
-        energy = sum(tensor.abs().square().sum() for tensor in module().tensors().values())
+        energy = total(tensor.abs().square().sum() for tensor in module().tensors().values())
         energy.backward()
         check_parameter_gradients(module)
 
@@ -67,14 +67,14 @@ def two_calls_agree(subject: Subject) -> None:
 def stable_as_declared(subject: Subject) -> None:
     """Random parameters of several scales give stable systems, where that is declared."""
     for module, scale in _randomised(subject):
-        applies(module.stable_by_construction, "declares no stability by construction")
+        skip_unless(module.stable_by_construction, "declares no stability by construction")
         check_stability(module, f"with parameters of scale {scale}")
 
 
 def gain_as_declared(subject: Subject) -> None:
     """Random parameters of several scales give systems of at most the declared gain."""
     for module, scale in _randomised(subject):
-        applies(module.declared_gain() is not None, "declares no gain")
+        skip_if_none(module.declared_gain(), "declares no gain")
         check_declared_gain(module, f"with parameters of scale {scale}")
 
 
@@ -85,14 +85,14 @@ def gain_near_the_unit_circle(subject: Subject) -> None:
     sampled by Tustin's transform, which keeps the gain.
     """
     module = subject.build(d_model=4)
-    applies(module.declared_gain() is not None, "declares no gain")
+    skip_if_none(module.declared_gain(), "declares no gain")
     sample = registry.discretizers.get("tustin").build()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.5)
     for _ in range(40):
         system = module()
         system = sample(system) if isinstance(system, ContinuousSystem) else system
         gap = 1 - system.poles().abs().max()
-        verified, declared = hinf_norm(system.detach()).norm.max().item(), module.declared_gain()
+        verified, declared = hinf_norm(system.detach()).norm.max().item(), declared_gain(module)
         assert verified <= declared * (1 + TOLERANCE), (
             f"declares a gain of {declared:g}, but with a pole at 1 - {gap.item():.1e} the "
             f"H-infinity norm of its float32 matrices is {verified:g}"
@@ -120,6 +120,17 @@ def declared_states(subject: Subject) -> int | None:
     return getattr(subject.options, "d_state", None)
 
 
+def declared_gain(module: Parametrization) -> float:
+    """The gain that the module declares for its present parameters.
+
+    Raises:
+        AssertionError: it declares none.
+    """
+    gain = module.declared_gain()
+    assert gain is not None, "declares no gain for these parameters"
+    return gain
+
+
 def check_stability(module: Parametrization, case: str) -> None:
     """Raise an AssertionError unless the system is stable for the present parameters."""
     with torch.no_grad():
@@ -130,7 +141,7 @@ def check_declared_gain(module: Parametrization, case: str) -> None:
     """Raise an AssertionError if the H-infinity norm exceeds the declared gain."""
     with torch.no_grad():
         verified = hinf_norm(module().double()).norm.max().item()
-    declared = module.declared_gain()
+    declared = declared_gain(module)
     assert verified <= declared * (1 + TOLERANCE), (
         f"declares a gain of {declared:g}, but its H-infinity norm is {verified:g} {case}"
     )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from ssmbench.errors import UsageError, one_line
 from ssmbench.origins import located, plugin_line
 from ssmbench.registry import Entry
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,17 @@ class NotApplicable(Exception):
     """A check that does not concern an entry; the message says why."""
 
 
-def applies(condition: bool, reason: str) -> None:
+def skip_unless(condition: bool, reason: str) -> None:
     """Skip the running check, for the stated reason, unless ``condition`` holds."""
     if not condition:
         raise NotApplicable(reason)
+
+
+def skip_if_none(value: T | None, reason: str) -> T:
+    """The value; if it is None, the running check is skipped for the stated reason."""
+    if value is None:
+        raise NotApplicable(reason)
+    return value
 
 
 @dataclass(frozen=True)

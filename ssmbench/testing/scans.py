@@ -12,8 +12,9 @@ from ssmbench.errors import UsageError
 from ssmbench.nn.contracts import check_built
 from ssmbench.nn.system_contracts import check_scanned
 from ssmbench.scans.base import ScanBackend, Scannable
-from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
-from ssmbench.testing.report import Subject, applies
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal
+from ssmbench.testing.modules import total
+from ssmbench.testing.report import Subject, skip_unless
 from ssmbench.testing.time_varying import example_time_varying_systems, gradient_of_views
 
 #: Float32 scans against complex128: rounding of some hundred steps.
@@ -65,7 +66,7 @@ def linear_scan_agrees(subject: Subject) -> None:
         for dtype in (torch.float32, torch.complex64, torch.bfloat16)
         if backend.linear_scan_unsupported_reason(torch.zeros(1, dtype=dtype)) is None
     ]
-    applies(bool(dtypes), "has no linear scan on this machine's CPU")
+    skip_unless(bool(dtypes), "has no linear scan on this machine's CPU")
     for dtype in dtypes:
         for varies, reverse in ((False, False), (False, True), (True, False), (True, True)):
             check_linear_scan(backend, reference, dtype, varies, reverse)
@@ -107,7 +108,7 @@ def _supported(backend: ScanBackend, systems: Sequence[Scannable]) -> list[Scann
     """The systems that a backend runs on the CPU; the check is skipped where it runs none."""
     reasons = [backend.unsupported_reason(system, torch.device("cpu")) for system in systems]
     found = [system for system, reason in zip(systems, reasons, strict=True) if reason is None]
-    applies(bool(found), f"runs none of these systems on a CPU: {reasons[0]}")
+    skip_unless(bool(found), f"runs none of these systems on a CPU: {reasons[0]}")
     return found
 
 
@@ -129,16 +130,16 @@ def check_linear_scan(
         weight = torch.randn(2, length, 5, dtype=dtype)
         values = []
         for scan in (backend, reference):
-            inputs = {k: v.clone().requires_grad_() for k, v in leaves.items()}
-            s = scan.linear_scan(**inputs, reverse=reverse)
-            gradients = torch.autograd.grad((s * weight.conj()).real.sum(), inputs.values())
-            values.append({"s": s, **dict(zip(inputs, gradients, strict=True))})
+            inputs = [leaf.clone().requires_grad_() for leaf in leaves.values()]
+            s = scan.linear_scan(*inputs, reverse=reverse)
+            gradients = torch.autograd.grad((s * weight.conj()).real.sum(), inputs)
+            values.append({"s": s, **dict(zip(leaves, gradients, strict=True))})
         case = f"linear scan, {dtype}, varies={varies}, reverse={reverse}, L={length}"
         for key, expected in values[1].items():
             _agree(values[0][key], expected, f"{key} of {case}")
 
 
-def example_systems() -> list[DiscreteSystem]:
+def example_systems() -> list[DiscreteDiagonal | DiscreteDense]:
     """Ten float32 systems of every structure: diagonal (pairs, real, complex) and dense."""
     shapes = [(3, 4, 1, 1), (1, 5, 3, 2)]
     banks = [(18, 3, 1, 1), *shapes]  # wider than a vector, and not a multiple of one
@@ -199,11 +200,12 @@ def _second_gradients(
     leaves = {**system.tensors(), "u": u.clone().requires_grad_(), "x0": x0.clone()}
     leaves["x0"].requires_grad_()
     y, final = backend(system, leaves["u"], leaves["x0"])
-    total = (_weighted(y) + _weighted(final)).real
+    energy = (_weighted(y) + _weighted(final)).real
     inputs = list(leaves.values())
-    first = torch.autograd.grad(total, inputs, create_graph=True)
+    first = torch.autograd.grad(energy, inputs, create_graph=True)
     first = [gradient_of_views(g, leaf) for g, leaf in zip(first, inputs, strict=True)]
-    second = torch.autograd.grad(sum(_weighted(g).real for g in first), inputs, allow_unused=True)
+    slope = total(_weighted(g).real for g in first)
+    second = torch.autograd.grad(slope, inputs, allow_unused=True)
     named = zip(leaves, second, strict=True)
     return {
         f"gradient of {k}": torch.zeros_like(leaves[k])
@@ -239,8 +241,8 @@ def _run(
         leaves["x0"] = x0.detach().clone().requires_grad_()
     y, final = backend(system, leaves["u"], leaves.get("x0"))
     weights = torch.linspace(0.5, 1.5, y.numel(), dtype=torch.float64).reshape(y.shape)
-    total = (y * weights).abs().square().mean() + (final * (1 + 0.5j)).real.sum()
-    gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+    energy = (y * weights).abs().square().mean() + (final * (1 + 0.5j)).real.sum()
+    gradients = torch.autograd.grad(energy, list(leaves.values()), allow_unused=True)
     named = zip(leaves, gradients, strict=True)
     given = {f"gradient of {k}": gradient_of_views(g, leaves[k]) for k, g in named if g is not None}
     return {"y": y, "x_final": final, **given}

@@ -12,13 +12,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils.data import DistributedSampler
 
 from ssmbench.errors import UsageError
 from ssmbench.tasks.base import Split, Task
 from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.order import Batches
-from ssmbench.tasks.sequences import SequenceData, Splits
-from ssmbench.testing.report import CheckFunction, Subject, applies
+from ssmbench.tasks.sequences import SequenceData
+from ssmbench.testing.report import CheckFunction, Subject, skip_unless
 from ssmbench.testing.task_batches import SPLITS, loaded_task
 
 
@@ -78,7 +80,7 @@ def sample_is_the_beginning(subject: Subject) -> None:
 def order_follows_from_seed_and_epoch(subject: Subject) -> None:
     """The order of training is a function of the seed and the epoch, and of nothing else."""
     number = len(loaded_task(subject).split("train"))
-    applies(number >= 16, "it has fewer than 16 training sequences")
+    skip_unless(number >= 16, "it has fewer than 16 training sequences")
     first = _order(subject, seed=3, epoch=5)
     assert first == _order(subject, seed=3, epoch=5), "the same seed and epoch in another order"
     # Neighbouring seeds must not have each other's epochs, one later.
@@ -89,7 +91,7 @@ def order_follows_from_seed_and_epoch(subject: Subject) -> None:
 def ranks_partition_a_batch(subject: Subject) -> None:
     """The k-th batches of two ranks together are the k-th batch of one process."""
     size = _batch_size(subject)
-    applies(size >= 2, "it has one training sequence")
+    skip_unless(size >= 2, "it has one training sequence")
     alone = _order(subject, batch_size=size // 2 * 2, epoch=2)
     shares = [_order(subject, batch_size=size // 2, epoch=2, ranks=2, rank=rank) for rank in (0, 1)]
     joint = [sorted(first + second) for first, second in zip(*shares, strict=True)]
@@ -113,17 +115,17 @@ def resumes_within_an_epoch(subject: Subject) -> None:
     """A loader with the state of an interrupted one goes on where that stopped."""
     whole, after = _order(subject, epoch=1), _order(subject, epoch=2)
     loader = _ordered(subject).train_dataloader()
-    loader.sampler.set_epoch(1)
+    _set_epoch(loader, 1)
     rest = iter(loader)
     stop = len(whole) // 2
     before = [next(rest).u.tolist() for _ in range(stop)]
     resumed = _ordered(subject).train_dataloader()
     resumed.load_state_dict(loader.state_dict())
     rest = iter(resumed)
-    resumed.sampler.set_epoch(1)  # as Lightning does it: after it made the iterator
+    _set_epoch(resumed, 1)  # as Lightning does it: after it made the iterator
     found = before + [batch.u.tolist() for batch in rest]
     assert found == whole, "a resumed epoch differs from one that was not interrupted"
-    resumed.sampler.set_epoch(2)
+    _set_epoch(resumed, 2)
     assert [batch.u.tolist() for batch in resumed] == after, "the epoch after it differs"
 
 
@@ -188,7 +190,12 @@ def _ordered(
     """A task on one of several ranks, whose batches are the places of their sequences."""
     data = loaded_task(subject)
     task = subject.build(batch_size=batch_size or _batch_size(subject), seed=seed)
-    task._splits = Splits(*(_Places(len(data.split(split))) for split in SPLITS))
+    places = {name: _Places(len(data.split(name))) for name in SPLITS}
+
+    def split(name: Split) -> SequenceData:
+        return places[name]
+
+    task.split = split
     task.trainer = SimpleNamespace(world_size=ranks, global_rank=rank)
     return task
 
@@ -204,8 +211,13 @@ def _order(
     """The places of the sequences of each batch."""
     loader = _loader(_ordered(subject, **options), split)
     if split == "train":
-        loader.sampler.set_epoch(epoch)
+        _set_epoch(loader, epoch)
     return [batch.u.tolist() for batch in loader]
+
+
+def _set_epoch(loader: Batches, epoch: int) -> None:
+    assert isinstance(loader.sampler, DistributedSampler), "the training loader has no epochs"
+    loader.sampler.set_epoch(epoch)
 
 
 def _loader(task: Task, split: Split) -> Batches:
@@ -213,8 +225,13 @@ def _loader(task: Task, split: Split) -> Batches:
 
 
 def _same(one: Batch, other: Batch) -> bool:
-    pairs = zip(one, other, strict=True)
-    return all(a is b or (a is not None and torch.equal(a, b)) for a, b in pairs)
+    return all(map(_equal, one, other))
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return torch.equal(one, other)
 
 
 def _refusal(attempt: Callable[[], Any]) -> str:
