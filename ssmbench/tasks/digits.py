@@ -73,11 +73,12 @@ class Digits(Classification):
         from sklearn.datasets import load_digits
 
         pixels, digits = load_digits(return_X_y=True)
-        train, val, test = _stratified(digits, self.config)
-        mean, deviation = pixels[train].mean(), pixels[train].std()
-        u = torch.from_numpy((pixels - mean) / deviation).float().unsqueeze(-1)
+        parts = _stratified(digits, self.config)
+        training = pixels[parts[0]]
+        u = torch.from_numpy((pixels - training.mean()) / training.std()).float().unsqueeze(-1)
         target = torch.from_numpy(digits).long()
-        return Splits(*(Sequences(u[part], target[part]) for part in (train, val, test)))
+        train, val, test = (Sequences(u[part], target[part]) for part in parts)
+        return Splits(train, val, test)
 
 
 def _check(config: DigitsConfig) -> None:
