@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from ssmbench.errors import require
@@ -113,7 +114,7 @@ class PaddedSequences(Samples):
         per_step: bool = False,
         padding: int = 0,
     ):
-        self.values, self.target, self.dt = values, target, dt
+        self.values, self.target, self.dt = values, _indexable(target), dt
         self.offsets = np.asarray(offsets)
         self.per_step, self.padding = per_step, padding
         rows, ends = len(values), self.offsets
@@ -145,6 +146,24 @@ class PaddedSequences(Samples):
     def lengths(self) -> Int[np.ndarray, " n"]:
         """Steps of each sequence."""
         return np.diff(self.offsets)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """As :func:`collate` of the samples, by one indexing for all of them."""
+        rows = np.asarray(indices)
+        places, valid = self._places(rows)
+        u = _filled(tensor_of(self.values[places]), valid, self.padding)
+        target = tensor_of(self.target[places if self.per_step else rows])
+        target = _filled(target, valid, 0) if self.per_step else target
+        dt = None if self.dt is None else _filled(tensor_of(self.dt[places]), valid, 1)
+        return Batch(u, target, valid.sum(1), dt)
+
+    def _places(self, rows: Int[np.ndarray, " B"]) -> tuple[np.ndarray, Bool[Tensor, "B L"]]:
+        """Where each step of each sequence is in ``values``, and which steps there are."""
+        first = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - first
+        steps = np.arange(lengths.max())
+        last = (lengths - 1)[:, None]
+        return first[:, None] + np.minimum(steps, last), torch.from_numpy(steps <= last)
 
     def sample(self, index: int) -> Sample:
         place = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
@@ -184,7 +203,7 @@ class PairedSequences(Samples):
     def __init__(self, first: Samples, second: Samples, target: Any):
         same = len(first) == len(second) == len(target)
         require(same, f"pairs: {len(first)} and {len(second)} sequences, {len(target)} targets")
-        self.first, self.second, self.target = first, second, target
+        self.first, self.second, self.target = first, second, _indexable(target)
         self.padding = first.padding
 
     def __len__(self) -> int:
@@ -195,6 +214,16 @@ class PairedSequences(Samples):
         """Steps of each pair's longer sequence; None where either is not known."""
         first, second = self.first.lengths, self.second.lengths
         return None if first is None or second is None else np.maximum(first, second)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """As :func:`collate` of the samples: both sequences of all pairs padded to the longest."""
+        a, b = self.first.batch(indices), self.second.batch(indices)
+        assert a.lengths is not None
+        assert b.lengths is not None
+        dt = None if a.dt is None or b.dt is None else _stacked(a.dt, b.dt, 1)
+        target = tensor_of(self.target[np.asarray(indices)])
+        u = _stacked(a.u, b.u, self.padding)
+        return Batch(u, target, torch.stack([a.lengths, b.lengths], 1), dt)
 
     def sample(self, index: int) -> Sample:
         a, b = self.first.sample(index), self.second.sample(index)
@@ -228,6 +257,26 @@ def tensor_of(values: Any) -> Tensor:
     """A tensor in memory of its own: real numbers as float32, whole ones as int64."""
     tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
     return tensor.to(torch.float32 if tensor.is_floating_point() else torch.int64)
+
+
+def _indexable(values: Any) -> Any:
+    """An array or tensor as it is, a list as an array."""
+    return values if hasattr(values, "shape") else np.asarray(values)
+
+
+def _stacked(a: Tensor, b: Tensor, filling: int) -> Tensor:
+    """Two tensors (B, L, ...) as one (B, 2, L, ...), the shorter with ``filling`` at its end."""
+    longest = max(a.shape[1], b.shape[1])
+    rest = [0, 0] * (a.ndim - 2)
+    return torch.stack(
+        [functional.pad(x, (*rest, 0, longest - x.shape[1]), value=filling) for x in (a, b)], 1
+    )
+
+
+def _filled(values: Tensor, valid: Bool[Tensor, "B L"], filling: int) -> Tensor:
+    """Values (B, L, ...) with ``filling`` at the steps that are not there."""
+    there = valid.reshape(*valid.shape, *(1 for _ in values.shape[2:]))
+    return values.masked_fill(~there, filling)
 
 
 def _parts(value: Any) -> tuple[Any, ...]:
