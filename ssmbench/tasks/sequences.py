@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
@@ -114,8 +115,8 @@ class PaddedSequences(Samples):
         per_step: bool = False,
         padding: int = 0,
     ):
-        self.values, self.dt = values, dt
-        self.target = np.asarray(target) if isinstance(target, Sequence) else target
+        self.values, self.target = _indexable(values), _indexable(target)
+        self.dt = None if dt is None else _indexable(dt)
         self.offsets = np.asarray(offsets)
         self.per_step, self.padding = per_step, padding
         rows, ends = len(values), self.offsets
@@ -201,7 +202,7 @@ class PairedSequences(Samples):
     def __init__(self, first: Samples, second: Samples, target: Any):
         same = len(first) == len(second) == len(target)
         require(same, f"pairs: {len(first)} and {len(second)} sequences, {len(target)} targets")
-        self.first, self.second, self.target = first, second, target
+        self.first, self.second, self.target = first, second, _indexable(target)
         self.padding = first.padding
 
     def __len__(self) -> int:
@@ -212,6 +213,16 @@ class PairedSequences(Samples):
         """Steps of each pair's longer sequence; None where either is not known."""
         first, second = self.first.lengths, self.second.lengths
         return None if first is None or second is None else np.maximum(first, second)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """As :func:`collate` of the samples: both sequences of all pairs padded to the longest."""
+        a, b = self.first.batch(indices), self.second.batch(indices)
+        assert a.lengths is not None
+        assert b.lengths is not None
+        dt = None if a.dt is None or b.dt is None else _stacked(a.dt, b.dt, 1)
+        target = tensor_of(self.target[np.asarray(indices)])
+        u = _stacked(a.u, b.u, self.padding)
+        return Batch(u, target, torch.stack([a.lengths, b.lengths], 1), dt)
 
     def sample(self, index: int) -> Sample:
         a, b = self.first.sample(index), self.second.sample(index)
@@ -254,6 +265,20 @@ def tensor_of(values: Any) -> Tensor:
     """A tensor in memory of its own: real numbers as float32, whole ones as int64."""
     tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
     return tensor.to(torch.float32 if tensor.is_floating_point() else torch.int64)
+
+
+def _indexable(values: Any) -> np.ndarray:
+    """An array, also one in a file, as it is; a list or tensor as an array."""
+    return values if isinstance(values, np.ndarray) else np.asarray(values)
+
+
+def _stacked(a: Tensor, b: Tensor, filling: int) -> Tensor:
+    """Two tensors (B, L, ...) as one (B, 2, L, ...), the shorter with ``filling`` at its end."""
+    longest = max(a.shape[1], b.shape[1])
+    rest = [0, 0] * (a.ndim - 2)
+    return torch.stack(
+        [functional.pad(x, (*rest, 0, longest - x.shape[1]), value=filling) for x in (a, b)], 1
+    )
 
 
 def _parts(value: Any) -> tuple[Any, ...]:
