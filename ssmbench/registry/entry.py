@@ -81,7 +81,7 @@ class Entry(Generic[T]):
     def _check_limits(self, options: Any) -> None:
         for name, limits in declared(self.config).items():
             value = getattr(options, name)
-            for limit in limits:
+            for limit in limits if value is not None else ():
                 require(limit.test(value), f"{name}: {limit.problem(value)}")
 
     def _check_choices(self, options: Any) -> None:

@@ -106,13 +106,22 @@ class Task(pl.LightningDataModule, ABC):
         """
         return ()
 
+    def data_facts(self) -> Mapping[str, Any]:
+        """What else the data depend on, by name; nothing by default.
+
+        For files that are too many to read for a digest: their names and sizes.
+        """
+        return {}
+
     @property
     def data_digest(self) -> str:
-        """16 hex digits of :attr:`data_version`, all options but ``data_dir``, and the contents of
-        :meth:`data_files`: equal digests mean equal data. Raises what :meth:`data_files` raises.
+        """16 hex digits of :attr:`data_version`, all options but ``data_dir``, :meth:`data_facts`,
+        and the contents of :meth:`data_files`: equal digests mean equal data. Raises what these
+        raise.
         """
         options = _options(self.config)
         options.pop("data_dir", None)
+        options |= self.data_facts()
         settings = {"task": type(self).__name__, "version": self.data_version, **options}
         return digest_of(settings, self.data_files())
 

@@ -36,6 +36,13 @@ def file_digest(file: Path) -> str:
         raise UsageError(f"{file}: cannot be read ({error.strerror})") from None
 
 
+def listing_digest(folder: Path, pattern: str) -> str:
+    """16 hex digits of the names and sizes of a folder's files, where they are too many to read."""
+    files = sorted(path for path in folder.glob(pattern) if path.is_file())
+    listed = [(str(path.relative_to(folder)), path.stat().st_size) for path in files]
+    return hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
+
+
 @lru_cache(maxsize=4096)
 def _hash_once(file: Path, *state: int) -> str:
     """SHA-256 of a file's content; read again only where the file is another one since."""

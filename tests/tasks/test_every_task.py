@@ -48,7 +48,7 @@ class Counter(TorchFunctionMode):
 
 @EVERY_TASK
 def test_a_batch_is_made_at_once_and_not_sequence_by_sequence(name):
-    task = tasks.get(name).build(tiny_config(name), batch_size=64, seed=0)
+    task = tasks.get(name).build(tiny_config(name), batch_size=16, seed=0)
     batches = iter(task.train_dataloader())
     next(batches)
     with Counter() as counter:

@@ -1,0 +1,1 @@
+"""Raw audio: one file a data set."""
