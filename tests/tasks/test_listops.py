@@ -109,9 +109,7 @@ def test_expressions_are_a_function_of_the_options():
 
 
 def test_no_expression_is_in_two_splits_and_tests_do_not_depend_on_the_training_size():
-    task, fewer = (
-        tiny_task("listops", train_expressions=number) for number in (1100, 50)
-    )
+    task, fewer = (tiny_task("listops", train_expressions=number) for number in (1100, 50))
     every = [tuple(x) for name in ("train", "val", "test") for x in sequences(task.split(name))]
     assert len(set(every)) == len(every) == 1190
     assert sequences(task.split("test")) == sequences(fewer.split("test"))
