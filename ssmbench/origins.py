@@ -1,4 +1,4 @@
-"""Where registered components are defined: files and lines, for messages to their authors."""
+"""The files and lines in which registered components are defined, for error messages."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ssmbench.errors import PluginError, ShapeError, UsageError, line_within, on
 _PACKAGE = Path(__file__).resolve().parent
 
 
-def where(definition: Any) -> str:
-    """File, line and name of a class, a function, a method, or an object's class.
+def source_location(definition: Any) -> str:
+    """File, line and name of a class, function or method; for any other object, of its class.
 
-    ``plugins/x.py:41 (class Foo)``, ``plugins/x.py:52 (Foo.forward)``; the name alone where the
-    source is not known, as for code that was typed into an interpreter.
+    For example ``plugins/x.py:41 (class Foo)`` or ``plugins/x.py:52 (Foo.forward)``. If the source
+    file is unknown, as for code entered in an interpreter, only the name.
     """
     is_code = inspect.isclass(definition) or inspect.isroutine(definition)
     code = inspect.unwrap(definition) if is_code else type(definition)
@@ -30,7 +30,8 @@ def where(definition: Any) -> str:
 
 
 def plugin_files() -> list[Path]:
-    """The files of all entries that are not built in; for an entry in a package, the package."""
+    """The files that define entries which are not built in; for an entry in a package, the folder
+    of the outermost package."""
     origins = (
         entry.origin.rpartition(":")[0] for kind in registry.KINDS.values() for entry in kind
     )
@@ -39,10 +40,10 @@ def plugin_files() -> list[Path]:
 
 
 def _package_of(file: Path) -> Path:
-    place = file
-    while (place.parent / "__init__.py").exists():
-        place = place.parent
-    return place
+    path = file
+    while (path.parent / "__init__.py").exists():
+        path = path.parent
+    return path
 
 
 def plugin_line(error: BaseException) -> str | None:
@@ -52,26 +53,25 @@ def plugin_line(error: BaseException) -> str | None:
     return line_within(error, plugin_files())
 
 
-def located(error: UsageError) -> UsageError:
-    """The error; a :class:`ShapeError` is given the line of the plugin that made the matrices.
+def with_plugin_line(error: UsageError) -> UsageError:
+    """Add to a :class:`ShapeError` the line of the plugin that made the matrices.
 
-    The messages of other usage errors name their place already.
+    Other usage errors are returned unchanged: their messages give a location already.
     """
     line = plugin_line(error) if isinstance(error, ShapeError) else None
     return UsageError(f"{error} ({line})") if line else error
 
 
-def explained(error: Exception, traceback_file: Path) -> str:
-    """A crash on one line: the error, the innermost line of a plugin if one is involved, and the
-    file that holds the full traceback.
-    """
+def crash_message(error: Exception, traceback_file: Path) -> str:
+    """One line for an unexpected error: its type and message, the innermost line of a plugin if one
+    is involved, and the file with the full traceback."""
     line, full = plugin_line(error), f"full traceback: {shown_path(traceback_file)}"
     return f"{one_line(error)} ({line}; {full})" if line else f"{one_line(error)} ({full})"
 
 
 def plugin_error(definition: Any, fault: str) -> PluginError:
-    """The error that names a definition's file and line, and what is wrong with it."""
-    return PluginError(f"{where(definition)}: {fault}")
+    """An error whose message is the definition's file and line, followed by ``fault``."""
+    return PluginError(f"{source_location(definition)}: {fault}")
 
 
 def plugin_require(condition: bool, definition: Any, fault: Callable[[], str] | str) -> None:
@@ -80,7 +80,7 @@ def plugin_require(condition: bool, definition: Any, fault: Callable[[], str] | 
         raise plugin_error(definition, fault if isinstance(fault, str) else fault())
 
 
-# --- words for these messages ----------------------------------------------------------------
+# --- phrases in error messages ------------------------------------------------------------------
 
 
 def with_article(noun: str) -> str:
@@ -88,14 +88,17 @@ def with_article(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiouAEIOU" else f"a {noun}"
 
 
-def a_kind_of(value: Any) -> str:
-    """The type of a value; with its package, unless it is from ssmbench, a plugin or Python."""
+def describe_type(value: Any) -> str:
+    """The name of a value's type, with its article, as in *a list* or *a numpy.ndarray*.
+
+    The package is left out for types of ssmbench, of plugins and of Python itself.
+    """
     kind = type(value)
     package = kind.__module__.partition(".")[0]
     familiar = package in ("builtins", "ssmbench") or package.startswith("ssmbench_plugin_")
     return with_article(kind.__name__ if familiar else f"{package}.{kind.__name__}")
 
 
-def plain(dtype: Any) -> str:
+def dtype_name(dtype: Any) -> str:
     """The name of a torch dtype without the prefix ``torch.``."""
     return str(dtype).removeprefix("torch.")

@@ -385,7 +385,7 @@ def test_every_combination_in_the_registry_has_a_fingerprint_of_its_own():
 def test_every_entry_in_the_registry_is_read_back_as_the_same_run(workplace):
     file = workplace / "stored.yaml"
     for kind in ("parametrization", "discretizer", "nonlinearity"):
-        for name in registry.kind_named(kind).names():
+        for name in registry.get_kind(kind).names():
             config = resolve({"model": {"discretizer": "zoh", kind: name}})
             file.write_text(dump_yaml(config))
             assert fingerprint(resolve(yaml.safe_load(file.read_text()))) == fingerprint(config)

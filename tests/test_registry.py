@@ -203,12 +203,12 @@ def test_an_unknown_name_tells_which_plugins_failed_and_why(write):
 
 def test_an_unknown_kind_is_answered_with_the_nearest_one(workplace):
     with pytest.raises(UsageError, match="did you mean 'task'"):
-        registry.kind_named("tassk")
+        registry.get_kind("tassk")
 
 
 @pytest.mark.parametrize("kind", registry.KINDS.values(), ids=registry.KINDS)
 def test_a_kind_is_known_in_singular_and_plural(kind):
-    assert registry.kind_named(kind.kind) is registry.kind_named(kind.plural) is kind
+    assert registry.get_kind(kind.kind) is registry.get_kind(kind.plural) is kind
     assert getattr(registry, kind.plural) is kind
 
 
@@ -225,8 +225,8 @@ def test_one_declaration_makes_a_kind(tmp_path):
         from ssmbench.registry import Place, declare
         declare("window", "boxes", "boxes.base:Window", Place("model.window", "box"))
         from ssmbench.config import resolve
-        from ssmbench.registry import kind_named
-        print(kind_named("windows").names(), resolve({})["model"]["window"])
+        from ssmbench.registry import get_kind
+        print(get_kind("windows").names(), resolve({})["model"]["window"])
     """
     search = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     said = python(code, tmp_path, PYTHONPATH=search).stdout.strip()

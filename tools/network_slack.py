@@ -4,15 +4,17 @@
     python tools/network_slack.py --peer l2n --json slack.json # neural-ssm's at the same size too
     python tools/network_slack.py --blocks 4 --set model.nonlinearity=sll model.mix=true
 
-Sequential digits, the logits summed over time and divided by sqrt(L), so that a gain per step is a
-gain to the logits. The adversary attacks both: the logits, and the outputs per step before they are
-pooled, for which the same gain is declared. Both kinds of network go through one training loop (the
-config's task, batches, AdamW and schedule; the weights at the end, none chosen) and one adversary.
-*Declared* is what the network guarantees for its present parameters: gamma for ours, and for
-neural-ssm's ``certified_gain_bound()``, which may be less than the gamma it was given.
-*Composed* is the bound from the exact H-infinity norms of the trained layers, of neural-ssm's
-together with their residual. *Slack* is declared / attacked: the bound is at most this loose, and a
-better adversary lowers it.
+Sequential digits; the logits are summed over time and divided by sqrt(L), so that a gain of the
+outputs at each step is also a gain of the logits. The adversary attacks both: the logits, and the
+outputs at each step before pooling, for which the same gain is declared. Both kinds of network use
+one training loop (the config's task, batches, AdamW and schedule, and the weights of the last step)
+and one adversary.
+
+*Declared* is the guarantee at the present parameters: gamma for ours, and for neural-ssm's
+``certified_gain_bound()``, which may be less than the gamma it was given. *Composed* is the bound
+from the exact H-infinity norms of the trained layers, for neural-ssm's together with their residual
+connection. *Slack* is declared / attacked, an upper bound on declared / true gain: a stronger
+adversary gives a smaller one.
 
 neural-ssm does not come with ssmbench; what it takes is in INSTALL. The tool was written against
 its version 0.44.

@@ -20,6 +20,9 @@ from ssmbench.linalg.singular_values import sigma_max_of_arrays
 # The test proves that no frequency exceeds the peak found by more than this, relatively.
 TOLERANCE = 2e-9
 
+#: The gain of one system, at frequencies (W,) -> (W,).
+GainCurve = Callable[[np.ndarray], np.ndarray]
+
 
 @dataclass(frozen=True)
 class Plant:
@@ -31,7 +34,7 @@ class Plant:
     D: np.ndarray
     discrete: bool
     real: bool
-    gain: Callable[[np.ndarray], np.ndarray]
+    gain: GainCurve
 
     @property
     def static_gain(self) -> float:
@@ -178,7 +181,7 @@ def _best_shift(plant: Plant, M: np.ndarray, L: np.ndarray) -> tuple[complex | f
 
 def schur_gain(
     A: np.ndarray, B: np.ndarray, C: np.ndarray, D: np.ndarray, discrete: bool
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> GainCurve:
     """Gain by one Schur form of A, then a triangular solve a frequency: O(N^2 m) each."""
     T, Q, *_ = scipy.linalg.schur(A.astype(complex), output="complex")
     B, C = Q.conj().T @ B, C @ Q

@@ -19,7 +19,6 @@ from ssmbench.analysis.gramians import one_minus_square
 from ssmbench.analysis.h2 import diagonal_energy_interval, in_time_units
 from ssmbench.analysis.hinf import (
     hinf_norm,
-    is_real,
     is_static,
     least_stable_frequency,
     replace_unusable_with_zero,
@@ -199,7 +198,7 @@ def _inside(z: complex) -> bool:
 def _peaks_of_diagonal(
     system: ContinuousDiagonal | DiscreteDiagonal, usable: Tensor
 ) -> phase_bound.Enclosure:
-    found = phase_bound.enclose(system, SHARP[0], real=is_real(system))
+    found = phase_bound.enclose(system, SHARP[0], real=system.is_real())
     best = torch.where(usable, found.best, 0.0)
     return replace(found, best=best, bound=torch.where(usable, found.bound, math.inf))
 

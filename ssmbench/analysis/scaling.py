@@ -22,7 +22,6 @@ from ssmbench.systems import (
     ContinuousOscillator,
     ContinuousSystem,
     DenseSystem,
-    DiagonalSystem,
     DiscreteDense,
     DiscreteDiagonal,
     LinearSystem,
@@ -80,15 +79,15 @@ def first_order(system: LinearSystem) -> FirstOrder:
 
 def _scaled(system: F, size_in: Tensor, size_out: Tensor, speed: Tensor) -> F:
     """B, C and D in units of input and output; A and B per unit of time."""
-    changed = {
-        "B": times_power(system.B, -size_in - speed),
-        "C": times_power(system.C, -size_out),
-        "D": times_power(system.D, -size_in - size_out),
-    }
-    name = "lam" if isinstance(system, DiagonalSystem) else "A"
-    if bool(speed.any()):
-        changed[name] = times_power(system.dynamics, -speed)
-    return dataclasses.replace(system, **changed)
+    scaled = dataclasses.replace(
+        system,
+        B=times_power(system.B, -size_in - speed),
+        C=times_power(system.C, -size_out),
+        D=times_power(system.D, -size_in - size_out),
+    )
+    if not bool(speed.any()):
+        return scaled
+    return scaled.with_dynamics(times_power(system.dynamics, -speed))
 
 
 def times_power(values: Tensor, exponents: Tensor) -> Tensor:

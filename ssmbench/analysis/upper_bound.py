@@ -17,7 +17,6 @@ from ssmbench.analysis.bounded_real import static_bound
 from ssmbench.analysis.hinf import (
     gain_at,
     hinf_norm,
-    is_real,
     replace_unusable_with_zero,
     usable_heads,
 )
@@ -66,7 +65,7 @@ def hinf_bound(system: LinearSystem, tolerance: float = TOLERANCE) -> Float[Tens
 def _certified(system: FirstOrder, tolerance: float) -> tuple[Tensor, Tensor]:
     """Peak frequencies and upper bounds, (H,) each, of a stable, finite bank."""
     if isinstance(system, DiagonalSystem):
-        found = phase_bound.enclose(system, tolerance, real=is_real(system))
+        found = phase_bound.enclose(system, tolerance, real=system.is_real())
         return found.omega, found.bound
     peak = hinf_norm(system)
     return peak.omega, bounded_real.certify(system, peak.norm, tolerance)

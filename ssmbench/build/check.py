@@ -12,7 +12,7 @@ from ssmbench.build.optimizer import build_optimizer
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig
 from ssmbench.errors import UsageError, one_line
-from ssmbench.origins import located, plugin_line
+from ssmbench.origins import plugin_line, with_plugin_line
 
 
 def check_parts(config: RunConfig) -> None:
@@ -27,7 +27,7 @@ def check_parts(config: RunConfig) -> None:
             network = build_network(config, build_task(config).sizes)
             build_optimizer(network, config.optimizer)
     except UsageError as error:
-        raise located(error) from error
+        raise with_plugin_line(error) from error
     except Exception as error:  # from a plugin: one sentence for its user, the place for its author
         place = plugin_line(error) or _innermost(error)
         raise UsageError(f"the model cannot be built: {one_line(error)} ({place})") from error

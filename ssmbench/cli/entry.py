@@ -38,7 +38,7 @@ app.add_typer(plot.app, name="plot")
 
 def main() -> NoReturn:
     """Run the verb that the arguments name, and exit; see :mod:`ssmbench.cli` for the codes."""
-    with streams.prepared():
+    with streams.configured():
         _run_verb()
 
 

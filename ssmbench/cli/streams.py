@@ -44,7 +44,7 @@ def one_line(text: str) -> str:
 
 
 @contextlib.contextmanager
-def prepared() -> Iterator[None]:
+def configured() -> Iterator[None]:
     """Within, both streams escape characters that they cannot encode, warnings are printed without
     source positions, and imports of plugins are reported on standard error."""
     for stream in (sys.stdout, sys.stderr):
@@ -76,7 +76,7 @@ class _Notices(logging.Handler):
 
 
 @contextlib.contextmanager
-def answers_apart() -> Iterator[None]:
+def redirected() -> Iterator[None]:
     """Redirect everything written to file descriptor 1, except the answer, to standard error.
 
     Plugins and libraries print, from Python and from C, during import, execution and shutdown of

@@ -40,7 +40,7 @@ class Verb(TyperCommand):
     """A command that writes only its answer to standard output."""
 
     def invoke(self, ctx: typer.Context) -> Any:
-        with streams.answers_apart():
+        with streams.redirected():
             return super().invoke(ctx)
 
 

@@ -31,6 +31,6 @@ def conform(
     Raises:
         UsageError: a kind, name or option is unknown.
     """
-    known = registry.kind_named(kind)
+    known = registry.get_kind(kind)
     component = resolve_component(known, {"name": name, **(options or {})}, f"{kind} {name}")
     return examine_conformance(known.get(name), seed, options_of(known, component))

@@ -25,7 +25,7 @@ def entries(kind: str | None = None, pattern: str = "*") -> builtins.list[Entry]
     Raises:
         UsageError: an unknown kind.
     """
-    kinds = [registry.kind_named(kind)] if kind else registry.KINDS.values()
+    kinds = [registry.get_kind(kind)] if kind else registry.KINDS.values()
     return [entry for one in kinds for entry in one.entries(pattern)]
 
 
@@ -52,7 +52,7 @@ def show(kind: str, name: str) -> dict[str, Any]:
     Raises:
         UsageError: an unknown kind or name.
     """
-    return registry.describe(registry.kind_named(kind).get(name))
+    return registry.describe(registry.get_kind(kind).get(name))
 
 
 class Register:

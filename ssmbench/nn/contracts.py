@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.nn.nonlinearities.base import Nonlinearity
-from ssmbench.origins import a_kind_of, plain, plugin_require
+from ssmbench.origins import describe_type, dtype_name, plugin_require
 from ssmbench.registry import Entry
 from ssmbench.spec import Reading, TaskSizes
 from ssmbench.transforms import values_unknown
@@ -57,7 +57,7 @@ def check_built(entry: Entry, made: Any, base: type) -> None:
         isinstance(made, base),
         entry.factory,
         lambda: (
-            f"builds {a_kind_of(made)}; a {entry.kind} must derive from "
+            f"builds {describe_type(made)}; a {entry.kind} must derive from "
             f"{base.__module__}.{base.__name__}"
         ),
     )
@@ -80,8 +80,9 @@ def _check_parameter(module: type[nn.Module], name: str, parameter: Tensor) -> N
     plugin_require(
         parameter.dtype in (precision, precision.to_complex()),
         module,
-        f"the parameter {name} is {plain(parameter.dtype)}; parameters must be "
-        f"{plain(precision)} or {plain(precision.to_complex())}, as the rest of the network is",
+        f"the parameter {name} is {dtype_name(parameter.dtype)}; parameters must be "
+        f"{dtype_name(precision)} or {dtype_name(precision.to_complex())}, as the rest of the "
+        "network is",
     )
     finite = device.type == "meta" or bool(torch.isfinite(parameter).all())
     plugin_require(finite, module, f"the parameter {name} is not finite right after construction")
@@ -130,10 +131,12 @@ def check_signal(
 ) -> None:
     """Raise a PluginError unless ``value`` is a tensor of real numbers as described."""
     is_tensor = isinstance(value, Tensor)
-    plugin_require(is_tensor, definition, lambda: f"returns {a_kind_of(value)}, not a tensor")
+    plugin_require(is_tensor, definition, lambda: f"returns {describe_type(value)}, not a tensor")
     check_tensor(definition, name, value, shape, device)
     real = value.is_floating_point()
-    plugin_require(real, definition, f"returns {name} in {plain(value.dtype)}; signals are real")
+    plugin_require(
+        real, definition, f"returns {name} in {dtype_name(value.dtype)}; signals are real"
+    )
 
 
 def check_tensor(

@@ -10,7 +10,7 @@ from torch import Tensor
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.nn.contracts import check_tensor
 from ssmbench.normalisers.base import Normaliser
-from ssmbench.origins import a_kind_of, plain, plugin_require, with_article
+from ssmbench.origins import describe_type, dtype_name, plugin_require, with_article
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import (
@@ -59,7 +59,7 @@ def _check_type(module: Parametrization, system: Any) -> None:
         isinstance(system, wanted),
         type(module).forward,
         lambda: (
-            f"returns {a_kind_of(system)}, but the class declares "
+            f"returns {describe_type(system)}, but the class declares "
             f"system_type = {wanted.__name__}{_tuple_hint(system)}"
         ),
     )
@@ -92,7 +92,7 @@ def _check_real_output(definition: Any, returns: str, system: System) -> None:
         definition,
         lambda: (
             f"the layer's output is complex, but must be real: {returns} "
-            f"{a_kind_of(system)} with complex {', '.join(_complex_names(system))}; "
+            f"{describe_type(system)} with complex {', '.join(_complex_names(system))}; "
             f"{_remedy(system)}"
         ),
     )
@@ -157,7 +157,7 @@ def check_discretized(method: Discretizer, before: System, after: Any) -> None:
         isinstance(after, wanted),
         type(method),
         lambda: (
-            f"discretizes {a_kind_of(before)} into {a_kind_of(after)}; it must be "
+            f"discretizes {describe_type(before)} into {describe_type(after)}; it must be "
             f"{with_article(wanted.__name__)}"
         ),
     )
@@ -174,7 +174,9 @@ def check_normalised(method: Normaliser, before: DiscreteSystem, after: Any) -> 
     plugin_require(
         type(after) is type(before),
         type(method),
-        lambda: f"makes {a_kind_of(after)} of {a_kind_of(before)}; a normaliser keeps the type",
+        lambda: (
+            f"makes {describe_type(after)} of {describe_type(before)}; a normaliser keeps the type"
+        ),
     )
     _check_same_sizes(type(method), before, after)
     for name, tensor in before.tensors().items():
@@ -215,7 +217,7 @@ def check_scanned(scan: ScanBackend, system: System, u: Tensor, results: Any) ->
     plugin_require(
         pair and all(isinstance(value, Tensor) for value in results),
         call,
-        lambda: f"returns {a_kind_of(results)}; it must return two tensors, y and x_final",
+        lambda: f"returns {describe_type(results)}; it must return two tensors, y and x_final",
     )
     y, final = results
     batch, length = u.shape[:2]
@@ -233,9 +235,10 @@ def _check_dtype(definition: Any, name: str, value: Tensor, wanted: torch.dtype)
     plugin_require(
         value.dtype == wanted,
         definition,
-        f"returns {name} in {plain(value.dtype)}; for these inputs it must be {plain(wanted)}",
+        f"returns {name} in {dtype_name(value.dtype)}; for these inputs it must be "
+        f"{dtype_name(wanted)}",
     )
 
 
 def _like(tensor: Tensor) -> str:
-    return f"{plain(tensor.dtype)} on {tensor.device}"
+    return f"{dtype_name(tensor.dtype)} on {tensor.device}"

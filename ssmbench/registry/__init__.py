@@ -23,8 +23,8 @@ from ssmbench.registry.kinds import (
     KINDS,
     declare,
     discover_plugins,
+    get_kind,
     isolated,
-    kind_named,
 )
 from ssmbench.registry.registry import Place, Registry
 from ssmbench.registry.source import source_digest
@@ -45,9 +45,9 @@ __all__ = [
     "declare",
     "describe",
     "discover_plugins",
+    "get_kind",
     "import_file",
     "isolated",
-    "kind_named",
     "loaded_plugins",
     "plugin_failures",
     "source_digest",

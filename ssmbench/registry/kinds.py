@@ -31,7 +31,7 @@ def declare(kind: str, package: str, base: str, *places: Place, plural: str = ""
     return KINDS[kind]
 
 
-def kind_named(word: str) -> Registry:
+def get_kind(word: str) -> Registry:
     """The registry of a kind, singular or plural.
 
     Raises:

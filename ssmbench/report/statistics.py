@@ -81,7 +81,7 @@ def _row(group: list[RunRecord]) -> Row:
         parameters=results[0].parameters if results else None,
         steps_per_second=_mean(result.steps_per_second for result in results),
         **_metric(results),
-        **_mean_and_spread([result.scores.test for result in finished]),
+        **_mean_and_spread([r.scores.test for r in finished if r.scores is not None]),
         **_layer_figures([result.gain for result in results]),
         **_network_figures([result.gain.network for result in results]),
     )
@@ -151,8 +151,7 @@ def robustness_rows(records: Iterable[RunRecord]) -> list[RobustnessRow]:
 
 
 def _robustness_row(key: tuple[Any, ...], scores: list[float | None]) -> RobustnessRow:
-    whole = scores if None not in scores else []
-    return RobustnessRow(*key, runs=len(scores), **_mean_and_spread(whole))
+    return RobustnessRow(*key, runs=len(scores), **_mean_and_spread(_complete(scores)))
 
 
 def _outcome(group: list[RunRecord]) -> str:
@@ -171,8 +170,14 @@ def _outcome(group: list[RunRecord]) -> str:
 
 def _worst(values: Iterable[float | None]) -> float | None:
     """The largest value; None unless every run has the figure."""
-    listed = list(values)
-    return max(listed) if listed and None not in listed else None
+    known = _complete(list(values))
+    return max(known) if known else None
+
+
+def _complete(values: list[float | None]) -> list[float]:
+    """The values; an empty list if one of them is missing."""
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else []
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -16,7 +16,7 @@ import torch
 from ssmbench.build.check import check_data
 from ssmbench.config import RunConfig, check_sources
 from ssmbench.errors import InterruptedRunError, UsageError
-from ssmbench.origins import explained, located
+from ssmbench.origins import crash_message, with_plugin_line
 from ssmbench.results import Result, TaskFacts
 from ssmbench.runs.environment import environment
 from ssmbench.runs.folder import RunFolder
@@ -98,7 +98,7 @@ def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
         result = _result(run, trained, started)
         folder.write_result(result)
     except UsageError as error:
-        found = located(error)
+        found = with_plugin_line(error)
         folder.write_status("failed", reason=str(found))
         raise found from error
     except (KeyboardInterrupt, SystemExit) as error:
@@ -117,7 +117,7 @@ def reason_of_crash(folder: RunFolder, error: Exception) -> str:
     trace = folder.path / "error.txt"
     text = "".join(traceback.format_exception(error))
     trace.write_text(text, encoding="utf-8", errors="backslashreplace")
-    return explained(error, trace)
+    return crash_message(error, trace)
 
 
 def _end(folder: RunFolder, error: BaseException) -> str:

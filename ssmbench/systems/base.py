@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Complex, Float, Inexact
@@ -132,7 +132,32 @@ class LinearSystem(Value, ABC):
         """One head, as a system with H = 1."""
         return self.map(lambda t: t[index : index + 1])
 
+    # --- the time domain ------------------------------------------------------------------------
+
+    #: A real pole well inside the region of stability.
+    stable_pole: ClassVar[float]
+
+    @staticmethod
+    @abstractmethod
+    def boundary_point(omega: Float[Tensor, "*shape"]) -> Complex[Tensor, "*shape"]:
+        """The point of the stability boundary at a frequency: i omega or e^{i omega}."""
+
+    @staticmethod
+    @abstractmethod
+    def frequency_of(points: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The frequency of complex points: their imaginary part, or their angle in (-pi, pi]."""
+
+    @staticmethod
+    @abstractmethod
+    def gap_of(poles: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Distance of poles to the stability boundary, positive where stable: -Re lam, or
+        1 - |lam|."""
+
     # --- analysis that every system supports ---------------------------------------------------
+
+    def is_real(self) -> bool:
+        """Whether G(conj z) = conj G(z), so that non-negative frequencies suffice."""
+        return not any(tensor.is_complex() for tensor in self.tensors().values())
 
     @abstractmethod
     def to_dense(self) -> LinearSystem:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Complex, Float, Inexact
@@ -14,6 +14,9 @@ from torch import Tensor
 from ssmbench.errors import ShapeError
 from ssmbench.linalg.precision import to_double
 from ssmbench.systems.base import LinearSystem, S
+
+Diagonal = TypeVar("Diagonal", bound="DiagonalSystem")
+Dense = TypeVar("Dense", bound="DenseSystem")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,17 @@ class DiagonalSystem(LinearSystem):
     @property
     def dynamics(self) -> Tensor:
         return self.lam
+
+    def with_dynamics(self: Diagonal, lam: Inexact[Tensor, "H N"]) -> Diagonal:
+        """The system with other modes."""
+        return replace(self, lam=lam)
+
+    def repeated_pole(self, pole: float) -> Inexact[Tensor, " N"]:
+        """The modes of a head all of whose poles are one real number."""
+        return self.lam.new_full((self.states,), pole)
+
+    def is_real(self) -> bool:
+        return not self.D.is_complex() if self.conjugate else super().is_real()
 
     @property
     def order(self) -> int:
@@ -76,6 +90,14 @@ class DenseSystem(LinearSystem):
     @property
     def dynamics(self) -> Tensor:
         return self.A
+
+    def with_dynamics(self: Dense, A: Inexact[Tensor, "H N N"]) -> Dense:
+        """The system with another state matrix."""
+        return replace(self, A=A)
+
+    def repeated_pole(self, pole: float) -> Inexact[Tensor, "N N"]:
+        """The diagonal state matrix of a head all of whose poles are one real number."""
+        return pole * torch.eye(self.states, dtype=self.A.dtype, device=self.A.device)
 
     @property
     def order(self) -> int:
@@ -120,7 +142,20 @@ def _eigenvalues(A: Tensor) -> Tensor:
 class ContinuousSystem(LinearSystem):
     """``x' = A x + B u``; dt (H,) is the discretizer's step size, in the time unit of A."""
 
+    stable_pole = -1.0
     dt: Float[Tensor, " H"]
+
+    @staticmethod
+    def boundary_point(omega: Float[Tensor, "*shape"]) -> Complex[Tensor, "*shape"]:
+        return torch.complex(torch.zeros_like(omega), omega)
+
+    @staticmethod
+    def frequency_of(points: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return points.imag
+
+    @staticmethod
+    def gap_of(poles: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return -poles.real
 
     def frequency_response(self, omega: Float[Tensor, "... W"]) -> Complex[Tensor, "H W p m"]:
         """G(i omega), omega in radians per time unit."""
@@ -140,6 +175,20 @@ class ContinuousSystem(LinearSystem):
 @dataclass(frozen=True, kw_only=True)
 class DiscreteSystem(LinearSystem):
     """``x[k+1] = A x[k] + B u[k]``."""
+
+    stable_pole = 0.0
+
+    @staticmethod
+    def boundary_point(omega: Float[Tensor, "*shape"]) -> Complex[Tensor, "*shape"]:
+        return torch.polar(torch.ones_like(omega), omega)
+
+    @staticmethod
+    def frequency_of(points: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return points.angle()
+
+    @staticmethod
+    def gap_of(poles: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return 1 - poles.abs()
 
     def frequency_response(self, omega: Float[Tensor, "... W"]) -> Complex[Tensor, "H W p m"]:
         """G(e^{i omega}), omega in radians per sample."""

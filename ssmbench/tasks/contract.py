@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssmbench.origins import a_kind_of, plain, plugin_error, plugin_require
+from ssmbench.origins import describe_type, dtype_name, plugin_error, plugin_require
 from ssmbench.spec import Channels, Pair, TaskSizes
 from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.sequences import SequenceData
@@ -27,8 +27,8 @@ def check_splits(load: Callable[..., Any], sizes: TaskSizes, splits: Any) -> Non
         if not isinstance(data, SequenceData):
             raise plugin_error(
                 load,
-                f"gives {a_kind_of(data)} as the split {name}; each of train, val and test must be "
-                "Sequences, Samples or another SequenceData",
+                f"gives {describe_type(data)} as the split {name}; each of train, val and test "
+                "must be Sequences, Samples or another SequenceData",
             )
         if len(data) > 0:
             check_batch(load, sizes, data.batch([0]), f"the split {name}")
@@ -72,7 +72,7 @@ def _check_input(load: Any, u: Tensor, sizes: TaskSizes, where: str) -> None:
     plugin_require(
         u.dtype == dtype,
         load,
-        f"{where}: u is {plain(u.dtype)}; {sizes.input} must be {plain(dtype)}",
+        f"{where}: u is {dtype_name(u.dtype)}; {sizes.input} must be {dtype_name(dtype)}",
     )
     _check_values(load, u, sizes, where)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from ssmbench.errors import UsageError, one_line
-from ssmbench.origins import located, plugin_line
+from ssmbench.origins import plugin_line, with_plugin_line
 from ssmbench.registry import Entry
 
 T = TypeVar("T")
@@ -128,7 +128,7 @@ def _run(check: CheckFunction, subject: Subject, seed: int) -> Check:
     except AssertionError as error:
         return Check(name, False, str(error) or "an assertion without a message failed")
     except UsageError as error:
-        return Check(name, False, str(located(error)))
+        return Check(name, False, str(with_plugin_line(error)))
     except Exception as error:
         line = plugin_line(error)
         return Check(name, False, one_line(error) + (f" ({line})" if line else ""))

@@ -14,8 +14,9 @@ from ssmbench.config import fingerprint, resolve, typed
 from ssmbench.errors import UsageError
 from ssmbench.runs.execute import execute
 from ssmbench.runs.run import Run
-from ssmbench.tasks.cascaded_tanks import COLUMNS, FILES, SAMPLES
 from ssmbench.tasks.data import DATA_VARIABLE
+from ssmbench.tasks.sysid.cascaded_tanks import COLUMNS, FILES
+from ssmbench.tasks.sysid.tanks_simulation import SAMPLES
 from tests.training.runs import train
 
 TANKS = {"name": "cascaded_tanks", "window": 64, "stride": 64, "washout": 4}

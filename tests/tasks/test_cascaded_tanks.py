@@ -9,19 +9,21 @@ from scipy.integrate import solve_ivp
 
 from ssmbench.errors import UsageError
 from ssmbench.tasks.batch import Batch
-from ssmbench.tasks.cascaded_tanks import (
+from ssmbench.tasks.data import DATA_VARIABLE, find_data, read_columns
+from ssmbench.tasks.sysid.cascaded_tanks import (
     COLUMNS,
     FILES,
-    SAMPLE_TIME,
-    SAMPLES,
     CascadedTanks,
     CascadedTanksConfig,
     Records,
+)
+from ssmbench.tasks.sysid.tanks_simulation import (
+    SAMPLE_TIME,
+    SAMPLES,
     Tanks,
     simulate,
     simulated_records,
 )
-from ssmbench.tasks.data import DATA_VARIABLE, find_data, read_columns
 
 PUBLISHED = os.environ.get(DATA_VARIABLE)
 needs_published = pytest.mark.skipif(
@@ -93,16 +95,17 @@ def test_empty_tanks_stay_empty_and_nothing_is_nan():
 def test_simulated_records_resemble_the_published_ones(seed):
     records = simulated_records(seed)
     for record in records:
-        assert record.u.shape == record.y.shape == (SAMPLES,)
-        assert record.u.mean() == pytest.approx(2.8, abs=0.01)
-        assert record.u.std() == pytest.approx(1.0, abs=0.01)
-        assert record.u.min() >= 0
-        assert 0 <= record.y.min() < 3.5
-        assert record.y.max() > 9.9
-        assert record.y.mean() == pytest.approx(5.5, abs=0.6)
-        assert record.y.std() == pytest.approx(2.1, abs=0.5)
-        assert fastest_rise(record.y) == pytest.approx(0.7, abs=0.3)
-        assert white_noise(record.y) == pytest.approx(0.02, abs=0.006)
+        assert record.u.shape == record.y.shape == (SAMPLES, 1)
+        u, y = record.u[:, 0], record.y[:, 0]
+        assert u.mean() == pytest.approx(2.8, abs=0.01)
+        assert u.std() == pytest.approx(1.0, abs=0.01)
+        assert u.min() >= 0
+        assert 0 <= y.min() < 3.5
+        assert y.max() > 9.9
+        assert y.mean() == pytest.approx(5.5, abs=0.6)
+        assert y.std() == pytest.approx(2.1, abs=0.5)
+        assert fastest_rise(y) == pytest.approx(0.7, abs=0.3)
+        assert white_noise(y) == pytest.approx(0.02, abs=0.006)
     assert not np.allclose(records[0].u, records[1].u)
 
 
@@ -172,7 +175,7 @@ def test_test_target_in_volts_is_the_record():
     task = tanks_task()
     data = task.split("test")
     _, volts = task.batch_metric(torch.zeros_like(data.u), task.sample("test"))
-    record = simulated_records(task.config.simulation_seed)[1].y
+    record = simulated_records(task.config.simulation_seed)[1].y[:, 0]
     np.testing.assert_allclose(volts.numpy(), record, atol=1e-5)
 
 
@@ -271,7 +274,8 @@ def test_simulated_input_has_the_published_spectrum():
     published = read_columns(find_data(PUBLISHED, *FILES), COLUMNS, SAMPLES)
     simulated = simulated_records(2)
     for column, record in zip((0, 2), simulated, strict=True):
-        lines = [np.abs(np.fft.rfft(u)) * 2 / SAMPLES for u in (published[:, column], record.u)]
+        inputs = published[:, column], record.u[:, 0]
+        lines = [np.abs(np.fft.rfft(u)) * 2 / SAMPLES for u in inputs]
         np.testing.assert_allclose(lines[1], lines[0], atol=2e-3)
 
 

@@ -35,6 +35,16 @@ def score_against_network_gain(table: Iterable[Row]) -> Figure:
 
 
 @dataclass(frozen=True)
+class _Point:
+    """A row that has both a score and a gain; ``bound`` is an upper bound on the gain, if known."""
+
+    row: Row
+    gain: float
+    score: float
+    bound: float | None
+
+
+@dataclass(frozen=True)
 class _Gains:
     """The quantities on the horizontal axis: a gain and, if available, an upper bound on it."""
 
@@ -42,10 +52,13 @@ class _Gains:
     of: Callable[[Row], float | None]
     bound: Callable[[Row], float | None] = lambda row: None
 
-    def finite(self, table: Iterable[Row]) -> list[float]:
-        """All numbers that the axis must show."""
-        values = [value for row in table for value in (self.of(row), self.bound(row))]
-        return [v for v in values if v is not None and 0 < v < math.inf] or [1.0]
+    def points(self, table: Iterable[Row]) -> list[_Point]:
+        """The rows that can be drawn."""
+        return [
+            _Point(row, gain, row.score_mean, self.bound(row))
+            for row in table
+            if row.score_mean is not None and (gain := self.of(row)) is not None
+        ]
 
 
 def _score_against(table: Iterable[Row], gains: _Gains) -> Figure:
@@ -70,20 +83,22 @@ def _draw_task(
     axis.set_xscale("log")
     axis.set(title=table[0].task, xlabel=gains.label, ylabel=with_unit(table[0]))
     axis.grid(alpha=0.3)
-    drawn = [row for row in table if row.score_mean is not None and gains.of(row) is not None]
-    high, edge = _set_limits(axis, gains.finite(drawn))
-    if any(math.isinf(gains.of(row)) for row in drawn):
+    points = gains.points(table)
+    high, edge = _set_limits(axis, points)
+    if any(math.isinf(point.gain) for point in points):
         _draw_unstable_band(axis, high, edge)
-    for row in drawn:
-        _draw_row(axis, row, gains, styles, colours, at_infinity=math.sqrt(high * edge))
+    for point in points:
+        _draw_point(axis, point, styles, colours, at_infinity=math.sqrt(high * edge))
     missing = [f"{r.variant} {r.discretizer}: {r.outcome}" for r in table if r.score_mean is None]
     if missing:
         label = axis.get_xlabel() + "\nno score: " + "; ".join(missing)
         axis.set_xlabel(label, fontsize=8)
 
 
-def _set_limits(axis: Axes, finite: list[float]) -> tuple[float, float]:
+def _set_limits(axis: Axes, points: list[_Point]) -> tuple[float, float]:
     """The right ends of the finite gains and of the axis, with space for the band between."""
+    values = [value for point in points for value in (point.gain, point.bound)]
+    finite = [v for v in values if v is not None and 0 < v < math.inf] or [1.0]
     low, high = min(finite) / 1.5, max(finite) * 1.5
     # a share of the axis in log scale
     edge = high * (high / low) ** (_UNSTABLE_BAND / (1 - _UNSTABLE_BAND))
@@ -107,26 +122,25 @@ def _draw_unstable_band(axis: Axes, start: float, end: float) -> None:
     )
 
 
-def _draw_row(
+def _draw_point(
     axis: Axes,
-    row: Row,
-    gains: _Gains,
+    point: _Point,
     styles: dict[str, str],
     colours: dict[str, str],
     at_infinity: float,
 ) -> None:
     """Draw the score at its gain, with a line to the bound if the bound is finite."""
-    gain, bound = gains.of(row), gains.bound(row)
-    x = gain if math.isfinite(gain) else at_infinity
-    if bound is not None and math.isfinite(bound):
+    colour = colours[point.row.variant]
+    x = point.gain if math.isfinite(point.gain) else at_infinity
+    if point.bound is not None and math.isfinite(point.bound):
         ends = {"marker": "|", "ms": 9, "markevery": [1], "lw": 1, "alpha": 0.7}
-        axis.plot([x, bound], [row.score_mean] * 2, color=colours[row.variant], **ends)
+        axis.plot([x, point.bound], [point.score] * 2, color=colour, **ends)
     axis.errorbar(
         x,
-        row.score_mean,
-        yerr=row.score_spread or 0,
-        marker=styles[row.discretizer],
-        color=colours[row.variant],
+        point.score,
+        yerr=point.row.score_spread or 0,
+        marker=styles[point.row.discretizer],
+        color=colour,
         capsize=2,
         ms=7,
         alpha=0.85,

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ssmbench.report.collect import RunRecord
 from ssmbench.runs.folder import read_poles
+
+_Points = NDArray[np.complexfloating]
 
 
 def poles(records: list[RunRecord], runs: Path, task: str) -> Figure:
@@ -29,9 +32,9 @@ def poles(records: list[RunRecord], runs: Path, task: str) -> Figure:
     return figure
 
 
-def _first_of_each(records: list[RunRecord], runs: Path) -> dict[str, np.ndarray]:
+def _first_of_each(records: list[RunRecord], runs: Path) -> dict[str, _Points]:
     """All poles of the first readable run of each variant and discretizer, by title."""
-    chosen: dict[str, np.ndarray] = {}
+    chosen: dict[str, _Points] = {}
     for record in records:
         title = f"{record.variant}\n{record.discretizer}"
         found = None if title in chosen else read_poles(runs / record.fingerprint)
@@ -40,7 +43,7 @@ def _first_of_each(records: list[RunRecord], runs: Path) -> dict[str, np.ndarray
     return chosen
 
 
-def _draw_poles(axis: Axes, title: str, points: np.ndarray) -> None:
+def _draw_poles(axis: Axes, title: str, points: _Points) -> None:
     angle = np.linspace(0, 2 * np.pi, 256)
     axis.plot(np.cos(angle), np.sin(angle), color="black", lw=0.8)
     outside = ~(np.abs(points) < 1)

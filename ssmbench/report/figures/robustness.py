@@ -63,11 +63,11 @@ def _draw_curves(
 
 
 def _draw_curve(axis: Axes, line: list[RobustnessRow], zero: float, style: dict[str, Any]) -> None:
-    known = [point for point in line if point.score_mean is not None]
+    known = [(point, point.score_mean) for point in line if point.score_mean is not None]
     axis.errorbar(
-        [point.energy or zero for point in known],
-        [point.score_mean for point in known],
-        yerr=[point.score_spread or 0 for point in known],
+        [point.energy or zero for point, _ in known],
+        [mean for _, mean in known],
+        yerr=[point.score_spread or 0 for point, _ in known],
         capsize=2,
         ms=4,
         lw=1.2,

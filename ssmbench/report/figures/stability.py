@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ssmbench.discretizers.base import Discretizer
+
+_Points = NDArray[np.complexfloating]
 
 _COLUMNS = 4
 _PIXELS = 301
@@ -19,7 +22,7 @@ _MAX_ZOOM = 4.0  # poles beyond this many default extents are counted, not shown
 _ROUNDING = 1e-12
 
 
-def stability_regions(methods: Mapping[str, Discretizer], points: np.ndarray | None) -> Figure:
+def stability_regions(methods: Mapping[str, Discretizer], points: _Points | None) -> Figure:
     """One panel per method: ``|R(z)| <= 1`` shaded, and the points z = h lambda (P,) on top."""
     columns = min(_COLUMNS, len(methods))
     lines = math.ceil(len(methods) / columns)
@@ -32,14 +35,14 @@ def stability_regions(methods: Mapping[str, Discretizer], points: np.ndarray | N
     return figure
 
 
-def count_stable(methods: Mapping[str, Discretizer], points: np.ndarray | None) -> dict[str, int]:
+def count_stable(methods: Mapping[str, Discretizer], points: _Points | None) -> dict[str, int]:
     """How many of the points each method makes stable, ``|R| < 1``; 0 without points."""
     if points is None:
         return dict.fromkeys(methods, 0)
     return {name: int((_modulus(m, points) < 1).sum()) for name, m in methods.items()}
 
 
-def _draw(axis: Axes, name: str, method: Discretizer, points: np.ndarray | None) -> None:
+def _draw(axis: Axes, name: str, method: Discretizer, points: _Points | None) -> None:
     reach = _reach(method, points)
     x, y = np.linspace(-reach, 0.45 * reach, _PIXELS), np.linspace(-0.725, 0.725, _PIXELS) * reach
     size = _modulus(method, x[None, :] + 1j * y[:, None])
@@ -55,7 +58,7 @@ def _draw(axis: Axes, name: str, method: Discretizer, points: np.ndarray | None)
         _draw_points(axis, name, method, points)
 
 
-def _draw_points(axis: Axes, name: str, method: Discretizer, points: np.ndarray) -> None:
+def _draw_points(axis: Axes, name: str, method: Discretizer, points: _Points) -> None:
     """Draw stable points in black and unstable points in red; the title counts them."""
     stable = _modulus(method, points) < 1
     for mask, colour in ((stable, "black"), (~stable, "red")):
@@ -66,7 +69,7 @@ def _draw_points(axis: Axes, name: str, method: Discretizer, points: np.ndarray)
     axis.set_title(f"{name}\n{int(stable.sum())} of {len(points)} stable{hidden}", fontsize=9)
 
 
-def _reach(method: Discretizer, points: np.ndarray | None) -> float:
+def _reach(method: Discretizer, points: _Points | None) -> float:
     """The left extent of the panel: beyond the region, and beyond the points if they are near."""
     real = method.facts.real_interval
     own = _DEFAULT_REACH

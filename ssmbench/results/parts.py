@@ -1,0 +1,139 @@
+"""The parts of a result, as immutable typed values. Attribute names are the keys of
+``result.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssmbench.results.record import Record
+
+
+@dataclass(frozen=True)
+class LayerGains(Record):
+    """One SSM layer: L2 gains from its input to its output, and its poles.
+
+    ``promised`` is what its parametrization declares of the continuous system, before sampling.
+    ``verified`` is proved not to exceed the gain, and ``verified_bound`` not to lie below it
+    (infinite where no proof succeeded); ``unproved`` names the figures that are estimates. Both
+    are of exact arithmetic on the stored matrices; ``rounding`` bounds what the layer's own
+    precision may add.
+    A time-varying layer has nothing verified, and a ``note`` that says so; ``frozen``, the radius
+    and the margin are those of the systems that it is at some steps of some inputs, and the attack
+    is incremental, around zero input and its inputs.
+    """
+
+    declared: float | None
+    verified: float | None
+    attacked: float
+    peak_frequency: float
+    spectral_radius: float
+    margin: float
+    promised: float | None = None
+    frozen: float | None = None
+    note: str = ""
+    verified_bound: float | None = None
+    unproved: tuple[str, ...] = ()
+    rounding: float | None = None
+
+
+@dataclass(frozen=True)
+class NetworkGains(Record):
+    """The incremental gain of the whole network, from its input to its prediction.
+
+    ``bound`` is composed from what is proved of the layers, and infinite for the ``reason`` given.
+    ``attacked_from_zero`` is the largest found where the base is zero input; it is the *zero-state*
+    gain ``||f(u)|| / ||u||`` where f(0) = 0, else that is None for the ``zero_state_reason``.
+    ``gains_from`` is "input", or "encoded input" where the input itself has no norm (tokens).
+    """
+
+    declared: float | None
+    bound: float
+    reason: str
+    attacked: float
+    attacked_from_zero: float | None = None
+    zero_state: float | None = None
+    zero_state_reason: str = ""
+    gains_from: str = "input"
+
+
+@dataclass(frozen=True)
+class Gains(Record):
+    """The worst figures over the SSM layers, the layers themselves, and the network.
+
+    ``promised`` and ``declared`` are None unless every layer has the figure. ``arithmetic`` is the
+    precision of the network's parameters; ``violations`` has a sentence for every place where
+    declared >= verified >= attacked does not hold. ``frozen`` and ``note`` are given where a layer
+    is time-varying.
+    """
+
+    declared: float | None
+    verified: float | None
+    attacked: float
+    spectral_radius: float
+    network: NetworkGains
+    promised: float | None = None
+    margin: float | None = None
+    unproved: tuple[str, ...] = ()
+    violations: tuple[str, ...] = ()
+    arithmetic: str = "float32"
+    layers: tuple[LayerGains, ...] = ()
+    note: str = ""
+    frozen: float | None = None
+
+
+@dataclass(frozen=True)
+class Scores(Record):
+    """The task's metric with the weights that were best on the validation split."""
+
+    val: float
+    test: float
+
+
+@dataclass(frozen=True)
+class RobustnessPoint(Record):
+    """The score under disturbances of one ``kind`` (random or adversarial), whose l2 norm is
+    ``energy`` times that of a typical input; None where a prediction is not finite."""
+
+    energy: float
+    kind: str
+    score: float | None
+
+
+@dataclass(frozen=True)
+class TaskFacts(Record):
+    """What a reader of the scores must know; ``source`` says where the data are from."""
+
+    name: str
+    source: str
+    metric: str
+    higher_is_better: bool
+    unit: str
+    data_digest: str = ""
+
+
+@dataclass(frozen=True)
+class PluginFacts(Record):
+    """A plugin that was loaded: its name, its file, and what identifies its source: a digest, and
+    the version of the package that it came in (empty for a file of its own)."""
+
+    name: str
+    file: str = ""
+    digest: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Environment(Record):
+    """What a result was computed with.
+
+    ``device`` is where the network was trained, which its speed is of; ``measured_on`` is where its
+    gains and its robustness were computed.
+    """
+
+    device: str
+    threads: int
+    measured_on: str = ""
+    cpus: int | None = None
+    python: str = ""
+    packages: dict[str, str | None] | None = None
+    plugins: tuple[PluginFacts, ...] = ()

@@ -1,0 +1,60 @@
+"""A complete run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ssmbench.results.parts import Environment, Gains, RobustnessPoint, Scores, TaskFacts
+from ssmbench.results.record import Record, ResultError
+from ssmbench.results.schema import SCHEMA, migrated
+
+
+@dataclass(frozen=True)
+class Result(Record):
+    """A complete run, ``finished`` or ``diverged`` (which has no scores).
+
+    ``diverged_at`` is the step of the first loss that is not finite; ``seconds`` is the time from
+    the start of training to the end of the measurement.
+    """
+
+    status: str
+    diverged_at: int | None
+    scores: Scores | None
+    task: TaskFacts
+    gain: Gains
+    robustness: tuple[RobustnessPoint, ...]
+    parameters: int
+    steps_per_second: float | None
+    environment: Environment
+    fingerprint: str = ""
+    warnings: tuple[str, ...] = ()
+    variant: str = ""
+    parametrization: str = ""
+    discretizer: str | None = None
+    seed: int = 0
+    steps: int | None = None
+    seconds: float | None = None
+    schema: int = SCHEMA
+
+    @property
+    def diverged(self) -> bool:
+        return self.status == "diverged"
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str = "result") -> Self:
+        """A result of schema 2 or 3, as the rule of ``ssmbench.results`` says.
+
+        Raises:
+            SchemaError: of another schema.
+            ResultError: a key is missing, or a value is of another type.
+        """
+        if not isinstance(data, Mapping):
+            raise ResultError(f"{source}: not a result")
+        result = super().from_dict(migrated(data, source), source)
+        if result.status not in ("finished", "diverged"):
+            raise ResultError(f"{source}: status: must be finished or diverged")
+        if not result.diverged and result.scores is None:
+            raise ResultError(f"{source}: scores: missing from a finished run")
+        return result

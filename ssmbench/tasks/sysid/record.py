@@ -1,0 +1,112 @@
+"""Records of experiments on a system: what was measured, in which units, and its normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from ssmbench.errors import require
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A measured quantity and the unit of its values."""
+
+    name: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a benchmark before its records are read.
+
+    ``name``: of the task, for messages. ``inputs`` and ``outputs``: one signal for each channel, in
+    order; the outputs have the same unit, in which the score is given. ``sampling_time``: in
+    seconds. ``samples``: length of the estimation record; None if it is known only after reading.
+
+    Raises:
+        UsageError: the outputs have different units.
+    """
+
+    name: str
+    inputs: Sequence[Signal]
+    outputs: Sequence[Signal]
+    sampling_time: float
+    samples: int | None = None
+
+    def __post_init__(self) -> None:
+        units = sorted({signal.unit for signal in self.outputs})
+        require(len(units) == 1, f"{self.name}: the outputs must have one unit, not {units}")
+
+    @property
+    def unit(self) -> str:
+        """The unit of all outputs."""
+        return self.outputs[0].unit
+
+
+@dataclass(frozen=True)
+class Record:
+    """One experiment: inputs ``u`` (L, m) and outputs ``y`` (L, p), float64, in physical units."""
+
+    u: Float64[np.ndarray, "L m"]
+    y: Float64[np.ndarray, "L p"]
+
+    @classmethod
+    def single(cls, u: Float64[np.ndarray, " L"], y: Float64[np.ndarray, " L"]) -> Record:
+        """A record of one input and one output."""
+        return cls(u[:, None], y[:, None])
+
+    def __len__(self) -> int:
+        return len(self.u)
+
+
+@dataclass(frozen=True)
+class Experiments:
+    """The records of a benchmark: ``estimation`` for training and validation, ``test`` for the
+    final score."""
+
+    estimation: Record
+    test: Record
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of each channel, (n,) float64, in physical units."""
+
+    mean: Float64[np.ndarray, " n"]
+    deviation: Float64[np.ndarray, " n"]
+
+    @classmethod
+    def of(
+        cls, values: Float64[np.ndarray, "L n"], signals: Sequence[Signal], name: str
+    ) -> Normalisation:
+        """The normalisation that gives ``values`` zero mean and unit deviation.
+
+        Raises:
+            UsageError: a signal is constant, so that nothing can be learned from it.
+        """
+        # One channel after another: sums over an axis of an array would be rounded differently.
+        mean = np.array([channel.mean() for channel in values.T])
+        deviation = np.array([channel.std() for channel in values.T])
+        for signal, spread in zip(signals, deviation.tolist(), strict=True):
+            require(spread > 0, f"{name}: {signal.name} is constant over the training part")
+        return cls(mean, deviation)
+
+    def apply(self, values: Float64[np.ndarray, "L n"]) -> Float[Tensor, "L n"]:
+        """Normalised values, float32."""
+        return torch.from_numpy((values - self.mean) / self.deviation).float()
+
+    def invert(self, normalised: Float[Tensor, "*shape n"]) -> Float[Tensor, "*shape n"]:
+        """Values in physical units, float32."""
+        # In half precision they would have three digits, too few for the error of a good model.
+        values = normalised.float()
+        return values * _like(self.deviation, values) + _like(self.mean, values)
+
+
+def _like(numbers: Float64[np.ndarray, " n"], values: Tensor) -> Float[Tensor, " n"]:
+    return torch.from_numpy(numbers).to(values)
