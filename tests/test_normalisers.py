@@ -16,6 +16,7 @@ from ssmbench.normalisers.base import NormaliserConfig
 from ssmbench.normalisers.gain import HinfNormaliser, HorizonConfig, HorizonNormaliser
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal
 from ssmbench.testing import randomise
+from tests.builders import build_layer, discretizer_for
 
 STABLE = [
     e.name
@@ -25,11 +26,7 @@ STABLE = [
 
 
 def layer_of(name: str, normaliser, discretizer: str = "tustin") -> SSMLayer:
-    entry = registry.parametrizations.get(name)
-    continuous = entry.factory.is_continuous()
-    method = registry.discretizers.get(discretizer).build() if continuous else None
-    scan = registry.scans.get("auto").build()
-    return SSMLayer(entry.build(d_model=4), method, scan, normaliser)
+    return build_layer(name, discretizer_for(name, discretizer), normaliser=normaliser)
 
 
 @settings(max_examples=60, deadline=None)

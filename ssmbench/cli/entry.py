@@ -19,11 +19,13 @@ from ssmbench.cli.report import report
 from ssmbench.cli.run import run
 from ssmbench.cli.show import show
 from ssmbench.cli.suite import suite
+from ssmbench.cli.usage import VerbGroup, usage_message
 from ssmbench.cli.verb import add_plugins, add_verb
 from ssmbench.errors import SsmbenchError, UsageError
 from ssmbench.ranks import check_rank_variables
 
 app = typer.Typer(
+    cls=VerbGroup,
     help="Benchmark state-space models: accuracy, stability and L2 gain, side by side.",
     no_args_is_help=True,
     add_completion=False,
@@ -59,16 +61,23 @@ def _run_verb() -> NoReturn:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 1)
+    except typer.Abort:
+        sys.exit(1)
     except Exception as error:
-        # typer's own usage errors carry their exit code and print themselves
-        show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
-        if show is not None and code is not None:
-            show()
-            sys.exit(code)
-        if type(error).__name__ == "Abort":
-            sys.exit(1)
+        _fail_on_usage_error(error)
         raise
     sys.exit(code or 0)
+
+
+def _fail_on_usage_error(error: Exception) -> None:
+    """Exit with code 2 if typer refused the arguments; do nothing for any other error."""
+    show = getattr(error, "show", None)
+    if show is not None and type(error).__name__ == "NoArgsIsHelpError":
+        show()  # the text of --help
+        sys.exit(2)
+    message = usage_message(error)
+    if message is not None:
+        _fail(message, 2)
 
 
 def _fail(message: str, code: int) -> NoReturn:

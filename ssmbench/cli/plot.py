@@ -9,10 +9,11 @@ import typer
 
 from ssmbench.cli.printing import print_json, table
 from ssmbench.cli.streams import say
+from ssmbench.cli.usage import VerbGroup
 from ssmbench.cli.verb import PATH_OPTION, AsJson, add_verb
 from ssmbench.errors import require
 
-app = typer.Typer(help="Draw figures of discretizers.", no_args_is_help=True)
+app = typer.Typer(cls=VerbGroup, help="Draw figures of discretizers.", no_args_is_help=True)
 
 
 @app.callback()

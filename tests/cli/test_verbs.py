@@ -476,14 +476,32 @@ def test_calls_that_cannot_be_answered(what, ssmbench, write, tiny, tiny_suite, 
     assert message in one_error(ssmbench(*call))
 
 
-@pytest.mark.parametrize(
-    "call", [("nonsense",), ("run",), ("list", "--nonsense"), ("gain", "x", "--horizon", "many")]
-)
-def test_calls_that_make_no_sense_exit_with_2_and_no_traceback(call, ssmbench):
-    answer = ssmbench(*call)
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.strip()
-    assert "Traceback" not in answer.err
+BAD_ARGUMENTS = {
+    "rnu": "unknown verb 'rnu': did you mean 'run'?",
+    "nonsense": "unknown verb 'nonsense': known: attack, bench",
+    "plot stabilty": "plot: unknown verb 'stabilty': did you mean 'stability'?",
+    "--plugin x list": "unknown option '--plugin': did you mean '--plugins'?",
+    "list --jsn": "list: unknown option '--jsn': did you mean '--json'?",
+    "list -x": "list: unknown option '-x': known: --help, --json, --plugins",
+    "run": "run: missing argument 'config'; see ssmbench run --help",
+    "plot stability": "plot stability: missing argument 'names'; see ",
+    "list a b c": "list: got unexpected extra argument(s) (c); see ssmbench list --help",
+    "run mine --dry-run=3": "option '--dry-run' does not take a value",
+    "attack x --steps": "option '--steps' requires an argument",
+    "gain x --horizon many": "gain: invalid value for '--horizon': ",
+}
+
+
+@pytest.mark.parametrize("call", BAD_ARGUMENTS)
+def test_bad_arguments_are_refused_with_the_nearest_known_name(call, ssmbench):
+    assert one_error(ssmbench(*call.split())).startswith(BAD_ARGUMENTS[call])
+
+
+def test_without_a_verb_the_help_is_shown(ssmbench):
+    for call in ((), ("plot",)):
+        answer = ssmbench(*call)
+        assert answer.code == 2
+        assert "Usage: " in answer.out + answer.err
 
 
 BAD_SUITES = {

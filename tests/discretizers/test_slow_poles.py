@@ -14,9 +14,9 @@ from ssmbench import registry
 from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.discretizers.rounding import loss_per_step, placed
-from ssmbench.nn.layer import SSMLayer
 from ssmbench.systems import ContinuousDense, ContinuousDiagonal
 from ssmbench.testing import randomise
+from tests.builders import build_layer
 
 registry.discover_plugins()
 METHODS = [e.name for e in registry.discretizers if e.factory.samples(ContinuousDiagonal)]
@@ -140,8 +140,7 @@ def test_stability_and_declared_gain_hold_at_every_rate(name, method, log_rate, 
     if scale is not None:
         randomise(module, scale)
     module = module.double() if wide else module
-    discretizer = registry.discretizers.get(method).build()
-    layer = SSMLayer(module, discretizer, registry.scans.get("reference").build())
+    layer = build_layer(module, method, "reference")
     layer.rate = 10**log_rate
     system = layer.system().detach()
     assert system.is_stable()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
-
 import torch
 
 from ssmbench import registry
-from ssmbench.build.ends import build_decoder, build_encoder
-from ssmbench.config import ModelConfig, RunConfig
-from ssmbench.nn.block import Block
 from ssmbench.nn.layer import InitialState, SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
-from ssmbench.spec import Channels, TaskSizes
+from tests.builders import (
+    build_block,
+    build_layer,
+    build_model,
+    build_nonlinearity,
+    build_parametrization,
+    discretizer_for,
+)
 
 NAMES = registry.parametrizations.names()
 CONTINUOUS = [e.name for e in registry.parametrizations if e.factory.is_continuous()]
@@ -32,31 +33,8 @@ def layer_of(
     initial_state: InitialState = InitialState.zero,
 ) -> SSMLayer:
     """A layer with fresh parameters; discrete parametrizations ignore the discretizer."""
-    entry = registry.parametrizations.get(name)
-    known = {f.name for f in dataclasses.fields(entry.config)}
-    config = entry.config(**{k: v for k, v in SMALL.items() if k in known})
-    method = registry.discretizers.get(discretizer).build() if name in CONTINUOUS else None
-    scan = registry.scans.get("auto").build()
-    module = entry.build(config, d_model=D_MODEL)
-    return SSMLayer(module, method, scan, initial_state=initial_state)
-
-
-def channel_model(
-    blocks: Iterable[Block],
-    *,
-    inputs: int,
-    d_model: int,
-    outputs: int,
-    pooling: Pooling | None = None,
-    gamma: float | None = None,
-) -> SequenceModel:
-    """A network of channels, its ends as a run's config chooses them by default."""
-    sizes = TaskSizes(Channels(inputs), outputs, length=1, per_step=pooling is None)
-    model = ModelConfig(d_model=d_model, gamma=gamma)
-    config = RunConfig(model=model)
-    encoder = build_encoder(config, sizes)
-    decoder = build_decoder(config, sizes, pooling or Pooling.mean)
-    return SequenceModel(blocks, encoder=encoder, decoder=decoder, gamma=gamma)
+    module = build_parametrization(name, D_MODEL, **SMALL)
+    return build_layer(module, discretizer_for(name, discretizer), initial_state=initial_state)
 
 
 def network(
@@ -75,12 +53,11 @@ def network(
     """In evaluation mode; learned initial states are drawn at random."""
     torch.manual_seed(seed)
     start = InitialState.learned if learned else InitialState.zero
-    sigma = registry.nonlinearities.get(nonlinearity)
     blocks = [
-        Block(
+        build_block(
             layer_of(name, initial_state=start),
-            sigma.build(d_model=D_MODEL),
-            d_model=D_MODEL,
+            build_nonlinearity(nonlinearity, D_MODEL),
+            D_MODEL,
             reverse_layer=layer_of(name, initial_state=start) if bidirectional else None,
             bounded=gamma is not None,
             **options,
@@ -88,7 +65,7 @@ def network(
         for _ in range(layers)
     ]
     sizes = {"inputs": INPUTS, "d_model": D_MODEL, "outputs": OUTPUTS}
-    model = channel_model(blocks, pooling=pooling, gamma=gamma, **sizes).to(dtype).eval()
+    model = build_model(blocks, pooling=pooling, gamma=gamma, **sizes).to(dtype).eval()
     with torch.no_grad():
         for layer in model.layers:
             if layer.x0 is not None:

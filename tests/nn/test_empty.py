@@ -7,7 +7,7 @@ import torch
 
 from ssmbench import registry
 from ssmbench.errors import UsageError
-from ssmbench.nn.layer import SSMLayer
+from tests.builders import build_layer, discretizer_for
 
 registry.discover_plugins()
 VARIANTS = [e.name for e in registry.parametrizations]
@@ -15,10 +15,7 @@ SCANS = [e.name for e in registry.scans]
 
 
 def layer_of(name, scan="auto"):
-    entry = registry.parametrizations.get(name)
-    continuous = entry.factory.is_continuous()
-    discretizer = registry.discretizers.get("zoh").build() if continuous else None
-    return SSMLayer(entry.build(d_model=4), discretizer, registry.scans.get(scan).build())
+    return build_layer(name, discretizer_for(name), scan)
 
 
 def runs(layer):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
 from ssmbench import registry
 from ssmbench.errors import UsageError
-from ssmbench.nn.layer import SSMLayer, check_pairing
+from ssmbench.nn.layer import check_pairing
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.parametrizations.l2ru import L2RU
 from ssmbench.parametrizations.s4d import S4D
@@ -18,17 +20,10 @@ from ssmbench.systems import (
     DiscreteSystem,
     TimeVaryingSystem,
 )
+from tests.builders import build_layer, build_scan
 
 CASES = [("s4d", "zoh"), ("unconstrained_dense", "tustin"), ("l2ru", None)]
-
-
-def layer_of(name: str, discretizer: str | None, d_model: int = 4, scan: str = "auto") -> SSMLayer:
-    torch.manual_seed(0)
-    return SSMLayer(
-        registry.parametrizations.get(name).build(d_model=d_model),
-        discretizer and registry.discretizers.get(discretizer).build(),
-        registry.scans.get(scan).build(),
-    )
+layer_of = partial(build_layer, seed=0)
 
 
 @pytest.mark.parametrize(("name", "discretizer"), CASES)
@@ -37,9 +32,7 @@ def test_output_is_that_of_the_system_it_shows(name, discretizer):
     layer, u = layer_of(name, discretizer), torch.randn(2, 50, 4)
     system = layer.system()
     assert isinstance(system, DiscreteSystem)
-    y, _ = registry.scans.get("reference").build()(
-        system, u.unflatten(-1, (system.heads, system.inputs))
-    )
+    y, _ = build_scan("reference")(system, u.unflatten(-1, (system.heads, system.inputs)))
     found = layer(u)
     assert found.shape == u.shape
     assert found.dtype == u.dtype

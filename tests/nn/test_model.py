@@ -16,11 +16,15 @@ from ssmbench.analysis.gain import analyse
 from ssmbench.errors import UsageError
 from ssmbench.nn.block import Block, Norm, Residual
 from ssmbench.nn.bounds import is_finite, linear_bound
-from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
-from ssmbench.parametrizations.s4d import S4DConfig
-from tests.nn.networks import channel_model
+from tests.builders import (
+    build_block,
+    build_layer,
+    build_model,
+    build_parametrization,
+    discretizer_for,
+)
 
 D_MODEL, LENGTH = 3, 24
 NONLINEARITIES = [e.name for e in registry.nonlinearities if e.factory.lipschitz is not None]
@@ -34,19 +38,14 @@ def block(
     discretizer: str = "zoh",
     **options,
 ) -> Block:
-    if parametrization != "s4d":
-        module, method = registry.parametrizations.get(parametrization).build(d_model=D_MODEL), None
-    else:
-        entry = registry.parametrizations.get("s4d")
-        module = entry.build(S4DConfig(d_state=4, dt_min=0.1, dt_max=0.5), d_model=D_MODEL)
-        method = registry.discretizers.get(discretizer).build()
-    layer = SSMLayer(module, method, registry.scans.get("auto").build())
-    sigma = registry.nonlinearities.get(nonlinearity).build(d_model=D_MODEL)
-    return Block(layer, sigma, d_model=D_MODEL, norm=norm, **options)
+    small = {"d_state": 4, "dt_min": 0.1, "dt_max": 0.5} if parametrization == "s4d" else {}
+    module = build_parametrization(parametrization, D_MODEL, **small)
+    layer = build_layer(module, discretizer_for(parametrization, discretizer))
+    return build_block(layer, nonlinearity, D_MODEL, norm=norm, **options)
 
 
 def model_of(*blocks: Block, pooling: Pooling | None = None, inputs: int = 2, **options):
-    return channel_model(
+    return build_model(
         blocks, inputs=inputs, d_model=D_MODEL, outputs=4, pooling=pooling, **options
     )
 

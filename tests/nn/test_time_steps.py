@@ -5,18 +5,25 @@ from __future__ import annotations
 import itertools
 import math
 
+import jaxtyping
 import pytest
 import torch
 from scipy.linalg import expm
 
 from ssmbench import registry
 from ssmbench.errors import UsageError
-from ssmbench.nn.block import Block
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
 from ssmbench.systems import ContinuousDiagonal, at_steps
-from tests.nn.networks import channel_model
+from tests.builders import (
+    build_block,
+    build_discretizer,
+    build_layer,
+    build_model,
+    build_scan,
+    discretizer_for,
+)
 
 WIDTH, LENGTH = 3, 20
 DIAGONAL = ["s4d", "unconstrained_diagonal", "selective"]
@@ -25,13 +32,8 @@ METHODS = [e.name for e in registry.discretizers if e.factory.samples(Continuous
 
 
 def layer_of(name: str, discretizer: str | None = "zoh", normaliser: str | None = None) -> SSMLayer:
-    torch.manual_seed(0)
-    return SSMLayer(
-        registry.parametrizations.get(name).build(d_model=WIDTH),
-        discretizer and registry.discretizers.get(discretizer).build(),
-        registry.scans.get("auto").build(),
-        normaliser and registry.normalisers.get(normaliser).build(),
-    ).double()
+    layer = build_layer(name, discretizer, normaliser=normaliser, d_model=WIDTH, seed=0)
+    return layer.double()
 
 
 def signal(length: int = LENGTH) -> torch.Tensor:
@@ -97,9 +99,9 @@ def test_order_of_convergence_over_uneven_steps(name, order):
     for steps in (64, 128, 256):
         pattern = torch.tensor([0.5, 1.5], dtype=torch.float64).repeat(steps // 2)
         uneven = at_steps(system, pattern[None] / steps)
-        discrete = registry.discretizers.get(name).build()(uneven)
+        discrete = build_discretizer(name)(uneven)
         u = torch.ones(1, steps, 1, 1, dtype=torch.float64)
-        y, _ = registry.scans.get("reference").build()(discrete, u)
+        y, _ = build_scan("reference")(discrete, u)
         times = torch.cumsum(pattern, 0)[:-1] / steps
         errors.append((y[0, 1:, 0, 0] - (1 - torch.exp(-times))).abs().max().item())
     slopes = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
@@ -142,20 +144,19 @@ def test_steps_that_cannot_be_are_refused(dt, says):
         layer_of("s4d")(signal(), dt)
 
 
-def test_steps_of_another_shape_are_refused():
+def test_steps_of_another_shape_are_refused(monkeypatch):
+    """By the layer itself: shapes in annotations are checked in tests only, and before it."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     layer, u = layer_of("s4d"), signal()
     with pytest.raises(UsageError, match=r"dt must be \(B, L\) = \(2, 20\), got \(2, 21\)"):
-        layer._at_steps(layer.parametrization(), u, torch.ones(2, LENGTH + 1))
+        layer(u, torch.ones(2, LENGTH + 1))
 
 
 def model_of(name: str, gamma: float | None = None) -> SequenceModel:
-    from ssmbench.nn.nonlinearities.pointwise import GELU
-
-    discretizer = None if name == "l2ru" else "zoh"
-    gelu = GELU(registry.NoOptions(), d_model=WIDTH)
-    block = Block(layer_of(name, discretizer), gelu, d_model=WIDTH, bounded=gamma is not None)
+    layer = layer_of(name, discretizer_for(name))
+    block = build_block(layer, "gelu", WIDTH, bounded=gamma is not None)
     sizes = {"inputs": 2, "d_model": WIDTH, "outputs": 4}
-    return channel_model([block], pooling=Pooling.mean, gamma=gamma, **sizes).double()
+    return build_model([block], pooling=Pooling.mean, gamma=gamma, **sizes).double()
 
 
 def test_network_passes_the_steps_on():

@@ -10,17 +10,13 @@ import torch
 
 from ssmbench import registry
 from ssmbench.nn.layer import SSMLayer
+from tests.builders import build_layer, discretizer_for
 
 NAMES = [entry.name for entry in registry.parametrizations]
 
 
 def layer_of(name: str, scan: str = "auto", d_model: int = 4) -> SSMLayer:
-    torch.manual_seed(0)
-    parametrization = registry.parametrizations.get(name).build(d_model=d_model)
-    continuous = parametrization.is_continuous()
-    discretizer = registry.discretizers.get("zoh").build() if continuous else None
-    layer = SSMLayer(parametrization, discretizer, registry.scans.get(scan).build())
-    return layer.double()
+    return build_layer(name, discretizer_for(name), scan, d_model=d_model, seed=0).double()
 
 
 def second(layer: SSMLayer, u: torch.Tensor) -> list[torch.Tensor]:
@@ -72,8 +68,8 @@ def test_hessian_of_l2ru_against_finite_differences_of_the_reference():
 
 TRACED = """
 import sys, torch
-sys.path.insert(0, {folder!r})
-from test_transforms import layer_of
+sys.path.insert(0, {root!r})
+from tests.nn.test_transforms import layer_of
 layer, u = layer_of({name!r}), torch.randn(2, 9, 4, dtype=torch.float64)
 expected = layer(u)
 wanted = torch.autograd.grad(expected.square().sum(), list(layer.parameters()))
@@ -93,6 +89,6 @@ torch.testing.assert_close(program.module()(longer), layer(longer))
 @pytest.mark.parametrize("name", ["s4d", "l2ru", "contraction"])
 def test_compile_and_export(name, root):
     """In a process of its own: a kernel that got a fake tensor's address would end it."""
-    code = TRACED.format(folder=str(root / "tests" / "nn"), name=name)
+    code = TRACED.format(root=str(root), name=name)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -12,6 +12,7 @@ from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.errors import UsageError
 from ssmbench.parametrizations.contraction import ContractionConfig, inverse_tustin
 from ssmbench.testing import randomise
+from tests.builders import build_layer
 
 FAMILY = ["contraction", "contraction_block", "contraction_continuous", "l2ru_conservative"]
 
@@ -82,13 +83,8 @@ def test_inverse_tustin_keeps_the_gain_at_any_step(dt):
 
 @pytest.mark.parametrize("method", ["zoh", "bilinear", "forward_euler"])
 def test_only_tustin_declares_the_continuous_gain(method):
-    from ssmbench.nn.layer import SSMLayer
-
-    module, scan = module_of("contraction_continuous"), registry.scans.get("auto").build()
-    layers = [
-        SSMLayer(module, registry.discretizers.get(name).build(), scan)
-        for name in (method, "tustin")
-    ]
+    module = module_of("contraction_continuous")
+    layers = [build_layer(module, name) for name in (method, "tustin")]
     assert [layer.declared_gain() for layer in layers] == [None, 1.0]
 
 

@@ -8,9 +8,10 @@ import torch
 from ssmbench import registry
 from ssmbench.analysis.gain import analyse
 from ssmbench.errors import UsageError
-from ssmbench.nn.layer import InitialState, SSMLayer
+from ssmbench.nn.layer import InitialState
 from ssmbench.parametrizations.linoss import LinOSS, LinOSSConfig, Stiffness
 from ssmbench.systems import ContinuousDiagonal, DiscreteDense, DiscreteDiagonal
+from tests.builders import build_layer
 
 
 def backward_euler(system):
@@ -84,11 +85,7 @@ def test_relu_and_large_stiffness_train_on(name, stiffness):
     module = LinOSS(LinOSSConfig(d_state=8, constraint=Stiffness.relu), d_model=3)
     with torch.no_grad():
         module.stiffness[0] = stiffness
-    layer = SSMLayer(
-        module,
-        registry.discretizers.get(name).build(),
-        registry.scans.get("auto").build(),
-    )
+    layer = build_layer(module, name)
     pairs = name == "zoh" and stiffness > 0
     assert isinstance(layer.system(), DiscreteDiagonal if pairs else DiscreteDense)
     y = layer(torch.randn(2, 12, 3))
@@ -122,8 +119,7 @@ def with_stiffness(values, discretizer, d_model=3, **options):
     module = LinOSS(config, d_model=d_model)
     with torch.no_grad():
         module.stiffness.copy_(torch.tensor(values))
-    method = registry.discretizers.get(discretizer).build()
-    return SSMLayer(module, method, registry.scans.get("auto").build(), **options).double()
+    return build_layer(module, discretizer, **options).double()
 
 
 DISCRETIZERS = [e.name for e in registry.discretizers]

@@ -5,14 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ssmbench import registry
 from ssmbench.errors import UsageError
-from ssmbench.nn.block import Block
-from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.parametrizations.hippo import Measure, matrices
 from ssmbench.parametrizations.lssl import LSSL, LSSLConfig
-from tests.nn.networks import channel_model
+from tests.builders import build_block, build_layer, build_model
 
 
 def build(d_model: int = 3, **options) -> LSSL:
@@ -32,11 +29,8 @@ def test_it_starts_at_a_stable_hippo_matrix(measure, train_A):
 
 
 def network(parametrization: LSSL) -> SequenceModel:
-    scan = registry.scans.get("auto").build()
-    layer = SSMLayer(parametrization, registry.discretizers.get("bilinear").build(), scan)
-    sigma = registry.nonlinearities.get("gelu").build(d_model=3)
-    block = Block(layer, sigma, d_model=3)
-    return channel_model([block], inputs=1, d_model=3, outputs=1, pooling=None)
+    block = build_block(build_layer(parametrization, "bilinear"), "gelu", 3)
+    return build_model([block], inputs=1, d_model=3, outputs=1, pooling=None)
 
 
 @pytest.mark.parametrize("train_A", [True, False])

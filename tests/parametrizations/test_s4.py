@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from ssmbench import registry
 from ssmbench.analysis.markov import markov_parameters
 from ssmbench.errors import UsageError
-from ssmbench.nn.layer import SSMLayer
 from ssmbench.parametrizations.hippo import Measure, matrices, rank
 from ssmbench.parametrizations.s4 import S4, PairedBank, S4Config, kernel
 from ssmbench.testing import randomise
+from tests.builders import build_layer
 
 MEASURES = list(Measure)
 
@@ -92,7 +92,7 @@ def test_sums_in_single_precision_keep_four_digits():
 
 def test_kernel_is_the_answer_to_an_impulse_and_starts_with_D():
     module = build()
-    layer = SSMLayer(module, bilinear(), registry.scans.get("reference").build())
+    layer = build_layer(module, "bilinear", "reference")
     impulse = torch.zeros(1, 50, 3)
     impulse[:, 0] = 1
     found = kernel(module.bank(), 50)
@@ -189,7 +189,7 @@ def test_sizes_are_as_asked():
 
 def test_gradients_flow_through_a_layer():
     module = build(d_state=8)
-    layer = SSMLayer(module, bilinear(), registry.scans.get("cpu").build())
+    layer = build_layer(module, "bilinear", "cpu")
     layer(torch.randn(2, 30, 3)).square().mean().backward()
     for name, parameter in module.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name

@@ -10,6 +10,7 @@ from ssmbench import registry
 from ssmbench.errors import UsageError
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.parametrizations.selective import Selective, SelectiveConfig
+from tests.builders import build_layer
 
 WIDTH, STATES, LENGTH = 5, 3, 12
 
@@ -17,11 +18,7 @@ WIDTH, STATES, LENGTH = 5, 3, 12
 def layer_of(**options) -> SSMLayer:
     torch.manual_seed(0)
     config = SelectiveConfig(**{"d_state": STATES, "dt_rank": 2, "dt_min": 0.1} | options)
-    layer = SSMLayer(
-        Selective(config, d_model=WIDTH),
-        registry.discretizers.get("zoh").build(),
-        registry.scans.get("auto").build(),
-    )
+    layer = build_layer(Selective(config, d_model=WIDTH), "zoh")
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
@@ -127,10 +124,8 @@ def test_options_that_cannot_be_are_refused(options, says):
 
 
 def test_normaliser_is_refused_with_the_reason():
-    layer = layer_of()
-    normaliser = registry.normalisers.get("hinf").build()
     with pytest.raises(UsageError, match="takes no normaliser: time-varying") as caught:
-        SSMLayer(layer.parametrization, layer.discretizer, layer.scan, normaliser)
+        build_layer("selective", "zoh", normaliser="hinf")
     assert "model.normaliser=null" in str(caught.value)
 
 

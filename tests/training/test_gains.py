@@ -15,7 +15,7 @@ import torch
 from ssmbench import registry
 from ssmbench.analysis.certificate import IDENTITY, TOLERANCE
 from ssmbench.config import AnalysisConfig
-from ssmbench.nn.block import Block, Residual
+from ssmbench.nn.block import Residual
 from ssmbench.nn.freeze import freeze
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
@@ -28,7 +28,7 @@ from ssmbench.training.adversary import attack_layer
 from ssmbench.training.gains import measure_gains, violations
 from ssmbench.training.layer_analysis import poles
 from ssmbench.training.monitor import layer_figures
-from tests.nn.networks import channel_model
+from tests.builders import build_block, build_layer, build_model, build_parametrization, build_scan
 
 D_MODEL, LENGTH = 4, 40
 CONFIG = AnalysisConfig(attack_steps=25, attack_restarts=4)
@@ -57,22 +57,13 @@ def pairings() -> list[tuple[str, str | None]]:
     return pairs
 
 
-def parametrization_of(name: str) -> Parametrization:
-    entry = registry.parametrizations.get(name)
-    known = {f.name for f in dataclasses.fields(entry.config)}
-    config = entry.config(**{k: v for k, v in SMALL.items() if k in known})
-    return entry.build(config, d_model=D_MODEL)
-
-
-def layer_of(name: str, discretizer: str | None, scan=None) -> SSMLayer:
-    method = discretizer and registry.discretizers.get(discretizer).build()
-    return SSMLayer(parametrization_of(name), method, scan or registry.scans.get("auto").build())
+def layer_of(name: str, discretizer: str | None, scan: str | ScanBackend = "auto") -> SSMLayer:
+    return build_layer(build_parametrization(name, D_MODEL, **SMALL), discretizer, scan)
 
 
 def network_of(*layers: SSMLayer, nonlinearity: str = "gelu") -> SequenceModel:
-    kind = registry.nonlinearities.get(nonlinearity)
-    blocks = [Block(x, kind.build(d_model=D_MODEL), d_model=D_MODEL) for x in layers]
-    return channel_model(blocks, inputs=1, d_model=D_MODEL, outputs=2, pooling=Pooling.mean)
+    blocks = [build_block(x, nonlinearity, D_MODEL) for x in layers]
+    return build_model(blocks, inputs=1, d_model=D_MODEL, outputs=2, pooling=Pooling.mean)
 
 
 def network(seed: int, name: str, discretizer: str | None, spread: float = 0.0) -> SequenceModel:
@@ -320,7 +311,7 @@ class Amplifying(ScanBackend):
     """A scan that is wrong by a factor of two."""
 
     def __init__(self):
-        self.right = registry.scans.get("auto").build()
+        self.right = build_scan()
 
     def __call__(self, system, u, x0=None):
         y, final = self.right(system, u, x0)
@@ -347,7 +338,7 @@ class Modest(Parametrization):
 
 
 def modest(declared: float | None) -> SSMLayer:
-    return SSMLayer(Modest(declared), None, registry.scans.get("auto").build())
+    return build_layer(Modest(declared))
 
 
 @pytest.mark.parametrize("declared", [0.1, 2.9, 2.999])
@@ -358,11 +349,10 @@ def test_too_small_a_declaration_is_caught(declared):
 
 def prescribed(declared: float) -> SequenceModel:
     """A network of gain 5, if its layer's declaration is true."""
-    kind = registry.nonlinearities.get("identity").build(d_model=D_MODEL)
     options = {"mix": False, "residual": Residual.none, "bounded": True}
-    part = Block(modest(declared), kind, d_model=D_MODEL, **options)
+    part = build_block(modest(declared), "identity", D_MODEL, **options)
     sizes = {"inputs": 1, "d_model": D_MODEL, "outputs": 2, "pooling": Pooling.unit}
-    return channel_model([part], gamma=5.0, **sizes)
+    return build_model([part], gamma=5.0, **sizes)
 
 
 def test_a_network_built_on_a_false_declaration_is_caught_too():
@@ -382,9 +372,9 @@ def test_a_network_built_on_a_true_declaration_keeps_its_gamma():
 @pytest.mark.parametrize("lost", ["encoder.weight", "decoder.weight", "blocks.0.share"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_prescribed_network_that_diverged_is_measured_and_not_a_crash(lost, value):
-    kind = registry.nonlinearities.get("identity").build(d_model=D_MODEL)
-    part = Block(modest(3.0), kind, d_model=D_MODEL, residual=Residual.convex, bounded=True)
-    model = channel_model([part], inputs=1, d_model=D_MODEL, outputs=2, gamma=5.0)
+    options = {"residual": Residual.convex, "bounded": True}
+    part = build_block(modest(3.0), "identity", D_MODEL, **options)
+    model = build_model([part], inputs=1, d_model=D_MODEL, outputs=2, gamma=5.0)
     with torch.no_grad():
         dict(model.named_parameters())[lost].fill_(value)
     network = measure(model, signals(), CONFIG).network

@@ -10,10 +10,8 @@ import torch
 from torch import nn
 from torchmetrics import MeanSquaredError, MetricCollection
 
-from ssmbench import registry
 from ssmbench.config import AnalysisConfig
-from ssmbench.nn.block import Block, Residual
-from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.block import Residual
 from ssmbench.nn.model import SequenceModel
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.spec import Channels, TaskSizes
@@ -21,7 +19,7 @@ from ssmbench.systems import DiscreteDense
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.sequences import Sequences, Splits
 from ssmbench.training.robustness import ENERGIES, KINDS, robustness
-from tests.nn.networks import channel_model
+from tests.builders import build_block, build_layer, build_model
 
 LENGTH, SEQUENCES = 12, 10
 CONFIG = AnalysisConfig(robustness_steps=4, robustness_sequences=8)
@@ -70,14 +68,9 @@ class Static(Parametrization):
 
 def linear(first: float, second: float) -> SequenceModel:
     """The map u -> (first u0, second u1) as a network."""
-    layer = SSMLayer(
-        Static(torch.diag(torch.tensor([first, second], dtype=torch.float32))),
-        None,
-        registry.scans.get("auto").build(),
-    )
-    same = registry.nonlinearities.get("identity").build(d_model=2)
-    block = Block(layer, same, d_model=2, mix=False, residual=Residual.none)
-    model = channel_model([block], inputs=2, d_model=2, outputs=2)
+    layer = build_layer(Static(torch.diag(torch.tensor([first, second], dtype=torch.float32))))
+    block = build_block(layer, "identity", 2, mix=False, residual=Residual.none)
+    model = build_model([block], inputs=2, d_model=2, outputs=2)
     with torch.no_grad():
         for part in (model.encoder, model.decoder):
             part.weight.copy_(torch.eye(2))

@@ -7,15 +7,10 @@ import re
 import pytest
 import torch
 
-from ssmbench import registry
-from ssmbench.nn.block import Block
-from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
-from ssmbench.parametrizations.s4d import S4DConfig
-from ssmbench.parametrizations.selective import SelectiveConfig
 from ssmbench.training.step_sizes import step_size_warning
-from tests.nn.networks import channel_model
+from tests.builders import build_block, build_layer, build_model, build_parametrization
 
 
 def network(discretizer: str | None, *steps: float) -> SequenceModel:
@@ -24,14 +19,11 @@ def network(discretizer: str | None, *steps: float) -> SequenceModel:
     blocks = []
     for dt in steps:
         if discretizer is None:
-            system, method = registry.parametrizations.get("l2ru").build(d_model=2), None
+            system = build_parametrization("l2ru", 2)
         else:
-            config = S4DConfig(d_state=4, dt_min=dt, dt_max=dt)
-            system = registry.parametrizations.get("s4d").build(config, d_model=2)
-            method = registry.discretizers.get(discretizer).build()
-        layer = SSMLayer(system, method, registry.scans.get("auto").build())
-        blocks.append(Block(layer, registry.nonlinearities.get("gelu").build(d_model=2), d_model=2))
-    return channel_model(blocks, inputs=1, d_model=2, outputs=1, pooling=Pooling.mean)
+            system = build_parametrization("s4d", 2, d_state=4, dt_min=dt, dt_max=dt)
+        blocks.append(build_block(build_layer(system, discretizer), "gelu", 2))
+    return build_model(blocks, inputs=1, d_model=2, outputs=1, pooling=Pooling.mean)
 
 
 def test_warns_of_the_worst_layer_with_the_largest_stable_step():
@@ -52,9 +44,9 @@ def test_says_nothing_where_there_is_nothing_to_say():
 def test_says_nothing_of_a_time_varying_layer():
     """Though forward Euler at these steps makes it unstable, frozen in time."""
     model, u = network("forward_euler", 5.0), torch.randn(1, 3, 2)
-    config = SelectiveConfig(d_state=4, dt_min=5.0, dt_max=5.0)
     layer = model.layers[0]
-    layer.parametrization = registry.parametrizations.get("selective").build(config, d_model=2)
+    sizes = {"d_state": 4, "dt_min": 5.0, "dt_max": 5.0}
+    layer.parametrization = build_parametrization("selective", 2, **sizes)
     assert not layer.system_for(u).bank().is_stable()
     assert step_size_warning(model, "forward_euler") is None
 
