@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from ssmbench.cli import plot, streams
+from ssmbench.cli import data, plot, streams
 from ssmbench.cli.attack import attack
 from ssmbench.cli.bench import bench
 from ssmbench.cli.conform import conform
@@ -35,6 +35,7 @@ app = typer.Typer(
 app.callback()(add_plugins)
 for function in (list_, show, conform, run, suite, report, gain, attack, discretize, doctor, bench):
     add_verb(app, function)
+app.add_typer(data.app, name="data")
 app.add_typer(plot.app, name="plot")
 
 

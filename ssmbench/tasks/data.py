@@ -28,7 +28,7 @@ def find_data(config_dir: str | None, *relative: str) -> Path | None:
         UsageError: the data folder that was given does not exist, or ``config_dir`` has none of
             ``relative``.
     """
-    folder = _data_folder(config_dir)
+    folder = data_folder(config_dir)
     found = folder and _first_in(folder, relative)
     if found is None and config_dir:
         raise UsageError(f"data_dir {config_dir!r}: expected {_any_of(relative)} in that folder")
@@ -52,12 +52,19 @@ def require_data(task: str, config_dir: str | None, *relative: str) -> Path:
     return found
 
 
-def _data_folder(config_dir: str | None) -> Path | None:
+def data_folder(config_dir: str | None = None, *, create: bool = False) -> Path | None:
+    """``config_dir``, else the folder that SSMBENCH_DATA names; None where neither is given.
+
+    Raises:
+        UsageError: it does not exist, unless it is to be created.
+    """
     given_by = "data_dir" if config_dir else DATA_VARIABLE
     named = config_dir or os.environ.get(DATA_VARIABLE)
     if not named:
         return None
     folder = absolute(named, given_by)
+    if create:
+        folder.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir():
         raise UsageError(f"{given_by} {named!r}: no such folder")
     return folder

@@ -26,7 +26,7 @@ class PublishedData:
     ``places``: for each thing that is needed, the names it may have in the data folder, as
     :func:`~ssmbench.tasks.data.find_data` takes them. ``size`` on disk in bytes, about. ``page``:
     where users get it. ``licence``: as the publisher states it. ``note``: what else to know, in one
-    sentence.
+    sentence. ``optional``: whether the task generates its data where the files are missing.
     """
 
     places: tuple[tuple[str, ...], ...]
@@ -35,3 +35,4 @@ class PublishedData:
     page: str
     downloads: tuple[Download, ...] = ()
     note: str = ""
+    optional: bool = False
