@@ -25,8 +25,7 @@ Options = Annotated[
 
 
 def list_(as_json: AsJson = False) -> None:
-    """List the tasks: whether their data are bundled, generated, found in the data folder or
-    missing."""
+    """List the tasks: whether their data are bundled, found in the data folder, or missing."""
     from ssmbench.library.data import all_data
 
     found = all_data()
@@ -89,7 +88,7 @@ def check(
     """
     from ssmbench.library.data import all_data, check_data
 
-    names = tasks or [d.task for d in all_data() if d.state not in ("missing", "generated")]
+    names = tasks or [d.task for d in all_data() if d.state not in ("missing", "optional")]
     results = [check_data(name) for name in names]
     if as_json:
         print_json([vars(result) for result in results])

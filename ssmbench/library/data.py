@@ -31,13 +31,14 @@ class TaskData:
 
     @property
     def state(self) -> str:
-        """``bundled``, ``generated``, ``found``, ``missing``, or ``incomplete``."""
+        """``bundled``, ``found``, ``missing``, ``incomplete``, or ``optional``: the task generates
+        its data, or reads those of an installed package, where the files are missing."""
         if self.published is None:
             return "bundled"
         if not self.missing:
             return "found"
         if self.published.optional:
-            return "generated"
+            return "optional"
         return "incomplete" if len(self.missing) < len(self.published.places) else "missing"
 
     def what_is_missing(self) -> str:

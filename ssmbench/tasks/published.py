@@ -26,7 +26,8 @@ class PublishedData:
     ``places``: for each thing that is needed, the names it may have in the data folder, as
     :func:`~ssmbench.tasks.data.find_data` takes them. ``size`` on disk in bytes, about. ``page``:
     where users get it. ``licence``: as the publisher states it. ``note``: what else to know, in one
-    sentence. ``optional``: whether the task generates its data where the files are missing.
+    sentence. ``optional``: whether the task does without the files where they are missing, by
+    data that it generates or those of an installed package.
     """
 
     places: tuple[tuple[str, ...], ...]

@@ -1,0 +1,1 @@
+"""Archives of time series for classification, from a folder or from an installed package."""
