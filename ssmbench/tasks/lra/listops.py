@@ -91,6 +91,7 @@ class ListOps(Classification):
         size=1_000_000_000,
         licence="Apache 2.0",
         page="https://github.com/google-research/long-range-arena",
+        optional=True,
         note="Files of the same distribution are generated where these are absent.",
     )
 
