@@ -109,7 +109,7 @@ def test_backend_agrees_with_the_reference(kind, given_x0):
     assert {k: v.dtype for k, v in got.items()} == {k: v.dtype for k, v in wanted.items()}
 
 
-@pytest.mark.skipif(not INTERPRETED, reason="the kit scans on the CPU")
+@pytest.mark.skipif(not INTERPRETED, reason="the conformance checks scan on the CPU")
 @pytest.mark.parametrize("case", range(5))
 def test_time_varying_systems_agree_with_the_reference(case):
     torch.manual_seed(3)
