@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from ssmbench import jsonio
-from ssmbench.bench.scans import gpu_cases
+from ssmbench.bench.cases import gpu_cases
 from ssmbench.report.write import write_report
 
 PROJECT = Path(__file__).resolve().parent.parent

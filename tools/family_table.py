@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ssmbench import jsonio, registry
 from ssmbench.analysis.hinf import hinf_norm
-from ssmbench.bench.timing import Contestant, device_name, race
+from ssmbench.bench.timing import Candidate, device_name, time_in_turns
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
@@ -72,18 +72,18 @@ def memory(name: str) -> dict[str, float]:
 
 def costs(names: list[str], rounds: int) -> dict[str, tuple[float, float]]:
     """Median seconds of a layer's forward, and of forward and backward."""
-    contestants = {name: _contestant(name) for name in [PEER, NORMALISED, *names]}
-    times = race(contestants, rounds, torch.device("cpu"))
+    candidates = {name: _candidate(name) for name in [PEER, NORMALISED, *names]}
+    times = time_in_turns(candidates, rounds, torch.device("cpu"))
     return {name: t.medians for name, t in times.items()}
 
 
-def _contestant(name: str) -> Contestant:
+def _candidate(name: str) -> Candidate:
     torch.manual_seed(0)
     hinf = registry.normalisers.get("hinf").build() if name == NORMALISED else None
     name = PEER if name == NORMALISED else name
     layer = layer_of(name, built(name, WIDTH, d_state=WIDTH), hinf)
     u = torch.randn(*SHAPE, WIDTH, requires_grad=True)
-    return Contestant(partial(_run, layer, u), {"u": u, **dict(layer.named_parameters())})
+    return Candidate(partial(_run, layer, u), {"u": u, **dict(layer.named_parameters())})
 
 
 def _run(layer: SSMLayer, u: Tensor) -> Tensor:
