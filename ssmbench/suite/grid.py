@@ -40,7 +40,7 @@ from ssmbench.config import (
 )
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, require, suggest
-from ssmbench.nn.layer import check_pairing
+from ssmbench.nn.pairing import check_pairing
 from ssmbench.options import SEED
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.runs.run import Run
