@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 
 from ssmbench.build.check import check_data
@@ -19,7 +18,7 @@ from ssmbench.errors import InterruptedRunError, UsageError
 from ssmbench.origins import crash_message, with_plugin_line
 from ssmbench.results import Result, TaskFacts
 from ssmbench.runs.environment import environment
-from ssmbench.runs.folder import RunFolder
+from ssmbench.runs.folder import RunFolder, write_poles
 from ssmbench.runs.load import measure_task_gains, save_worst_input
 from ssmbench.runs.run import Run
 from ssmbench.tasks.base import Task
@@ -165,8 +164,7 @@ def _result(identity: Run, trained: Trained, started: float) -> Result:
     device = measuring_device(trained.device)
     found = measure_task_gains(model.to(device), task, run.analysis)
     save_worst_input(folder.path, found)
-    layers = {f"layer{i}": p.cpu().numpy() for i, p in enumerate(found.poles)}
-    np.savez_compressed(folder.path / "poles.npz", **layers)
+    write_poles(folder.path, [poles.cpu().numpy() for poles in found.poles])
     diverged = trained.diverged_at is not None
     curves = () if diverged else tuple(robustness(model, task, run.analysis))
     return Result(

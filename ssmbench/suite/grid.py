@@ -140,9 +140,9 @@ def load_suite(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = 
 
 
 def _seeds(seeds: Any, path: str | Path) -> list[int]:
-    numbers = isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)
+    listed = isinstance(seeds, list) and len(seeds) > 0
     require(
-        numbers and all(map(SEED.test, seeds)),
+        listed and all(type(seed) is int and SEED.test(seed) for seed in seeds),
         f"{path}: seeds: must be a list of whole numbers {SEED.words}, got {seeds!r}",
     )
     return seeds
@@ -217,8 +217,8 @@ def _reason(kind: type[Parametrization], discretizer: type[Discretizer]) -> str:
 
 def _parts(raw: Mapping[str, Any], key: str, path: str | Path) -> dict[str, Any]:
     value = raw.get(key)
-    ok = isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values())
-    require(ok, f"{path}: {key}: must map labels to parts of a run config")
+    if not (isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values())):
+        raise UsageError(f"{path}: {key}: must map labels to parts of a run config")
     parts = {str(label): part for label, part in value.items()}
     for label in parts:  # labels become folder names, for TensorBoard
         check_file_name(label, f"{path}: {key}: label")

@@ -11,8 +11,8 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from jaxtyping import Shaped
-from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torch import Tensor
+from torchmetrics import MeanMetric, MetricCollection
 
 from ssmbench import registry
 from ssmbench.build.optimizer import Schedule, build_optimizer
@@ -50,9 +50,8 @@ class SequenceModule(pl.LightningModule):
         self.optimizer = optimizer
         self.val_metrics = task.metrics().clone(prefix="val/")
         self.test_metrics = task.metrics().clone(prefix="test/")
-        self.losses = nn.ModuleDict(
-            {s: MeanMetric(nan_strategy="disable") for s in ("val", "test")}
-        )
+        self.val_loss = MeanMetric(nan_strategy="disable")
+        self.test_loss = MeanMetric(nan_strategy="disable")
         self._finite = True
         self._evaluated: tuple[int, int] | None = None
         self._groups: Segments | None = None
@@ -86,8 +85,8 @@ class SequenceModule(pl.LightningModule):
         if self.max_steps >= 0:
             epochs = math.ceil(self.max_steps / self._steps_per_epoch())
             given = self.trainer.max_epochs
-            unlimited = given is None or given < 0
-            self.trainer.fit_loop.max_epochs = epochs if unlimited else min(epochs, given)
+            limited = epochs if given is None or given < 0 else min(epochs, given)
+            self.trainer.fit_loop.max_epochs = limited
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         """-1, which ends the epoch, after the last step."""
@@ -127,19 +126,21 @@ class SequenceModule(pl.LightningModule):
             raise DivergedError(self.global_step) from None
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, self.val_metrics, "val")
+        self._evaluate(batch, self.val_metrics, self.val_loss, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, self.test_metrics, "test")
+        self._evaluate(batch, self.test_metrics, self.test_loss, "test")
 
-    def _evaluate(self, batch: Batch, metrics: Any, split: str) -> None:
+    def _evaluate(
+        self, batch: Batch, metrics: MetricCollection, mean_loss: MeanMetric, split: str
+    ) -> None:
         prediction = self._predict(batch)
         loss, weight = self.task.batch_loss(prediction, batch), batch.weight(prediction)
         self._finite &= bool(torch.isfinite(prediction).all() and torch.isfinite(loss))
         metrics.update(*self.task.batch_metric(prediction, batch))
         # Not by sync_dist, which divides the number of sequences by that of ranks as an integer.
-        self.losses[split].update(loss.expand(weight))
-        self.log(f"{split}/loss", self.losses[split], batch_size=batch.size)
+        mean_loss.update(loss.expand(weight))
+        self.log(f"{split}/loss", mean_loss, batch_size=batch.size)
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=batch.size)
 
     def on_validation_epoch_end(self) -> None:
