@@ -16,7 +16,7 @@ from ssmbench.analysis.certificate import TOLERANCE, Bound
 from ssmbench.analysis.rounding import rounding_gain
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.bounds import is_finite
-from ssmbench.nn.encoded import AfterEncoder, gain_map
+from ssmbench.nn.encoded import AfterEncoder, SignalMap, gain_map
 from ssmbench.nn.freeze import exact_map, freeze, precision
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
@@ -101,7 +101,7 @@ def _worst(model: SequenceModel, layers: list[LayerGains], network: NetworkGains
 
 def _signals(
     frozen: SequenceModel, inputs: Tensor, lengths: Tensor | None
-) -> tuple[SequenceModel | AfterEncoder, Float[Tensor, "n L d"]]:
+) -> tuple[SignalMap, Float[Tensor, "n L d"]]:
     """As :func:`~ssmbench.nn.encoded.gain_map`; zeros where the network cannot encode anything."""
     if is_finite(frozen):
         return gain_map(frozen, inputs, lengths)
@@ -233,7 +233,7 @@ def _measure_varying(
 
 
 def _measure_network(
-    network: SequenceModel | AfterEncoder,
+    network: SignalMap,
     bound: Bound,
     inputs: Float[Tensor, "n L m"],
     config: AnalysisConfig,
@@ -273,7 +273,7 @@ def _lost_network(model: SequenceModel, reason: str) -> NetworkGains:
     )
 
 
-def _why_no_zero_state(model: SequenceModel | AfterEncoder, like: Float[Tensor, "1 L m"]) -> str:
+def _why_no_zero_state(model: SignalMap, like: Float[Tensor, "1 L m"]) -> str:
     """Why there is no zero-state gain; nothing where f(0) = 0."""
     with torch.no_grad():
         offset = model(torch.zeros_like(like, dtype=precision(model))).double().norm().item()
