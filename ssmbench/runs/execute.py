@@ -26,6 +26,7 @@ from ssmbench.training.environment import is_main_process
 from ssmbench.training.gains import measuring_device
 from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, train
+from ssmbench.training.trainer_options import MIXED
 
 
 def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False) -> str:
@@ -146,10 +147,10 @@ def _why_out_of_time(config: Mapping[str, Any], trained: Trained) -> str:
 
 def _not_covered(run: RunConfig, task: Task) -> list[str]:
     """Sentences on what the gains do not cover: autocast outside SSM layers, varying time steps."""
-    mixed, sentences = str(run.trainer.get("precision", "")), []
-    if mixed.endswith("-mixed"):
+    precision, sentences = str(run.trainer.get("precision", "")), []
+    if precision in MIXED:
         sentences.append(
-            f"trainer.precision={mixed}: the gains are of the network in the precision of its "
+            f"trainer.precision={precision}: the gains are of the network in the precision of its "
             "parameters; what 16-bit rounding between the SSM layers adds is not covered"
         )
     if task.sample("val", 1).dt is not None:

@@ -24,6 +24,7 @@ from ssmbench.optimizers.base import ClosureOptimizer
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.batch import Batch
+from ssmbench.training.batches import check_batches, used_batches
 
 
 class SequenceModule(pl.LightningModule):
@@ -79,6 +80,11 @@ class SequenceModule(pl.LightningModule):
         """
         place = (self.task.seed, self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+    def setup(self, stage: str) -> None:
+        """Check the numbers of batches before training; see :func:`check_batches`."""
+        if stage == "fit":
+            check_batches(self.trainer, self.task)
 
     def on_fit_start(self) -> None:
         """Let the run end with the epoch in which its last step lies."""
@@ -194,6 +200,5 @@ class SequenceModule(pl.LightningModule):
 
     def _steps_per_epoch(self) -> int:
         trainer = self.trainer
-        batches, limit = len(self.task.train_dataloader()), trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        batches = used_batches(len(self.task.train_dataloader()), trainer.limit_train_batches)
         return math.ceil(batches / trainer.accumulate_grad_batches)
