@@ -29,10 +29,11 @@ def check_batches(trainer: pl.Trainer, task: Task) -> None:
     for split, loader in loaders.items():
         limit = getattr(trainer, f"limit_{split}_batches")
         if isinstance(limit, float) and limit < 1:
-            overfits = split != "test" and trainer.overfit_batches > 0
+            overfits = split != "test" and getattr(trainer, "overfit_batches", 0) > 0
             name = "overfit_batches" if overfits else f"limit_{split}_batches"
             _check_fraction(f"trainer.{name}", limit, len(loader()))
-    _check_interval(trainer, used_batches(len(task.train_dataloader()), trainer.limit_train_batches))
+    available, limit = len(task.train_dataloader()), trainer.limit_train_batches
+    _check_interval(trainer, used_batches(available, limit))
 
 
 def _check_fraction(name: str, fraction: float, available: int) -> None:

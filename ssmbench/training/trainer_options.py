@@ -135,7 +135,8 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
     known = set(hints) - {"return"} - RESERVED
     for key, value in options.items():
         require(key not in RESERVED, f"trainer.{key}: is set by ssmbench itself")
-        require(key in known, f"trainer.{key}: no such Trainer argument; {suggest(str(key), known)}")
+        near = suggest(str(key), known)
+        require(key in known, f"trainer.{key}: no such Trainer argument; {near}")
         _check_value(f"trainer.{key}", value, hints[key], allowed.get(key))
     _check_end(options)
     require(

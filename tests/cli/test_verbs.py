@@ -329,8 +329,8 @@ def test_report_writes_the_report_of_a_suite_again(ssmbench, workplace):
 
 BAD_OVERRIDES = {
     "trainer.limit_val_batches=0": "trainer.limit_val_batches: must be",
-    "trainer.check_val_every_n_epoch=0": "trainer.check_val_every_n_epoch: must be a whole number of at least 1",
-    "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches: must be a whole number of at least 1",
+    "trainer.check_val_every_n_epoch=0": "trainer.check_val_every_n_epoch: must be .* at least 1",
+    "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches: must be .* at least 1",
     "task.split_seed=-1": "task.split_seed: must be from 0",
     "trainer.deterministic=abc": "trainer.deterministic: must be true or false or warn",
     "trainer.gradient_clip_val=-1": "trainer.gradient_clip_val: must be a number of at least 0",
@@ -361,7 +361,7 @@ BAD_OVERRIDES = {
     "trainer.logger=true": "trainer.logger: is set by ssmbench itself",
     "trainer.max_epochs=abc": "trainer.*abc",
     "trainer.max_epochs=-5": "trainer.max_epochs: must be a whole number of at least -1, got -5",
-    "trainer.precision=nonsense": "trainer.precision: 'nonsense' is not a choice; known: 16-mixed, bf16-m",
+    "trainer.precision=nonsense": "trainer.precision: 'nonsense' is not a choice; known: 16-mi",
     "trainer.precision=16-true": "trainer.precision",
     "trainer.accelerator=qpu": "trainer.accelerator: 'qpu' is not a choice; .*'gpu'",
     "trainer.strategy=foo": "trainer.strategy: 'foo' is not a choice",

@@ -275,7 +275,7 @@ GOOD_VALUES = {
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, (values, _) in BAD_VALUES.items() for value in values]
+    ("name", "value"), [(name, value) for name in BAD_VALUES for value in BAD_VALUES[name][0]]
 )
 def test_value_that_a_trainer_argument_must_not_have(name, value):
     with pytest.raises(UsageError) as caught:
