@@ -21,14 +21,14 @@ PACKAGES = ("torch", "lightning", "torchmetrics", "omegaconf", "tensorboard", "s
 
 @dataclass(frozen=True)
 class Check:
-    """One check and what it found; ``ok`` is False only if ssmbench cannot work."""
+    """One check and what it found; ``ok`` is False only if something must be repaired."""
 
     name: str
     ok: bool
     found: str
 
 
-def examine() -> list[Check]:
+def check_installation() -> list[Check]:
     """Run all checks, in the order in which they are shown."""
     checks = [Check("python", True, platform.python_version())]
     checks += [_package(name) for name in PACKAGES]
@@ -95,8 +95,8 @@ def _scan(name: str) -> str:
     return f"agrees with the reference to {error:.0e}"
 
 
-def _attempt(name: str, look: Callable[[], str]) -> Check:
+def _attempt(name: str, check: Callable[[], str]) -> Check:
     try:
-        return Check(name, True, look())
+        return Check(name, True, check())
     except Exception as error:
         return Check(name, False, one_line(error))

@@ -56,8 +56,14 @@ def suggest(name: str, choices: Iterable[str]) -> str:
 
 def one_line(error: BaseException) -> str:
     """The error's type and the last non-empty line of its message, for listings."""
+    name, line = type(error).__name__, last_line(error)
+    return f"{name}: {line}" if line else name
+
+
+def last_line(error: BaseException) -> str:
+    """The last non-empty line of the error's message; "" if the message is empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+    return lines[-1] if lines else ""
 
 
 def shown_path(file: str | Path) -> str:

@@ -1,13 +1,15 @@
 """The scan benchmark at small sizes: every backend runs, agrees, and can be written down."""
 
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from ssmbench import jsonio, registry
-from ssmbench.bench import peers, scans
+from ssmbench.bench import cases, peers, scans
 from ssmbench.bench.timing import _peak_on_cpu, copy_bandwidth
 from ssmbench.cli import app
 
@@ -41,7 +43,7 @@ def test_outputs_and_every_gradient_agree_with_double_precision(results):
 
 def test_bytes_that_must_move_are_the_floors():
     """Bytes an element, forward and both: inputs read once, outputs written once."""
-    cases = {case.operation: case for case in scans.cases(quick=True)}
+    by_operation = {case.operation: case for case in cases.cases(quick=True)}
     expected = {
         "fused diagonal layer, single-channel bank": (8, 20),
         "fused diagonal layer, single-channel bank, bfloat16 input": (6, 20 - 6),
@@ -52,14 +54,14 @@ def test_bytes_that_must_move_are_the_floors():
         "linear scan, states written, real, bfloat16 input": (6, 16),
     }
     for operation, (forward, both) in expected.items():
-        case = cases[operation]
+        case = by_operation[operation]
         numbers = case.batch * case.length * case.channels
         assert (case.forward_bytes, case.both_bytes) == (forward * numbers, both * numbers)
 
 
 def test_reverse_and_varying_scans_are_what_they_say():
     a, b = torch.rand(1, 3, 1), torch.ones(1, 3, 1)
-    s = scans.Kind(varies=True, reverse=True).scan("cpu")(a, b)
+    s = cases.Kind(varies=True, reverse=True).scan("cpu")(a, b)
     assert torch.allclose(s[0, 0], 1 + a[0, 0] * (1 + a[0, 1]))
 
 
@@ -75,7 +77,7 @@ def test_mambas_selective_scan_is_given_the_same_system(monkeypatch):
 
     module = SimpleNamespace(selective_scan_fn=selective_scan_fn)
     monkeypatch.setattr(peers, "importable", lambda name: module)
-    system, u = scans._bank(3, 4, CPU), torch.randn(2, 9, 3, 1)
+    system, u = cases._bank(3, 4, CPU), torch.randn(2, 9, 3, 1)
     y = peers.selective_scan(system, u).run().transpose(1, 2)
     ours, _ = registry.scans.get("reference").build()(system, u, None)
     direct = system.D[:, 0, 0] * u[..., 0]
@@ -88,7 +90,7 @@ def test_the_fft_baseline_computes_the_same_layer(results):
 
 
 def test_results_are_json_and_rows_have_no_empty_cell(results):
-    assert jsonio.loads(json.dumps(scans.table(results), allow_nan=False))
+    assert jsonio.loads(json.dumps(scans.as_dicts(results), allow_nan=False))
     for result in results:
         row = scans.row(result)
         assert len(row) == len(scans.COLUMNS)
@@ -106,7 +108,19 @@ def test_peak_memory_is_that_of_the_allocations_and_the_same_twice():
         assert _peak_on_cpu(four_megabytes_twice_at_once) == pytest.approx(2 * 2**22, rel=0.01)
 
 
-def test_every_contestant_allocates_something(results):
+def test_the_profiler_writes_nothing_to_standard_error():
+    """In a process of its own: the profiler's library reads its log level once."""
+    program = (
+        "import torch; from ssmbench.bench.timing import _peak_on_cpu; "
+        "print(_peak_on_cpu(lambda: torch.ones(2**20)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (f"{2**22}\n", "")
+
+
+def test_every_candidate_allocates_something(results):
     ours = [result for result in results if result.errors is not None]
     assert ours
     assert all(result.peak_mb is None or result.peak_mb > 0 for result in ours)

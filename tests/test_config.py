@@ -28,7 +28,7 @@ from ssmbench.config import (
 )
 from ssmbench.errors import UsageError
 from ssmbench.nn.block import Norm, Residual
-from ssmbench.nn.layer import InitialState
+from ssmbench.nn.initial_state import InitialState
 from ssmbench.nn.pooling import Pooling
 from ssmbench.options import declared
 from ssmbench.runs.folder import dump_yaml

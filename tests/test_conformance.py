@@ -1,4 +1,4 @@
-"""Everything in the registry, plugins of this checkout included, keeps its contract."""
+"""Every entry of the registry, including the plugins of this checkout, fulfils its contract."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ ENTRIES = [entry for kind in registry.KINDS.values() for entry in kind]
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: f"{e.kind}-{e.name}")
-def test_entry_keeps_its_contract(entry):
+def test_entry_fulfils_its_contract(entry):
     conform(entry, config=tiny_config(entry.name) if entry.kind == "task" else None)
 
 
@@ -31,7 +31,7 @@ def test_example_plugin_is_among_them():
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: f"{e.kind}-{e.name}")
-def test_entry_says_what_it_is_and_where(entry):
+def test_entry_has_a_summary_and_an_origin(entry):
     assert entry.summary
     file, _, line = entry.origin.rpartition(":")
     assert file.endswith(".py")
@@ -40,21 +40,21 @@ def test_entry_says_what_it_is_and_where(entry):
     assert set(about["options"]) == {f.name for f in dataclasses.fields(entry.config)}
 
 
-# --- the kit catches false declarations -----------------------------------------------------
+# --- false declarations are detected ------------------------------------------------------------
 
 
 def entry_of(kind, factory, config=NoOptions):
     return Entry(kind, "planted", factory, config, "", "planted", "here:1")
 
 
-class TooProud(L2RU):
+class FalseGain(L2RU):
     def declared_gain(self):
         return super().declared_gain() / 2
 
 
 def test_a_false_gain_is_caught():
     with pytest.raises(AssertionError, match=r"declares a gain of 0\.5"):
-        conform(entry_of("parametrization", TooProud, L2RUConfig))
+        conform(entry_of("parametrization", FalseGain, L2RUConfig))
 
 
 class Unstable(L2RU):
@@ -67,13 +67,13 @@ class Unstable(L2RU):
 
 
 def test_a_false_stability_is_caught():
-    with pytest.raises(AssertionError, match="declared stable by construction"):
+    with pytest.raises(AssertionError, match="declares stability by construction"):
         conform(entry_of("parametrization", Unstable, L2RUConfig))
 
 
-def claiming(method, **lies):
-    """The method with facts of its own in place of the computed ones."""
-    facts = dataclasses.replace(method(NoOptions()).facts, **lies)
+def claiming(method, **false):
+    """The method with some of its computed facts replaced by false ones."""
+    facts = dataclasses.replace(method(NoOptions()).facts, **false)
     return type(method.__name__, (method,), {"facts": facts})
 
 
@@ -81,12 +81,15 @@ def claiming(method, **lies):
     ("method", "says"),
     [
         (claiming(Tustin, order=3), "declares order 3, measured 2"),
-        (claiming(ZeroOrderHold, preserves_gain=True), "gain preservation measured False"),
-        (claiming(Tustin, preserves_gain=False), "gain preservation measured True"),
+        (
+            claiming(ZeroOrderHold, preserves_gain=True),
+            "declares preserves_gain=True, measured False",
+        ),
+        (claiming(Tustin, preserves_gain=False), "declares preserves_gain=False, measured True"),
         (claiming(Tustin, real_interval=2.0), "declares the real interval"),
         (claiming(Tustin, imaginary_interval=2.0), "declares the imaginary interval"),
-        (claiming(ZeroOrderHold, a_stable=False), "A-stability measured True"),
-        (claiming(Tustin, l_stable=True), "L-stability measured False"),
+        (claiming(ZeroOrderHold, a_stable=False), "declares a_stable=False, measured True"),
+        (claiming(Tustin, l_stable=True), "declares l_stable=True, measured False"),
     ],
 )
 def test_false_facts_of_a_discretizer_are_caught(method, says):
@@ -163,7 +166,7 @@ class TooSteep(Nonlinearity):
 
 
 def test_a_false_lipschitz_constant_is_caught():
-    with pytest.raises(AssertionError, match=r"declares 1\.0, but a slope"):
+    with pytest.raises(AssertionError, match=r"declares 1\.0, but has a slope"):
         conform(entry_of("nonlinearity", TooSteep))
 
 
@@ -175,7 +178,7 @@ def outcomes(report):
 
 
 class TwoFaults(L2RU):
-    """Of the wrong type as declared, and declaring a gain that it exceeds; else in order."""
+    """Returns a system of another type than declared, and exceeds its declared gain."""
 
     system_type = ContinuousDense
 
@@ -188,7 +191,7 @@ def test_every_check_is_reported_whatever_fails():
     assert not report.ok
     found = outcomes(report)
     assert found["builds"]
-    assert found["two calls agree"]
+    assert found["repeated calls agree"]
     assert not found["returns the declared system"]
     assert not found["gain as declared"]
     with pytest.raises(AssertionError) as raised:
@@ -197,7 +200,7 @@ def test_every_check_is_reported_whatever_fails():
     assert "3 of 9 checks failed" in lines[0]
     assert len(lines) == 1 + len(report.checks)
     assert lines[0].startswith("parametrization planted (here:1): ")
-    assert "  passed  two calls agree" in lines
+    assert "  passed  repeated calls agree" in lines
 
 
 def test_a_failure_names_the_line_that_returned_it():
@@ -207,7 +210,7 @@ def test_a_failure_names_the_line_that_returned_it():
     assert "returns a DiscreteDense" in failed.reason
 
 
-def test_what_cannot_be_built_skips_the_other_checks():
+def test_other_checks_are_skipped_if_the_entry_cannot_be_built():
     def broken(config, *, d_model):
         raise ValueError("no weights")
 
@@ -227,7 +230,7 @@ def test_a_check_that_does_not_apply_says_why():
 
 
 def test_no_check_depends_on_another():
-    """Each draws its numbers from the same seed, whatever ran before it."""
+    """Each starts from the same seed, whatever ran before it."""
     entry = entry_of("parametrization", L2RU, L2RUConfig)
     drawn = []
 

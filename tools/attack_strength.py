@@ -1,16 +1,17 @@
-"""How near the built-in adversary comes to what ten times its budget finds.
+"""Compare the gain found by the default attack budget with that of ten times the budget.
 
     python tools/attack_strength.py                      # every network, about two minutes
     python tools/attack_strength.py --only sll --json
-    python tools/attack_strength.py --against ../other   # also another checkout: gain and time
+    python tools/attack_strength.py --against ../other   # compare gain and time with a checkout
 
-Every network of the set is made from a config and a seed, and trained for some seconds at most; no
-weights are stored. *Tenfold* is the largest gain of two attacks: one with ten times the ascents and
-one with ten times the restarts. Time is processor time of the attacks on the network and on each of
-its layers; two checkouts attack the same network in turn, ``--rounds`` times, and the least counts.
+Each of 14 networks is built from a config and a seed and trained for some seconds at most; no
+weights are stored. *Tenfold* is the larger gain of two attacks: one with ten times the ascent steps
+and one with ten times the restarts. Time is processor time of the attacks on the network and on
+each of its layers. Two checkouts attack the same network in turns, ``--rounds`` times; the minimum
+of the times is given.
 
-Left out: networks whose gain has no bound on any ball worth naming (selective ones), where every
-larger budget finds more.
+Selective networks are not in the set: their incremental gain grows with the size of the input
+without a practical bound, so every larger budget finds more.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ CERTIFIED = "model.residual=none model.mix=false model.pooling=unit model.gamma=
 
 @dataclass(frozen=True)
 class Network:
-    """Overrides of a run's config, optimizer steps, and the encoder's bias where it is set."""
+    """Overrides of the run config, optimizer steps, and a value for the encoder's bias if given."""
 
     overrides: str
     steps: int = 60
@@ -98,7 +99,7 @@ NETWORKS = {
 
 
 def build(network: Network, seed: int = 0) -> tuple[SequenceModel, Tensor]:
-    """A network of the set and the inputs (n, L, m) that the adversary starts from."""
+    """A network of the set, and inputs (n, L, m) from which the adversary starts."""
     overrides = parse_overrides(f"{COMMON} {network.overrides}".split())
     run = typed(resolve(merge({}, overrides)))
     task = build_task(run)
@@ -122,19 +123,19 @@ def _train(model: SequenceModel, task: Task, run: RunConfig, steps: int) -> None
 
 
 class Target:
-    """A network that is attacked as :func:`ssmbench.training.gains.measure_gains` does."""
+    """A frozen network, attacked as by :func:`ssmbench.training.gains.measure_gains`."""
 
     def __init__(self, model: SequenceModel, inputs: Tensor):
         self.frozen, self.inputs = freeze(model), inputs
         self.exact = exact_map(self.frozen, inputs)
 
     def gain(self, config: AnalysisConfig) -> float:
-        """The incremental gain of the network that is found."""
+        """The largest incremental gain of the network that the attack finds."""
         found = attack_network(self.frozen, self.exact, self.inputs, config)
         return found.worst.gain
 
     def timed(self, config: AnalysisConfig) -> dict[str, float]:
-        """The gain, and processor time of the attacks on the network and on all layers."""
+        """The network's gain, and processor time of the attacks on the network and all layers."""
         started = time.process_time()
         gain = self.gain(config)
         for layer in self.frozen.layers:
@@ -149,8 +150,8 @@ def tenfold(target: Target, config: AnalysisConfig) -> float:
     return max(target.gain(budget) for budget in (longer, wider))
 
 
-class Other:
-    """The same tool in another checkout, in a process of its own."""
+class OtherCheckout:
+    """The same tool with the package of another checkout, in a separate process."""
 
     def __init__(self, checkout: Path):
         command = [sys.executable, __file__, "--worker"]
@@ -168,7 +169,7 @@ class Other:
         self._process.wait()
 
 
-def _work() -> None:
+def _serve() -> None:
     """Attack each network that is named on a line of standard input."""
     targets: dict[str, Target] = {}
     for line in sys.stdin:
@@ -179,8 +180,8 @@ def _work() -> None:
         print(jsonio.dumps(targets[name].timed(AnalysisConfig())), flush=True)
 
 
-def row(name: str, rounds: int, other: Other | None) -> dict[str, Any]:
-    """Built-in and tenfold gains, and the times."""
+def row(name: str, rounds: int, other: OtherCheckout | None) -> dict[str, Any]:
+    """Gains with the default and the tenfold budget, and times."""
     config = AnalysisConfig()
     target = Target(*build(NETWORKS[name]))
     target.timed(replace(config, attack_steps=2))
@@ -203,17 +204,17 @@ def _line(figures: Mapping[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="networks whose name contains this")
+    parser.add_argument("--only", default="", help="only networks whose name contains this text")
     parser.add_argument("--rounds", type=int, default=3, help="timed attacks per network")
-    parser.add_argument("--against", type=Path, help="folder of another checkout")
+    parser.add_argument("--against", type=Path, help="folder of another checkout to compare with")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.worker:
-        _work()
+        _serve()
         return 0
-    other = Other(options.against) if options.against else None
+    other = OtherCheckout(options.against) if options.against else None
     rows = []
     for name in (name for name in NETWORKS if options.only in name):
         rows.append(row(name, options.rounds, other))

@@ -1,4 +1,4 @@
-"""Write docs/configuration.md: every key of a run config, from the dataclasses that define them.
+"""Write docs/configuration.md: every key of a run config, from the dataclasses that define it.
 
 .venv/bin/python tools/config_reference.py
 """
@@ -48,7 +48,7 @@ def page() -> str:
 
 
 def _sections(schema: type, path: str) -> Iterator[str]:
-    """The section of a dataclass, and after it those of the dataclasses in it."""
+    """The section of a dataclass, then those of the dataclasses that its fields hold."""
     yield f"## `{path}`\n" if path else "## The run\n"
     yield f"{prose(schema)}\n"
     yield _table(schema, path)
@@ -75,7 +75,7 @@ def _entry(entry: Entry) -> str:
 
 
 def _table(schema: type, path: str) -> str:
-    """A column that no row uses is left out."""
+    """A Markdown table; columns without any entry are left out."""
     rows = list(_rows(schema, path))
     kept = [i for i in range(len(HEADER)) if i < 3 or any(row[i] for row in rows)]
     lines = [HEADER, ("---",) * len(HEADER), *rows]
@@ -137,11 +137,11 @@ def _type_name(hint: Any) -> str:
 
 
 def comments(schema: type) -> dict[str, str]:
-    """What the ``#:`` comments above a dataclass's fields say, base classes included."""
+    """The ``#:`` comments above the fields of a dataclass, by field, base classes included."""
     found: dict[str, str] = {}
     for cls in reversed(schema.__mro__):
-        made = cls.__name__ not in vars(sys.modules[cls.__module__])  # while the program runs
-        if dataclasses.is_dataclass(cls) and not made:
+        has_source = cls.__name__ in vars(sys.modules[cls.__module__])  # not made at run time
+        if dataclasses.is_dataclass(cls) and has_source:
             found |= dict(_comments_in(inspect.getsource(cls).splitlines()))
     return found
 
@@ -159,7 +159,7 @@ def _comments_in(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def prose(schema: type) -> str:
-    """A dataclass's docstring as Markdown; nothing where Python made one up."""
+    """The docstring of a dataclass as Markdown; empty if it is the one that Python generates."""
     text = schema.__dict__.get("__doc__") or ""
     if text.startswith(f"{schema.__name__}("):
         return ""

@@ -1,4 +1,4 @@
-"""Write measured tables into README.md and docs: a quickstart's, and the committed benchmarks'.
+"""Write tables into README.md and docs: of the quickstart suite and of the stored benchmarks.
 
 tools/quickstart && .venv/bin/python tools/doc_tables.py outputs/quickstart
 .venv/bin/ssmbench bench scans -o benchmarks/scans-cpu.json
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from ssmbench import jsonio
-from ssmbench.bench.scans import gpu_cases
+from ssmbench.bench.cases import gpu_cases
 from ssmbench.report.write import write_report
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -20,7 +20,7 @@ README = PROJECT / "README.md"
 BENCHMARKS_PAGE = PROJECT / "docs" / "benchmarks.md"
 QUICKSTART = PROJECT / "docs" / "quickstart"
 
-#: Of the report's table, what the README shows.
+#: The task and the columns of the report's table that the README shows.
 README_TASK = "digits"
 README_COLUMNS = ("variant", "discretizer", "score", "declared", "verified", "attacked", "radius")
 
@@ -38,7 +38,7 @@ def keep_report(suite: Path) -> None:
 
 
 def readme_table() -> str:
-    """One task's table of the committed quickstart report, a part of its columns."""
+    """Selected columns of one task's table in the quickstart report in docs."""
     _, _, section = (QUICKSTART / "report.md").read_text().partition(f"\n## {README_TASK}\n")
     lines = section.partition("\n\n|")[2].partition("\n\n")[0].splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines]
@@ -47,7 +47,7 @@ def readme_table() -> str:
 
 
 def benchmarks() -> str:
-    """Medians of every committed benchmark file; empty cells, with the reason, without a GPU's."""
+    """Medians of every benchmark file; empty rows, with the reason, for missing GPU figures."""
     parts = []
     measured = set()
     for file in sorted((PROJECT / "benchmarks").glob("scans-*.json")):
@@ -64,7 +64,7 @@ def benchmarks() -> str:
 
 
 def missing_gpu() -> str:
-    """The rows that a GPU would fill."""
+    """The rows for GPU figures, empty."""
     lines = ["GPU: no figures, because no GPU was available.", "", *BENCHMARK_HEADER]
     for case in gpu_cases():
         size = f"{case.batch}, {case.length}, {case.channels}, {case.states}"
@@ -73,7 +73,7 @@ def missing_gpu() -> str:
 
 
 def replaced(page: Path, name: str, text: str) -> str:
-    """The page with ``text`` between its two markers of that name."""
+    """The page with ``text`` between its two markers called ``name``."""
     start = f"<!-- {name}: written by tools/doc_tables.py -->"
     end = f"<!-- {name} end -->"
     before, _, rest = page.read_text().partition(start)

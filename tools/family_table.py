@@ -1,12 +1,13 @@
-"""Variants that declare a gain: the longest memory that each reaches, and what a layer costs.
+"""Parametrizations that declare a gain: the largest spectral radius, and the time of a layer.
 
-    python tools/family_table.py                      # some minutes; S4D beside them
+    python tools/family_table.py                      # all, and S4D: some minutes
     python tools/family_table.py --names l2ru --json
 
-*Radius*: the largest spectral radius of the float32 matrices, started where the options allow and
-raised by 300 steps of Adam on log(1 - radius), at gamma = 1; the verified gain there stands beside
-it. *Cost*: a layer's forward, and forward and backward, at d_model 64, 64 states, sequences (8,
-1024), taken in turns with S4D's (zero-order hold) and given as a ratio to it.
+*Radius*: the largest spectral radius of the float32 matrices reached in 300 steps of Adam that
+minimise log(1 - radius), at gamma = 1, from an initial radius of 1 - 1e-6 where there is such an
+option; with the verified gain at that point. *Time*: forward, and forward and backward, of one
+layer at d_model 64, 64 states, input (8, 1024, 64), measured in turns with S4D (zero-order hold)
+and also given relative to it.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from torch import Tensor
 
 from ssmbench import jsonio, registry
 from ssmbench.analysis.hinf import hinf_norm
-from ssmbench.bench.timing import Contestant, device_name, race
+from ssmbench.bench.timing import Candidate, device_name, time_in_turns
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
 
 STATES = 32
 STEPS = 300
-LONGEST = 1 - 1e-6
+INITIAL_RADIUS = 1 - 1e-6
 WIDTH, SHAPE = 64, (8, 1024)
-PEER = "s4d"
+REFERENCE = "s4d"
 NORMALISED = "s4d, normaliser hinf"
 
 
-def built(name: str, width: int, **wanted: Any) -> Parametrization:
-    """A variant with those of the wanted options that it has."""
+def build(name: str, width: int, **wanted: Any) -> Parametrization:
+    """A parametrization with those of the ``wanted`` options that it has."""
     entry = registry.parametrizations.get(name)
     known = {field.name for field in fields(entry.config)}
     options = {key: value for key, value in wanted.items() if key in known}
@@ -44,17 +45,20 @@ def built(name: str, width: int, **wanted: Any) -> Parametrization:
 
 
 def layer_of(name: str, module: Parametrization, normaliser: Normaliser | None = None) -> SSMLayer:
-    """Discretized by zero-order hold for the peer; by Tustin's transform, which keeps a bound."""
-    method = "zoh" if name == PEER else "tustin"
+    """A layer; continuous systems are sampled by Tustin's transform, which preserves gain bounds.
+
+    S4D, which declares no gain, has zero-order hold.
+    """
+    method = "zoh" if name == REFERENCE else "tustin"
     continuous = module.is_continuous()
     discretizer = registry.discretizers.get(method).build() if continuous else None
     return SSMLayer(module, discretizer, registry.scans.get("auto").build(), normaliser)
 
 
-def memory(name: str) -> dict[str, float]:
-    """The largest radius found, its distance to 1, and verified / declared there."""
+def largest_radius(name: str) -> dict[str, float]:
+    """The largest radius found, its distance to 1, and verified / declared gain there."""
     torch.manual_seed(0)
-    module = built(name, STATES, d_state=STATES, radius=LONGEST)
+    module = build(name, STATES, d_state=STATES, radius=INITIAL_RADIUS)
     layer = layer_of(name, module)
     optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
     best = {"radius": 0.0, "gap": 1.0, "verified": 0.0}
@@ -70,20 +74,20 @@ def memory(name: str) -> dict[str, float]:
     return best
 
 
-def costs(names: list[str], rounds: int) -> dict[str, tuple[float, float]]:
-    """Median seconds of a layer's forward, and of forward and backward."""
-    contestants = {name: _contestant(name) for name in [PEER, NORMALISED, *names]}
-    times = race(contestants, rounds, torch.device("cpu"))
+def times_of_layers(names: list[str], rounds: int) -> dict[str, tuple[float, float]]:
+    """Median seconds of forward, and of forward and backward, of one layer, by name."""
+    candidates = {name: _candidate(name) for name in [REFERENCE, NORMALISED, *names]}
+    times = time_in_turns(candidates, rounds, torch.device("cpu"))
     return {name: t.medians for name, t in times.items()}
 
 
-def _contestant(name: str) -> Contestant:
+def _candidate(name: str) -> Candidate:
     torch.manual_seed(0)
     hinf = registry.normalisers.get("hinf").build() if name == NORMALISED else None
-    name = PEER if name == NORMALISED else name
-    layer = layer_of(name, built(name, WIDTH, d_state=WIDTH), hinf)
+    name = REFERENCE if name == NORMALISED else name
+    layer = layer_of(name, build(name, WIDTH, d_state=WIDTH), hinf)
     u = torch.randn(*SHAPE, WIDTH, requires_grad=True)
-    return Contestant(partial(_run, layer, u), {"u": u, **dict(layer.named_parameters())})
+    return Candidate(partial(_run, layer, u), {"u": u, **dict(layer.named_parameters())})
 
 
 def _run(layer: SSMLayer, u: Tensor) -> Tensor:
@@ -97,19 +101,19 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     names = arguments.names or declaring()
-    measured = costs(names, arguments.rounds)
-    forward, both = measured[PEER]
+    measured = times_of_layers(names, arguments.rounds)
+    forward, both = measured[REFERENCE]
     table = [
         {
             "name": name,
-            **({} if name == NORMALISED else memory(name)),
+            **({} if name == NORMALISED else largest_radius(name)),
             "forward_ms": 1e3 * times[0],
             "both_ms": 1e3 * times[1],
             "forward / s4d": times[0] / forward,
             "both / s4d": times[1] / both,
         }
         for name, times in measured.items()
-        if name != PEER
+        if name != REFERENCE
     ]
     if arguments.json:
         print(jsonio.dumps({"device": device_name(torch.device("cpu")), "rows": table}, indent=1))

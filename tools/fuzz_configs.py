@@ -1,11 +1,12 @@
-"""Run and suite configs that are wrong in every way one can think of, given to the command line.
+"""Give randomly damaged run and suite configs to the command line and check its answers.
 
     python tools/fuzz_configs.py --count 1000 --seed 0
-    python tools/fuzz_configs.py --count 1 --seed 0 --first 417 --show # one case again
+    python tools/fuzz_configs.py --count 1 --seed 0 --first 417 --show # one case, in full
 
-Each case is a shipped config with a few seeded mutations, and sometimes overrides, checked by
-``ssmbench run --dry-run`` or ``ssmbench suite --dry-run``. Right is exit code 0 and JSON, or exit
-code 2 and exactly one line on standard error: no traceback, no warning that names a source file.
+Each case is a bundled config with a few random mutations, and sometimes overrides, checked by
+``ssmbench run --dry-run`` or ``ssmbench suite --dry-run``. A correct answer has exit code 0 and
+JSON, or exit code 2 and exactly one line on standard error; never a traceback, nor a warning that
+names a source file.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ import yaml
 from ssmbench import cli, jsonio, registry
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Seconds and bytes that a case may take.
+#: Limits for one case: seconds, and bytes of memory.
 TIME, MEMORY = 60, 24 * 2**30
 LONGEST_LINE = 2100
 
@@ -52,7 +53,7 @@ CONTAINERS: list[Any] = [
     *(None, True, False, [], {}, [1, 2], ["zoh"], [[]], [None], {"a": 1}, {1: 2}),
     *({"name": 3}, {"name": None}, {"name": "zoh", "x": 1}, {"name": "s4d", "d_state": []}),
 ]
-#: Put into the text as they are: what a YAML library would not write.
+#: Inserted into the text verbatim: YAML that a library would not write.
 RAW = [
     *("!!float x", "!!int x", "!!bool x", "!!null x", "!!str", "!!timestamp x", "!!set {a, b}"),
     *("!!binary aGVsbG8=", "!!binary '%'", "!!omap [a: 1]", "!x y", "2020-01-01T00:00:00Z"),
@@ -77,7 +78,7 @@ ACCEPTED = ("warning: ", "plugins: ")
 
 @dataclass(frozen=True)
 class Case:
-    """A config's text, and the verb and the overrides that it is given to."""
+    """The text of a config, and the verb and overrides of the command that reads it."""
 
     number: int
     verb: str
@@ -85,7 +86,7 @@ class Case:
     overrides: tuple[str, ...]
 
     def arguments(self, folder: Path) -> list[str]:
-        """The command line; the config is written into ``folder``."""
+        """Write the config into ``folder``; returns the arguments of the command."""
         file = folder / "case.yaml"
         file.write_bytes(self.text)
         plugins = ["--plugins", str(ROOT / "plugins")]
@@ -94,7 +95,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a case was answered with."""
+    """Exit code and output of the command for one case."""
 
     code: int
     out: str
@@ -102,7 +103,7 @@ class Answer:
 
 
 def cases(seed: int, count: int, first: int = 0) -> Iterator[Case]:
-    """Cases ``first`` to ``first + count - 1`` of a seed."""
+    """Cases number ``first`` to ``first + count - 1`` of a seed."""
     shipped = [
         (folder.removesuffix("s"), yaml.safe_load(file.read_text(encoding="utf-8")))
         for folder in ("runs", "suites")
@@ -137,7 +138,7 @@ def _dump(content: Any) -> str:
 # --- mutations ----------------------------------------------------------------------------------
 
 
-def _strange(draw: random.Random, raw: dict[str, str]) -> Any:
+def _unusual(draw: random.Random, raw: dict[str, str]) -> Any:
     kind = draw.choice((NUMBERS, TEXTS, CONTAINERS, RAW))
     value = copy.deepcopy(draw.choice(kind))
     if kind is not RAW:
@@ -148,7 +149,7 @@ def _strange(draw: random.Random, raw: dict[str, str]) -> Any:
 
 
 def _places(content: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) in a config."""
+    """Every pair (container, key) in a config, at any depth."""
     found: list[tuple[Any, Any]] = []
     if isinstance(content, dict):
         found += [(content, key) for key in content]
@@ -162,9 +163,9 @@ def _places(content: Any) -> list[tuple[Any, Any]]:
 def _replace(content: Any, draw: random.Random, raw: dict[str, str]) -> Any:
     places = _places(content)
     if not places:
-        return _strange(draw, raw)
+        return _unusual(draw, raw)
     holder, key = draw.choice(places)
-    holder[key] = _strange(draw, raw)
+    holder[key] = _unusual(draw, raw)
     return content
 
 
@@ -194,7 +195,7 @@ def _wrap(content: Any, draw: random.Random, raw: dict[str, str]) -> Any:
     return content
 
 
-def _exchange(content: Any, draw: random.Random, raw: dict[str, str]) -> Any:
+def _swap(content: Any, draw: random.Random, raw: dict[str, str]) -> Any:
     places = _places(content)
     if places:
         (one, k), (other, m) = draw.choice(places), draw.choice(places)
@@ -203,17 +204,17 @@ def _exchange(content: Any, draw: random.Random, raw: dict[str, str]) -> Any:
 
 
 def _option(content: Any, draw: random.Random, raw: dict[str, str]) -> Any:
-    """A strange value for one of the trainer's options."""
+    """An unusual value for one of the trainer's options."""
     holder = content
     if isinstance(content, dict) and "base" in content:
         holder = content["base"]
     if isinstance(holder, dict) and isinstance(holder.setdefault("trainer", {}), dict):
-        holder["trainer"][draw.choice(OPTIONS)] = _strange(draw, raw)
+        holder["trainer"][draw.choice(OPTIONS)] = _unusual(draw, raw)
     return content
 
 
 def _nudge(content: Any, draw: random.Random, raw: dict[str, str]) -> Any:
-    """A number that is not strange, but another; or another component that there is."""
+    """Replace a number by another plausible one, or a component by another registered one."""
     places = [(h, k) for h, k in _places(content) if type(h[k]) in (int, float)]
     named = [(h, k) for h, k in _places(content) if isinstance(h[k], str) and h[k] in _names()]
     if places and draw.random() < 0.6:
@@ -232,13 +233,13 @@ def _names() -> list[str]:
 
 
 def _anything(content: Any, draw: random.Random, raw: dict[str, str]) -> Any:
-    return _strange(draw, raw) if draw.random() < 0.2 else _replace(content, draw, raw)
+    return _unusual(draw, raw) if draw.random() < 0.2 else _replace(content, draw, raw)
 
 
 Mutation = Callable[[Any, random.Random, dict[str, str]], Any]
 MUTATIONS: list[Mutation] = [
     *(_replace, _replace, _nudge, _nudge, _nudge, _nudge, _nudge),
-    *(_remove, _rename, _wrap, _exchange, _option, _anything),
+    *(_remove, _rename, _wrap, _swap, _option, _anything),
 ]
 INSERTED = ("\t", "\x00", "\ufeff", ": ", "- ", "&a ", "*a ", "%", "'", "{", "\r", "---\n")
 
@@ -252,7 +253,7 @@ def _garbled(text: str, draw: random.Random) -> str:
 def _override(draw: random.Random) -> str:
     keys = [*KEYS, f"trainer.{draw.choice(OPTIONS)}"]
     value = draw.choice([*map(str, NUMBERS), *TEXTS, *RAW, "null", "{a: 1}", "[1"])
-    # what no process could be started with
+    # no process can be started with a null byte or a lone surrogate in its arguments
     value = value.replace("\x00", "").encode("utf-8", "replace").decode()
     return f"{draw.choice(keys)}={value[:5000]}"
 
@@ -275,7 +276,7 @@ def answer_here(case: Case, folder: Path) -> Answer:
 
 
 def answer_in_a_process(case: Case, folder: Path) -> Answer:
-    """The answer of the command line in a process of its own."""
+    """The answer of the command line in a separate process."""
     command = [sys.executable, "-m", "ssmbench", *case.arguments(folder)]
     done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
     out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
@@ -283,17 +284,17 @@ def answer_in_a_process(case: Case, folder: Path) -> Answer:
 
 
 def fault(answer: Answer) -> str | None:
-    """What is wrong with an answer."""
+    """What is wrong with an answer; None if it is correct."""
     lines = [line for line in answer.err.splitlines() if not line.startswith(ACCEPTED)]
     if "Traceback" in answer.err:
         return "a traceback"
     if answer.code == 0:
-        return _not_json(answer.out) or ("words on stderr" if lines else None)
+        return _not_json(answer.out) or ("text on stderr" if lines else None)
     if answer.code != 2:
         return f"exit code {answer.code}"
     if len(lines) != 1 or not lines[0].startswith("error: ") or len(lines[0]) > LONGEST_LINE:
         return f"{len(lines)} lines on stderr, or one too long"
-    return "an answer beside the error" if answer.out else None
+    return "output beside the error" if answer.out else None
 
 
 def _not_json(text: str) -> str | None:
@@ -308,7 +309,7 @@ Answerer = Callable[[Case, Path], Answer]
 
 
 def attempt(case: Case, folder: Path, answer: Answerer) -> tuple[str | None, Answer]:
-    """The fault of a case's answer, None where it is right, and the answer."""
+    """The fault of the answer to a case (None if correct), and the answer."""
     try:
         with _time_limit():
             given = answer(case, folder)
@@ -337,17 +338,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument(
-        "--processes", type=int, default=20, help="each n-th one alone in a process"
+        "--processes", type=int, default=20, help="every n-th case in a separate process"
     )
     parser.add_argument("--show", action="store_true", help="print every case and its answer")
     options = parser.parse_args()
-    # a size that slips through may cost this process its life, not the machine
+    # a huge size that is not refused may end this process, but not the machine
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     start, codes, wrong = time.perf_counter(), Counter[int](), 0
     with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
         for case in cases(options.seed, options.count, options.first):
-            alone = options.processes and case.number % options.processes == 0
-            answer = answer_in_a_process if alone else answer_here
+            separate = options.processes and case.number % options.processes == 0
+            answer = answer_in_a_process if separate else answer_here
             problem, given = attempt(case, Path(place), answer)
             codes[given.code] += 1
             wrong += problem is not None

@@ -1,11 +1,11 @@
-"""500 seeded .npz files, most of them broken, through ``ssmbench gain FILE --json``.
+"""Give 500 random .npz files, most of them damaged, to ``ssmbench gain FILE --json``.
 
-    python tools/fuzz_npz.py                      # exit code 1 if any answer is not as it must be
-    python tools/fuzz_npz.py --seeds 17 403       # some files, with their answers
-    python tools/fuzz_npz.py --keep folder        # leave the files there
+    python tools/fuzz_npz.py                      # exit code 1 if any answer is wrong
+    python tools/fuzz_npz.py --seeds 17 403       # only these files, with their answers
+    python tools/fuzz_npz.py --keep folder        # store the files there
 
-As it must be: exit code 0 and JSON, or 2 and one line; no traceback, no warning, nothing else
-written. One file in 50 also goes through a process of its own, which must answer the same.
+A correct answer has exit code 0 and JSON, or exit code 2 and one line; no traceback, no warning and
+no other output. Every 50th file is also read in a separate process, whose answer must be the same.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def in_a_process(path: Path) -> npz_fuzz.Answer:
     return npz_fuzz.Answer(done.returncode, done.stdout, done.stderr)
 
 
-def examine(seed: int, folder: Path) -> tuple[str, npz_fuzz.Answer, list[str]]:
-    """The kind of a file, the answer, and what is wrong with it."""
+def check(seed: int, folder: Path) -> tuple[str, npz_fuzz.Answer, list[str]]:
+    """The kind of a file, the answer of the command, and what is wrong with that answer."""
     kind, content = npz_fuzz.fuzzed(seed)
     path = folder / f"{seed}.npz"
     path.write_bytes(content)
@@ -42,17 +42,17 @@ def examine(seed: int, folder: Path) -> tuple[str, npz_fuzz.Answer, list[str]]:
     found = npz_fuzz.faults(answer)
     if seed % EVERY == 0:
         alone = in_a_process(path)
-        found += [f"in a process of its own: {fault}" for fault in npz_fuzz.faults(alone)]
+        found += [f"in a separate process: {fault}" for fault in npz_fuzz.faults(alone)]
         if not found and (alone.code, alone.out) != (answer.code, answer.out):
-            found.append("a process of its own answers otherwise")
+            found.append("the answer of a separate process differs")
     return kind, answer, found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=FILES)
-    parser.add_argument("--seeds", type=int, nargs="*", help="these alone, with their answers")
-    parser.add_argument("--keep", type=Path, help="a folder for the files")
+    parser.add_argument("--seeds", type=int, nargs="*", help="only these files, with their answers")
+    parser.add_argument("--keep", type=Path, help="folder in which to store the files")
     options = parser.parse_args()
     codes, failed, longest, started = Counter(), 0, 0.0, time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
@@ -60,7 +60,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for seed in options.seeds or range(options.files):
             before = time.perf_counter()
-            kind, answer, found = examine(seed, folder)
+            kind, answer, found = check(seed, folder)
             longest = max(longest, time.perf_counter() - before)
             codes[answer.code] += 1
             failed += bool(found)
@@ -69,7 +69,7 @@ def main() -> int:
             if options.seeds:
                 print(f"{seed} {kind}: {answer}")
     seconds = time.perf_counter() - started
-    print(f"{codes.total()} files, codes {dict(codes)}, {failed} not as they must be")
+    print(f"{codes.total()} files, codes {dict(codes)}, {failed} with a wrong answer")
     print(f"{seconds:.0f} s, the longest {longest:.1f} s")
     return bool(failed)
 

@@ -1,7 +1,7 @@
-"""What one gain report costs, for systems that are large: seconds with one thread.
+"""The time of a gain report for large systems: seconds with one thread.
 
 python tools/gain_cost.py
-PYTHONPATH=OTHER_CHECKOUT python tools/gain_cost.py   # the same systems with another version
+PYTHONPATH=OTHER_CHECKOUT python tools/gain_cost.py   # another version, same systems
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def dense(states: int) -> DiscreteDense:
 
 
 def bank(systems: int, pairs: int) -> ContinuousDiagonal:
-    """Lightly damped modes, with one input and output each."""
+    """Single-input, single-output systems with lightly damped modes."""
     torch.manual_seed(0)
     uniform = torch.rand(2, systems, pairs, dtype=torch.float64)
     wide = torch.complex128

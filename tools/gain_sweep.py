@@ -1,14 +1,15 @@
-"""Random draws of every parametrization that declares a gain: does any exceed it?
+"""Does any parametrization that declares a gain exceed it, over random draws of its parameters?
 
-    python tools/gain_sweep.py                       # 10,000 draws each, some minutes
+    python tools/gain_sweep.py                       # 10,000 draws each: some minutes
     python tools/gain_sweep.py --draws 500 --names l2ru --json
-    python tools/gain_sweep.py --push 200            # after ascending the gain for 200 steps
-    python tools/gain_sweep.py --peer                # the same for neural-ssm's cells
+    python tools/gain_sweep.py --push 200            # after 200 steps that maximise the gain
+    python tools/gain_sweep.py --peer                # for the cells of neural-ssm
 
-Parameters are drawn in float32 from normal distributions whose scale, like gamma, is log-uniform;
-states (n, conjugates counted) and channels from SIZES, non-square where a variant allows it.
-The verified gain is the exact H-infinity norm of the float32 matrices, in double precision.
-A continuous-time parametrization is measured as it is and need not keep its gain when sampled.
+Parameters are drawn in float32 from normal distributions; their scale and gamma are log-uniform.
+Numbers of states (n, conjugates counted) and of channels are from SIZES, with fewer or more outputs
+than inputs where a parametrization allows it. The verified gain is the H-infinity norm of the
+float32 matrices, computed in double precision. Continuous-time parametrizations are measured before
+sampling.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ LOG_GAMMA = (-2.0, 2.0)
 LOG_SCALE = (-1.0, 1.0)
 ALLOWED = 1e-4
 
-#: verified / gamma for a name, n, outputs, gamma and scale.
+#: Computes verified / declared gain from a name, n, outputs, gamma and scale.
 Ratio = Callable[[str, int, int, float, float], float]
 
 
@@ -50,7 +51,7 @@ def declaring() -> list[str]:
 
 
 def sweep(name: str, draws: int, seed: int, ratio_of: Ratio) -> dict:
-    """Ratios verified / gamma over random draws, with exceptions and violations counted."""
+    """Verified / declared gain over random draws: statistics, exceptions and violations."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     ratios, exceptions, violations, worst = [], [], 0, 0.0
@@ -88,7 +89,7 @@ def _draw(generator: torch.Generator, draw: int) -> tuple[int, float, float]:
 
 
 def built(name: str, n: int, outputs: int, gamma: float) -> Parametrization:
-    """A variant with n inputs and, where its options allow, n states and other outputs."""
+    """A parametrization with n inputs and, where it has the options, n states and ``outputs``."""
     entry = registry.parametrizations.get(name)
     options = {field.name for field in fields(entry.config)}
     states = {"d_state": max(2, n)} if "d_state" in options else {}
@@ -97,14 +98,14 @@ def built(name: str, n: int, outputs: int, gamma: float) -> Parametrization:
 
 
 def drawn(name: str, n: int, outputs: int, gamma: float, scale: float) -> float:
-    """Verified / declared for random parameters."""
+    """Verified / declared gain with random parameters."""
     module = built(name, n, outputs, gamma)
     randomise(module, scale)
     return _verified(module) / module.declared_gain()
 
 
 def pushed(steps: int) -> Ratio:
-    """Verified / declared after so many steps of Adam that ascend the gain itself."""
+    """Verified / declared gain after ``steps`` of Adam that maximise the verified gain."""
 
     def ratio(name: str, n: int, outputs: int, gamma: float, scale: float) -> float:
         module = built(name, n, outputs, gamma)
@@ -120,7 +121,7 @@ def pushed(steps: int) -> Ratio:
 
 
 def of_peer(name: str, n: int, outputs: int, gamma: float, scale: float) -> float:
-    """Verified / gamma of a cell of neural-ssm with random parameters."""
+    """Verified gain / gamma of a cell of neural-ssm with random parameters."""
     import neural_ssm
 
     make = {
@@ -134,14 +135,14 @@ def of_peer(name: str, n: int, outputs: int, gamma: float, scale: float) -> floa
         parameter.data.normal_(0, scale)
     matrices = [torch.as_tensor(m).detach().double()[None] for m in _matrices(cell)]
     norm = hinf_norm(DiscreteDense(**dict(zip("ABCD", matrices, strict=True)))).norm.item()
-    return norm / abs(float(cell.gamma))  # which is a parameter of some cells
+    return norm / abs(float(cell.gamma))  # gamma is a parameter of some cells
 
 
 PEERS = ("neural-ssm l2ru", "neural-ssm l2n")
 
 
 def _matrices(cell: torch.nn.Module) -> tuple:
-    """A, B, C, D as the cell makes them; what follows them is left out."""
+    """A, B, C, D, the first four of the matrices that the cell computes."""
     make = cell.set_param if hasattr(cell, "set_param") else cell.compute_z_matrices
     return make()[:4]
 
@@ -159,8 +160,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10_000)
     parser.add_argument("--names", nargs="*", help="default: all that declare a gain")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--push", type=int, default=0, help="steps that ascend the gain first")
-    parser.add_argument("--peer", action="store_true", help="neural-ssm's cells instead of ours")
+    parser.add_argument("--push", type=int, default=0, help="steps that first maximise the gain")
+    parser.add_argument("--peer", action="store_true", help="cells of neural-ssm instead of ours")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,11 +1,12 @@
-"""Cascaded Tanks settings judged by what they leave out: no look at the test record.
+"""Compare settings for Cascaded Tanks by cross-validation, without using the test record.
 
     python tools/left_out.py configs/runs/tanks_certified.yaml            # about half a minute
     python tools/left_out.py configs/runs/tanks_certified.yaml task.input_noise=0 optimizer.lr=0.01
 
-Trains on the whole estimation record three times, each time without the errors of one block of 256
-samples (the model still sees its inputs, as it must), a step an epoch of the config. Prints the
-root mean square error on each block in volts, and over all three.
+Trains on the estimation record three times, each time leaving the errors of one block of 256
+samples out of the loss; the model still sees the inputs of the block, because the record is one
+sequence. One step for each epoch of the config. Prints the root mean square error in volts on each
+block, and over all three.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ BLOCKS = ((128, 384), (384, 640), (640, 896))
 
 
 def left_out_error(run: RunConfig, block: tuple[int, int], seed: int) -> float:
-    """RMSE in volts on a block whose errors were not trained on.
+    """RMSE in volts on a block that is left out of the training loss.
 
     Raises:
         UsageError: the training set is not one sequence with a target at every step.
@@ -65,7 +66,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("config")
     parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--seed", type=int, default=0, help="of the first block")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the first block; then + 1 each",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     seeds = range(arguments.seed, arguments.seed + len(BLOCKS))

@@ -1,11 +1,11 @@
-"""What watching the gains costs: its share of training time in the quickstart's runs.
+"""The share of training time that monitoring the gains takes, in the runs of the quickstart.
 
     python tools/monitor_cost.py                      # digits, every variant, about a minute
     python tools/monitor_cost.py --task cascaded_tanks --rounds 20 --json
 
-Training steps and monitoring passes are timed in turn, so that a busy machine slows both alike, and
-their medians are compared at the config's interval. Validation, data loading and Lightning's own
-time are left out, which makes the share an overestimate.
+Training steps and monitoring passes are timed in turns, so that the load of the machine affects
+both alike; the share follows from their medians and the interval in the config. Validation, data
+loading and Lightning's own time are not counted, so the true share is smaller.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ALLOWED = 0.05
 
 
 def measured(cell: Cell, rounds: int) -> dict[str, Any]:
-    """Milliseconds of one training step and one monitoring pass, and the share of the latter."""
+    """Milliseconds of a training step and of a monitoring pass, and the share of monitoring."""
     run = typed(cell.config)
     torch.manual_seed(run.seed)
     task = build_task(run)
@@ -74,7 +74,7 @@ def _timed_in_turn(
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--task", default="digits", help="of the quickstart's tasks")
+    parser.add_argument("--task", default="digits", help="one of the tasks of the quickstart")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     options = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
-"""How loose is the gain that a trained network declares? Ours, and neural-ssm's beside it.
+"""How loose is the declared gain of a trained network? For our networks and those of neural-ssm.
 
     python tools/network_slack.py                              # ours, 1, 2, 4 and 8 blocks
-    python tools/network_slack.py --peer l2n --json slack.json # neural-ssm's at the same size too
+    python tools/network_slack.py --peer l2n --json slack.json # also neural-ssm, same size
     python tools/network_slack.py --blocks 4 --set model.nonlinearity=sll model.mix=true
 
 Sequential digits; the logits are summed over time and divided by sqrt(L), so that a gain of the
@@ -16,8 +16,8 @@ from the exact H-infinity norms of the trained layers, for neural-ssm's together
 connection. *Slack* is declared / attacked, an upper bound on declared / true gain: a stronger
 adversary gives a smaller one.
 
-neural-ssm does not come with ssmbench; what it takes is in INSTALL. The tool was written against
-its version 0.44.
+neural-ssm is not a dependency of ssmbench; INSTALL has the command that installs it. The tool was
+written for its version 0.44.
 """
 
 from __future__ import annotations
@@ -56,18 +56,19 @@ from ssmbench.tasks.base import Task
 from ssmbench.training.adversary import attack_network
 
 CONFIG = Path(__file__).parents[1] / "configs" / "runs" / "digits_certified.yaml"
-#: neural-ssm's present certified cells that are linear and time-invariant, so that its gain is an
-#: incremental one, and the learning rate (of several, 0.003 to 0.1, on 4 blocks and 8 epochs) that
-#: gave the best accuracy. Its l2ru is a "legacy" cell: ten times slower, and breaks its own bound.
+#: The certified cells of neural-ssm that are linear and time-invariant, so that their gain is an
+#: incremental one. For each, the learning rate with the best accuracy among several from 0.003 to
+#: 0.1, at 4 blocks and 8 epochs. Its "legacy" cell l2ru is not used: it is ten times slower and
+#: violates its declared bound.
 PEERS = {"l2n": 0.003, "defect": 0.03}
 INSTALL = "pip install --no-deps neural-ssm deel-torchlip einops"
 ATTACK_INPUTS = 64
 
 
 class PeerNetwork(nn.Module):
-    """neural-ssm's certified network of one cell, its outputs per step pooled to logits.
+    """A certified network of neural-ssm with one kind of cell, and its outputs pooled to logits.
 
-    Settings of its own are its defaults; width, states and blocks are the config's.
+    Width, states and blocks are those of the config; all other settings are its defaults.
     """
 
     def __init__(self, cell: str, run: RunConfig, task: Task):
@@ -89,7 +90,7 @@ class PeerNetwork(nn.Module):
         return y if self.pooling is None else y.sum(1) / math.sqrt(u.shape[1])
 
     def gains(self) -> dict[str, float]:
-        """What it declares now, and the bound from the verified gains of its residual cells."""
+        """The gain declared at the present parameters, and that composed from verified gains."""
         declared = self.net.certified_gain_bound().item()
         composed = declared
         for block, figures in zip(
@@ -116,7 +117,7 @@ def _residual_gain(cell: nn.Module, share: float) -> float:
 
 
 def our_gains(model: SequenceModel, length: int) -> dict[str, float]:
-    """gamma, and the bound from the verified gains of the layers."""
+    """The declared gain gamma, and the bound composed from the verified gains of the layers."""
     with torch.no_grad():
         verified = [hinf_norm(layer.system().double()).norm.max().item() for layer in model.layers]
     return {"declared": model.gamma, "composed": model.bound(verified, length).value}
@@ -131,7 +132,7 @@ def train(
     steps: int | None = None,
     kind: type[nn.Module] = Parametrization,
 ) -> None:
-    """AdamW with warm-up and cosine decay, a step a batch, at most ``steps``; in place.
+    """Train in place by AdamW with warm-up and cosine decay, for at most ``steps`` batches.
 
     Raises:
         FloatingPointError: the loss is not finite.
@@ -158,7 +159,7 @@ def train(
 def attacks(
     model: nn.Module, exact: nn.Module | None, task: Task, run: RunConfig, budgets: list[int]
 ) -> dict[str, dict[int, float]]:
-    """Incremental gains found with each number of ascents, to the logits and before pooling."""
+    """Incremental gains of the logits and before pooling, for each number of ascent steps."""
     found = {}
     for where, adapt in (("logits", lambda part: part), ("steps", _before_pooling)):
         network, precise = adapt(model), None if exact is None else adapt(exact)
@@ -167,8 +168,8 @@ def attacks(
 
 
 def _before_pooling(model: nn.Module) -> nn.Module:
-    """The same network with its outputs per step."""
-    model = copy.copy(model)  # with the same parameters
+    """A copy of the network, sharing its parameters, that returns the outputs at each step."""
+    model = copy.copy(model)
     if isinstance(model, PeerNetwork):
         model.pooling = None
         return model
@@ -191,7 +192,7 @@ def _attacked(
 
 
 def accuracy(model: nn.Module, task: Task) -> float:
-    """Share of the test images that are named right."""
+    """Share of the test images that are classified correctly."""
     test = task.sample("test")
     with torch.no_grad():
         return (model(test.u).argmax(-1) == test.target).double().mean().item()
@@ -203,7 +204,7 @@ def rates(run: RunConfig) -> OptimizerConfig:
 
 
 def measure_ours(run: RunConfig, options: argparse.Namespace) -> dict[str, Any]:
-    """Train one of our networks, then its gains and its accuracy."""
+    """Train one of our networks and measure its gains and accuracy."""
     task = _task(run)
     model = build_network(run, task.sizes)
     train(model, task, rates(run), epochs=options.epochs, steps=options.steps)
@@ -218,7 +219,7 @@ def measure_ours(run: RunConfig, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_peer(cell: str, run: RunConfig, options: argparse.Namespace) -> dict[str, Any]:
-    """The same for neural-ssm's network of one cell."""
+    """The same for a network of neural-ssm with one kind of cell."""
     task = _task(run)
     model = PeerNetwork(cell, run, task)
     rate = options.peer_lr or PEERS[cell]
@@ -228,7 +229,7 @@ def measure_peer(cell: str, run: RunConfig, options: argparse.Namespace) -> dict
     model.eval().requires_grad_(False)
     return {
         **model.gains(),
-        # As it runs: in float64, its cells would make other matrices from their parameters.
+        # In float32 only: in float64 its cells would compute other matrices from the parameters.
         "attacked": attacks(model, None, task, run, options.attack_steps),
         "accuracy": accuracy(model, task),
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -236,7 +237,7 @@ def measure_peer(cell: str, run: RunConfig, options: argparse.Namespace) -> dict
 
 
 def _task(run: RunConfig) -> Task:
-    """The task with its data, and torch's generator at the run's seed for the network."""
+    """The task with its data; also seeds torch's generator, for building the network."""
     task = build_task(run)
     task.setup()
     torch.manual_seed(run.seed)
@@ -244,7 +245,7 @@ def _task(run: RunConfig) -> Task:
 
 
 def row(network: str, blocks: int, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """One trained network; where training failed, ``error`` says how."""
+    """The figures of one trained network; ``error`` has the reason if training failed."""
     overrides = [*options.set, f"model.n_layers={blocks}", f"model.gamma={options.gamma}"]
     run = typed(load_run(CONFIG, [*overrides, f"seed={seed}"]))
     found = {"network": network, "blocks": blocks, "seed": seed, "gamma": options.gamma}
@@ -268,15 +269,15 @@ def _slack(found: dict[str, Any]) -> dict[str, dict[int, float]]:
     }
 
 
-def _texts(value: Any) -> Any:
-    """The same with numbers of ascents, as keys, in words: JSON has no others."""
+def _with_text_keys(value: Any) -> Any:
+    """The same with the numbers of ascent steps as strings, since keys in JSON must be strings."""
     if isinstance(value, dict):
-        return {str(key): _texts(inner) for key, inner in value.items()}
-    return [_texts(inner) for inner in value] if isinstance(value, list) else value
+        return {str(key): _with_text_keys(inner) for key, inner in value.items()}
+    return [_with_text_keys(inner) for inner in value] if isinstance(value, list) else value
 
 
 def table(rows: list[dict[str, Any]], budgets: list[int]) -> str:
-    """Markdown, a line a network; the slack to the logits at each attack budget."""
+    """A Markdown table with a row for each network and the logits' slack for each budget."""
     head = ["network", "blocks", "seed", "declared", "composed"]
     head += ["attacked, logits", "attacked, steps"]
     head += [f"slack, logits, {steps} ascents" for steps in budgets]
@@ -298,19 +299,25 @@ def _figures(row: dict[str, Any], budgets: list[int]) -> list[str]:
     return [*cells, f"{slack['steps'][last]:.3f}", f"{row['accuracy']:.1%}", f"{row['parameters']}"]
 
 
-def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    """The options, complete."""
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options, with defaults filled in."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--blocks", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--gamma", type=float, default=10.0, help="prescribed for every network")
-    parser.add_argument("--peer", nargs="*", choices=PEERS, help="cells of neural-ssm; l2n if bare")
-    parser.add_argument("--peer-lr", type=float, help="its learning rate")
-    parser.add_argument("--seeds", type=int, default=1, help="how many, from 0")
+    parser.add_argument("--gamma", type=float, default=10.0, help="prescribed gain")
+    parser.add_argument(
+        "--peer", nargs="*", choices=PEERS, help="cells of neural-ssm; without a name: l2n"
+    )
+    parser.add_argument("--peer-lr", type=float, help="learning rate of neural-ssm")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds, from 0")
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--steps", type=int, help="stop training after so many, for a quick look")
+    parser.add_argument("--steps", type=int, help="largest number of training steps")
     parser.add_argument("--attack-steps", type=int, nargs="+", default=[40, 160])
     parser.add_argument(
-        "--set", nargs="*", action="extend", default=[], help="key=value of the run's config"
+        "--set",
+        nargs="*",
+        action="extend",
+        default=[],
+        help="overrides of the run config",
     )
     parser.add_argument("--json", type=Path, help="also write every figure to this file")
     options = parser.parse_args(arguments)
@@ -320,7 +327,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise a UsageError now for what would stop the tool after an hour."""
+    """Raise a UsageError now for options that would only fail after an hour."""
     counts = ("seeds", "epochs", "steps")
     wanted = [getattr(options, name) for name in counts] + options.blocks + options.attack_steps
     require(all(n is None or n > 0 for n in wanted), "every number must be at least 1")
@@ -329,7 +336,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parsed(arguments)
+    options = parse(arguments)
     torch.set_num_threads(1)
     networks = ["ours", *(f"neural-ssm {cell}" for cell in options.peer)]
     rows = []
@@ -340,7 +347,7 @@ def main(arguments: list[str] | None = None) -> int:
                 rows += [row(network, blocks, seed, options) for seed in range(options.seeds)]
                 print(table(rows[-options.seeds :], options.attack_steps), file=sys.stderr)
                 if options.json:
-                    options.json.write_text(jsonio.dumps(_texts(rows), indent=1) + "\n")
+                    options.json.write_text(jsonio.dumps(_with_text_keys(rows), indent=1) + "\n")
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Run the notebooks of the documentation again, in their own order, and keep what they print.
+"""Execute the notebooks of the documentation again and store their new output.
 
 python tools/notebooks.py [docs/notebooks/first_steps.ipynb ...]
 """
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "notebooks"
 
 
 def executed(notebook: nbformat.NotebookNode, folder: str | Path) -> nbformat.NotebookNode:
-    """A copy of a notebook, run from above in a new kernel whose working folder is ``folder``.
+    """A copy of a notebook, executed from top to bottom in a new kernel that runs in ``folder``.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raised an error.
@@ -33,7 +33,7 @@ def executed(notebook: nbformat.NotebookNode, folder: str | Path) -> nbformat.No
 
 
 def portable(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Without what depends on the machine that ran it, or on how fast it was."""
+    """The notebook without metadata and outputs that differ from machine to machine."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = joined(cell.outputs)
@@ -43,7 +43,7 @@ def portable(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """Outputs with what was written to one stream in a row as one output."""
+    """Outputs, with consecutive ones of the same stream joined."""
     kept: list[nbformat.NotebookNode] = []
     for output in outputs:
         stream = output.output_type == "stream"

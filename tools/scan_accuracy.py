@@ -1,10 +1,11 @@
-"""Errors of every scan against complex128, beside those of a plain float32 loop, up to L = 2^20.
+"""Errors of every scan relative to complex128 and to a plain float32 loop, up to L = 2^20.
 
     python tools/scan_accuracy.py -o benchmarks/accuracy-cpu.json   # about two minutes
     python tools/scan_accuracy.py --lengths 4096 65536
 
-Every cell is the largest error over the largest value and, in brackets, its ratio to the same error
-of the float32 loop. Poles go up to 1 - 1e-5. See ssmbench/bench/accuracy.py.
+Every cell has the largest error divided by the largest value and, in brackets, its ratio to the
+same error of the float32 loop. The largest pole modulus is 1 - 1e-5.
+See ssmbench/bench/accuracy.py.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def row(result: Accuracy) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS)
-    parser.add_argument("-o", "--output", type=Path, help="write the figures there as JSON")
+    parser.add_argument("-o", "--output", type=Path, help="also write the figures as JSON")
     arguments = parser.parse_args()
     print("| operation | backend | L | worst ratio | error (ratio) | float32 loop |")
     print("| --- | --- | ---: | ---: | --- | --- |")

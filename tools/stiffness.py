@@ -1,12 +1,13 @@
-"""Why a step size fails: two linear equations with one and the same solution, one of them stiff.
+"""Stiffness limits the step size: two linear equations with the same solution, one of them stiff.
 
-    python tools/stiffness.py                        # the figures, and docs/stiffness.png again
+    python tools/stiffness.py                        # prints errors, writes docs/stiffness.png
 
-u' = A u + phi(t), u(0) = (1, 2), has in both examples the solution u = exp(-t) (1, 1) + (0, cos t).
-The eigenvalues of A are -1, -4 in the first and -1, -2000 in the second. Explicit fourth-order
-Runge-Kutta steps of 0.01 follow the first to 1e-9 and blow the second up at once, although its
-solution is just as smooth; the implicit midpoint rule follows both. (After Mitsui's textbook, with
-A_11 = -2 and phi_1 = -cos t in the first example, which as often printed has another solution.)
+In both examples u' = A u + phi(t), u(0) = (1, 2), has the solution u = exp(-t) (1, 1) + (0, cos t).
+The eigenvalues of A are -1, -4 in the first and -1, -2000 in the second. With a step size of 0.01
+the explicit Runge-Kutta method of order 4 is accurate to 1e-9 in the first and diverges in the
+second, although the solution is equally smooth; the implicit midpoint rule is accurate in both.
+(From Mitsui's textbook, with A_11 = -2 and phi_1 = -cos t in the first example; its usual printed
+form has another solution.)
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from numpy.typing import NDArray
 
 FIGURE = Path(__file__).parents[1] / "docs" / "stiffness.png"
 STEP, DURATION = 0.01, 10.0
-#: Where RK4's stability function leaves [-1, 1] on the negative axis.
+#: Length of RK4's stability interval on the negative real axis.
 RK4_INTERVAL = 2.785293563405282
-#: Beyond this an error is called divergence, and nothing more is computed.
-_LOST = 1e12
+#: An error beyond this counts as divergence, and the computation stops.
+_DIVERGED = 1e12
 
 Vector = NDArray[np.float64]
 
@@ -76,25 +77,25 @@ METHODS: dict[str, Callable[[Example, float, Vector, float], Vector]] = {
 
 
 def errors(example: Example, method: Callable, h: float, duration: float) -> Vector:
-    """Largest component's error after each step, up to ``duration`` or until the run is lost."""
+    """Error (maximum norm) after each step, up to ``duration`` or until it exceeds _DIVERGED."""
     u, found = solution(0.0), []
     for k in range(round(duration / h)):
         u = method(example, k * h, u, h)
         found.append(np.abs(u - solution((k + 1) * h)).max())
-        if not found[-1] < _LOST:
+        if not found[-1] < _DIVERGED:
             break
     return np.array(found)
 
 
 def table() -> str:
-    """The largest errors of both methods in both examples, in words."""
+    """The largest errors of both methods in both examples, as text."""
     lines = []
     for example in EXAMPLES:
         for name, method in METHODS.items():
             error = errors(example, method, STEP, DURATION)
             first = np.argmax(error > 1)
-            said = f"diverges at step {first + 1}" if error.max() > 1 else f"{error.max():.1e}"
-            lines.append(f"{example.name}, h = {STEP:g}, {name}: {said}")
+            result = f"diverges at step {first + 1}" if error.max() > 1 else f"{error.max():.1e}"
+            lines.append(f"{example.name}, h = {STEP:g}, {name}: {result}")
     lines.append(f"RK4's threshold in example 2: h = {RK4_INTERVAL / 2000:.4g}")
     return "\n".join(lines)
 
@@ -116,13 +117,13 @@ def draw(path: Path) -> None:
     steps = np.geomspace(2e-4, 2e-2, 41)
     for method in METHODS.values():
         worst = [errors(EXAMPLES[1], method, h, 1.0).max() for h in steps]
-        axes[2].loglog(steps, np.minimum(worst, _LOST), ".-")
+        axes[2].loglog(steps, np.minimum(worst, _DIVERGED), ".-")
     threshold = RK4_INTERVAL / 2000
     axes[2].axvline(threshold, color="grey", linestyle=":")
     axes[2].text(1.1 * threshold, 1e-11, f"2.785 / 2000 = {threshold:.3g}", color="dimgrey")
     axes[2].set_title("example 2: largest error for t < 1", fontsize=10)
     axes[2].set(xlabel="step h")
-    axes[0].set(ylabel="error", yscale="log", ylim=(1e-12, _LOST))
+    axes[0].set(ylabel="error", yscale="log", ylim=(1e-12, _DIVERGED))
     axes[0].legend(loc="center right", frameon=False)
     figure.savefig(path, dpi=90)
     plt.close(figure)

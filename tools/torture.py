@@ -1,14 +1,14 @@
-"""The torture set: 2,000 difficult linear systems, each gain report judged by mpmath at 60 digits.
+"""Gain reports of 2,000 difficult linear systems, checked with mpmath at 60 digits.
 
     python tools/torture.py                           # a table by kind; exit code 1 on a failure
     python tools/torture.py --kinds defective named   # some kinds only
-    python tools/torture.py --only defective-12       # one system, its truth beside the report
-    python tools/torture.py --fresh 7                 # 1,000 others, truth included: minutes
-    python tools/torture.py --keep                    # compute what is not kept; all: 8 minutes
+    python tools/torture.py --only defective-12       # one system, with report and exact figures
+    python tools/torture.py --fresh 7                 # 1,000 other systems: some minutes
+    python tools/torture.py --keep                    # compute missing exact figures: 8 minutes
 
-*Wrong*: a figure that is not right and not called unproved (tests/analysis/torture/judge.py says
-what right means). *Raised*: a traceback. *Noise*: a warning, or anything written to stdout or
-stderr. *Proved*: nothing was called unproved. Seconds are those of the gain report alone.
+*Wrong*: a figure that is wrong and not marked unproved (tests/analysis/torture/judge.py has the
+tolerances). *Raised*: an exception. *Noise*: a warning, or output on stdout or stderr. *Proved*: no
+figure is marked unproved. Seconds are those of the gain report alone.
 Needs mpmath and slycot (the ``test`` extra); gmpy2, where installed, makes ``--keep`` faster.
 """
 
@@ -40,7 +40,7 @@ NAMES = ("A", "B", "C", "D", "g", "C_v")
 
 @dataclass
 class Outcome:
-    """What became of one system."""
+    """The gain report of one system, and what is wrong with it."""
 
     case: Case
     report: Any = None
@@ -59,8 +59,8 @@ class Outcome:
         return [*self.wrong, *filter(None, (self.raised, self.noise))]
 
 
-def examine(case: Case, rows: dict[str, list]) -> Outcome:
-    """One report, judged."""
+def check(case: Case, rows: dict[str, list]) -> Outcome:
+    """Compute the gain report of a system and compare it with the exact figures."""
     outcome = Outcome(case)
     started = time.perf_counter()
     with captured() as seen:
@@ -84,7 +84,7 @@ def examine(case: Case, rows: dict[str, list]) -> Outcome:
 
 
 def summary(outcomes: list[Outcome]) -> dict[str, Any]:
-    """Counts over some outcomes."""
+    """Counts, proved share and times of the outcomes."""
     times = sorted(o.seconds for o in outcomes)
     return {
         "systems": len(outcomes),
@@ -114,7 +114,7 @@ def print_table(table: dict[str, dict[str, Any]]) -> None:
 
 
 def print_counts(outcomes: list[Outcome]) -> None:
-    """Which figures are wrong, and which are called unproved, each with its number of systems."""
+    """Print which figures are wrong and which unproved, each with its number of systems."""
     wrong = Counter(name for o in outcomes for name in {w.partition(":")[0] for w in o.wrong})
     print("wrong figures:", dict(wrong.most_common()) or "none")
     answers = [judge.Answer.of(o.report) for o in outcomes if o.report is not None]
@@ -133,12 +133,12 @@ def print_one(outcome: Outcome, rows: dict[str, list]) -> None:
 
 
 def keep_truth() -> None:
-    """Compute the figures of new and changed systems, and write the file."""
+    """Compute the exact figures of new and changed systems, and write the file."""
     known, rows = kept.load_kept(), {}
     for number, case in enumerate(kept.torture_set()):
         row = known.get(case.name)
         rows[case.name] = row if row and row[0] == case.digest() else _truth(case)
-        if number % 100 == 99:  # an interrupted computation goes on from here
+        if number % 100 == 99:  # so that an interrupted computation can continue
             kept.save_kept(known | rows)
             print(f"{number + 1} systems", file=sys.stderr, flush=True)
     kept.save_kept(rows)
@@ -166,8 +166,8 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=kept.SIZE)
     parser.add_argument("--kinds", nargs="*", help="default: all")
     parser.add_argument("--only", nargs="*", help="systems by name, printed in full")
-    parser.add_argument("--keep", action="store_true", help="compute the truth of new systems")
-    parser.add_argument("--fresh", type=int, help="40 rounds of other systems, by this seed")
+    parser.add_argument("--keep", action="store_true", help="compute missing exact figures")
+    parser.add_argument("--fresh", type=int, help="seed of 40 rounds of other systems")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.keep:
@@ -176,7 +176,7 @@ def main() -> int:
     rows = kept.load_kept()
     if options.fresh:
         rows = {case.name: _truth(case) for case in chosen(options)}
-    outcomes = [examine(case, rows) for case in chosen(options)]
+    outcomes = [check(case, rows) for case in chosen(options)]
     failed = [o for o in outcomes if o.failures]
     if options.json:
         failures = {o.case.name: o.failures for o in failed}

@@ -17,8 +17,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "variants.md"
 
 _INTRO = """# Variants and their facts
 
-Written by `tools/variants_table.py` from what the code does, not from what it says of itself;
-`ssmbench show discretizer NAME` computes the same, and a test holds this page to it.
+Written by `tools/variants_table.py`; all facts are computed from the code, as by
+`ssmbench show discretizer NAME`, and a test checks that this page is up to date.
 
 ## Discretizers
 
@@ -60,12 +60,12 @@ PARAMETRIZATION_COLUMNS = (
 
 
 def discretizer_rows() -> list[tuple[str, ...]]:
-    """One row of cells a built-in discretizer."""
+    """The cells of one row for each built-in discretizer."""
     return [_discretizer_row(about) for about in _described(registry.discretizers)]
 
 
 def parametrization_rows() -> list[tuple[str, ...]]:
-    """One row of cells a built-in parametrization."""
+    """The cells of one row for each built-in parametrization."""
     return [
         (
             f"`{about['name']}`",
@@ -79,7 +79,7 @@ def parametrization_rows() -> list[tuple[str, ...]]:
 
 
 def _described(kind: Registry) -> list[dict[str, Any]]:
-    """Plugins of the folder that this runs in are no part of the page."""
+    """The built-in entries; plugins found in the current folder are left out."""
     return [
         registry.describe(entry)
         for entry in kind
@@ -104,7 +104,7 @@ def _discretizer_row(about: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _number(value: Any) -> str:
-    """Four digits: the same on every machine."""
+    """Four digits, so that rounding on different machines gives the same page."""
     return (
         f"{value:.4g}" if isinstance(value, float) else "not known" if value is None else f"{value}"
     )

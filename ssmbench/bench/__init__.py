@@ -1,1 +1,1 @@
-"""Benchmarks: the scans beside a memory copy and other libraries, timed in turns."""
+"""Benchmarks: speed and accuracy of the scans, compared with a memory copy and other libraries."""

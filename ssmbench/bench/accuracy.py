@@ -1,9 +1,10 @@
-"""Errors of every scan against complex128, beside those of a plain loop in single precision.
+"""Errors of every scan relative to complex128, compared with those of a plain float32 loop.
 
-Both loops are NumPy's, one step at a time, so that no backend is compared with itself. The signal,
-and the weights of the outputs in the loss, are random: with constant ones the float32 loop rounds
-the same way at every step, and is up to a thousand times worse. Its sums over time are in double
-precision, so that only the recurrence itself is compared.
+The exact values and the float32 ones come from the same NumPy loop, one step at a time, so that no
+backend is compared with itself. The signal and the weights of the outputs in the loss are random:
+with constant ones the float32 loop rounds the same way at every step, and its error is up to a
+thousand times larger. The loop's sums over time, in the gradients, are in double precision, so that
+only the recurrence itself is compared.
 """
 
 from __future__ import annotations
@@ -26,21 +27,22 @@ from ssmbench.scans.base import (
 )
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteLTI
 
-#: A backend that loops over a recurrence that varies with time is too slow beyond this.
+#: Longest sequence for backends that run a time-varying recurrence in a loop over steps.
 LONGEST_LOOP_IN_TORCH = 2**14
-#: How many times the error of the loop is allowed.
+#: Largest allowed ratio of an error to that of the loop.
 ALLOWED = 3.0
-#: Four roundings of float32: a loop whose error happens to be smaller is counted as if it had this.
+#: Four roundings of float32: smaller errors of the loop count as this in the ratio.
 FLOOR = 4 * 2.0**-24
 _STATES = 16
 
 
 @dataclass(frozen=True)
 class Case:
-    """An operation of one sequence: leaves in single precision, and how to run them.
+    """An operation on one sequence, with ``leaves`` (the tensors with gradients) in float32.
 
-    ``run`` takes a backend, and ``loop`` none: it runs in the precision of the leaves it is given.
-    ``unsupported`` is why a backend cannot run it, or None.
+    ``run`` uses a backend; ``loop`` uses the NumPy loop, in the precision of the leaves.
+    ``unsupported`` gives the reason why a backend cannot run the operation, or None.
+    ``varies``: the recurrence is time-varying.
     """
 
     operation: str
@@ -53,7 +55,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Largest error over largest value, of y and each gradient; ``ratios`` are to the loop's."""
+    """Largest error divided by largest value, of y and of each gradient.
+
+    ``ratios``: the errors divided by those of the float32 loop.
+    """
 
     operation: str
     backend: str
@@ -71,14 +76,14 @@ class Accuracy:
 
 
 def measure(length: int, gap: float, seed: int = 0) -> Iterator[Accuracy]:
-    """Every operation and backend over ``length`` steps, moduli of poles from 1 - gap down."""
+    """Every operation and backend over ``length`` steps; the largest pole modulus is 1 - gap."""
     linear = (_linear(complex_, varies) for varies in (False, True) for complex_ in (False, True))
     for make in (_bank, _multichannel, _dense, *linear):
         yield from compare(make(length, gap, torch.Generator().manual_seed(seed)), length)
 
 
 def compare(case: Case, length: int) -> Iterator[Accuracy]:
-    """One operation: every backend able to run it in reasonable time."""
+    """One operation with every backend that can run it in reasonable time."""
     wide = {k: to_double(v) for k, v in case.leaves.items()}
     exact = _values(case.loop, wide, length)
     loop = _errors(_values(case.loop, case.leaves, length), exact)
@@ -108,7 +113,7 @@ def _errors(found: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> dict[st
 
 
 class _Loop(torch.autograd.Function):
-    """s[k] = a s[k-1] + b[k] from zero, in b's own precision; a (N,), (1, L, N) or (N, N)."""
+    """s[k] = a s[k-1] + b[k] from zero, in the precision of b; a (N,), (1, L, N) or (N, N)."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
@@ -132,7 +137,7 @@ class _Loop(torch.autograd.Function):
 
 
 def _recur(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """States (1, L, N), one step after the other."""
+    """States (1, L, N), computed step by step."""
     s, state = np.empty_like(b), np.zeros_like(b[:, 0])
     for k in range(b.shape[1]):
         factor = a[:, k] if a.ndim == 3 else a
@@ -157,7 +162,7 @@ def _loop_system(system: DiscreteLTI, u: Tensor) -> Tensor:
 
 
 def _moduli(gap: float, count: int, generator: torch.Generator) -> Tensor:
-    """From 1 - gap to 1 - 100 gap, spread in the logarithm; the slowest is always there."""
+    """Between 1 - 100 gap and 1 - gap, log-uniform in 1 - modulus; the first is 1 - gap."""
     spread = torch.rand(count, generator=generator)
     spread[0] = 0
     return 1 - gap * 100**spread
@@ -202,7 +207,7 @@ def _diagonal(
 
 
 def _dense(length: int, gap: float, generator: torch.Generator) -> Case:
-    """A normal matrix with the poles asked for."""
+    """A dense layer whose A is normal with these poles."""
     pairs = torch.view_as_real(_poles(gap, _STATES // 2, generator))
     rotations = [torch.tensor([[re, -im], [im, re]]) for re, im in pairs.tolist()]
     random = torch.randn(4, _STATES, _STATES, generator=generator)
@@ -232,7 +237,7 @@ def _system_case(
 def _linear(complex_: bool, varies: bool) -> Callable[[int, float, torch.Generator], Case]:
     def make(length: int, gap: float, generator: torch.Generator) -> Case:
         a = (_poles if complex_ else _moduli)(gap, _STATES, generator)
-        if varies:  # a gate that lets go a little, now and then
+        if varies:  # a gate between 1 - gap and 1
             gate = 1 - gap * torch.rand(1, length, _STATES, generator=generator)
             a = a * gate
         b = torch.randn(1, length, _STATES, generator=generator, dtype=a.dtype)

@@ -1,4 +1,4 @@
-"""Peers, each used only where it can be imported; none is a dependency."""
+"""Scans and layers of other libraries (peers), used if installed; none is a dependency."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssmbench.bench.timing import Contestant
+from ssmbench.bench.timing import Candidate
 from ssmbench.systems import DiscreteDiagonal
 
 
 def importable(module: str) -> Any | None:
-    """A peer's module, or None where it is missing or does not load here."""
+    """A peer's module, or None if it is missing or cannot be loaded."""
     try:
         return importlib.import_module(module)
     except Exception:
         return None
 
 
-def neural_ssm(u: Tensor, width: int, kind: str) -> Contestant | None:
+def neural_ssm(u: Tensor, width: int, kind: str) -> Candidate | None:
     """A cell of `neural-ssm` with N = ``width`` states: l2ru (loop mode), lru, or l2n."""
     package = importable("neural_ssm")
     if package is None:
@@ -36,13 +36,13 @@ def neural_ssm(u: Tensor, width: int, kind: str) -> Contestant | None:
     cell = makers[kind]().to(u.device)
     options = {"mode": "loop"} if kind == "l2ru" else {}
     leaves = {"u": u, **dict(cell.named_parameters())}
-    return Contestant(lambda: cell(u, **options)[0], leaves, comparable=False)
+    return Candidate(lambda: cell(u, **options)[0], leaves, comparable=False)
 
 
-def selective_scan(system: DiscreteDiagonal, u: Tensor) -> Contestant | None:
-    """`mamba-ssm`'s selective scan with constant B, C and step: the same bank, on CUDA.
+def selective_scan(system: DiscreteDiagonal, u: Tensor) -> Candidate | None:
+    """`mamba-ssm`'s selective scan with constant B, C and step size: the same bank, on CUDA.
 
-    Its output sees u[k] through the state too, one step earlier than ours: not comparable.
+    Not comparable: in its output at step k the state already contains u[k], in ours only at k + 1.
     """
     package = importable("mamba_ssm.ops.selective_scan_interface")
     if package is None:
@@ -50,14 +50,14 @@ def selective_scan(system: DiscreteDiagonal, u: Tensor) -> Contestant | None:
     signal = u.detach()[..., 0].transpose(1, 2).contiguous()  # (B, H, L)
     values = {
         "u": signal,
-        "A": system.lam.detach().log(),  # it takes exp(delta A), and doubles the real part of C x
+        "A": system.lam.detach().log(),  # the scan exponentiates it and doubles Re(C x)
         "B": system.B.detach()[..., 0],
         "C": system.C.detach()[:, 0],
         "D": system.D.detach()[:, 0, 0],
     }
     leaves = {name: value.clone().requires_grad_() for name, value in values.items()}
     delta = torch.ones_like(signal)
-    return Contestant(
+    return Candidate(
         lambda: package.selective_scan_fn(
             leaves["u"], delta, *(leaves[name] for name in ("A", "B", "C", "D"))
         ),
@@ -66,7 +66,7 @@ def selective_scan(system: DiscreteDiagonal, u: Tensor) -> Contestant | None:
     )
 
 
-def accelerated_scan(a: Tensor, b: Tensor) -> Contestant | None:
+def accelerated_scan(a: Tensor, b: Tensor) -> Candidate | None:
     """`accelerated-scan`'s warp scan: real, (B, N, L), L a power of two, on CUDA."""
     package = importable("accelerated_scan.warp") if b.is_cuda else None
     power = b.shape[1] & (b.shape[1] - 1) == 0
@@ -74,11 +74,11 @@ def accelerated_scan(a: Tensor, b: Tensor) -> Contestant | None:
         return None
     gates = a.expand(b.shape[0], b.shape[1], -1).transpose(1, 2).contiguous()
     tokens = b.detach().transpose(1, 2).contiguous().requires_grad_()
-    return Contestant(lambda: package.scan(gates, tokens), {"b": tokens}, comparable=False)
+    return Candidate(lambda: package.scan(gates, tokens), {"b": tokens}, comparable=False)
 
 
-def associative_scan(a: Tensor, b: Tensor) -> Contestant | None:
-    """torch's own higher-order associative scan, run eagerly in its generic mode."""
+def associative_scan(a: Tensor, b: Tensor) -> Candidate | None:
+    """PyTorch's higher-order associative scan, run eagerly in its generic mode."""
     module = importable("torch._higher_order_ops.associative_scan")
     if module is None:
         return None
@@ -92,4 +92,4 @@ def associative_scan(a: Tensor, b: Tensor) -> Contestant | None:
             lambda *flat: combine(flat[: len(flat) // 2], flat[len(flat) // 2 :]), (gates, b), dim=1
         )[1]
 
-    return Contestant(run, {"a": a, "b": b})
+    return Candidate(run, {"a": a, "b": b})

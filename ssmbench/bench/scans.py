@@ -1,44 +1,26 @@
-"""`ssmbench bench scans`: every operation and backend, with errors against complex128."""
+"""`ssmbench bench scans`: every operation and backend, with errors relative to complex128."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ssmbench import registry
-from ssmbench.bench import peers
-from ssmbench.bench.timing import Contestant, Times, copy_bandwidth, device_name, race
-from ssmbench.linalg.powers import power_table
-from ssmbench.linalg.precision import double_dtype, to_double
-from ssmbench.scans import chunked
-from ssmbench.scans.base import ranked_backends
-from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteLTI
-
-
-@dataclass(frozen=True)
-class Case:
-    """One operation at one size. Bytes are those that must move: inputs read, outputs written."""
-
-    operation: str
-    batch: int
-    length: int
-    channels: int
-    states: int
-    forward_bytes: int
-    both_bytes: int
-    contestants: Callable[[torch.device], Mapping[str, Contestant]]
-    exact: Callable[[Mapping[str, Tensor]], Tensor]
+from ssmbench.bench.cases import Case, cases, gpu_cases
+from ssmbench.bench.timing import Candidate, Times, copy_bandwidth, device_name, time_in_turns
+from ssmbench.linalg.precision import double_dtype
 
 
 @dataclass(frozen=True)
 class Result:
-    """A row of the table: milliseconds, GB/s of the bytes that must move, relative errors."""
+    """A row of the table.
+
+    ``both``: forward and backward. GB/s and the share of a memory copy's speed count
+    ``forward_bytes``. ``errors``: see :func:`_errors`; None if the output is not comparable.
+    """
 
     operation: str
     backend: str
@@ -60,21 +42,21 @@ class Result:
 
 
 def run(device: torch.device, rounds: int, quick: bool) -> Iterator[Result]:
-    """The results of all cases, one case after the other."""
+    """The results of all cases, in order."""
     for case in (*cases(quick), *(gpu_cases() if device.type == "cuda" and not quick else ())):
         torch.manual_seed(0)
-        contestants = dict(case.contestants(device))
-        times = race(contestants, rounds, device)
+        candidates = dict(case.candidates(device))
+        times = time_in_turns(candidates, rounds, device)
         copy = copy_bandwidth(case.forward_bytes, rounds, device)
-        for name, contestant in contestants.items():
-            errors = _errors(contestant, case) if contestant.comparable else None
-            yield _result(case, name, contestant, times[name], copy, errors, device)
+        for name, candidate in candidates.items():
+            errors = _errors(candidate, case) if candidate.comparable else None
+            yield _result(case, name, candidate, times[name], copy, errors, device)
 
 
 def _result(
     case: Case,
     name: str,
-    contestant: Contestant,
+    candidate: Candidate,
     times: Times,
     copy: float,
     errors: dict[str, float] | None,
@@ -89,7 +71,7 @@ def _result(
         length=case.length,
         channels=case.channels,
         states=case.states,
-        dtype=_dtypes(contestant),
+        dtype=_dtypes(candidate),
         forward_ms=1e3 * forward,
         forward_min_ms=1e3 * min(times.forward),
         both_ms=1e3 * both,
@@ -103,17 +85,20 @@ def _result(
     )
 
 
-def _dtypes(contestant: Contestant) -> str:
-    names = (str(leaf.dtype).removeprefix("torch.") for leaf in contestant.leaves.values())
+def _dtypes(candidate: Candidate) -> str:
+    names = (str(leaf.dtype).removeprefix("torch.") for leaf in candidate.leaves.values())
     return ", ".join(dict.fromkeys(names))
 
 
-def _errors(contestant: Contestant, case: Case) -> dict[str, float]:
-    """Largest error over largest value, of the output and every gradient, against complex128."""
-    found = _values(contestant.run, contestant.leaves)
+def _errors(candidate: Candidate, case: Case) -> dict[str, float]:
+    """Largest error divided by largest value, of the output and of every gradient.
+
+    Exact values are those of the same operation in double precision (complex128).
+    """
+    found = _values(candidate.run, candidate.leaves)
     wide = {
         name: leaf.detach().to("cpu", double_dtype(leaf)).requires_grad_()
-        for name, leaf in contestant.leaves.items()
+        for name, leaf in candidate.leaves.items()
     }
     exact = _values(lambda: case.exact(wide), wide)
     return {
@@ -130,223 +115,13 @@ def _values(run: Callable[[], Tensor], leaves: Mapping[str, Tensor]) -> dict[str
     return {"y": y.detach(), **named}
 
 
-# --- cases --------------------------------------------------------------------------------------
-
-
-def cases(quick: bool) -> Iterator[Case]:
-    """All cases; small ones only where ``quick``."""
-    sizes = [(2, 512)] if quick else [(8, 4096), (8, 16384), (1, 65536)]
-    for batch, length in sizes:
-        yield _bank_case(batch, length, channels=64, states=32)
-    batch, length = sizes[0]
-    yield _multichannel_case(batch, length, width=64)
-    yield _dense_case(batch, length, width=64)
-    for dtype in (torch.complex64, torch.float32):
-        for kind in (Kind(), Kind(reverse=True), Kind(varies=True)):
-            yield _states_case(batch, length, 256, dtype, kind)
-    yield _bank_case(batch, length, channels=64, states=32, dtype=torch.bfloat16)
-    yield _states_case(batch, length, 256, torch.bfloat16, Kind())
-
-
-def gpu_cases() -> Iterator[Case]:
-    """Sizes that only a GPU is asked for."""
-    for batch, length, states in ((8, 16384, 512), (1, 1048576, 64)):
-        yield _states_case(batch, length, states, torch.complex64, Kind())
-    yield _bank_case(16, 16384, channels=256, states=64)
-
-
-def _bank_case(
-    batch: int, length: int, channels: int, states: int, dtype: torch.dtype = torch.float32
-) -> Case:
-    half = dtype != torch.float32
-
-    def contestants(device: torch.device) -> dict[str, Contestant]:
-        system, u = _bank(channels, states, device), _signal(batch, length, channels, 1, device)
-        u = u.detach().to(dtype).requires_grad_()
-        ours = _backends(system, u)
-        if half:  # the peers' figures stand beside the single precision ones
-            return ours
-        fft = Contestant(lambda: fft_convolution(system, u), {**system.tensors(), "u": u})
-        mamba = peers.selective_scan(system, u) if device.type == "cuda" else None
-        others = {"fft convolution": fft, "mamba-ssm selective_scan": mamba}
-        return {**ours, **{k: v for k, v in others.items() if v is not None}}
-
-    samples = batch * length * channels
-    operation = f"fused diagonal layer, single-channel bank{', bfloat16 input' if half else ''}"
-    # u read and y (float32) written; then u and dy read and du written
-    bytes_ = ((dtype.itemsize + 4) * samples, (3 * dtype.itemsize + 8) * samples)
-    return Case(operation, batch, length, channels, states, *bytes_, contestants, _exact_pairs)
-
-
-def _multichannel_case(batch: int, length: int, width: int) -> Case:
-    def contestants(device: torch.device) -> dict[str, Contestant]:
-        system, u = _multichannel(width, device), _signal(batch, length, 1, width, device)
-        flat = u.detach()[:, :, 0].clone().requires_grad_()
-        others = {f"neural-ssm {k}": peers.neural_ssm(flat, width, k) for k in ("lru", "l2n")}
-        return {**_backends(system, u), **{k: v for k, v in others.items() if v is not None}}
-
-    samples = batch * length * width
-    operation = "fused diagonal layer, multi-channel"
-    bytes_ = (8 * samples, 20 * samples)
-    return Case(operation, batch, length, width, width, *bytes_, contestants, _exact_pairs)
-
-
-def _dense_case(batch: int, length: int, width: int) -> Case:
-    def contestants(device: torch.device) -> dict[str, Contestant]:
-        system, u = _dense(width, device), _signal(batch, length, 1, width, device)
-        flat = u.detach()[:, :, 0].clone().requires_grad_()
-        peer = peers.neural_ssm(flat, width, "l2ru")
-        return {**_backends(system, u), **({"neural-ssm l2ru, loop": peer} if peer else {})}
-
-    def exact(leaves: Mapping[str, Tensor]) -> Tensor:
-        system = DiscreteDense(A=leaves["A"], B=leaves["B"], C=leaves["C"], D=leaves["D"])
-        return chunked.dense_scan(system, leaves["u"], None)[0]
-
-    samples = batch * length * width
-    bytes_ = (8 * samples, 20 * samples)
-    return Case("dense layer", batch, length, width, width, *bytes_, contestants, exact)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Which linear scan: a constant or varying with time, forward or reverse."""
-
-    varies: bool = False
-    reverse: bool = False
-
-    def scan(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
-        """The linear scan of the backend called ``name``."""
-        backend = registry.scans.get(name).build()
-        return lambda a, b: backend.linear_scan(a, b, reverse=self.reverse)
-
-    def title(self, dtype: torch.dtype) -> str:
-        """Its operation's name in the table."""
-        words = ["complex" if dtype.is_complex else "real"]
-        words += ["a varies"] * self.varies + ["reverse"] * self.reverse
-        words += ["bfloat16 input"] * (dtype == torch.bfloat16)
-        return ", ".join(["linear scan, states written", *words])
-
-
-def _states_case(batch: int, length: int, states: int, dtype: torch.dtype, kind: Kind) -> Case:
-    def contestants(device: torch.device) -> dict[str, Contestant]:
-        a, b = _recurrence(batch, length, states, dtype, kind, device)
-        leaves = {"a": a, "b": b}
-        found = {
-            name: Contestant(partial(backend.linear_scan, a, b, reverse=kind.reverse), leaves)
-            for name, backend in sorted(ranked_backends().items())
-            if backend.linear_scan_unsupported_reason(b) is None
-        }
-        if kind.reverse or dtype == torch.bfloat16:  # the peers' figures stand beside the plain one
-            return found
-        others = {
-            "accelerated-scan": peers.accelerated_scan(a, b),
-            "torch associative_scan": peers.associative_scan(a, b),
-        }
-        return {**found, **{k: v for k, v in others.items() if v is not None}}
-
-    def exact(leaves: Mapping[str, Tensor]) -> Tensor:
-        return kind.scan("chunked")(leaves["a"], leaves["b"])
-
-    # b (and a) read and s written; then s, ds (and a) read, db (and da) written. s is never half.
-    numbers, read = batch * length * states, dtype.itemsize * (2 if kind.varies else 1)
-    wide = max(dtype.itemsize, 4)
-    forward, backward = read + wide, 2 * wide + dtype.itemsize * (3 if kind.varies else 1)
-    bytes_ = (forward * numbers, (forward + backward) * numbers)
-    title = kind.title(dtype)
-    return Case(title, batch, length, states, states, *bytes_, contestants, exact)
-
-
-def _exact_pairs(leaves: Mapping[str, Tensor]) -> Tensor:
-    matrices = {k: leaves[k] for k in ("lam", "B", "C", "D")}
-    system = DiscreteDiagonal(**matrices, conjugate=True)
-    return chunked.ChunkedScan(registry.NoOptions())(system, leaves["u"], None)[0]
-
-
-def _backends(system: DiscreteLTI, u: Tensor) -> dict[str, Contestant]:
-    leaves, found = {**system.tensors(), "u": u}, {}
-    for name, backend in sorted(ranked_backends().items()):
-        if backend.unsupported_reason(system, u.device) is None:
-            found[name] = Contestant(lambda b=backend: b(system, u, None)[0], leaves)
-    return found
-
-
-def fft_convolution(system: DiscreteDiagonal, u: Tensor) -> Tensor:
-    """The convolution mode of S4D, its kernel generated by a two-level Vandermonde product.
-
-    A kernel of L powers generated one by one would make this baseline unfairly ten times slower.
-    """
-    length = u.shape[1]
-    step = 2 ** math.ceil(math.log2(max(length, 2)) / 2)
-    low = power_table(to_double(system.lam), step + 1)
-    high = power_table(low[step], -(-length // step)).to(system.lam.dtype)
-    weight = (system.C[:, 0] * system.B[..., 0])[None] * low[:step].to(system.lam.dtype)
-    kernel = 2 * torch.einsum("shn,thn->hst", high, weight).real.flatten(1)[:, : length - 1]
-    kernel = torch.cat([system.D[:, 0], kernel], 1)
-    size = 2 * length
-    spectrum = torch.fft.rfft(kernel, size).T * torch.fft.rfft(u[..., 0], size, dim=1)
-    return torch.fft.irfft(spectrum, size, dim=1)[:, :length, :, None]
-
-
-def _bank(channels: int, states: int, device: torch.device) -> DiscreteDiagonal:
-    modulus = 1 - 0.1 * torch.rand(channels, states) ** 2
-    one = torch.ones(channels, states, 1, dtype=torch.complex64)
-    return _leaves(
-        DiscreteDiagonal(
-            lam=torch.polar(modulus, torch.pi * torch.rand(channels, states)),
-            B=one,
-            C=torch.randn(channels, 1, states, dtype=torch.complex64) / states,
-            D=torch.randn(channels, 1, 1),
-            conjugate=True,
-        ),
-        device,
-    )
-
-
-def _multichannel(width: int, device: torch.device) -> DiscreteDiagonal:
-    modulus = 1 - 0.1 * torch.rand(1, width) ** 2
-    return _leaves(
-        DiscreteDiagonal(
-            lam=torch.polar(modulus, torch.pi * torch.rand(1, width)),
-            B=torch.randn(1, width, width, dtype=torch.complex64) / width**0.5,
-            C=torch.randn(1, width, width, dtype=torch.complex64) / width**0.5,
-            D=torch.randn(1, width, width),
-            conjugate=True,
-        ),
-        device,
-    )
-
-
-def _dense(width: int, device: torch.device) -> DiscreteDense:
-    A = torch.linalg.qr(torch.randn(1, width, width)).Q * 0.99
-    B, C, D = (torch.randn(1, width, width) / width**0.5 for _ in range(3))
-    return _leaves(DiscreteDense(A=A, B=B, C=C, D=D), device)
-
-
-def _leaves(system: Any, device: torch.device) -> Any:
-    return system.map(lambda t: t.to(device).detach().requires_grad_())
-
-
-def _signal(batch: int, length: int, heads: int, inputs: int, device: torch.device) -> Tensor:
-    return torch.randn(batch, length, heads, inputs, device=device, requires_grad=True)
-
-
-def _recurrence(
-    batch: int, length: int, states: int, dtype: torch.dtype, kind: Kind, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    shape = (batch, length, states) if kind.varies else (states,)
-    modulus = 1 - 0.1 * torch.rand(shape)
-    a = torch.polar(modulus, torch.pi * torch.rand(shape)) if dtype.is_complex else modulus
-    b = torch.randn(batch, length, states, dtype=dtype)
-    return a.to(device, dtype).requires_grad_(), b.to(device).requires_grad_()
-
-
 def default_device() -> torch.device:
-    """The GPU where there is one."""
+    """The GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def table(results: list[Result]) -> list[dict[str, Any]]:
-    """Results as plain dicts."""
+def as_dicts(results: list[Result]) -> list[dict[str, Any]]:
+    """Results as plain dicts, for JSON."""
     return [asdict(result) for result in results]
 
 
@@ -367,7 +142,7 @@ COLUMNS = (
 
 
 def row(result: Result) -> tuple[str, ...]:
-    """A result as the cells of :data:`COLUMNS`."""
+    """The cells of a result, one for each of :data:`COLUMNS`."""
     errors = result.errors or {}
     gradients = [error for name, error in errors.items() if name != "y"]
     size = f"{result.batch}, {result.length}, {result.channels}, {result.states}"

@@ -1,7 +1,8 @@
-"""Timing of several contestants in turns, so that all meet the same load of the machine."""
+"""Timing of several candidates in turns, so that the load of the machine affects all alike."""
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 import time
@@ -14,15 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: A contestant slower than this runs once; the others repeat.
+#: A candidate slower than this is timed once, whatever the number of rounds.
 SLOW_SECONDS = 3.0
-#: On the CPU, allocations are recorded only for contestants faster than this.
+#: On the CPU, allocations are recorded only for candidates faster than this.
 _SLOW_TO_RECORD = 1.0
+#: Kineto, the library behind PyTorch's profiler, writes a line to standard error at every start and
+#: stop, with the highest of its levels (5). It reads its level from the environment at first use.
+_NO_KINETO_MESSAGES = "6"
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """``run`` maps ``leaves`` to an output; ``comparable`` where the output is the case's own."""
+class Candidate:
+    """One implementation: ``run`` computes an output from ``leaves``, the tensors with gradients.
+
+    ``comparable``: whether the output is that of the case, so that its error can be measured.
+    """
 
     run: Callable[[], Tensor]
     leaves: Mapping[str, Tensor]
@@ -31,7 +38,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds; peak bytes allocated beyond the inputs in forward and backward, if recorded."""
+    """Seconds for each round; peak bytes allocated in both passes, if recorded."""
 
     forward: tuple[float, ...]
     both: tuple[float, ...]
@@ -42,17 +49,19 @@ class Times:
         return statistics.median(self.forward), statistics.median(self.both)
 
 
-def race(contestants: Mapping[str, Contestant], rounds: int, device: torch.device) -> dict:
-    """:class:`Times` by name, taken in turns after one warm-up each."""
-    peaks = {name: _warm_up(c, device) for name, c in contestants.items()}
-    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in contestants}
+def time_in_turns(
+    candidates: Mapping[str, Candidate], rounds: int, device: torch.device
+) -> dict[str, Times]:
+    """The times of each candidate, by name, after one warm-up each."""
+    peaks = {name: _warm_up(c, device) for name, c in candidates.items()}
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in candidates}
     for _ in range(rounds):
-        for name, contestant in contestants.items():
+        for name, candidate in candidates.items():
             forward, both = times[name]
             if both and both[0] > SLOW_SECONDS:
                 continue
-            forward.append(_timed(lambda c=contestant: _forward(c), device))
-            both.append(_timed(lambda c=contestant: _forward_and_backward(c), device))
+            forward.append(_timed(lambda c=candidate: _forward(c), device))
+            both.append(_timed(lambda c=candidate: _forward_and_backward(c), device))
     return {n: Times(tuple(f), tuple(b), peaks[n]) for n, (f, b) in times.items()}
 
 
@@ -66,7 +75,7 @@ def copy_bandwidth(total_bytes: int, rounds: int, device: torch.device) -> float
 
 
 def device_name(device: torch.device) -> str:
-    """What the figures were taken on."""
+    """The model of the GPU, or that of the CPU with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     model = platform.processor() or platform.machine()
@@ -77,16 +86,16 @@ def device_name(device: torch.device) -> str:
     return f"{model}, {torch.get_num_threads()} thread(s)"
 
 
-def _forward(contestant: Contestant) -> None:
+def _forward(candidate: Candidate) -> None:
     with torch.no_grad():
-        contestant.run()
+        candidate.run()
 
 
-def _forward_and_backward(contestant: Contestant) -> tuple[Tensor | None, ...]:
-    y = contestant.run()
+def _forward_and_backward(candidate: Candidate) -> tuple[Tensor | None, ...]:
+    y = candidate.run()
     return torch.autograd.grad(
         y.real.sum() if y.is_complex() else y.sum(),
-        list(contestant.leaves.values()),
+        list(candidate.leaves.values()),
         allow_unused=True,
     )
 
@@ -104,28 +113,29 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _warm_up(contestant: Contestant, device: torch.device) -> int | None:
+def _warm_up(candidate: Candidate, device: torch.device) -> int | None:
     if device.type == "cuda":
-        _forward_and_backward(contestant)
+        _forward_and_backward(candidate)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        _forward_and_backward(contestant)
+        _forward_and_backward(candidate)
         return torch.cuda.max_memory_allocated(device) - before
-    # A loop over steps makes so many allocations that recording them would fill the memory.
-    if _timed(lambda: _forward_and_backward(contestant), device) > _SLOW_TO_RECORD:
+    # A loop over steps makes so many allocations that their record would fill the memory.
+    if _timed(lambda: _forward_and_backward(candidate), device) > _SLOW_TO_RECORD:
         return None
-    return _peak_on_cpu(lambda: _forward_and_backward(contestant))
+    return _peak_on_cpu(lambda: _forward_and_backward(candidate))
 
 
 def _peak_on_cpu(action: Callable[[], object]) -> int:
-    """Most bytes allocated at once, from the profiler's record of every (de)allocation.
+    """Largest number of bytes allocated at once, from the profiler's record of (de)allocations.
 
-    Resident memory would not do: an allocator that is warm needs no new pages.
+    Resident memory would miss allocations from pages that the process already has.
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", _NO_KINETO_MESSAGES)
     cpu = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
         action()
-    # Torch's record of single (de)allocations has no public name, and its stubs leave them out.
+    # Torch's record of single (de)allocations has no public name and is missing from its stubs.
     profiler: Any = profile.profiler
     events = (e for e in profiler.kineto_results.events() if e.name() == "[memory]")
     changes = sorted((e.start_ns(), e.nbytes()) for e in events)

@@ -8,7 +8,8 @@ from ssmbench.build.ends import build_decoder, build_encoder
 from ssmbench.config import RunConfig, options_of
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.nn.block import Block, Norm, Residual
-from ssmbench.nn.layer import InitialState, SSMLayer
+from ssmbench.nn.initial_state import InitialState
+from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.nn.pooling import Pooling

@@ -36,7 +36,7 @@ def bench(
     for result in scans.run(scans.default_device(), rounds, quick):
         print(f"{result.operation}: {result.backend}", file=sys.stderr, flush=True)
         results.append(result)
-    listed = scans.table(results)
+    listed = scans.as_dicts(results)
     if output:
         output.write_text(jsonio.dumps(listed, indent=1), encoding="utf-8")
     if as_json:

@@ -10,9 +10,9 @@ from ssmbench.cli.verb import AsJson
 
 def doctor(as_json: AsJson = False) -> None:
     """Check this installation: packages, devices, scans, plugins, data."""
-    from ssmbench import doctor as examination
+    from ssmbench.doctor import check_installation
 
-    checks = examination.examine()
+    checks = check_installation()
     ok = all(check.ok for check in checks)
     if as_json:
         print_json({"ok": ok, "checks": [vars(check) for check in checks]})

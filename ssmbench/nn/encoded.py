@@ -7,8 +7,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ssmbench.lengths import mask_steps, valid_steps
+from ssmbench.nn.certified import GainsFrom
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.model import GainsFrom, SequenceModel
+from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pairs import apart, side_by_side
 
 

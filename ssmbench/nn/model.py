@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
 from typing import cast
 
 import torch
@@ -17,44 +15,38 @@ from ssmbench.errors import require
 from ssmbench.lengths import check_lengths, mask_steps, valid_steps
 from ssmbench.nn.block import Block
 from ssmbench.nn.bounds import total_gain
+from ssmbench.nn.certified import GainsFrom, check_certifiable, declared_bound, gains_from
 from ssmbench.nn.contracts import FirstUse, check_decoded, check_encoded
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.encoders.base import Encoder
-from ssmbench.nn.layer import SSMLayer, check_rate
+from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.pairs import apart, side_by_side
 from ssmbench.nn.pooling import Pooling
-from ssmbench.nn.stream import StreamState
+from ssmbench.nn.stream import StreamState, check_stream
 from ssmbench.scans.sequence_parallel import Segments, SequenceParallelScan
-from ssmbench.spec import Channels, Reading, TaskSizes
+from ssmbench.spec import Reading, TaskSizes
 
-#: Why the segments of a sequence on several ranks do not fit a bidirectional network.
+#: Why ranks cannot share a sequence in a bidirectional network.
 NO_SHARING = (
     "a bidirectional network cannot share a sequence among ranks: its reversed scan would need the "
     "segments in reversed order"
 )
 
 
-class GainsFrom(Enum):
-    """What a network's gains refer to."""
-
-    input = "input"
-    encoded = "encoded input"
-
-
 class SequenceModel(nn.Module):
-    """An input u to y (B, L, outputs) per step, or to (B, outputs) for each whole sequence.
+    """Maps an input u to y (B, L, outputs) per step, or to y (B, outputs) per sequence.
 
     u is (B, L, channels) of real numbers or (B, L) of tokens, as the ``encoder`` takes it; for a
     ``decoder`` that reads pairs, (B, 2, L, channels) or (B, 2, L).
 
-    With a ``gamma`` the incremental gain of the whole is at most gamma for all parameter values:
-    the encoder has gain 1, and the decoder what the blocks' declared bounds leave of gamma.
+    With a ``gamma``, the incremental gain of the network is at most gamma for all parameter values:
+    the encoder has gain 1, and the decoder has gamma divided by the declared gain of the blocks.
 
-    What the encoder and the decoder return is checked on their first use: against ``d_model`` and
-    the task's ``sizes`` too, where these are given.
+    What the encoder and the decoder return is checked when they are first used, also against
+    ``d_model`` and the task's ``sizes`` if these are given.
 
     Raises:
-        UsageError: a gamma, and a part that declares no finite bound.
+        UsageError: there is a gamma, and a part declares no finite bound.
     """
 
     def __init__(
@@ -76,7 +68,7 @@ class SequenceModel(nn.Module):
         self.gamma = gamma
         self.segments: Segments | None = None
         if gamma is not None:
-            self._check_bounded(gamma)
+            check_certifiable(gamma, self.encoder, self.blocks, self.decoder)
 
     @property
     def layers(self) -> list[SSMLayer]:
@@ -85,12 +77,12 @@ class SequenceModel(nn.Module):
 
     @property
     def bidirectional(self) -> bool:
-        """Whether an output depends on inputs to come."""
+        """Whether outputs depend on later inputs."""
         return any(block.reverse_layer is not None for block in self.blocks)
 
     @property
     def pooling(self) -> Pooling | None:
-        """How the decoder makes a vector of a sequence, where it does."""
+        """How the decoder reduces a sequence to one vector; None if it does not."""
         return self.decoder.pooling
 
     @property
@@ -99,10 +91,8 @@ class SequenceModel(nn.Module):
 
     @property
     def gains_from(self) -> GainsFrom:
-        """What its gains refer to: tokens have no norm, and a disturbance of a pair of sequences is
-        one of their encodings."""
-        channels = Channels in self.encoder.accepts and not self._pairs
-        return GainsFrom.input if channels else GainsFrom.encoded
+        """The signal that the network's gains refer to."""
+        return gains_from(self.encoder, self.decoder)
 
     def forward(
         self,
@@ -110,12 +100,12 @@ class SequenceModel(nn.Module):
         lengths: Shaped[Tensor, ...] | None = None,
         dt: Float[Tensor, ...] | None = None,
     ) -> Float[Tensor, " B *out"]:
-        """The prediction; ``lengths`` (B,) are the valid steps of sequences padded at the end, and
-        ``dt`` (B, L) time steps for all SSM layers (:meth:`SSMLayer.forward`). Of pairs, lengths
-        are (B, 2) and dt is (B, 2, L).
+        """The prediction. ``lengths`` (B,): the valid steps of sequences padded at the end. ``dt``
+        (B, L): time steps for all SSM layers (:meth:`SSMLayer.forward`). For pairs of sequences,
+        lengths are (B, 2) and dt is (B, 2, L).
 
-        What is in the padding, NaN included, changes no output and no gradient, and has the
-        gradient zero. Pooling is over valid steps; outputs per step are zero beyond them.
+        Values in the padding, NaN included, influence no output and no gradient, and their own
+        gradient is zero. Pooling is over valid steps; outputs per step are zero after them.
 
         Raises:
             UsageError: lengths of another shape, or outside 1..L; a dt that a layer cannot take, or
@@ -127,8 +117,8 @@ class SequenceModel(nn.Module):
     def encode(
         self, u: Shaped[Tensor, "B ..."], lengths: Shaped[Tensor, ...] | None = None
     ) -> Float[Tensor, "B L d"]:
-        """The encoded input, zero in the padding: (B, L, d_model); of a pair both side by side,
-        (B, L, 2 d_model)."""
+        """The encoded input (B, L, d_model), zero in the padding; for pairs of sequences, both
+        encodings as channels of one signal, (B, L, 2 d_model)."""
         rows, lengths, _ = self._rows(u, lengths, None)
         x = self._encoded(rows)
         if lengths is not None:
@@ -156,7 +146,8 @@ class SequenceModel(nn.Module):
     def _rows(
         self, signal: Tensor, lengths: Tensor | None, dt: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Single sequences, two for each pair, with zeros in the padding and steps of 1 there."""
+        """The single sequences, two for each pair, with their lengths and time steps; in the
+        padding signals are zero and time steps are 1."""
         self._check_steps(dt)
         if self._pairs:
             signal = signal.flatten(0, 1)
@@ -185,8 +176,8 @@ class SequenceModel(nn.Module):
         lengths: Tensor | None,
         dt: Tensor | None,
     ) -> Tensor:
-        """The prediction; where ranks share a sequence, the same on each, which then has only its
-        segment's features."""
+        """The prediction; the same on every rank where ranks share a sequence, although each
+        computes the features of its own segment only."""
         segments, length = self.segments, rows.shape[1]
         if segments is None:
             x = self._features(encode(rows, 0), lengths, dt)
@@ -198,19 +189,20 @@ class SequenceModel(nn.Module):
     def stream(
         self, u: Shaped[Tensor, "B ..."], state: StreamState | None = None
     ) -> tuple[Float[Tensor, " B *out"], StreamState]:
-        """The next chunk of a signal, of any length, and the state to go on from.
+        """The prediction for the next chunk of a signal, of any length, and the state after it.
 
-        Chunk by chunk the outputs per step are those of the whole signal at once; a pooled network
-        gives the prediction for everything up to here. Gradients flow through the state
-        (:meth:`StreamState.detach` cuts them). Each call makes the layers' systems anew from the
-        parameters; for many short chunks :func:`ssmbench.nn.freeze.freeze` the network.
+        Predictions per step are those for the whole signal at once; a pooled network gives the
+        prediction for the signal up to the end of the chunk. Gradients flow through the state
+        (:meth:`StreamState.detach` stops them). Each call computes the layers' systems from the
+        parameters; for many short chunks, :func:`ssmbench.nn.freeze.freeze` the network first.
 
         Raises:
-            UsageError: a bidirectional network, a sequence shared among ranks, an empty chunk, or
-                a state that does not fit the network.
+            UsageError: the network is bidirectional, the sequence is shared among ranks, the chunk
+                is empty, or the state has the wrong number of layers or the wrong shape.
         """
-        self._check_stream(u, state)
+        self._check_stream(u)
         before = StreamState((None,) * len(self.blocks)) if state is None else state
+        check_stream(before, len(self.blocks))
         rows, _, _ = self._rows(u, None, None)
         x, finals = self._encoded(rows, before.steps), []
         for block, x0 in zip(self.blocks, before.layers, strict=True):
@@ -220,7 +212,7 @@ class SequenceModel(nn.Module):
         y, total = self.decoder.stream(x, before.total, steps, **self._decoder_gain())
         return y, StreamState(tuple(finals), total, steps)
 
-    def _check_stream(self, u: Tensor, state: StreamState | None) -> None:
+    def _check_stream(self, u: Tensor) -> None:
         require(
             not self.bidirectional,
             "a bidirectional network cannot be streamed: its first output depends on the last "
@@ -229,28 +221,24 @@ class SequenceModel(nn.Module):
         require(self.segments is None, "a sequence shared among ranks cannot be streamed")
         length = u.shape[2 if self._pairs else 1]
         require(length > 0, "a chunk of a stream needs at least one step")
-        found = len(self.blocks if state is None else state.layers)
-        require(
-            found == len(self.blocks),
-            f"a stream's state needs one entry per layer: {len(self.blocks)}, got {found}",
-        )
 
     def set_rate(self, rate: float) -> None:
-        """Multiply every layer's step size by ``rate``, relative to that of the parameters.
+        """Let every layer use its trained step size times ``rate``.
 
-        0.5 for signals that are sampled twice as fast as those of the training.
+        Use 0.5 for signals that are sampled twice as fast as those of the training.
 
         Raises:
-            UsageError: a discrete parametrization, a frozen network, a rate that is not positive.
+            UsageError: a parametrization is discrete, the network is frozen, or the rate is not
+                positive and finite.
         """
         for layer in self.layers:
-            check_rate(layer, rate)
+            layer.check_rate(rate)
         for layer in self.layers:
             layer.rate = rate
 
     @contextmanager
     def at_rate(self, rate: float) -> Iterator[None]:
-        """Within: as :meth:`set_rate` says; afterwards as before. Raises what it raises."""
+        """A context in which :meth:`set_rate` applies; it raises the same errors."""
         before = [layer.rate for layer in self.layers]
         self.set_rate(rate)
         try:
@@ -260,45 +248,22 @@ class SequenceModel(nn.Module):
                 layer.rate = old
 
     def _decoder_gain(self) -> dict[str, float]:
-        """The decoder's keyword where its gain is prescribed."""
-        return {} if self.gamma is None else {"gain": self.gamma / self._declared_blocks().value}
-
-    def _declared_blocks(self) -> Bound:
-        """Bound of all blocks in a row, from what their SSM layers declare."""
-        total = IDENTITY
-        for index, block in enumerate(self.blocks):
-            gain = block.declared_gain()
-            known = gain is not None or any(layer.time_varying for layer in block.layers)
-            bound = block.bound(gain) if known else _undeclared(index)
-            total = total.then(bound)
-        return total
+        """The keyword that prescribes the decoder's gain; none without a ``gamma``."""
+        if self.gamma is None:
+            return {}
+        return {"gain": self.gamma / declared_bound(self.blocks).value}
 
     def _check_steps(self, dt: Tensor | None) -> None:
         require(
             dt is None or not self.bidirectional,
-            "dt: a bidirectional network has no steps of their own: those of reversed time differ",
+            "dt: a bidirectional network needs uniform sampling, because the time steps differ in "
+            "reversed time",
         )
-        even = dt is None or self.gamma is None
-        require(even, "dt: model.gamma is a certificate for even steps only")
-
-    def _check_bounded(self, gamma: float) -> None:
-        require(0 < gamma < math.inf, f"model.gamma: must be positive, got {gamma}")
-        parts = {"encoder": self.encoder, "decoder": self.decoder}
-        names = {part: type(module).__name__ for part, module in parts.items()}
-        encoded = self.gains_from is GainsFrom.encoded
-        bounded = encoded or (self.encoder.lipschitz is not None and self.encoder.lipschitz <= 1)
+        certified = self.gamma is not None
         require(
-            bounded,
-            f"model.gamma: the encoder {names['encoder']} has no Lipschitz constant of at most 1 "
-            "for all parameter values; choose model.encoder=bounded_linear, or null",
+            dt is None or not certified,
+            "dt: the certificate of model.gamma holds for uniform sampling only",
         )
-        require(
-            self.decoder.takes_gain,
-            f"model.gamma: the decoder {names['decoder']} takes no gain: "
-            f"{self.decoder.unbounded_reason or 'it follows from its weights'}",
-        )
-        blocks = self._declared_blocks()
-        require(blocks.finite, f"model.gamma: no finite certificate because {blocks.reason}")
 
     def _features(self, x: Tensor, lengths: Tensor | None, dt: Tensor | None) -> Tensor:
         for block in self.blocks:
@@ -307,10 +272,11 @@ class SequenceModel(nn.Module):
 
     @contextmanager
     def sharing(self, segments: Segments) -> Iterator[None]:
-        """Within: inputs are whole sequences on every rank, features only this rank's segment.
+        """A context in which ranks share sequences: every rank is given whole sequences, and
+        computes the features of its own segment only.
 
         Raises:
-            UsageError: a bidirectional network.
+            UsageError: the network is bidirectional.
         """
         require(not self.bidirectional, NO_SHARING)
         scans = [layer.scan for layer in self.layers]
@@ -325,12 +291,11 @@ class SequenceModel(nn.Module):
                 layer.scan = scan
 
     def bound(self, layer_gains: Sequence[float | None], length: int) -> Bound:
-        """Incremental gain in l2, from what :attr:`gains_from` says to the output, for sequences
-        of ``length`` steps.
+        """A bound on the incremental l2 gain from the signal of :attr:`gains_from` to the output,
+        for sequences of ``length`` steps, or of at least as many in a padded batch.
 
-        ``layer_gains`` bounds the gain of each of :attr:`layers`, None for a time-varying one.
-        Biases and initial states are allowed: they cancel in differences. Of padded sequences,
-        ``length`` is the shortest's.
+        ``layer_gains``: a bound on the gain of each of :attr:`layers`; None for a time-varying
+        layer. Biases and learned initial states cancel in differences.
         """
         gains = dict(zip(self.layers, layer_gains, strict=True))
         encoded = self.gains_from is GainsFrom.encoded
@@ -341,9 +306,5 @@ class SequenceModel(nn.Module):
         return total.then(self.decoder.bound(length, **self._decoder_gain()))
 
     def parameter_count(self) -> int:
-        """Trainable real numbers."""
+        """The number of trainable real numbers."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
-
-
-def _undeclared(index: int) -> Bound:
-    return Bound.none(f"the SSM layer of block {index} declares no gain")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
+from ssmbench.errors import require
+
 
 @dataclass(frozen=True)
 class StreamState:
@@ -27,3 +29,12 @@ class StreamState:
             layers=tuple(None if x is None else x.detach() for x in self.layers),
             total=None if self.total is None else self.total.detach(),
         )
+
+
+def check_stream(state: StreamState, layers: int) -> None:
+    """Raise a UsageError unless ``state`` has an entry for each of ``layers`` SSM layers."""
+    found = len(state.layers)
+    require(
+        found == layers,
+        f"a stream's state needs one entry per layer: {layers}, got {found}",
+    )

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 
 from ssmbench.build.check import check_data
@@ -19,7 +18,7 @@ from ssmbench.errors import InterruptedRunError, UsageError
 from ssmbench.origins import crash_message, with_plugin_line
 from ssmbench.results import Result, TaskFacts
 from ssmbench.runs.environment import environment
-from ssmbench.runs.folder import RunFolder
+from ssmbench.runs.folder import RunFolder, write_poles
 from ssmbench.runs.load import measure_task_gains, save_worst_input
 from ssmbench.runs.run import Run
 from ssmbench.tasks.base import Task
@@ -27,6 +26,7 @@ from ssmbench.training.environment import is_main_process
 from ssmbench.training.gains import measuring_device
 from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, train
+from ssmbench.training.trainer_options import MIXED
 
 
 def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False) -> str:
@@ -147,10 +147,10 @@ def _why_out_of_time(config: Mapping[str, Any], trained: Trained) -> str:
 
 def _not_covered(run: RunConfig, task: Task) -> list[str]:
     """Sentences on what the gains do not cover: autocast outside SSM layers, varying time steps."""
-    mixed, sentences = str(run.trainer.get("precision", "")), []
-    if mixed.endswith("-mixed"):
+    precision, sentences = str(run.trainer.get("precision", "")), []
+    if precision in MIXED:
         sentences.append(
-            f"trainer.precision={mixed}: the gains are of the network in the precision of its "
+            f"trainer.precision={precision}: the gains are of the network in the precision of its "
             "parameters; what 16-bit rounding between the SSM layers adds is not covered"
         )
     if task.sample("val", 1).dt is not None:
@@ -165,8 +165,7 @@ def _result(identity: Run, trained: Trained, started: float) -> Result:
     device = measuring_device(trained.device)
     found = measure_task_gains(model.to(device), task, run.analysis)
     save_worst_input(folder.path, found)
-    layers = {f"layer{i}": p.cpu().numpy() for i, p in enumerate(found.poles)}
-    np.savez_compressed(folder.path / "poles.npz", **layers)
+    write_poles(folder.path, [poles.cpu().numpy() for poles in found.poles])
     diverged = trained.diverged_at is not None
     curves = () if diverged else tuple(robustness(model, task, run.analysis))
     return Result(

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +147,12 @@ def _take(file: IO[str]) -> bool:
         else:
             break
     return True
+
+
+def write_poles(folder: Path, poles: Sequence[np.ndarray]) -> None:
+    """Write the complex poles of each layer to ``poles.npz``."""
+    layers: dict[str, Any] = {f"layer{index}": values for index, values in enumerate(poles)}
+    np.savez_compressed(folder / "poles.npz", **layers)
 
 
 def read_poles(folder: Path) -> dict[str, np.ndarray] | None:

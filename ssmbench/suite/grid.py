@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ssmbench import registry
 from ssmbench.config import (
@@ -40,10 +40,13 @@ from ssmbench.config import (
 )
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, require, suggest
-from ssmbench.nn.layer import check_pairing
+from ssmbench.nn.pairing import check_pairing
 from ssmbench.options import SEED
 from ssmbench.parametrizations.base import Parametrization
+from ssmbench.registry import Entry
 from ssmbench.runs.run import Run
+
+T = TypeVar("T")
 
 ALL = "all"
 #: Name of the folder for the runs, inside the suite's folder.
@@ -140,9 +143,9 @@ def load_suite(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = 
 
 
 def _seeds(seeds: Any, path: str | Path) -> list[int]:
-    numbers = isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)
+    listed = isinstance(seeds, list) and len(seeds) > 0
     require(
-        numbers and all(map(SEED.test, seeds)),
+        listed and all(type(seed) is int and SEED.test(seed) for seed in seeds),
         f"{path}: seeds: must be a list of whole numbers {SEED.words}, got {seeds!r}",
     )
     return seeds
@@ -189,17 +192,24 @@ def _expand_all(variants: dict[str, Any], base: Any, path: str | Path) -> list[R
             continue
         config = merge(base or {}, part)
         kind = _parametrization(config.get("model"), f"{path}: {variant}")
-        reasons = {entry.name: _reason(kind, entry.factory) for entry in registry.discretizers}
+        reasons = {entry.name: _reason(kind, entry) for entry in registry.discretizers}
         variants[variant] = part | {"discretizers": [n for n, why in reasons.items() if not why]}
         refused += [Refusal(variant, name, why) for name, why in reasons.items() if why]
     return refused
+
+
+def _class_of(entry: Entry, base: type[T]) -> type[T]:
+    """The class that an entry names, to ask it before anything is built."""
+    if not (isinstance(entry.factory, type) and issubclass(entry.factory, base)):
+        raise UsageError(f"{entry.kind} {entry.name}: must be a class derived from {base.__name__}")
+    return entry.factory
 
 
 def _parametrization(model: Any, where: str) -> type[Parametrization]:
     component = model.get("parametrization") if isinstance(model, Mapping) else None
     name = component.get("name") if isinstance(component, Mapping) else component
     require(name is not None, f"{where}: discretizers: all needs a model.parametrization to fit")
-    kind = registry.parametrizations.get(str(name)).factory
+    kind = _class_of(registry.parametrizations.get(str(name)), Parametrization)
     require(
         kind.is_continuous(),
         f"{where}: discretizers: {kind.__name__} takes none: {kind.no_discretizer_reason}",
@@ -207,9 +217,10 @@ def _parametrization(model: Any, where: str) -> type[Parametrization]:
     return kind
 
 
-def _reason(kind: type[Parametrization], discretizer: type[Discretizer]) -> str:
+def _reason(kind: type[Parametrization], discretizer: Entry) -> str:
+    """Why the discretizer cannot sample the parametrization's systems; "" if it can."""
     try:
-        check_pairing(kind, discretizer)
+        check_pairing(kind, _class_of(discretizer, Discretizer))
     except UsageError as error:
         return str(error)
     return ""
@@ -217,8 +228,8 @@ def _reason(kind: type[Parametrization], discretizer: type[Discretizer]) -> str:
 
 def _parts(raw: Mapping[str, Any], key: str, path: str | Path) -> dict[str, Any]:
     value = raw.get(key)
-    ok = isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values())
-    require(ok, f"{path}: {key}: must map labels to parts of a run config")
+    if not (isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values())):
+        raise UsageError(f"{path}: {key}: must map labels to parts of a run config")
     parts = {str(label): part for label, part in value.items()}
     for label in parts:  # labels become folder names, for TensorBoard
         check_file_name(label, f"{path}: {key}: label")

@@ -22,6 +22,7 @@ from ssmbench.config import (
 )
 from ssmbench.errors import UsageError
 from ssmbench.launchers.base import Launcher
+from ssmbench.results import Result
 from ssmbench.runs.folder import DONE
 from ssmbench.runs.run import Run
 from ssmbench.suite.grid import RUNS, Cell, Suite
@@ -171,6 +172,10 @@ def _outcome(run: Run, state: str) -> str:
     if state not in DONE and folder.reason:
         return f"{state}: {folder.reason}"
     if state == "finished":
-        result = folder.read_result()
-        return f"{result.task.metric} {result.scores.test:.4f} {result.task.unit}".rstrip()
+        return _score_line(folder.read_result())
     return state
+
+
+def _score_line(result: Result) -> str:
+    assert result.scores is not None, "a finished run has scores"
+    return f"{result.task.metric} {result.scores.test:.4f} {result.task.unit}".rstrip()

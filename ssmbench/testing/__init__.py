@@ -1,9 +1,8 @@
-"""The conformance kit: what every registered component must do, checked by measurement.
+"""Conformance checks: measure whether a registered component fulfils the contract of its kind.
 
-A plugin author runs ``conform(entry)`` in a test, or ``ssmbench conform KIND NAME``; ssmbench's own
-tests run it over the whole registry. Each kind has its checks in the module of this package that
-has its name: small functions of a :class:`Subject`, named for what they check, listed in
-``CHECKS``.
+Authors of plugins call ``conform(entry)`` in a test, or run ``ssmbench conform KIND NAME``;
+ssmbench's own tests check the whole registry. The checks of a kind are small functions of a
+:class:`Subject`, in the module of this package with the kind's name, listed in ``CHECKS``.
 """
 
 from __future__ import annotations
@@ -68,31 +67,35 @@ __all__ = [
 
 
 def checks_of(entry: Entry) -> tuple[CheckFunction, ...]:
-    """The checks of an entry's kind, in the order in which they run: those of the module of this
-    package that has the name of the kind, in the plural.
+    """The checks of an entry's kind, in the order in which they run.
+
+    They are in the module of this package that has the plural name of the kind.
 
     Raises:
-        UsageError: there are none for the kind.
+        UsageError: there is no such module.
     """
     if entry.kind == "parametrization" and getattr(entry.factory, "is_time_varying", bool)():
         return time_varying.CHECKS
     name = f"{__name__}.{KINDS[entry.kind].plural}"
     known = importlib.util.find_spec(name) is not None
-    require(known, f"{entry.kind} {entry.name}: there are no checks of conformance for its kind")
+    require(known, f"{entry.kind} {entry.name}: there are no conformance checks for this kind")
     return importlib.import_module(name).CHECKS
 
 
 def examine_conformance(entry: Entry, seed: int = 0, config: Any = None) -> ConformanceReport:
-    """Every check of an entry's kind, each passed, failed or skipped with its reason.
+    """Run every check of an entry's kind and report each as passed, failed or skipped.
 
-    ``config``, an instance of the entry's config class, takes the place of the defaults: a task
-    that comes without data needs one that names a folder of them.
+    Args:
+        entry: the registered entry.
+        seed: seed of torch's generator at the start of each check.
+        config: an instance of the entry's config class, instead of its defaults; needed, for
+            example, by a task that reads its data from a folder.
     """
     return run_checks(Subject(entry, config), checks_of(entry), seed)
 
 
 def conform(entry: Entry, seed: int = 0, config: Any = None) -> ConformanceReport:
-    """As :func:`examine_conformance`, for tests: a failed check is an error.
+    """As :func:`examine_conformance`, for use in tests: a failed check raises an error.
 
     Raises:
         AssertionError: a check failed; the message lists every check by name.

@@ -1,4 +1,4 @@
-"""The conformance kit's part for discretizers: facts, measured by other means."""
+"""Conformance checks of discretizers: the declared facts, measured independently."""
 
 from __future__ import annotations
 
@@ -25,36 +25,40 @@ def builds(subject: Subject) -> None:
     check_built(subject.entry, subject.build(), Discretizer)
 
 
-def keeps_heads_states_inputs_and_outputs(subject: Subject) -> None:
-    """A discrete system of the sizes of the continuous one."""
+def keeps_sizes(subject: Subject) -> None:
+    """The discrete system has as many heads, states, inputs and outputs as the continuous one."""
     method, system = subject.build(), _resonators()
     system = system if method.samples(ContinuousDiagonal) else as_oscillator(system)
     check_discretized(method, system, method(system))
 
 
 def order_as_declared(subject: Subject) -> None:
-    """The order that the stability function's error shows."""
+    """The order of the error of the stability function, as declared."""
     method = subject.build()
     order, declared = measured_order(method), method.facts.order
     assert order == declared, f"declares order {declared}, measured {order}"
 
 
 def a_stability_as_declared(subject: Subject) -> None:
-    """Whether |R| <= 1 on the left half-plane."""
+    """|R| <= 1 on the left half-plane if and only if A-stability is declared."""
     method = subject.build()
     measured = measured_a_stability(method)
-    assert measured == method.facts.a_stable, f"A-stability measured {measured}"
+    assert measured == method.facts.a_stable, (
+        f"declares a_stable={method.facts.a_stable}, measured {measured}"
+    )
 
 
 def l_stability_as_declared(subject: Subject) -> None:
-    """Whether it is A-stable, and R vanishes at infinity."""
+    """A-stable with R = 0 at infinity if and only if L-stability is declared."""
     method = subject.build()
     measured = abs(_r(method, -1e9)) < 1e-6 and measured_a_stability(method)
-    assert measured == method.facts.l_stable, f"L-stability measured {measured}"
+    assert measured == method.facts.l_stable, (
+        f"declares l_stable={method.facts.l_stable}, measured {measured}"
+    )
 
 
 def stability_intervals_as_declared(subject: Subject) -> None:
-    """How far |R| <= 1 holds along the negative real and the imaginary axis."""
+    """How far |R| <= 1 holds along the negative real and the imaginary axis, as declared."""
     method = subject.build()
     for axis, direction in (("real", -1), ("imaginary", 1j)):
         declared = getattr(method.facts, f"{axis}_interval")
@@ -65,43 +69,48 @@ def stability_intervals_as_declared(subject: Subject) -> None:
 
 
 def gain_preservation_as_declared(subject: Subject) -> None:
-    """Whether the H-infinity norm of resonators stays what it was."""
+    """The H-infinity norm of resonators is unchanged if and only if that is declared."""
     method = subject.build()
-    kept = gain_distortion(method) < 1e-8
-    assert kept == method.facts.preserves_gain, f"gain preservation measured {kept}"
+    measured = gain_distortion(method) < 1e-8
+    declared = method.facts.preserves_gain
+    assert measured == declared, f"declares preserves_gain={declared}, measured {measured}"
 
 
-def increment_is_the_stability_function_less_one(subject: Subject) -> None:
+def increment_is_the_stability_function_minus_one(subject: Subject) -> None:
     """``increment(z)`` is R(z) - 1."""
     method = subject.build()
     z = torch.complex(-torch.rand(20), torch.randn(20)).to(torch.complex128)
-    found, wanted = method.increment(z), method.stability_function(z) - 1
-    assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-12), "increment is not R - 1"
+    found, expected = method.increment(z), method.stability_function(z) - 1
+    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12), "increment is not R - 1"
 
 
 def integrators_stay_integrators(subject: Subject) -> None:
-    """A pole at 0 becomes a pole at 1, with a finite gradient."""
+    """A pole at s = 0 becomes a pole at z = 1, and its gradient is finite."""
     method = subject.build()
     skip_unless(method.samples(ContinuousDiagonal), "samples oscillators only")
     _check_zero_poles(method)
 
 
 def dense_and_diagonal_agree(subject: Subject) -> None:
-    """A diagonal system and the same system as a dense one have one response."""
+    """A diagonal system and the same system in dense form have the same frequency response."""
     method = subject.build()
     skip_unless(method.samples(ContinuousDiagonal), "samples oscillators only")
     _check_dense_agrees(method)
 
 
-def oscillators_in_free_motion(subject: Subject) -> None:
-    """An oscillator without stiffness and damping has a double pole at 1, with a gradient."""
+def free_mass_has_a_double_pole_at_one(subject: Subject) -> None:
+    """An oscillator without stiffness and damping gets a double pole at z = 1; its gradient is
+    finite.
+    """
     method = subject.build()
     skip_unless(not method.samples(ContinuousDiagonal), "samples first-order systems")
     check_free_motion(method)
 
 
-def oscillators_of_both_forms_agree(subject: Subject) -> None:
-    """Oscillators in free motion beside others leave the response of these as it was."""
+def free_mass_does_not_change_other_oscillators(subject: Subject) -> None:
+    """An uncoupled oscillator without stiffness and damping does not change the frequency response
+    of the others.
+    """
     method = subject.build()
     skip_unless(not method.samples(ContinuousDiagonal), "samples first-order systems")
     check_oscillators_agree(method)
@@ -109,44 +118,45 @@ def oscillators_of_both_forms_agree(subject: Subject) -> None:
 
 CHECKS = (
     builds,
-    keeps_heads_states_inputs_and_outputs,
+    keeps_sizes,
     order_as_declared,
     a_stability_as_declared,
     l_stability_as_declared,
     stability_intervals_as_declared,
     gain_preservation_as_declared,
-    increment_is_the_stability_function_less_one,
+    increment_is_the_stability_function_minus_one,
     integrators_stay_integrators,
     dense_and_diagonal_agree,
-    oscillators_in_free_motion,
-    oscillators_of_both_forms_agree,
+    free_mass_has_a_double_pole_at_one,
+    free_mass_does_not_change_other_oscillators,
 )
 
 
 def measured_order(method: Discretizer) -> float:
-    """P of ``R(z) = e^z + O(z^(p+1))`` from a fitted slope; infinite where R is e^z."""
+    """The order p in R(z) = e^z + O(z^(p+1)), from the slope of the error; infinite if R is e^z."""
     h = 2.0 ** -torch.arange(1, 9, dtype=torch.float64)
     z = h * torch.exp(torch.tensor(2.0j, dtype=torch.complex128))
     error = (method.stability_function(z) - torch.exp(z)).abs()
-    clear = int((error > 1e-12).sum())  # below that, the slope is one of rounding
+    clear = int((error > 1e-12).sum())  # smaller errors are dominated by rounding
     if clear < 2:
         return math.inf
     return float(torch.round((error[clear - 2] / error[clear - 1]).log2()) - 1)
 
 
 def measured_a_stability(method: Discretizer) -> bool:
-    """Whether |R| <= 1 on the left half-plane and on the imaginary axis, by sampling."""
-    size = torch.logspace(-4, 4, 400, dtype=torch.float64)
+    """Whether |R| <= 1 on the left half-plane and on the imaginary axis, at sample points."""
+    modulus = torch.logspace(-4, 4, 400, dtype=torch.float64)
     angle = torch.linspace(math.pi / 2, math.pi, 41, dtype=torch.float64)
-    z = (size[:, None] * torch.exp(1j * angle)).flatten()
+    z = (modulus[:, None] * torch.exp(1j * angle)).flatten()
     z = torch.complex(z.real.clamp_max(0), z.imag)
     return bool(method.stability_function(z).abs().max() <= 1 + 1e-11)
 
 
 def measured_interval(method: Discretizer, direction: complex) -> float:
-    """Largest r with |R| <= 1 from 0 to r times ``direction``; infinite beyond 1e5.
+    """The largest r such that |R| <= 1 from 0 to r times ``direction``; infinite if it exceeds 1e5.
 
-    In steps of 1% from 0.05 on: a method that is unstable from the start is so there already.
+    The search starts at 0.05, where a method that is unstable for small steps is already unstable,
+    and proceeds in steps of 1%.
     """
     t = 0.05 * 1.01 ** torch.arange(1460, dtype=torch.float64)
     outside = (method.stability_function(t * direction).abs() > 1 + 1e-11).nonzero()
@@ -161,7 +171,7 @@ def measured_interval(method: Discretizer, direction: complex) -> float:
 
 
 def gain_distortion(method: Discretizer) -> float:
-    """Largest relative change of the H-infinity norm over resonators that stay stable."""
+    """The largest relative change of the H-infinity norm over four resonators."""
     system = _resonators()
     system = as_oscillator(system) if not method.samples(ContinuousDiagonal) else system
     discrete = hinf_norm(method(system)).norm
@@ -170,7 +180,7 @@ def gain_distortion(method: Discretizer) -> float:
 
 
 def _resonators() -> ContinuousDiagonal:
-    """Four heads of one lightly damped pair of modes each, H-infinity norms far from D's."""
+    """Four heads with one lightly damped conjugate pair each, of H-infinity norms far above |D|."""
     w = torch.tensor([0.1, 0.5, 1.0, 2.0], dtype=torch.float64)
     lam = torch.complex(-0.02 * torch.ones_like(w), w)[:, None]
     one = torch.ones(4, 1, 1, dtype=torch.complex128)
@@ -195,9 +205,11 @@ def _check_zero_poles(method: Discretizer) -> None:
     system = method(ContinuousDiagonal(lam=lam, B=B, C=C, D=D, dt=dt))
     energy = total(tensor.sum() for tensor in system.tensors().values())
     (gradient,) = torch.autograd.grad(energy, lam)
-    assert system.is_finite(), "an integrator (lam = 0) gives numbers that are not finite"
+    assert system.is_finite(), "an integrator (lam = 0) gives a system that is not finite"
     assert torch.isfinite(gradient).all(), "the gradient at lam = 0 is not finite"
-    assert torch.allclose(system.lam, torch.ones_like(lam)), "an integrator's pole is 1"
+    assert torch.allclose(system.lam, torch.ones_like(lam)), (
+        "the pole of an integrator (lam = 0) must be 1"
+    )
 
 
 def _check_dense_agrees(method: Discretizer) -> None:
@@ -213,4 +225,6 @@ def _check_dense_agrees(method: Discretizer) -> None:
     omega = torch.linspace(0.1, 3, 7, dtype=torch.float64)
     diagonal = method(system).frequency_response(omega)
     dense = method(system.to_dense()).frequency_response(omega)
-    assert torch.allclose(diagonal, dense, rtol=1e-9), "diagonal and dense disagree"
+    assert torch.allclose(diagonal, dense, rtol=1e-9), (
+        "the frequency responses of the diagonal and of the dense form differ"
+    )

@@ -1,4 +1,4 @@
-"""The conformance kit's part for encoders: step by step, and the declared Lipschitz constant."""
+"""Conformance checks of encoders: gradients, chunks and the declared Lipschitz constant."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssmbench.nn.contracts import check_built
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.spec import Channels, SequenceSpec, Tokens
 from ssmbench.testing.modules import check_parameter_gradients
-from ssmbench.testing.report import NotApplicable, Subject
+from ssmbench.testing.report import NotApplicable, Subject, skip_unless
 
 _D_MODEL, _LENGTH = 4, 12
 _EXAMPLES = {Channels: Channels(3), Tokens: Tokens(7)}
@@ -18,72 +18,73 @@ _EXAMPLES = {Channels: Channels(3), Tokens: Tokens(7)}
 def builds(subject: Subject) -> None:
     """It can be built for every input that it accepts."""
     for spec in _accepted(subject):
-        check_built(subject.entry, _built(subject, spec), Encoder)
+        check_built(subject.entry, _build(subject, spec), Encoder)
 
 
 def shape_and_precision(subject: Subject) -> None:
-    """Features are (B, L, d_model), in the precision of the parameters, and finite."""
+    """Features have shape (B, L, d_model) and the dtype of the parameters, and are finite."""
     for spec in _accepted(subject):
         for dtype in (torch.float32, torch.float64):
-            x = _built(subject, spec, dtype)(_input(spec, dtype))
-            assert x.shape == (3, _LENGTH, _D_MODEL), f"features of shape {tuple(x.shape)}"
-            assert x.dtype == dtype, f"{x.dtype} from parameters in {dtype}"
+            x = _build(subject, spec, dtype)(_input(spec, dtype))
+            assert x.shape == (3, _LENGTH, _D_MODEL), f"the features have shape {tuple(x.shape)}"
+            assert x.dtype == dtype, f"the features are {x.dtype} for parameters in {dtype}"
             assert torch.isfinite(x).all(), "features are not finite"
 
 
 def every_gradient_is_finite(subject: Subject) -> None:
     """The features depend on every parameter, with finite gradients."""
     for spec in _accepted(subject):
-        encoder = _built(subject, spec)
+        encoder = _build(subject, spec)
         encoder(_input(spec, torch.float32)).square().sum().backward()
         check_parameter_gradients(encoder)
 
 
-def chunks_as_the_whole(subject: Subject) -> None:
-    """Chunks of a signal, each told where it begins, have the features of the whole signal."""
+def chunks_agree(subject: Subject) -> None:
+    """Features of chunks, each encoded with its offset, agree with those of the whole sequence."""
     for spec in _accepted(subject):
-        encoder = _built(subject, spec, torch.float64)
+        encoder = _build(subject, spec, torch.float64)
         u = _input(spec, torch.float64)
         parts = [encoder(u[:, :5]), encoder(u[:, 5:6], 5), encoder(u[:, 6:], 6)]
         same = torch.allclose(torch.cat(parts, 1), encoder(u), rtol=1e-12)
-        assert same, "features of chunks differ from those of the whole signal"
+        assert same, "the features of chunks differ from those of the whole sequence"
 
 
 def lipschitz_constant_as_declared(subject: Subject) -> None:
-    """No slope found exceeds the bound; where there is none, a reason is given."""
-    if Channels not in subject.entry.factory.accepts:
-        raise NotApplicable("its input is not made of real numbers")
+    """A difference quotient does not exceed the declared bound; where there is no bound, the reason
+    is given.
+    """
+    skip_unless(Channels in subject.entry.factory.accepts, "its input is not real-valued")
     spec = _EXAMPLES[Channels]
-    encoder = _built(subject, spec, torch.float64)
+    encoder = _build(subject, spec, torch.float64)
     bound = encoder.bound()
     if not bound.finite:
-        assert bound.reason, "no Lipschitz constant, and no reason why"
-        raise NotApplicable(f"declares none: {bound.reason}")
+        assert bound.reason, "declares no Lipschitz constant and gives no reason"
+        raise NotApplicable(f"declares no Lipschitz constant: {bound.reason}")
     u = _input(spec, torch.float64)
     step = 1e-3 * torch.randn_like(u)
     slope = ((encoder(u + step) - encoder(u)).norm() / step.norm()).item()
-    assert slope <= bound.value * (1 + 1e-9), f"declares {bound.value}, but a slope of {slope}"
+    assert slope <= bound.value * (1 + 1e-9), f"declares {bound.value}, but has a slope of {slope}"
     declared = type(encoder).lipschitz
-    kept = declared is None or bound.value <= declared * (1 + 1e-4)
-    assert kept, f"declares {declared} for all parameter values, but now has {bound.value}"
+    within = declared is None or bound.value <= declared * (1 + 1e-4)
+    assert within, f"declares {declared} for all parameter values, but now has {bound.value}"
 
 
 CHECKS = (
     builds,
     shape_and_precision,
     every_gradient_is_finite,
-    chunks_as_the_whole,
+    chunks_agree,
     lipschitz_constant_as_declared,
 )
 
 
 def _accepted(subject: Subject) -> list[SequenceSpec]:
     accepts = subject.entry.factory.accepts
-    assert accepts, "accepts no input"
+    assert accepts, "``accepts`` is empty: no input can be encoded"
     return [_EXAMPLES[kind] for kind in accepts]
 
 
-def _built(subject: Subject, spec: SequenceSpec, dtype: torch.dtype = torch.float32) -> Encoder:
+def _build(subject: Subject, spec: SequenceSpec, dtype: torch.dtype = torch.float32) -> Encoder:
     return subject.build(input=spec, length=_LENGTH, d_model=_D_MODEL).to(dtype)
 
 

@@ -1,4 +1,4 @@
-"""The conformance kit's part for launchers: every run comes back, once, as its folder says."""
+"""Conformance checks of launchers: each run is yielded once, with the state in its folder."""
 
 from __future__ import annotations
 
@@ -19,35 +19,38 @@ _SMALL: dict[str, Any] = {
     "analysis": {"attack_steps": 1, "attack_restarts": 1, "robustness": False},
     "trainer": {"accelerator": "cpu", "devices": 1, "max_epochs": 1, **_LIMITS},
 }
-#: More examples than the task has.
+#: More sequences than the task has: the run fails.
 _TOO_LARGE = {"batch_size": 1_000_000}
 
 
 def builds(subject: Subject) -> None:
-    """It is made from its options."""
+    """It can be built from its options."""
     subject.build()
 
 
-def yields_every_run_once_as_its_folder_says(subject: Subject) -> None:
-    """Of a run that works and one that fails, each is yielded once with its state on disk."""
-    with tempfile.TemporaryDirectory() as place:
-        ended = _launch(subject, place)
+def yields_each_run_once_with_its_state(subject: Subject) -> None:
+    """A run that finishes and one that fails are each yielded once, with the state that the run's
+    folder records.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        ended = _launch(subject, Path(folder))
         labels = sorted(run.label for run, _ in ended)
-        assert labels == ["fails", "works"], f"launched 2 runs, and yielded {labels}"
+        assert labels == ["fails", "works"], f"yields {labels} for the runs fails and works"
         for run, state in ended:
-            found = run.folder.state
-            assert state == found, f"says {state} of a run that is {found}"
+            stored = run.folder.state
+            assert state == stored, f"yields the state {state} for a run whose folder says {stored}"
         states = {run.label: state for run, state in ended}
-        assert states == {"works": "finished", "fails": "failed"}, str(states)
+        assert states == {"works": "finished", "fails": "failed"}, f"yields the states {states}"
 
 
-def _launch(subject: Subject, place: str) -> list[Ended]:
+def _launch(subject: Subject, folder: Path) -> list[Ended]:
     configs = {"works": _SMALL, "fails": _SMALL | _TOO_LARGE}
-    root = Path(place) / "runs"
-    runs = [Run.of(resolve(config, label), root, label) for label, config in configs.items()]
+    runs = [
+        Run.of(resolve(config, label), folder / "runs", label) for label, config in configs.items()
+    ]
     for run in runs:
         run.create()
     return list(subject.build().launch(runs, 1))
 
 
-CHECKS = (builds, yields_every_run_once_as_its_folder_says)
+CHECKS = (builds, yields_each_run_once_with_its_state)

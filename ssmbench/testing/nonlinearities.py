@@ -1,4 +1,4 @@
-"""The conformance kit's part for nonlinearities: shape, and the declared Lipschitz constant."""
+"""Conformance checks of nonlinearities: shape and the declared Lipschitz constant."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ssmbench.testing.report import NotApplicable, Subject
 
 
 def builds(subject: Subject) -> None:
-    """It can be built, with finite parameters of torch's default precision."""
+    """It can be built, with finite parameters of torch's default dtype."""
     check_built(subject.entry, subject.build(d_model=4), Nonlinearity)
 
 
 def keeps_shape_and_precision(subject: Subject) -> None:
-    """The output is like the input."""
+    """The output has the shape and the dtype of the input."""
     x = torch.randn(3, 5, 4)
     for dtype in (torch.float32, torch.float64):
         module = subject.build(d_model=4).to(dtype)
         y = module(x.to(dtype))
         check_nonlinearity(module, x.to(dtype), y)
-        assert y.dtype == dtype, f"{y.dtype} for an input in {dtype}"
+        assert y.dtype == dtype, f"the output is {y.dtype} for an input in {dtype}"
 
 
 def every_gradient_is_finite(subject: Subject) -> None:
@@ -36,34 +36,39 @@ def every_gradient_is_finite(subject: Subject) -> None:
     check_parameter_gradients(module)
 
 
-def each_step_for_itself(subject: Subject) -> None:
-    """The output at a step follows from the input at that step alone."""
+def steps_are_independent(subject: Subject) -> None:
+    """The output at a step depends on the input at that step only."""
     module, x = subject.build(d_model=4).double(), torch.randn(3, 5, 4, dtype=torch.float64)
     alone = torch.cat([module(x[:, k : k + 1]) for k in range(5)], 1)
-    assert torch.allclose(module(x), alone, rtol=1e-9), "a step depends on other steps"
+    assert torch.allclose(module(x), alone, rtol=1e-9), (
+        "the output at a step depends on other steps"
+    )
 
 
 def lipschitz_constant_as_declared(subject: Subject) -> None:
-    """No slope found exceeds the declared constant; where there is none, a reason is given."""
+    """Difference quotients do not exceed the declared constant; where there is none, the reason is
+    given.
+    """
     module = subject.build(d_model=4).double()
     bound = module.bound()
     if not bound.finite:
-        assert bound.reason, "no Lipschitz constant, and no reason why"
-        raise NotApplicable(f"declares none: {bound.reason}")
+        assert bound.reason, "declares no Lipschitz constant and gives no reason"
+        raise NotApplicable(f"declares no Lipschitz constant: {bound.reason}")
     slope = _largest_slope(module)
-    assert slope <= bound.value * (1 + 1e-9), f"declares {bound.value}, but a slope of {slope}"
+    assert slope <= bound.value * (1 + 1e-9), f"declares {bound.value}, but has a slope of {slope}"
 
 
 CHECKS = (
     builds,
     keeps_shape_and_precision,
     every_gradient_is_finite,
-    each_step_for_itself,
+    steps_are_independent,
     lipschitz_constant_as_declared,
 )
 
 
 def _largest_slope(module: Callable[[Tensor], Tensor]) -> float:
+    """The largest central difference quotient on a grid, along the first axis."""
     grid = torch.linspace(-6, 6, 24_001, dtype=torch.float64)[:, None]
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(1, 4, generator=generator, dtype=torch.float64)

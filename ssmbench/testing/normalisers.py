@@ -1,4 +1,4 @@
-"""The conformance kit's part for normalisers: the gain they declare, and its gradient."""
+"""Conformance checks of normalisers: the declared gain and the gradient."""
 
 from __future__ import annotations
 
@@ -25,30 +25,34 @@ def builds(subject: Subject) -> None:
 
 
 def keeps_type_sizes_and_precision(subject: Subject) -> None:
-    """The system is what it was, but for its gain."""
+    """The normalised system has the type, the sizes and the dtypes of the given one."""
     normaliser = subject.build()
     for system in _systems():
         check_normalised(normaliser, system, normaliser(system))
 
 
 def gain_as_declared(subject: Subject) -> None:
-    """At most gamma, over all time, where that is declared."""
+    """The H-infinity norm is at most gamma, where ``infinite_horizon`` is declared."""
     for normaliser, norms in _normalised(subject):
         for norm in norms:
             assert norm <= normaliser.gamma * (1 + TOLERANCE), (
-                f"declares a gain of {normaliser.gamma:g}, but it is {norm:g}"
+                f"declares a gain of {normaliser.gamma:g}, but the H-infinity norm is {norm:g}"
             )
 
 
 def gain_is_used(subject: Subject) -> None:
-    """At least half of gamma."""
+    """The H-infinity norm is at least half of gamma: a bound far below gamma limits the network."""
     for normaliser, norms in _normalised(subject):
         for norm in norms:
-            assert norm >= normaliser.gamma / 2, f"wastes half of the gain: {norm:g}"
+            assert norm >= normaliser.gamma / 2, (
+                f"the H-infinity norm is {norm:g}, less than half of gamma = {normaliser.gamma:g}"
+            )
 
 
-def gradient_sees_the_scale(subject: Subject) -> None:
-    """Scaling C and D together changes nothing, so the gradient along them is zero."""
+def gradient_includes_the_scale_factor(subject: Subject) -> None:
+    """Scaling C and D together does not change the normalised system, so the derivative in that
+    direction is zero. It is not if the scale factor is treated as a constant.
+    """
     for system in _systems():
         _check_gradient(subject.build(), system)
 
@@ -58,7 +62,7 @@ CHECKS = (
     keeps_type_sizes_and_precision,
     gain_as_declared,
     gain_is_used,
-    gradient_sees_the_scale,
+    gradient_includes_the_scale_factor,
 )
 
 
@@ -67,11 +71,13 @@ def _systems() -> list[DiscreteSystem]:
 
 
 def _normalised(subject: Subject) -> Iterator[tuple[Normaliser, list[float]]]:
-    """Normalisers of a small and a large gamma, and the gains of systems that they scaled."""
+    """Normalisers with a small and a large gamma, and the H-infinity norms of a system that each
+    scaled.
+    """
     for system in _systems():
         for gamma in (0.1, 7.0):
             normaliser = subject.build(_with_gamma(subject.options, gamma))
-            skip_unless(normaliser.infinite_horizon, "declares no gain over all time")
+            skip_unless(normaliser.infinite_horizon, "declares no gain over an infinite horizon")
             yield normaliser, hinf_norm(normaliser(system).double()).norm.tolist()
 
 
@@ -87,4 +93,6 @@ def _check_gradient(normaliser: Normaliser, system: DiscreteSystem) -> None:
     C, D = torch.autograd.grad(energy, (system.C, system.D))
     along = (C.conj() * system.C).real.sum() + (D.conj() * system.D).real.sum()
     size = energy.detach().item()
-    assert abs(along.item()) <= 1e-2 * size, f"its gradient is wrong: {along.item():g}"
+    assert abs(along.item()) <= 1e-2 * size, (
+        f"the derivative along a common scale of C and D is {along.item():g} instead of 0"
+    )

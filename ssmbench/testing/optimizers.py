@@ -1,4 +1,4 @@
-"""The conformance kit's part for optimizers: descent, schedule, and resumption."""
+"""Conformance checks of optimizers: descent, learning rate and resumption."""
 
 from __future__ import annotations
 
@@ -13,68 +13,72 @@ from ssmbench.testing.report import Subject
 
 
 def builds(subject: Subject) -> None:
-    """It is an optimizer over all parameters of its groups."""
+    """It can be built, and optimizes all parameters of the given groups."""
     trial = QuadraticTrial(subject)
     check_optimizer(subject.entry, trial.optimizer, trial.groups)
 
 
 def config_has_the_options_of_every_run(subject: Subject) -> None:
-    """Its config derives from OptimizerConfig."""
+    """Its config class derives from OptimizerConfig."""
     assert isinstance(subject.options, OptimizerConfig), (
-        "its config must derive from OptimizerConfig, whose options every run has"
+        "its config class must derive from OptimizerConfig, whose options every run has"
     )
 
 
-def lowers_a_quadratic_function(subject: Subject) -> None:
-    """30 steps end below the start."""
+def reduces_a_quadratic_loss(subject: Subject) -> None:
+    """After 30 steps, the loss is below its initial value."""
     trial = QuadraticTrial(subject)
     start = trial.loss().item()
     trial.run(30)
-    assert trial.loss() < start, "does not lower a quadratic function in 30 steps"
+    assert trial.loss() < start, "does not reduce a quadratic loss in 30 steps"
 
 
-def obeys_the_schedule(subject: Subject) -> None:
-    """A learning rate of 0 moves nothing."""
+def follows_the_learning_rate(subject: Subject) -> None:
+    """At a learning rate of 0, no parameter changes."""
     trial = QuadraticTrial(subject)
     trial.run(2)
     before = [p.detach().clone() for p in trial.parameters]
     for group in trial.optimizer.param_groups:
         group["lr"] = 0.0
     trial.run(1)
-    kept = all(map(torch.equal, before, trial.parameters))
-    assert kept, "moves at a learning rate of 0, so it ignores the schedule"
+    same = all(map(torch.equal, before, trial.parameters))
+    assert same, "changes parameters at a learning rate of 0: it ignores the schedule"
 
 
-def continues_from_its_state(subject: Subject) -> None:
-    """From its ``state_dict`` it takes exactly the steps that it would have taken."""
+def resumes_from_its_state_dict(subject: Subject) -> None:
+    """After ``load_state_dict``, its steps are exactly those of the uninterrupted optimizer."""
     trial = QuadraticTrial(subject)
     trial.run(3)
-    again = copy.copy(trial)
-    again.parameters = [torch.nn.Parameter(p.detach().clone()) for p in trial.parameters]
-    again.optimizer = subject.build(
+    resumed = copy.copy(trial)
+    resumed.parameters = [torch.nn.Parameter(p.detach().clone()) for p in trial.parameters]
+    resumed.optimizer = subject.build(
         groups=[
             {**group, "params": [parameter]}
-            for group, parameter in zip(trial.optimizer.param_groups, again.parameters, strict=True)
+            for group, parameter in zip(
+                trial.optimizer.param_groups, resumed.parameters, strict=True
+            )
         ],
     )
-    again.optimizer.load_state_dict(copy.deepcopy(trial.optimizer.state_dict()))
-    for run in (trial, again):
-        run.run(3)
-    same = all(map(torch.equal, trial.parameters, again.parameters))
-    assert same, "takes other steps from its state_dict"
+    resumed.optimizer.load_state_dict(copy.deepcopy(trial.optimizer.state_dict()))
+    for each in (trial, resumed):
+        each.run(3)
+    same = all(map(torch.equal, trial.parameters, resumed.parameters))
+    assert same, "steps after load_state_dict differ from those without an interruption"
 
 
 CHECKS = (
     builds,
     config_has_the_options_of_every_run,
-    lowers_a_quadratic_function,
-    obeys_the_schedule,
-    continues_from_its_state,
+    reduces_a_quadratic_loss,
+    follows_the_learning_rate,
+    resumes_from_its_state_dict,
 )
 
 
 class QuadraticTrial:
-    """``||H^(1/2) x||^2 / 2`` with curvatures in [0.1, 1], over parameters of several shapes."""
+    """The loss x^T H x / 2, where H has eigenvalues in [0.1, 1] and x is split into parameters of
+    several shapes, with an optimizer for it.
+    """
 
     def __init__(self, subject: Subject):
         config = subject.options

@@ -1,4 +1,4 @@
-"""The conformance kit's part for parametrizations: declared stability and gain."""
+"""Conformance checks of parametrizations: the declared system, stability and gain."""
 
 from __future__ import annotations
 
@@ -21,80 +21,83 @@ _SCALES = (0.1, 1.0, 10.0)
 
 
 def builds(subject: Subject) -> None:
-    """It can be built for a layer of one channel and of several, with finite parameters of torch's
-    default precision.
+    """It can be built for a layer with one channel and with several, with finite parameters of
+    torch's default dtype.
     """
-    for module in _built(subject):
+    for module in _modules(subject):
         check_built(subject.entry, module, Parametrization)
 
 
 def returns_the_declared_system(subject: Subject) -> None:
-    """A finite system of the declared type, with a real output, on its parameters' device, with
-    as many states as its option ``d_state`` says, where it has one.
+    """The system is finite, of the declared type, with real outputs, on the device of the
+    parameters, and has as many states as the option ``d_state`` says, if there is one.
     """
-    for module in _built(subject):
+    for module in _modules(subject):
         check_system(module, module(), declared_states(subject))
 
 
-def heads_make_up_the_channels(subject: Subject) -> None:
-    """The heads' inputs together, and their outputs, are the layer's d_model channels."""
-    for d_model, module in zip(_D_MODELS, _built(subject), strict=True):
+def head_sizes_match_d_model(subject: Subject) -> None:
+    """The inputs of all heads add up to d_model channels, and so do the outputs."""
+    for d_model, module in zip(_D_MODELS, _modules(subject), strict=True):
         check_channels(module, module(), d_model)
 
 
 def every_parameter_has_a_finite_gradient(subject: Subject) -> None:
     """The system depends on every parameter, with a finite gradient."""
-    for module in _built(subject):
+    for module in _modules(subject):
         energy = total(tensor.abs().square().sum() for tensor in module().tensors().values())
         energy.backward()
         check_parameter_gradients(module)
 
 
 def optimizer_options_name_parameters(subject: Subject) -> None:
-    """``optimizer_options`` are for parameters that the module has."""
-    for module in _built(subject):
+    """Every name in ``optimizer_options`` is a parameter of the module."""
+    for module in _modules(subject):
         known = {name for name, _ in module.named_parameters()}
         unknown = sorted(set(module.optimizer_options()) - known)
-        assert not unknown, f"optimizer options for {unknown}, which are none of its parameters"
+        assert not unknown, (
+            f"optimizer_options names {unknown}, which are not parameters of the module"
+        )
 
 
-def two_calls_agree(subject: Subject) -> None:
-    """The system follows from the parameters alone."""
-    for module in _built(subject):
-        assert _same(module(), module()), "two calls give different systems"
+def repeated_calls_agree(subject: Subject) -> None:
+    """The system depends on the parameters only: two calls return equal systems."""
+    for module in _modules(subject):
+        assert _same(module(), module()), "two calls return different systems"
 
 
 def stable_as_declared(subject: Subject) -> None:
-    """Random parameters of several scales give stable systems, where that is declared."""
+    """If stability is declared, the system is stable for random parameters of several scales."""
     for module, scale in _randomised(subject):
         skip_unless(module.stable_by_construction, "declares no stability by construction")
         check_stability(module, f"with parameters of scale {scale}")
 
 
 def gain_as_declared(subject: Subject) -> None:
-    """Random parameters of several scales give systems of at most the declared gain."""
+    """The H-infinity norm is at most the declared gain for random parameters of several scales."""
     for module, scale in _randomised(subject):
         skip_if_none(module.declared_gain(), "declares no gain")
         check_declared_gain(module, f"with parameters of scale {scale}")
 
 
 def gain_near_the_unit_circle(subject: Subject) -> None:
-    """The declared gain of the discrete float32 matrices while poles are driven to the circle.
+    """The declared gain holds for the discrete float32 matrices while the poles are optimized
+    towards the unit circle.
 
-    Rounding a pole at a distance of 1e-6 from it moves its gain by percents. A continuous system is
-    sampled by Tustin's transform, which keeps the gain.
+    At a distance of 1e-6 from the circle, rounding the pole to float32 changes the gain by several
+    percent. A continuous system is discretized by Tustin's method, which preserves the gain.
     """
     module = subject.build(d_model=4)
     skip_if_none(module.declared_gain(), "declares no gain")
-    sample = registry.discretizers.get("tustin").build()
+    discretize = registry.discretizers.get("tustin").build()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.5)
     for _ in range(40):
         system = module()
-        system = sample(system) if isinstance(system, ContinuousSystem) else system
+        system = discretize(system) if isinstance(system, ContinuousSystem) else system
         gap = 1 - system.poles().abs().max()
         verified, declared = hinf_norm(system.detach()).norm.max().item(), declared_gain(module)
         assert verified <= declared * (1 + TOLERANCE), (
-            f"declares a gain of {declared:g}, but with a pole at 1 - {gap.item():.1e} the "
+            f"declares a gain of {declared:g}, but with a pole of modulus 1 - {gap.item():.1e} the "
             f"H-infinity norm of its float32 matrices is {verified:g}"
         )
         optimizer.zero_grad()
@@ -105,10 +108,10 @@ def gain_near_the_unit_circle(subject: Subject) -> None:
 CHECKS = (
     builds,
     returns_the_declared_system,
-    heads_make_up_the_channels,
+    head_sizes_match_d_model,
     every_parameter_has_a_finite_gradient,
     optimizer_options_name_parameters,
-    two_calls_agree,
+    repeated_calls_agree,
     stable_as_declared,
     gain_as_declared,
     gain_near_the_unit_circle,
@@ -116,12 +119,12 @@ CHECKS = (
 
 
 def declared_states(subject: Subject) -> int | None:
-    """The number of states that the entry's options declare; None where they do not."""
+    """The option ``d_state`` of the entry; None if it has no such option."""
     return getattr(subject.options, "d_state", None)
 
 
 def declared_gain(module: Parametrization) -> float:
-    """The gain that the module declares for its present parameters.
+    """The gain that the module declares for its current parameters.
 
     Raises:
         AssertionError: it declares none.
@@ -132,13 +135,21 @@ def declared_gain(module: Parametrization) -> float:
 
 
 def check_stability(module: Parametrization, case: str) -> None:
-    """Raise an AssertionError unless the system is stable for the present parameters."""
+    """Raise an AssertionError unless the system is stable for the current parameters.
+
+    ``case`` describes the parameters in the message.
+    """
     with torch.no_grad():
-        assert module().double().is_stable(), f"declared stable by construction, but is not {case}"
+        assert module().double().is_stable(), (
+            f"declares stability by construction, but is unstable {case}"
+        )
 
 
 def check_declared_gain(module: Parametrization, case: str) -> None:
-    """Raise an AssertionError if the H-infinity norm exceeds the declared gain."""
+    """Raise an AssertionError if the H-infinity norm exceeds the declared gain.
+
+    ``case`` describes the parameters in the message.
+    """
     with torch.no_grad():
         verified = hinf_norm(module().double()).norm.max().item()
     declared = declared_gain(module)
@@ -147,7 +158,7 @@ def check_declared_gain(module: Parametrization, case: str) -> None:
     )
 
 
-def _built(subject: Subject) -> Iterator[Parametrization]:
+def _modules(subject: Subject) -> Iterator[Parametrization]:
     return (subject.build(d_model=d_model) for d_model in _D_MODELS)
 
 

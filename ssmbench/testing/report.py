@@ -1,4 +1,4 @@
-"""What the conformance kit finds of an entry: every check by name, passed, failed or skipped."""
+"""The report on an entry: every conformance check by name, passed, failed or skipped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Subject:
-    """An entry under examination, with the options that stand for its defaults where given."""
+    """An entry to check; ``given`` is an instance of its config class, or None for the defaults."""
 
     entry: Entry
     given: Any = None
@@ -28,16 +28,17 @@ class Subject:
         return self.entry.config() if self.given is None else self.given
 
     def build(self, options: Any = None, **context: Any) -> Any:
-        """What the entry's factory makes of ``options``, of the subject's own where None."""
+        """What the factory of the entry builds from ``options``, by default :attr:`options`."""
         return self.entry.build(self.options if options is None else options, **context)
 
 
-#: One check of an entry: raises AssertionError, or NotApplicable. Its name is shown to people.
+#: One check of an entry: it raises AssertionError if it fails, and NotApplicable to be skipped.
+#: Reports show its name, with spaces for underscores.
 CheckFunction = Callable[[Subject], None]
 
 
 class NotApplicable(Exception):
-    """A check that does not concern an entry; the message says why."""
+    """Raised by a check that does not apply to an entry; the message gives the reason."""
 
 
 def skip_unless(condition: bool, reason: str) -> None:
@@ -55,7 +56,7 @@ def skip_if_none(value: T | None, reason: str) -> T:
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its name, and how it ended. ``reason`` says why it failed or was skipped."""
+    """The outcome of one check; ``reason`` says why it failed or was skipped."""
 
     name: str
     passed: bool
@@ -63,14 +64,17 @@ class Check:
     skipped: bool = False
 
     def __str__(self) -> str:
-        """One line: the outcome, the name, and the reason where there is one."""
+        """One line: outcome, name, and the reason if there is one."""
         outcome = "skipped" if self.skipped else "passed" if self.passed else "FAILED"
         return f"{outcome:8}{self.name}" + (f": {self.reason}" if self.reason else "")
 
 
 @dataclass(frozen=True)
 class ConformanceReport:
-    """All checks of one entry, in the order in which they ran."""
+    """The outcomes of all checks of one entry, in the order in which they ran.
+
+    ``origin`` is the file:line of the entry's registration.
+    """
 
     kind: str
     name: str
@@ -83,7 +87,7 @@ class ConformanceReport:
         return all(check.passed or check.skipped for check in self.checks)
 
     def raise_for_failures(self) -> None:
-        """Raise an AssertionError that lists every check, unless all passed."""
+        """Raise an AssertionError that lists every check, if one failed."""
         if not self.ok:
             raise AssertionError(str(self))
 
@@ -92,7 +96,7 @@ class ConformanceReport:
         return {"ok": self.ok, **asdict(self)}
 
     def __str__(self) -> str:
-        """A line on the entry, and one for each check."""
+        """A line about the entry, then one line for each check."""
         failed = sum(not (check.passed or check.skipped) for check in self.checks)
         outcome = f"{failed} of {len(self.checks)} checks failed" if failed else "all checks passed"
         head = f"{self.kind} {self.name} ({self.origin}): {outcome}"
@@ -104,9 +108,9 @@ def run_checks(
     checks: Iterable[CheckFunction],
     seed: int = 0,
 ) -> ConformanceReport:
-    """Every check of an entry, each from the same seed, so that none depends on another.
+    """Run the checks; each starts from the same seed, so that none depends on another.
 
-    The first check is the one that builds the entry: where it fails, the others are skipped.
+    The first check builds the entry: if it fails, the others are skipped.
     """
     results: list[Check] = []
     for check in checks:

@@ -1,4 +1,4 @@
-"""The conformance kit's part for scans: outputs, states and gradients against another backend's."""
+"""Conformance checks of scans: outputs, states and gradients compared with another backend."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ssmbench.testing.modules import total
 from ssmbench.testing.report import Subject, skip_unless
 from ssmbench.testing.time_varying import example_time_varying_systems, gradient_of_views
 
-#: Float32 scans against complex128: rounding of some hundred steps.
+#: Relative error of float32 scans: rounding over some hundred steps.
 _SCAN_TOLERANCE = 2e-5
-#: Gradients of inputs in bfloat16 are rounded to it once, at the end: by one unit at the most.
+#: Gradients of bfloat16 inputs are rounded to bfloat16 once, at the end: by one unit at most.
 _HALF_TOLERANCE = 2**-8
 
 
@@ -29,7 +29,7 @@ def builds(subject: Subject) -> None:
 
 
 def returns_outputs_and_final_state(subject: Subject) -> None:
-    """Y (B, L, H, p) and x_final (B, H, N), in the dtype of the inputs."""
+    """It returns y (B, L, H, p) and x_final (B, H, N), with the dtypes that the inputs imply."""
     backend = subject.build()
     for system in _supported(backend, example_systems()):
         u = torch.randn(2, 5, system.heads, system.inputs)
@@ -37,43 +37,47 @@ def returns_outputs_and_final_state(subject: Subject) -> None:
 
 
 def outputs_and_gradients_agree(subject: Subject) -> None:
-    """Outputs, final state and every gradient, against the reference."""
+    """Outputs, final state and all gradients agree with the reference."""
     backend, reference = subject.build(), _reference()
     for system in _supported(backend, example_systems()):
         for length in (1, 7, 130):
             check_scan(backend, reference, system, length)
 
 
-def half_precision_is_widened(subject: Subject) -> None:
-    """Of inputs in bfloat16, only what is read is rounded."""
+def bfloat16_inputs_agree(subject: Subject) -> None:
+    """For bfloat16 inputs, outputs, final state and gradients agree with the reference: only the
+    input is rounded, the computation is in the dtype of the system.
+    """
     backend, reference = subject.build(), _reference()
     for system in _supported(backend, example_systems()):
         check_scan(backend, reference, system, 130, torch.bfloat16)
 
 
 def second_derivatives_agree(subject: Subject) -> None:
-    """Second derivatives agree with the reference, or are refused with an error."""
+    """Second derivatives agree with the reference, or the backend raises an error."""
     backend, reference = subject.build(), _reference()
     for system in _supported(backend, example_systems()):
         check_second_derivatives(backend, reference, system)
 
 
 def linear_scan_agrees(subject: Subject) -> None:
-    """The scan that gives every state, in both directions, and its gradients."""
+    """The states of the linear scan, in both directions, and its gradients agree with the
+    reference.
+    """
     backend, reference = subject.build(), _reference()
     dtypes = [
         dtype
         for dtype in (torch.float32, torch.complex64, torch.bfloat16)
         if backend.linear_scan_unsupported_reason(torch.zeros(1, dtype=dtype)) is None
     ]
-    skip_unless(bool(dtypes), "has no linear scan on this machine's CPU")
+    skip_unless(bool(dtypes), "has no linear scan on the CPU of this machine")
     for dtype in dtypes:
         for varies, reverse in ((False, False), (False, True), (True, False), (True, True)):
             check_linear_scan(backend, reference, dtype, varies, reverse)
 
 
 def time_varying_systems_agree(subject: Subject) -> None:
-    """Outputs, final state and gradients for systems that vary with time."""
+    """Outputs, final state and gradients of time-varying systems agree with the reference."""
     backend, reference = subject.build(), _reference()
     for length, dtype in ((1, torch.float32), (37, torch.float32), (37, torch.bfloat16)):
         for system in _supported(backend, example_time_varying_systems(2, length)):
@@ -81,7 +85,9 @@ def time_varying_systems_agree(subject: Subject) -> None:
 
 
 def second_derivatives_of_time_varying_systems_agree(subject: Subject) -> None:
-    """As for time-invariant systems."""
+    """Second derivatives of time-varying systems agree with the reference, or the backend raises an
+    error.
+    """
     backend, reference = subject.build(), _reference()
     for length in (1, 37):
         for system in _supported(backend, example_time_varying_systems(2, length)):
@@ -92,7 +98,7 @@ CHECKS = (
     builds,
     returns_outputs_and_final_state,
     outputs_and_gradients_agree,
-    half_precision_is_widened,
+    bfloat16_inputs_agree,
     second_derivatives_agree,
     linear_scan_agrees,
     time_varying_systems_agree,
@@ -105,10 +111,10 @@ def _reference() -> ScanBackend:
 
 
 def _supported(backend: ScanBackend, systems: Sequence[Scannable]) -> list[Scannable]:
-    """The systems that a backend runs on the CPU; the check is skipped where it runs none."""
+    """The systems that a backend runs on the CPU; the check is skipped if there are none."""
     reasons = [backend.unsupported_reason(system, torch.device("cpu")) for system in systems]
     found = [system for system, reason in zip(systems, reasons, strict=True) if reason is None]
-    skip_unless(bool(found), f"runs none of these systems on a CPU: {reasons[0]}")
+    skip_unless(bool(found), f"runs none of the example systems on a CPU: {reasons[0]}")
     return found
 
 
@@ -119,7 +125,14 @@ def check_linear_scan(
     varies: bool,
     reverse: bool,
 ) -> None:
-    """Hold one backend's linear scan to another's: states, and gradients of a, b and x0."""
+    """Compare the linear scan of ``backend`` with that of ``reference``: states and gradients.
+
+    ``varies``: whether the coefficient a differs from step to step. ``reverse``: from the last step
+    to the first.
+
+    Raises:
+        AssertionError: they differ by more than rounding.
+    """
     for length in (1, 37, 130):
         a = torch.randn((2, length, 5) if varies else (5,), dtype=dtype)
         leaves = {
@@ -140,9 +153,9 @@ def check_linear_scan(
 
 
 def example_systems() -> list[DiscreteDiagonal | DiscreteDense]:
-    """Ten float32 systems of every structure: diagonal (pairs, real, complex) and dense."""
+    """Ten float32 systems: diagonal (conjugate pairs, real, complex) and dense."""
     shapes = [(3, 4, 1, 1), (1, 5, 3, 2)]
-    banks = [(18, 3, 1, 1), *shapes]  # wider than a vector, and not a multiple of one
+    banks = [(18, 3, 1, 1), *shapes]  # more heads than a SIMD vector holds, and not a multiple
     pairs = [_random_diagonal(*shape, complex_=True, conjugate=True) for shape in banks]
     real = [_random_diagonal(*shape, complex_=False, conjugate=False) for shape in banks]
     full = [_random_diagonal(*shape, complex_=True, conjugate=False) for shape in shapes]
@@ -156,15 +169,18 @@ def check_scan(
     length: int,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Hold one backend to another on one system: y, x_final, and gradients of all inputs.
+    """Compare two backends on one system: y, x_final and the gradients of all inputs.
 
-    ``dtype`` is that of u; in half precision only what is read and u's own gradient are rounded.
+    ``dtype`` is that of u; in bfloat16, only u and its gradient are rounded.
+
+    Raises:
+        AssertionError: they differ by more than rounding.
     """
     u = torch.randn(2, length, system.heads, system.inputs).to(dtype)
-    x0 = torch.randn(2, system.heads, system.states, dtype=system.dynamics.dtype)
-    for start in (None, x0):
-        found = _run(backend, system, u, start)
-        expected = _run(reference, system, u, start)
+    initial = torch.randn(2, system.heads, system.states, dtype=system.dynamics.dtype)
+    for x0 in (None, initial):
+        found = _run(backend, system, u, x0)
+        expected = _run(reference, system, u, x0)
         for key, value in expected.items():
             case = f"{type(system).__name__}, u in {dtype}, L={length}"
             _agree(found[key], value, f"{key} of {case}")
@@ -176,8 +192,13 @@ def check_second_derivatives(
     system: Scannable,
     length: int = 7,
 ) -> None:
-    """The gradient of a sum of first gradients; of a result that is linear in the outputs, whose
-    own gradient is a constant: what an operator leaves out of its second derivative shows there.
+    """Compare the gradients of a weighted sum of all first gradients.
+
+    The loss is linear in the outputs, so its own second derivative is zero, and any term that an
+    operator omits from its second derivative is visible in the result.
+
+    Raises:
+        AssertionError: they differ by more than rounding.
     """
     u = torch.randn(2, length, system.heads, system.inputs)
     x0 = torch.randn(2, system.heads, system.states, dtype=system.dynamics.dtype)
@@ -185,7 +206,7 @@ def check_second_derivatives(
     try:
         found = _second_gradients(backend, system, u, x0)
     except (RuntimeError, NotImplementedError, UsageError):
-        return  # refused
+        return  # the backend states that it has no second derivatives
     for key, value in expected.items():
         _agree(found[key], value, f"second {key} of {type(system).__name__}, L={length}")
 
@@ -204,8 +225,8 @@ def _second_gradients(
     inputs = list(leaves.values())
     first = torch.autograd.grad(energy, inputs, create_graph=True)
     first = [gradient_of_views(g, leaf) for g, leaf in zip(first, inputs, strict=True)]
-    slope = total(_weighted(g).real for g in first)
-    second = torch.autograd.grad(slope, inputs, allow_unused=True)
+    weighted = total(_weighted(g).real for g in first)
+    second = torch.autograd.grad(weighted, inputs, allow_unused=True)
     named = zip(leaves, second, strict=True)
     return {
         f"gradient of {k}": torch.zeros_like(leaves[k])
@@ -234,7 +255,7 @@ def _run(
     u: Tensor,
     x0: Tensor | None,
 ) -> dict[str, Tensor]:
-    # no clones: views that are one for all steps or heads stay such
+    # No clones: tensors that are expanded over steps or heads stay expanded views.
     system = system.map(lambda t: t.detach().requires_grad_())
     leaves = {**system.tensors(), "u": u.detach().clone().requires_grad_()}
     if x0 is not None:

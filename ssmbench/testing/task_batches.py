@@ -1,4 +1,4 @@
-"""Checks of a task: its sizes, its batches, its loss and its metrics."""
+"""Conformance checks of a task: sizes, batches, loss and metrics."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from ssmbench.nn.contracts import check_built
+from ssmbench.origins import describe_type
 from ssmbench.spec import Pair, Tokens
 from ssmbench.tasks.base import Split, Task
 from ssmbench.tasks.batch import Batch
@@ -18,26 +19,26 @@ from ssmbench.tasks.sequences import Splits
 from ssmbench.testing.report import CheckFunction, Subject, skip_if_none, skip_unless
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-#: Sequences of a split that are read.
+#: The largest number of sequences that are read from a split.
 MAX_SEQUENCES = 1024
 _BATCH = 4
 
 
 def builds(subject: Subject) -> None:
-    """It can be built before its data are read."""
+    """It can be built without reading data."""
     check_built(subject.entry, subject.build(batch_size=2, seed=0), Task)
 
 
-def says_what_it_is(subject: Subject) -> None:
-    """It has a summary, and says where its data are from and whether a high score is good."""
+def metadata_is_complete(subject: Subject) -> None:
+    """It has a summary, the source of its data, and states whether a higher score is better."""
     task = loaded_task(subject)
-    assert subject.entry.summary, "no summary: the first line of the class's docstring"
-    assert task.source, "source is empty: where are the data from?"
+    assert subject.entry.summary, "no summary: the first line of the docstring of the class"
+    assert task.source, "source is empty: it must name the source of the data"
     assert isinstance(task.higher_is_better, bool), "higher_is_better must be True or False"
 
 
 def sizes_known_before_loading(subject: Subject) -> None:
-    """Its sizes are there before any data are, and the same afterwards."""
+    """``sizes`` is known without loading data, and does not change when they are loaded."""
     task = subject.build(batch_size=2, seed=0)
     loaded, load = [], task.load
 
@@ -47,13 +48,13 @@ def sizes_known_before_loading(subject: Subject) -> None:
 
     task.load = record_load
     before = task.sizes
-    assert not loaded, "the sizes load the data"
+    assert not loaded, "reading sizes loads the data"
     task.setup()
-    assert task.sizes == before, f"sizes were {before}, and are {task.sizes} after loading"
+    assert task.sizes == before, f"sizes are {before} before loading and {task.sizes} afterwards"
 
 
 def batches_as_declared(subject: Subject) -> None:
-    """Batches of every split have the shapes and types that the sizes say, and finite values."""
+    """Batches have the shapes and dtypes that ``sizes`` implies, and finite values."""
     task = loaded_task(subject)
     for split in SPLITS:
         for batch in _read(task, split):
@@ -63,112 +64,119 @@ def batches_as_declared(subject: Subject) -> None:
 
 
 def training_length_as_declared(subject: Subject) -> None:
-    """No training sequence is longer than the sizes say, and one is as long."""
+    """The longest training sequence has ``sizes.length`` steps."""
     task = loaded_task(subject)
     data = task.split("train")
     longest = max(int(_lengths(task, batch).max()) for batch in _read(task, "train"))
     length = task.sizes.length
     assert longest <= length, f"a training sequence of {longest} steps; sizes.length is {length}"
-    every = len(data) <= MAX_SEQUENCES or next(_read(task, "train")).lengths is None
-    assert not every or longest == length, f"the longest has {longest} steps, not {length}"
+    longest_is_read = len(data) <= MAX_SEQUENCES or next(_read(task, "train")).lengths is None
+    found = f"the longest training sequence has {longest} steps; sizes.length is {length}"
+    assert longest == length or not longest_is_read, found
 
 
-def loss_and_score(subject: Subject) -> None:
-    """The loss is one finite number that depends on the prediction; the score is finite."""
+def loss_and_score_are_finite(subject: Subject) -> None:
+    """The loss is a finite scalar that depends on the prediction; the score is finite."""
     task = loaded_task(subject)
     for split in SPLITS:
         batch = next(_read(task, split))
         prediction = _prediction(task, batch).requires_grad_()
         loss = task.batch_loss(prediction, batch)
-        assert loss.shape == (), f"{split}: the loss has the shape {tuple(loss.shape)}"
+        assert loss.shape == (), f"{split}: the loss has shape {tuple(loss.shape)}, not ()"
         assert torch.isfinite(loss), f"{split}: the loss is not finite"
         (gradient,) = torch.autograd.grad(loss, prediction)
-        assert torch.isfinite(gradient).all(), f"{split}: the loss's gradient is not finite"
+        assert torch.isfinite(gradient).all(), f"{split}: the gradient of the loss is not finite"
         assert gradient.any(), f"{split}: the loss does not depend on the prediction"
         score = _score(task, prediction.detach(), batch)
         assert math.isfinite(score), f"{split}: the score {task.score} is {score}"
 
 
-def metrics_are_fresh(subject: Subject) -> None:
-    """Every call of metrics gives a new MetricCollection, with the score among its names."""
+def metrics_are_new_objects(subject: Subject) -> None:
+    """Each call of ``metrics`` returns a new MetricCollection that contains the score."""
     task = loaded_task(subject)
     first = task.metrics()
-    assert isinstance(first, MetricCollection), f"metrics() gives a {type(first).__name__}"
-    assert task.score in first, f"no metric called {task.score}: {', '.join(map(str, first))}"
-    assert task.metrics() is not first, "metrics() gives the same object again"
+    assert isinstance(first, MetricCollection), (
+        f"metrics() returns {describe_type(first)}, not a MetricCollection"
+    )
+    assert task.score in first, (
+        f"metrics() has no {task.score!r}, the score; it has {', '.join(map(str, first))}"
+    )
+    assert task.metrics() is not first, "metrics() returns the same object again"
 
 
 def padding_has_no_influence(subject: Subject) -> None:
-    """Whatever is in the padding of targets and predictions, NaN too: same loss, same score."""
+    """The padding of targets and predictions affects neither the loss nor the score, even if it is
+    NaN.
+    """
     task = loaded_task(subject)
     for split in SPLITS:
         batch = next(_read(task, split))
-        lengths = skip_if_none(batch.lengths, "its sequences all have one length")
+        lengths = skip_if_none(batch.lengths, "all of its sequences have the same length")
         skip_unless(task.sizes.per_step, "its predictions are not per step")
         prediction = _prediction(task, batch)
         steps = torch.arange(prediction.shape[1])
         beyond = steps >= lengths[:, None]
         first = prediction.shape[1] - batch.target.shape[1]
         target = _filled(batch.target, beyond[:, first:])
-        other, spoilt = _filled(prediction, beyond), batch._replace(target=target)
-        loss, changed = task.batch_loss(prediction, batch), task.batch_loss(other, spoilt)
+        filled = _filled(prediction, beyond), batch._replace(target=target)
+        loss, changed = task.batch_loss(prediction, batch), task.batch_loss(*filled)
         assert torch.equal(loss, changed), f"{split}: the padding changes the loss"
-        same = _score(task, prediction, batch) == _score(task, other, spoilt)
+        same = _score(task, prediction, batch) == _score(task, *filled)
         assert same, f"{split}: the padding changes the score"
 
 
-def mean_over_ranks_is_the_joint_loss(subject: Subject) -> None:
-    """The losses of two halves of a batch, weighted, have the loss of the batch as their mean."""
+def mean_loss_over_ranks_agrees(subject: Subject) -> None:
+    """The weighted mean of the losses of two halves of a batch is the loss of the batch."""
     task = loaded_task(subject)
     batch = next(_read(task, "train"))
-    skip_unless(batch.size >= 2, "it has one training sequence")
+    skip_unless(batch.size >= 2, "it has only one training sequence")
     prediction = _prediction(task, batch)
     half = batch.size // 2
-    joint, weights = 0.0, 0
+    weighted, weights = 0.0, 0
     for part in (slice(0, half), slice(half, None)):
         weight = batch.at(part).weight(prediction[part])
-        joint += weight * task.batch_loss(prediction[part], batch.at(part)).item()
+        weighted += weight * task.batch_loss(prediction[part], batch.at(part)).item()
         weights += weight
     whole = task.batch_loss(prediction, batch).item()
-    close = math.isclose(joint / weights, whole, rel_tol=1e-4, abs_tol=1e-6)
-    assert close, f"the loss of a batch is {whole}, the mean over its halves {joint / weights}"
+    close = math.isclose(weighted / weights, whole, rel_tol=1e-4, abs_tol=1e-6)
+    assert close, f"the loss of a batch is {whole}, the mean over its halves {weighted / weights}"
 
 
-def augmentation_keeps_the_batch(subject: Subject) -> None:
-    """Augmenting gives a batch of the same shapes and types, and leaves the given one alone."""
+def augmentation_keeps_shapes(subject: Subject) -> None:
+    """``augment`` keeps shapes and dtypes, and does not modify its argument."""
     task = loaded_task(subject)
     batch = next(_read(task, "train"))
     before = pickle.dumps(tuple(batch))
     after = task.augment(batch)
-    assert isinstance(after, Batch), f"augment gives a {type(after).__name__}, not a Batch"
-    assert pickle.dumps(tuple(batch)) == before, "augment changes the batch that it is given"
+    assert isinstance(after, Batch), f"augment returns {describe_type(after)}, not a Batch"
+    assert pickle.dumps(tuple(batch)) == before, "augment modifies the batch that it is given"
     for name, old, new in zip(Batch._fields, batch, after, strict=True):
-        assert _form(old) == _form(new), f"augment changes the shape or the type of {name}"
+        assert _form(old) == _form(new), f"augment changes the shape or the dtype of {name}"
 
 
 BATCH_CHECKS: tuple[CheckFunction, ...] = (
     builds,
-    says_what_it_is,
+    metadata_is_complete,
     sizes_known_before_loading,
     batches_as_declared,
     training_length_as_declared,
-    loss_and_score,
-    metrics_are_fresh,
+    loss_and_score_are_finite,
+    metrics_are_new_objects,
     padding_has_no_influence,
-    mean_over_ranks_is_the_joint_loss,
-    augmentation_keeps_the_batch,
+    mean_loss_over_ranks_agrees,
+    augmentation_keeps_shapes,
 )
 
 
-# --- parts of checks ------------------------------------------------------------------------------
+# --- helpers ------------------------------------------------------------------------------------
 
 
-#: The subject whose data were loaded last, and its task.
+#: The subject whose data were loaded most recently, and its task.
 _loaded: list[tuple[Subject, Task]] = []
 
 
 def loaded_task(subject: Subject) -> Task:
-    """A task with its data, the same one for all checks of a subject."""
+    """The task with its data loaded, once for all checks of a subject."""
     if not _loaded or _loaded[0][0] is not subject:
         task = subject.build(batch_size=2, seed=0)
         task.setup()
@@ -180,15 +188,17 @@ def _read(task: Task, split: Split) -> Iterator[Batch]:
     """The first sequences of a split, batch by batch."""
     data = task.split(split)
     number = min(len(data), MAX_SEQUENCES)
-    assert number > 0, f"{split}: no sequences"
+    assert number > 0, f"{split}: has no sequences"
     for start in range(0, number, _BATCH):
         batch = data.batch(range(start, min(start + _BATCH, number)))
-        assert isinstance(batch, Batch), f"{split}: gives a {type(batch).__name__}, not a Batch"
+        assert isinstance(batch, Batch), (
+            f"{split}: batch returns {describe_type(batch)}, not a Batch"
+        )
         yield batch
 
 
 def _lengths(task: Task, batch: Batch) -> Tensor:
-    """Steps of each sequence."""
+    """The number of valid steps of each sequence, (B,) or, for pairs, (B, 2)."""
     one = batch.u.ndim - (0 if isinstance(task.sizes.sequence, Tokens) else 1)
     total = batch.u.shape[one - 1]
     return torch.full(batch.u.shape[: one - 1], total) if batch.lengths is None else batch.lengths
@@ -201,20 +211,22 @@ def _check_input(task: Task, batch: Batch) -> None:
     ending = () if tokens else (spec.count,)
     steps = u.shape[1 + len(pair)] if u.ndim > 1 + len(pair) else 0
     expected = (len(batch.target), *pair, steps, *ending)
-    assert tuple(u.shape) == expected, f"u has the shape {tuple(u.shape)}, not {expected}"
+    assert tuple(u.shape) == expected, f"u has shape {tuple(u.shape)}, not {expected}"
     dtype = torch.int64 if tokens else torch.float32
     assert u.dtype == dtype, f"u is {u.dtype}, not {dtype}"
     lengths = _lengths(task, batch)
     valid = u[torch.arange(steps) < lengths[..., None]]
     if tokens:
         inside = bool(((valid >= 0) & (valid < spec.vocabulary)).all())
-        assert inside, f"tokens outside 0..{spec.vocabulary - 1}"
+        assert inside, f"tokens are outside 0..{spec.vocabulary - 1}"
     else:
         assert torch.isfinite(valid).all(), "u is not finite"
     if batch.dt is not None:
-        assert batch.dt.shape == u.shape[: 2 + len(pair)], "dt needs one number for each step of u"
+        assert batch.dt.shape == u.shape[: 2 + len(pair)], (
+            "dt must have one number for each step of u"
+        )
         given = batch.dt[torch.arange(steps) < lengths[..., None]]
-        assert bool((torch.isfinite(given) & (given > 0)).all()), "dt is not positive and finite"
+        assert bool((torch.isfinite(given) & (given > 0)).all()), "dt must be positive and finite"
 
 
 def _check_lengths(task: Task, batch: Batch) -> None:
@@ -223,20 +235,20 @@ def _check_lengths(task: Task, batch: Batch) -> None:
     pair = (2,) if isinstance(task.sizes.input, Pair) else ()
     total = batch.u.shape[1 + len(pair)]
     lengths = batch.lengths
-    assert lengths.shape == (batch.size, *pair), f"lengths of shape {tuple(lengths.shape)}"
-    assert lengths.dtype == torch.int64, f"lengths are {lengths.dtype}, not torch.int64"
+    assert lengths.shape == (batch.size, *pair), f"lengths has shape {tuple(lengths.shape)}"
+    assert lengths.dtype == torch.int64, f"lengths is {lengths.dtype}, not torch.int64"
     inside = bool(((lengths >= 1) & (lengths <= total)).all())
-    assert inside, f"lengths outside 1..{total}"
+    assert inside, f"lengths are outside 1..{total}"
 
 
 def _check_target(task: Task, batch: Batch) -> None:
     target = batch.target
-    assert len(target) == batch.size, f"{len(target)} targets for {batch.size} sequences"
+    assert len(target) == batch.size, f"there are {len(target)} targets for {batch.size} sequences"
     if task.sizes.per_step:
         within = target.ndim >= 2 and 1 <= target.shape[1] <= batch.u.shape[1]
-        assert within, f"targets of shape {tuple(target.shape)} for {batch.u.shape[1]} steps"
+        assert within, f"the target has shape {tuple(target.shape)} for {batch.u.shape[1]} steps"
     scored = batch.scored(_prediction(task, batch))[1]
-    assert torch.isfinite(scored).all(), "targets are not finite"
+    assert torch.isfinite(scored).all(), "the target is not finite"
 
 
 def _prediction(task: Task, batch: Batch) -> Tensor:
@@ -256,7 +268,7 @@ def _form(part: Tensor | None) -> tuple[torch.Size, torch.dtype] | None:
 
 
 def _filled(values: Tensor, beyond: Tensor) -> Tensor:
-    """NaN in the padding; of whole numbers, the largest there is."""
+    """``values`` with NaN, or the largest integer, where ``beyond`` (B, L) is True."""
     filling = math.nan if values.is_floating_point() else torch.iinfo(values.dtype).max
     return values.masked_fill(
         beyond.reshape(*beyond.shape, *(1 for _ in values.shape[2:])), filling

@@ -1,6 +1,6 @@
-"""Checks of a task: the same data for every seed, their order, their ranks, and resuming.
+"""Conformance checks of a task: independence of the seed, order of batches, ranks and resuming.
 
-The order of a task's sequences is checked without reading them: it is a matter of their number.
+The order is checked without reading the sequences, since it depends on their number only.
 """
 
 from __future__ import annotations
@@ -25,82 +25,94 @@ from ssmbench.testing.task_batches import SPLITS, loaded_task
 
 
 def data_do_not_depend_on_the_seed(subject: Subject) -> None:
-    """Two runs of different seeds see the same data, and the same batch twice is the same."""
+    """The data are the same for every seed, and a batch is the same each time it is read."""
     one = loaded_task(subject)
     other = subject.build(batch_size=2, seed=1)
     for split in SPLITS:
         first, second = one.split(split), other.split(split)
         assert len(first) == len(second), f"{split}: the seed changes the number of sequences"
-        places = range(min(len(first), 16))
-        given = first.batch(places)
-        assert _same(given, second.batch(places)), f"{split}: the seed changes the data"
-        assert _same(given, first.batch(places)), f"{split}: the same batch twice differs"
+        indices = range(min(len(first), 16))
+        given = first.batch(indices)
+        assert _same(given, second.batch(indices)), f"{split}: the seed changes the data"
+        assert _same(given, first.batch(indices)), (
+            f"{split}: reading a batch twice gives different data"
+        )
 
 
-def global_random_state_is_left_alone(subject: Subject) -> None:
-    """Loading and batching draw nothing from torch's global generator."""
+def global_random_state_is_unchanged(subject: Subject) -> None:
+    """Loading and batching draw no numbers from torch's global generator."""
     before = torch.get_rng_state()
     task = subject.build(batch_size=2, seed=0)
     for split in SPLITS:
         next(iter(_loader(task, split)))
-    assert torch.equal(before, torch.get_rng_state()), "loading draws from the global generator"
+    assert torch.equal(before, torch.get_rng_state()), "loading draws from torch's global generator"
 
 
 def digest_is_stable(subject: Subject) -> None:
-    """Two instances have one digest of their data, of 16 hex digits."""
+    """Two instances have the same digest of their data: 16 hexadecimal digits."""
     digests = {subject.build(batch_size=2, seed=seed).data_digest for seed in (0, 1)}
-    assert len(digests) == 1, f"two instances have the digests {', '.join(sorted(digests))}"
+    assert len(digests) == 1, f"two instances have different digests: {', '.join(sorted(digests))}"
     (digest,) = digests
-    assert re.fullmatch("[0-9a-f]{16}", digest), f"the digest is {digest!r}"
+    assert re.fullmatch("[0-9a-f]{16}", digest), (
+        f"the digest must have 16 hexadecimal digits; it is {digest!r}"
+    )
 
 
-def can_be_sent_to_another_process(subject: Subject) -> None:
-    """It can be pickled before its data are loaded."""
+def can_be_pickled(subject: Subject) -> None:
+    """It can be pickled before its data are loaded, as worker processes require."""
     task = subject.build(batch_size=2, seed=0)
-    assert pickle.loads(pickle.dumps(task)).sizes == task.sizes, "pickling changes its sizes"
+    assert pickle.loads(pickle.dumps(task)).sizes == task.sizes, "pickling changes sizes"
 
 
 def setup_loads_once(subject: Subject) -> None:
-    """Setting it up again does not load the data again."""
+    """A second call of ``setup`` does not load the data again."""
     task = loaded_task(subject)
     data = task.split("train")
     task.setup("test")
-    assert task.split("train") is data, "setup loads the data again"
+    assert task.split("train") is data, "a second call of setup loads the data again"
 
 
-def sample_is_the_beginning(subject: Subject) -> None:
-    """A sample of a split is its first sequences."""
+def sample_is_the_first_sequences(subject: Subject) -> None:
+    """``sample(split, n)`` returns the first n sequences."""
     task = loaded_task(subject)
     for split in SPLITS:
         data = task.split(split)
         number = min(3, len(data))
-        assert _same(task.sample(split, 3), data.batch(range(number))), f"{split}: another sample"
+        same = _same(task.sample(split, 3), data.batch(range(number)))
+        assert same, f"{split}: sample does not return the first sequences"
 
 
-def order_follows_from_seed_and_epoch(subject: Subject) -> None:
-    """The order of training is a function of the seed and the epoch, and of nothing else."""
+def order_depends_on_seed_and_epoch(subject: Subject) -> None:
+    """The training order is the same for equal seed and epoch, and differs otherwise."""
     number = len(loaded_task(subject).split("train"))
     skip_unless(number >= 16, "it has fewer than 16 training sequences")
     first = _order(subject, seed=3, epoch=5)
-    assert first == _order(subject, seed=3, epoch=5), "the same seed and epoch in another order"
-    # Neighbouring seeds must not have each other's epochs, one later.
+    assert first == _order(subject, seed=3, epoch=5), (
+        "the order differs for the same seed and epoch"
+    )
+    # Epoch e of seed s must not be epoch e + 1 of seed s - 1, as it is if they are added.
     for seed, epoch in ((3, 6), (2, 6), (4, 4)):
-        assert first != _order(subject, seed=seed, epoch=epoch), "two epochs in one order"
+        assert first != _order(subject, seed=seed, epoch=epoch), (
+            f"seed {seed}, epoch {epoch} has the same order as seed 3, epoch 5"
+        )
 
 
 def ranks_partition_a_batch(subject: Subject) -> None:
     """The k-th batches of two ranks together are the k-th batch of one process."""
     size = _batch_size(subject)
-    skip_unless(size >= 2, "it has one training sequence")
+    skip_unless(size >= 2, "it has only one training sequence")
     alone = _order(subject, batch_size=size // 2 * 2, epoch=2)
     shares = [_order(subject, batch_size=size // 2, epoch=2, ranks=2, rank=rank) for rank in (0, 1)]
     joint = [sorted(first + second) for first, second in zip(*shares, strict=True)]
-    assert joint == [sorted(batch) for batch in alone], "two ranks see other batches than one"
+    assert joint == [sorted(batch) for batch in alone], (
+        "the batches of two ranks differ from those of one process"
+    )
 
 
 def every_sequence_is_evaluated_once(subject: Subject) -> None:
-    """On one, two or three ranks, validation and test see every sequence once; with fewer
-    sequences than ranks, once on each."""
+    """Validation and test use every sequence once, on one, two or three ranks; if there are fewer
+    sequences than ranks, once on each rank.
+    """
     for split in ("val", "test"):
         number = len(loaded_task(subject).split(split))
         for ranks in (1, 2, 3):
@@ -108,11 +120,11 @@ def every_sequence_is_evaluated_once(subject: Subject) -> None:
             seen = sorted(index for share in shares for batch in share for index in batch)
             times = ranks if number < ranks else 1
             expected = sorted([*range(number)] * times)
-            assert seen == expected, f"{split}: not every sequence once on {ranks} ranks"
+            assert seen == expected, f"{split}: on {ranks} ranks, not every sequence is used once"
 
 
 def resumes_within_an_epoch(subject: Subject) -> None:
-    """A loader with the state of an interrupted one goes on where that stopped."""
+    """A loader that is given the state of an interrupted one continues with the next batch."""
     whole, after = _order(subject, epoch=1), _order(subject, epoch=2)
     loader = _ordered(subject).train_dataloader()
     _set_epoch(loader, 1)
@@ -124,54 +136,56 @@ def resumes_within_an_epoch(subject: Subject) -> None:
     rest = iter(resumed)
     _set_epoch(resumed, 1)  # as Lightning does it: after it made the iterator
     found = before + [batch.u.tolist() for batch in rest]
-    assert found == whole, "a resumed epoch differs from one that was not interrupted"
+    assert found == whole, "a resumed epoch differs from an uninterrupted one"
     _set_epoch(resumed, 2)
-    assert [batch.u.tolist() for batch in resumed] == after, "the epoch after it differs"
+    assert [batch.u.tolist() for batch in resumed] == after, "the epoch after a resumed one differs"
 
 
-def finished_epoch_skips_nothing(subject: Subject) -> None:
-    """The state of a finished epoch lets the next one begin at its first batch."""
+def resumes_after_a_finished_epoch(subject: Subject) -> None:
+    """A loader that is given the state of a finished epoch starts at the first batch."""
     loader = _ordered(subject).train_dataloader()
     number = len(list(loader))
     resumed = _ordered(subject).train_dataloader()
     resumed.load_state_dict(loader.state_dict())
-    assert len(list(resumed)) == number, "batches are left out after a finished epoch"
+    assert len(list(resumed)) == number, "batches are skipped after a finished epoch"
 
 
-def refuses_what_it_cannot_do(subject: Subject) -> None:
-    """A batch larger than the training split, no batch, and a negative seed are UsageErrors."""
+def rejects_invalid_settings(subject: Subject) -> None:
+    """A batch size of 0, one above the size of the training split and a negative seed raise a
+    UsageError of one line.
+    """
     too_large = _ordered(subject, batch_size=10**9)
-    for attempt in (
-        too_large.train_dataloader,
-        lambda: subject.build(batch_size=0, seed=0),
-        lambda: subject.build(batch_size=1, seed=-1),
-    ):
-        refusal = _refusal(attempt)
-        assert refusal, "a batch size or a seed that cannot be used is accepted"
-        assert "\n" not in refusal, f"a refusal of more than one line: {refusal}"
+    for setting, attempt in {
+        "a batch size above the number of training sequences": too_large.train_dataloader,
+        "batch_size=0": lambda: subject.build(batch_size=0, seed=0),
+        "seed=-1": lambda: subject.build(batch_size=1, seed=-1),
+    }.items():
+        message = _usage_error(attempt)
+        assert message, f"{setting} is accepted"
+        assert "\n" not in message, f"the message for {setting} has more than one line: {message}"
 
 
 ORDER_CHECKS: tuple[CheckFunction, ...] = (
     data_do_not_depend_on_the_seed,
-    global_random_state_is_left_alone,
+    global_random_state_is_unchanged,
     digest_is_stable,
-    can_be_sent_to_another_process,
+    can_be_pickled,
     setup_loads_once,
-    sample_is_the_beginning,
-    order_follows_from_seed_and_epoch,
+    sample_is_the_first_sequences,
+    order_depends_on_seed_and_epoch,
     ranks_partition_a_batch,
     every_sequence_is_evaluated_once,
     resumes_within_an_epoch,
-    finished_epoch_skips_nothing,
-    refuses_what_it_cannot_do,
+    resumes_after_a_finished_epoch,
+    rejects_invalid_settings,
 )
 
 
-# --- parts of checks ------------------------------------------------------------------------------
+# --- helpers ------------------------------------------------------------------------------------
 
 
-class _Places(SequenceData):
-    """Stands for a split: its batches are the places that were asked for."""
+class _Indices(SequenceData):
+    """Stands for a split of ``number`` sequences: a batch contains the indices themselves."""
 
     def __init__(self, number: int):
         self.number = number
@@ -180,20 +194,20 @@ class _Places(SequenceData):
         return self.number
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        places = torch.as_tensor(indices)
-        return Batch(places, places)
+        values = torch.as_tensor(indices)
+        return Batch(values, values)
 
 
 def _ordered(
     subject: Subject, *, batch_size: int = 0, seed: int = 0, ranks: int = 1, rank: int = 0
 ) -> Task:
-    """A task on one of several ranks, whose batches are the places of their sequences."""
+    """The task on one of several ranks, with the indices of the sequences as its data."""
     data = loaded_task(subject)
     task = subject.build(batch_size=batch_size or _batch_size(subject), seed=seed)
-    places = {name: _Places(len(data.split(name))) for name in SPLITS}
+    indices = {name: _Indices(len(data.split(name))) for name in SPLITS}
 
     def split(name: Split) -> SequenceData:
-        return places[name]
+        return indices[name]
 
     task.split = split
     task.trainer = SimpleNamespace(world_size=ranks, global_rank=rank)
@@ -201,14 +215,14 @@ def _ordered(
 
 
 def _batch_size(subject: Subject) -> int:
-    """A size of which the training split makes several batches, if it has the sequences."""
+    """A batch size at which the training split has several batches, if it has enough sequences."""
     return max(1, min(8, len(loaded_task(subject).split("train")) // 4))
 
 
 def _order(
     subject: Subject, split: Split = "train", *, epoch: int = 0, **options: int
 ) -> list[list[int]]:
-    """The places of the sequences of each batch."""
+    """The indices of the sequences in each batch."""
     loader = _loader(_ordered(subject, **options), split)
     if split == "train":
         _set_epoch(loader, epoch)
@@ -234,8 +248,8 @@ def _equal(one: Tensor | None, other: Tensor | None) -> bool:
     return torch.equal(one, other)
 
 
-def _refusal(attempt: Callable[[], Any]) -> str:
-    """The UsageError that an attempt ends with; nothing where it does not."""
+def _usage_error(attempt: Callable[[], Any]) -> str:
+    """The message of the UsageError that ``attempt`` raises; "" if it raises none."""
     try:
         attempt()
     except UsageError as error:

@@ -1,7 +1,7 @@
-"""The conformance kit's part for tasks: sizes, batches, loss; determinism, order, resuming.
+"""Conformance checks of tasks: sizes, batches, loss; determinism, order, resuming.
 
-Data are loaded once for all checks but those that compare two loadings, and no more than the first
-:data:`~ssmbench.testing.task_batches.MAX_SEQUENCES` of a split are read.
+The data are loaded once for all checks, except those that compare two loadings. At most the first
+:data:`~ssmbench.testing.task_batches.MAX_SEQUENCES` sequences of a split are read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The conformance kit's part for time-varying systems and the parametrizations that give them."""
+"""Conformance checks of parametrizations that return time-varying systems."""
 
 from __future__ import annotations
 
@@ -24,35 +24,38 @@ _TOLERANCE = 2e-5
 
 
 def builds(subject: Subject) -> None:
-    """It can be built for a layer of one channel and of several, with finite parameters of torch's
-    default precision, and knows its width.
+    """It can be built for a layer with one channel and with several, with finite parameters of
+    torch's default dtype, and sets its attribute d_model.
     """
     for module, u in _cases(subject):
         check_built(subject.entry, module, Parametrization)
         width = getattr(module, "d_model", None)
-        assert width == u.shape[-1], f"is time-varying, so it must set d_model; it is {width}"
+        assert width == u.shape[-1], (
+            f"a time-varying parametrization must set d_model to {u.shape[-1]}; got {width}"
+        )
 
 
 def returns_the_declared_system(subject: Subject) -> None:
-    """A finite system of the declared type for every step of every sequence."""
+    """The system is finite, of the declared type, with matrices for each step of each sequence."""
     for module, u in _cases(subject):
         system = module(u)
         check_system(module, system, None)
-        assert (system.batch, system.length) == u.shape[:2], "not the input's sequences and steps"
+        found, expected = (system.batch, system.length), tuple(u.shape[:2])
+        assert found == expected, f"the system is for {found} sequences and steps, not {expected}"
 
 
-def heads_make_up_the_channels(subject: Subject) -> None:
-    """The heads' inputs together, and their outputs, are the layer's d_model channels."""
+def head_sizes_match_d_model(subject: Subject) -> None:
+    """The inputs of all heads add up to d_model channels, and so do the outputs."""
     for module, u in _cases(subject):
         check_channels(module, module(u), u.shape[-1])
 
 
-def follows_its_input(subject: Subject) -> None:
-    """Another input gives another system."""
+def system_depends_on_the_input(subject: Subject) -> None:
+    """Different inputs give different systems."""
     for module, u in _cases(subject):
         pairs = zip(module(u).tensors().values(), module(2 * u).tensors().values(), strict=True)
         fixed = all(torch.equal(one, other) for one, other in pairs)
-        assert not fixed, "declares a time-varying system, but does not use the input"
+        assert not fixed, "declares a time-varying system, but does not depend on the input"
 
 
 def every_parameter_has_a_finite_gradient(subject: Subject) -> None:
@@ -63,47 +66,53 @@ def every_parameter_has_a_finite_gradient(subject: Subject) -> None:
         check_parameter_gradients(module)
 
 
-def each_step_for_itself(subject: Subject) -> None:
-    """The matrices at a step follow from the input at that step alone: what streams, and shares a
-    sequence among ranks, relies on that.
+def steps_are_independent(subject: Subject) -> None:
+    """The matrices at a step depend on the input at that step only; streaming and sequence
+    parallelism rely on this.
     """
     for module, u in _cases(subject):
         _check_pointwise(module, u)
 
 
 def every_scan_agrees_with_single_steps(subject: Subject) -> None:
-    """Every backend's scan in one go, against one step after the other."""
+    """The scan of every backend over all steps agrees with the reference applied step by step."""
     for module, u in _cases(subject):
         _check_scans(module, u)
 
 
 def stable_as_declared(subject: Subject) -> None:
-    """Frozen in time, for random parameters of several scales, where that is declared."""
+    """If stability is declared, the system frozen at each step is stable for random parameters of
+    several scales.
+    """
     for module, u, scale in _randomised(subject):
         skip_unless(module.stable_by_construction, "declares no stability by construction")
         with torch.no_grad():
             stable = module(u).bank().double().is_stable()
-        assert stable, f"declared stable by construction, but is not, frozen, at scale {scale}"
+        assert stable, (
+            f"declares stability by construction, but is unstable frozen in time, at scale {scale}"
+        )
 
 
 def gain_as_declared(subject: Subject) -> None:
-    """Frozen in time, for random parameters of several scales, where a gain is declared."""
+    """If a gain is declared, it bounds the H-infinity norm of the system frozen at each step, for
+    random parameters of several scales.
+    """
     for module, u, _ in _randomised(subject):
         declared = skip_if_none(module.declared_gain(), "declares no gain")
         with torch.no_grad():
             frozen = hinf_norm(module(u).bank().double()).norm.max().item()
         assert frozen <= declared * (1 + TOLERANCE), (
-            f"declares a gain of {declared:g}, but frozen in time it is {frozen:g}"
+            f"declares a gain of {declared:g}, but the H-infinity norm frozen in time is {frozen:g}"
         )
 
 
 CHECKS = (
     builds,
     returns_the_declared_system,
-    heads_make_up_the_channels,
-    follows_its_input,
+    head_sizes_match_d_model,
+    system_depends_on_the_input,
     every_parameter_has_a_finite_gradient,
-    each_step_for_itself,
+    steps_are_independent,
     every_scan_agrees_with_single_steps,
     stable_as_declared,
     gain_as_declared,
@@ -111,7 +120,7 @@ CHECKS = (
 
 
 def _cases(subject: Subject) -> Iterator[tuple[Parametrization, Tensor]]:
-    """Modules of one channel and of several, each with an input."""
+    """Modules with one channel and with several, each with an input (2, _LENGTH, d_model)."""
     for d_model in (1, 4):
         yield subject.build(d_model=d_model), torch.randn(2, _LENGTH, d_model)
 
@@ -129,7 +138,7 @@ def _check_pointwise(module: Parametrization, u: Tensor) -> None:
         alone = module(u[b : b + 1, k : k + 1]).at(0, 0).tensors()
         for key, tensor in whole.at(b, k).tensors().items():
             assert torch.allclose(tensor, alone[key], rtol=1e-4, atol=1e-6), (
-                f"{key} at a step depends on other steps or sequences"
+                f"{key} at a step depends on other steps or on other sequences"
             )
 
 
@@ -145,7 +154,7 @@ def _check_scans(module: Parametrization, u: Tensor) -> None:
         if backend.unsupported_reason(system, u.device) is None:
             y, _ = backend(system, signal)
             error = (y - expected).abs().max() / expected.abs().max().clamp_min(1e-3)
-            assert error < _TOLERANCE, f"{entry.name} scans it with an error of {error:.1e}"
+            assert error < _TOLERANCE, f"the scan {entry.name} has a relative error of {error:.1e}"
 
 
 def _stepwise(backend: ScanBackend, system: TimeVaryingDiagonal, u: Tensor) -> Tensor:
@@ -157,8 +166,10 @@ def _stepwise(backend: ScanBackend, system: TimeVaryingDiagonal, u: Tensor) -> T
 
 
 def example_time_varying_systems(batch: int, length: int) -> list[TimeVaryingDiagonal]:
-    """Five in float32: pairs, real and complex, of one channel and several, with B, C and D shared
-    and not. Some lam are zero.
+    """Five float32 systems: with conjugate pairs, real and complex; with one channel and several;
+    with B, C or D that are constant over steps or heads (expanded views). Some lam are zero.
+
+    Each has ``batch`` sequences of ``length`` steps.
     """
     single, several = (3, 4, 1, 1), (1, 5, 3, 2)
     pairs = [_random(batch, length, *sizes, torch.complex64) for sizes in (single, several)]
@@ -182,20 +193,24 @@ def _random(
     p: int,
     dtype: torch.dtype,
 ) -> TimeVaryingDiagonal:
-    place = (batch, length, H)
-    direction = torch.randn(*place, N, dtype=dtype)
-    modulus = 0.5 + 0.499 * torch.rand(*place, N)
+    shape = (batch, length, H)
+    direction = torch.randn(*shape, N, dtype=dtype)
+    modulus = 0.5 + 0.499 * torch.rand(*shape, N)
     modulus[..., 0] = 0
     return TimeVaryingDiagonal(
         lam=modulus * direction / direction.abs(),
-        B=torch.randn(*place, N, m, dtype=dtype),
-        C=torch.randn(*place, p, N, dtype=dtype),
-        D=torch.randn(*place, p, m),
+        B=torch.randn(*shape, N, m, dtype=dtype),
+        C=torch.randn(*shape, p, N, dtype=dtype),
+        D=torch.randn(*shape, p, m),
     )
 
 
 def gradient_of_views(gradient: Tensor, leaf: Tensor) -> Tensor:
-    """The gradient of the numbers that a leaf shows: it is split at will among views of one."""
+    """The gradient with respect to the stored numbers of ``leaf``, which may be an expanded view.
+
+    How autograd distributes a gradient over the elements that share storage is not defined; only
+    the sum is.
+    """
     for axis, (stride, size) in enumerate(zip(leaf.stride(), leaf.shape, strict=True)):
         gradient = gradient.sum(axis, keepdim=True) if stride == 0 and size > 1 else gradient
     return gradient

@@ -33,8 +33,7 @@ def attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:
     exact = exact_layer(layer, zeros[:1])
     ascended, start = (layer, zeros) if exact is None else (exact, zeros.double())
     amplitude = zeros.new_ones(config.attack_restarts)
-    budget = {"steps": config.attack_steps, "seed": config.attack_seed}
-    found = attacks(ascended, start, amplitude, **budget)
+    found = attacks(ascended, start, amplitude, steps=config.attack_steps, seed=config.attack_seed)
     return found.to(zeros.dtype).measured_by(layer).worst.gain
 
 

@@ -146,7 +146,7 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        old, new = state_dict["dirpath"], self.dirpath
+        old, new = state_dict["dirpath"], str(self.dirpath)
         moved = {k: v.replace(old, new) if isinstance(v, str) else v for k, v in state_dict.items()}
         files = state_dict["best_k_models"].items()
         moved["best_k_models"] = {file.replace(old, new): score for file, score in files}

@@ -16,7 +16,7 @@ from ssmbench.analysis.certificate import TOLERANCE, Bound
 from ssmbench.analysis.rounding import rounding_gain
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.bounds import is_finite
-from ssmbench.nn.encoded import AfterEncoder, gain_map
+from ssmbench.nn.encoded import AfterEncoder, SignalMap, gain_map
 from ssmbench.nn.freeze import exact_map, freeze, precision
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
@@ -101,7 +101,7 @@ def _worst(model: SequenceModel, layers: list[LayerGains], network: NetworkGains
 
 def _signals(
     frozen: SequenceModel, inputs: Tensor, lengths: Tensor | None
-) -> tuple[SequenceModel | AfterEncoder, Float[Tensor, "n L d"]]:
+) -> tuple[SignalMap, Float[Tensor, "n L d"]]:
     """As :func:`~ssmbench.nn.encoded.gain_map`; zeros where the network cannot encode anything."""
     if is_finite(frozen):
         return gain_map(frozen, inputs, lengths)
@@ -123,14 +123,23 @@ def _worst_bound(
 def _composed(model: SequenceModel, layers: list[LayerGains], length: int) -> Bound:
     """The network's bound, from what is proved of its layers."""
     bound = model.bound([g.verified_bound for g in layers], length)
-    open_ = any(g.verified_bound == math.inf and math.isfinite(g.verified) for g in layers)
-    return Bound.none("the gain of an SSM layer could not be proved") if open_ else bound
+    if any(map(_is_unproved, layers)):
+        return Bound.none("the gain of an SSM layer could not be proved")
+    return bound
+
+
+def _is_unproved(layer: LayerGains) -> bool:
+    """Whether the layer's gain is finite, but no finite bound of it could be proved."""
+    if layer.verified is None:
+        return False
+    return math.isfinite(layer.verified) and layer.verified_bound == math.inf
 
 
 def _largest(values: Iterable[float | None]) -> float | None:
     """None unless every layer has the figure."""
     listed = list(values)
-    return None if None in listed else max(listed)
+    known = [value for value in listed if value is not None]
+    return max(known) if len(known) == len(listed) else None
 
 
 def violations(layers: Sequence[LayerGains], network: NetworkGains) -> list[str]:
@@ -166,6 +175,7 @@ def _measure_layer(
     if layer.time_varying:
         return _measure_varying(frozen, u, config)
     report = analyse_layer(layer)
+    assert report.spectral_radius is not None, "the system of a layer is discrete"
     return LayerGains(
         declared=declared_gain(layer),
         verified=report.hinf,
@@ -197,11 +207,18 @@ def _promised(layer: SSMLayer) -> float | None:
 def _measure_varying(
     layer: SSMLayer, u: Float[Tensor, "n L d"] | None, config: AnalysisConfig
 ) -> LayerGains:
+    if u is None:
+        return LayerGains(
+            declared=None,
+            verified=None,
+            attacked=math.inf,
+            peak_frequency=0.0,
+            spectral_radius=math.inf,
+            margin=-math.inf,
+            frozen=math.inf,
+            note=f"{FROZEN_ONLY}; {_LOST}",
+        )
     report = frozen_report(layer, u)
-    if report is None:
-        lost = dict.fromkeys(("attacked", "spectral_radius", "frozen"), math.inf)
-        note = f"{FROZEN_ONLY}; {_LOST}"
-        return LayerGains(None, None, peak_frequency=0.0, margin=-math.inf, note=note, **lost)
     exact = copy.deepcopy(layer).double()
     return LayerGains(
         declared=declared_gain(layer),
@@ -216,17 +233,14 @@ def _measure_varying(
 
 
 def _measure_network(
-    network: SequenceModel | AfterEncoder,
+    network: SignalMap,
     bound: Bound,
     inputs: Float[Tensor, "n L m"],
     config: AnalysisConfig,
 ) -> tuple[NetworkGains, Attack | None]:
     model = network.network if isinstance(network, AfterEncoder) else network
-    about = {"declared": model.gamma, "gains_from": model.gains_from.value}
     if not is_finite(model):
-        infinite = dict.fromkeys(("bound", "attacked", "attacked_from_zero"), math.inf)
-        reasons = {"reason": bound.reason or _LOST, "zero_state_reason": _LOST}
-        return NetworkGains(**about, **infinite, **reasons), None
+        return _lost_network(model, bound.reason), None
     if bound.value > torch.finfo(inputs.dtype).max:  # nothing so large can be observed
         bound = Bound.none(bound.reason or "the bound overflows")
     exact = exact_map(network, inputs)
@@ -234,18 +248,32 @@ def _measure_network(
     from_zero = found.gains[: zero_input_starts(config)].max().item()
     reason = _why_no_zero_state(exact or network, inputs[:1])
     figures = NetworkGains(
-        **about,
+        declared=model.gamma,
         bound=bound.value,
         reason=bound.reason,
         attacked=found.worst.gain,
         attacked_from_zero=from_zero,
         zero_state=None if reason else from_zero,
         zero_state_reason=reason,
+        gains_from=model.gains_from.value,
     )
     return figures, found.worst
 
 
-def _why_no_zero_state(model: SequenceModel | AfterEncoder, like: Float[Tensor, "1 L m"]) -> str:
+def _lost_network(model: SequenceModel, reason: str) -> NetworkGains:
+    """The gains of a network with a parameter that is not finite."""
+    return NetworkGains(
+        declared=model.gamma,
+        bound=math.inf,
+        reason=reason or _LOST,
+        attacked=math.inf,
+        attacked_from_zero=math.inf,
+        zero_state_reason=_LOST,
+        gains_from=model.gains_from.value,
+    )
+
+
+def _why_no_zero_state(model: SignalMap, like: Float[Tensor, "1 L m"]) -> str:
     """Why there is no zero-state gain; nothing where f(0) = 0."""
     with torch.no_grad():
         offset = model(torch.zeros_like(like, dtype=precision(model))).double().norm().item()

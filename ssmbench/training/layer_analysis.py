@@ -15,6 +15,7 @@ from ssmbench.analysis.gain import FrozenReport, GainReport, analyse, analyse_fr
 from ssmbench.nn.bounds import is_finite
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
+from ssmbench.systems import TimeVaryingDiagonal
 
 #: Sequences that time-varying layers are analysed with: their systems follow from the input.
 FROZEN_SEQUENCES = 2
@@ -44,8 +45,7 @@ def _poles(layer: SSMLayer, u: Tensor | None) -> Complex[Tensor, " modes"]:
         return torch.full((1,), complex(math.inf, 0), dtype=torch.complex128)
     if not layer.time_varying:
         return layer.system().to("cpu").poles().flatten()
-    report = frozen_report(layer, u)
-    return torch.empty(0, dtype=torch.complex128) if report is None else report.poles
+    return torch.empty(0, dtype=torch.complex128) if u is None else frozen_report(layer, u).poles
 
 
 def layer_inputs(
@@ -74,14 +74,17 @@ def layer_inputs(
     return [caught.get(layer) for layer in model.layers]
 
 
-def frozen_report(layer: SSMLayer, u: Float[Tensor, "n L d"] | None) -> FrozenReport | None:
-    if u is None:
-        return None
+def frozen_report(layer: SSMLayer, u: Float[Tensor, "n L d"]) -> FrozenReport:
+    """Gain and poles of a time-varying layer, frozen at some steps of the first inputs of ``u``."""
     with torch.no_grad():
-        return analyse_frozen(layer.system_for(u[:FROZEN_SEQUENCES]).to("cpu"))
+        system = layer.system_for(u[:FROZEN_SEQUENCES])
+        assert isinstance(system, TimeVaryingDiagonal), "only time-varying layers are frozen"
+        return analyse_frozen(system.to("cpu"))
 
 
 def analyse_layer(layer: SSMLayer) -> GainReport:
+    """Gain and poles of a layer that is not time-varying; all figures are infinite where a
+    parameter is not finite."""
     if not is_finite(layer):  # there is no system to analyse: some factorizations would refuse
         return GainReport(
             time="discrete",

@@ -12,16 +12,20 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ssmbench.config import RunConfig, ranks
-from ssmbench.errors import UsageError, one_line, require
+from ssmbench.errors import UsageError, last_line, one_line, require
 from ssmbench.nn.model import NO_SHARING
 from ssmbench.training.checkpoints import METRICS, LastCheckpoint, TimeLimit
 from ssmbench.training.environment import cluster_environment
 from ssmbench.training.loggers import EventsLogger, JsonLinesLogger
 from ssmbench.training.trainer_options import check_trainer_options
 
-_MAX_RANKS = 16  # with fewer cores than that
+#: Processes allowed on a machine with fewer cores than that.
+_MAX_RANKS = 16
+#: Errors of Lightning whose message alone says what is wrong.
+_MISUSE = (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError)
 _NOTICES = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",
@@ -32,11 +36,16 @@ _NOTICES = (
 
 
 def check_trainer(run: RunConfig) -> None:
+    """Check the Trainer's arguments, and that its processes suit the machine and the network.
+
+    Raises:
+        UsageError: the message names the argument.
+    """
     check_trainer_options(run.trainer)
     _check_sharing(run)
-    devices, most = run.trainer.get("devices"), max(os.cpu_count() or 1, _MAX_RANKS)
+    devices = str(run.trainer.get("devices", "auto"))
     require(
-        not str(devices).isdecimal() or int(devices) <= most,
+        not devices.isdecimal() or int(devices) <= max(os.cpu_count() or 1, _MAX_RANKS),
         f"trainer.devices: {devices} processes on a machine of {os.cpu_count()} cores",
     )
 
@@ -46,7 +55,7 @@ def _check_sharing(run: RunConfig) -> None:
     require(shared >= 1, f"sequence_parallel: must be at least 1, got {shared}")
     processes = ranks(run.trainer)
     require(
-        shared == 1 or (processes and processes % shared == 0),
+        shared == 1 or (processes is not None and processes % shared == 0),
         f"sequence_parallel: {shared} ranks per sequence do not divide trainer.devices={devices}; "
         f"set trainer.devices to a multiple of {shared}",
     )
@@ -81,7 +90,9 @@ def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -
             enable_model_summary=False,
             **options,
         )
-    except Exception as error:  # Lightning and the accelerators' packages raise many kinds
+    except _MISUSE as error:
+        raise UsageError(f"trainer: {last_line(error)}") from None
+    except Exception as error:  # the packages of accelerators raise many kinds
         raise UsageError(f"trainer: {one_line(error)}") from None
 
 

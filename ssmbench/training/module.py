@@ -11,8 +11,8 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from jaxtyping import Shaped
-from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torch import Tensor
+from torchmetrics import MeanMetric, MetricCollection
 
 from ssmbench import registry
 from ssmbench.build.optimizer import Schedule, build_optimizer
@@ -24,6 +24,7 @@ from ssmbench.optimizers.base import ClosureOptimizer
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.batch import Batch
+from ssmbench.training.batches import check_batches, used_batches
 
 
 class SequenceModule(pl.LightningModule):
@@ -50,9 +51,8 @@ class SequenceModule(pl.LightningModule):
         self.optimizer = optimizer
         self.val_metrics = task.metrics().clone(prefix="val/")
         self.test_metrics = task.metrics().clone(prefix="test/")
-        self.losses = nn.ModuleDict(
-            {s: MeanMetric(nan_strategy="disable") for s in ("val", "test")}
-        )
+        self.val_loss = MeanMetric(nan_strategy="disable")
+        self.test_loss = MeanMetric(nan_strategy="disable")
         self._finite = True
         self._evaluated: tuple[int, int] | None = None
         self._groups: Segments | None = None
@@ -81,13 +81,18 @@ class SequenceModule(pl.LightningModule):
         place = (self.task.seed, self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
+    def setup(self, stage: str) -> None:
+        """Check the numbers of batches before training; see :func:`check_batches`."""
+        if stage == "fit":
+            check_batches(self.trainer, self.task)
+
     def on_fit_start(self) -> None:
         """Let the run end with the epoch in which its last step lies."""
         if self.max_steps >= 0:
             epochs = math.ceil(self.max_steps / self._steps_per_epoch())
             given = self.trainer.max_epochs
-            unlimited = given is None or given < 0
-            self.trainer.fit_loop.max_epochs = epochs if unlimited else min(epochs, given)
+            limited = epochs if given is None or given < 0 else min(epochs, given)
+            self.trainer.fit_loop.max_epochs = limited
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         """-1, which ends the epoch, after the last step."""
@@ -127,19 +132,21 @@ class SequenceModule(pl.LightningModule):
             raise DivergedError(self.global_step) from None
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, self.val_metrics, "val")
+        self._evaluate(batch, self.val_metrics, self.val_loss, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, self.test_metrics, "test")
+        self._evaluate(batch, self.test_metrics, self.test_loss, "test")
 
-    def _evaluate(self, batch: Batch, metrics: Any, split: str) -> None:
+    def _evaluate(
+        self, batch: Batch, metrics: MetricCollection, mean_loss: MeanMetric, split: str
+    ) -> None:
         prediction = self._predict(batch)
         loss, weight = self.task.batch_loss(prediction, batch), batch.weight(prediction)
         self._finite &= bool(torch.isfinite(prediction).all() and torch.isfinite(loss))
         metrics.update(*self.task.batch_metric(prediction, batch))
         # Not by sync_dist, which divides the number of sequences by that of ranks as an integer.
-        self.losses[split].update(loss.expand(weight))
-        self.log(f"{split}/loss", self.losses[split], batch_size=batch.size)
+        mean_loss.update(loss.expand(weight))
+        self.log(f"{split}/loss", mean_loss, batch_size=batch.size)
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=batch.size)
 
     def on_validation_epoch_end(self) -> None:
@@ -193,6 +200,5 @@ class SequenceModule(pl.LightningModule):
 
     def _steps_per_epoch(self) -> int:
         trainer = self.trainer
-        batches, limit = len(self.task.train_dataloader()), trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        batches = used_batches(len(self.task.train_dataloader()), trainer.limit_train_batches)
         return math.ceil(batches / trainer.accumulate_grad_batches)

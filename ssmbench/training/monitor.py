@@ -53,9 +53,9 @@ def layer_figures(layer: SSMLayer, u: Tensor | None = None) -> dict[str, float]:
     if not is_finite(layer):
         return {"spectral_radius": math.inf, "margin": -math.inf, gain: math.inf}
     if layer.time_varying:
-        report = frozen_report(layer, u)
-        if report is None:
+        if u is None:
             return {}
+        report = frozen_report(layer, u)
         extent = {"spectral_radius": report.spectral_radius, "margin": report.margin}
         return extent | {gain: report.gain}
     with torch.no_grad():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from ssmbench import registry
-from ssmbench.nn.layer import InitialState, SSMLayer
+from ssmbench.nn.initial_state import InitialState
+from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
 from tests.builders import (

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ssmbench.config import AnalysisConfig
-from ssmbench.nn.layer import InitialState
+from ssmbench.nn.initial_state import InitialState
 from ssmbench.training.gains import measure_gains
 from tests.nn.networks import NAMES, error, layer_of, network, signal
 

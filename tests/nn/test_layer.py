@@ -9,7 +9,7 @@ import torch
 
 from ssmbench import registry
 from ssmbench.errors import UsageError
-from ssmbench.nn.layer import check_pairing
+from ssmbench.nn.pairing import check_pairing
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.parametrizations.l2ru import L2RU
 from ssmbench.parametrizations.s4d import S4D
@@ -139,7 +139,9 @@ def test_a_method_for_oscillators_is_refused_with_the_reason():
     with pytest.raises(UsageError) as caught:
         layer_of("s4d", "symplectic_euler")
     sentence = str(caught.value)
-    assert sentence.startswith("SymplecticEuler samples oscillators q'' = -a q - g q' + B u")
+    assert sentence.startswith(
+        "SymplecticEuler discretizes only oscillators q'' = -a q - g q' + B u"
+    )
     assert "S4D gives a ContinuousDiagonal" in sentence
     assert "\n" not in sentence
 

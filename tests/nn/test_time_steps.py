@@ -121,8 +121,8 @@ def test_selective_steps_are_multiplied():
     [
         (("l2ru", None), "dt: L2RU has no step size: "),
         (("unconstrained_dense", "zoh"), "dt: UnconstrainedDense gives a dense system"),
-        (("linoss", "symplectic_euler"), "dt: LinOSS gives oscillators; steps of their own"),
-        (("s4d", "zoh", "hinf"), "dt: S4D has a normaliser, which bounds the gain at even steps"),
+        (("linoss", "symplectic_euler"), "dt: LinOSS gives oscillators; non-uniform sampling"),
+        (("s4d", "zoh", "hinf"), "dt: S4D has a normaliser, whose bound holds for uniform"),
     ],
 )
 def test_systems_without_steps_of_their_own_refuse(arguments, says):
@@ -169,7 +169,7 @@ def test_network_passes_the_steps_on():
 
 def test_network_with_a_certificate_refuses_steps():
     model = model_of("l2ru", gamma=3.0)
-    with pytest.raises(UsageError, match=r"dt: model\.gamma is a certificate for even steps only"):
+    with pytest.raises(UsageError, match=r"dt: the certificate of model\.gamma holds for uniform"):
         model(torch.randn(2, LENGTH, 2).double(), dt=torch.ones(2, LENGTH))
 
 
@@ -194,5 +194,5 @@ def test_time_steps_in_the_padding_change_nothing():
 def test_a_held_layer_takes_no_steps_of_its_own():
     layer, u = layer_of("s4d"), signal()
     layer.hold(layer.system())
-    with pytest.raises(UsageError, match="is held at the system that even steps give"):
+    with pytest.raises(UsageError, match="is frozen with the system of uniform sampling"):
         layer(u, torch.ones(2, LENGTH))

@@ -8,7 +8,7 @@ import torch
 from ssmbench import registry
 from ssmbench.analysis.gain import analyse
 from ssmbench.errors import UsageError
-from ssmbench.nn.layer import InitialState
+from ssmbench.nn.initial_state import InitialState
 from ssmbench.parametrizations.linoss import LinOSS, LinOSSConfig, Stiffness
 from ssmbench.systems import ContinuousDiagonal, DiscreteDense, DiscreteDiagonal
 from tests.builders import build_layer

@@ -50,7 +50,7 @@ auto = registry.scans.get("auto").build()
 for system in example_systems():
     chosen = type(auto.choose(system, torch.device("cpu"))).__name__
     print(type(system).__name__, chosen)
-print(next(check.found for check in doctor.examine() if check.name == "scan dense_only"))
+print(next(check.found for check in doctor.check_installation() if check.name == "scan dense_only"))
 """
 
 

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from ssmbench.registry import PLUGINS_VARIABLE
+
 pytest.importorskip("triton", reason="the package triton is not installed")
 
 FOLDER = Path(__file__).parent
-#: Processes that share the cases of each file, so that none takes long.
-SHARDS = {"kernels": 4, "systems": 8}
+FILES = ("test_triton_kernels.py", "test_triton_systems.py")
+#: Processes that share the cases, so that none takes long.
+SHARDS = 5
 
 
 @pytest.mark.slow
@@ -22,21 +25,24 @@ SHARDS = {"kernels": 4, "systems": 8}
     os.environ.get("TRITON_INTERPRET") == "1",
     reason="this process runs the interpreter already, and collects the cases itself",
 )
-@pytest.mark.parametrize(
-    ("name", "shard"), [(name, shard) for name, n in SHARDS.items() for shard in range(n)]
-)
-def test_kernels_in_the_interpreter(name, shard):
-    """In its own process: TRITON_INTERPRET counts only when Triton is imported."""
-    case = str(FOLDER / f"test_triton_{name}.py")
-    options = ["-q", "-rs", "-p", "no:cacheprovider", "-p", "no:xdist"]
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_kernels_in_the_interpreter(shard):
+    """In its own process: TRITON_INTERPRET counts only when Triton is imported.
+
+    Without plugins and the fixtures of the folders above, which take seconds to import.
+    """
+    options = ["-q", "-rs", "-p", "no:cacheprovider", "-p", "no:xdist", f"--confcutdir={FOLDER}"]
+    paths = [str(FOLDER.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, case],
+        [sys.executable, "-m", "pytest", *options, *FILES],
         env={
             **os.environ,
             "TRITON_INTERPRET": "1",
-            "SSMBENCH_TEST_SHARD": f"{shard}/{SHARDS[name]}",
+            "SSMBENCH_TEST_SHARD": f"{shard}/{SHARDS}",
+            "PYTHONPATH": os.pathsep.join(paths),
+            PLUGINS_VARIABLE: "",
         },
-        cwd=FOLDER.parents[1],
+        cwd=FOLDER,  # where no folder of plugins is
         capture_output=True,
         text=True,
     )

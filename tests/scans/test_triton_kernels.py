@@ -6,27 +6,20 @@ run in a process of their own, started by ``test_triton_interpreter.py``.
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 from torch import Tensor
 
 from ssmbench.errors import ShapeError, UsageError
+from tests.scans.interpreter import DEVICE, INTERPRETED, skip_module_without_kernels
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = "cpu" if INTERPRETED else "cuda"
-
-if not INTERPRETED and not torch.cuda.is_available():
-    pytest.skip(
-        "needs a CUDA device; without one test_triton_interpreter.py runs these cases",
-        allow_module_level=True,
-    )
+skip_module_without_kernels()
 
 # The interpreter computes with numpy, which remarks on the overflow that some cases are about.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:(overflow|invalid value) encountered:RuntimeWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning"),
+    pytest.mark.usefixtures("interpreted_by_rows", "fresh_memory_is_nan"),
+]
 
 #: 64 roundings to nearest in float32, one for each row of a tile: relative to the largest value.
 TOLERANCE = 64 * 2**-24
@@ -34,22 +27,6 @@ DTYPES = [torch.float32, torch.complex64]
 SHAPES = [(1, 1, 1), (3, 2, 16), (2, 37, 5), (1, 64, 3), (1, 130, 9)]
 if not INTERPRETED:  # more programs than ENOUGH_PROGRAMS, many chunks, rows that allow wide loads
     SHAPES += [(2, 4097, 48), (80, 300, 64), (8, 2048, 256), (300, 70, 3), (1, 100_003, 17)]
-
-
-@pytest.fixture(autouse=True)
-def fresh_memory_is_nan(monkeypatch):
-    """An output that a kernel leaves unwritten must not look like a number."""
-    for name in ("empty", "empty_like"):
-        monkeypatch.setattr(torch, name, _filled_with_nan(getattr(torch, name)))
-
-
-def _filled_with_nan(allocate):
-    def allocate_nan(*args, **kwargs):
-        tensor = allocate(*args, **kwargs)
-        inexact = tensor.is_floating_point() or tensor.is_complex()
-        return tensor.fill_(float("nan")) if inexact else tensor
-
-    return allocate_nan
 
 
 def scan(a: Tensor, b: Tensor, x0: Tensor | None, reverse: bool = False) -> Tensor:
@@ -207,6 +184,18 @@ def test_bfloat16_is_widened_on_loading(varying):
     assert_close(got, wanted, 2**-8)
     mixed = scan(inputs[0], half[1], None)
     assert_close({"s": mixed}, {"s": loop(inputs[0], half[1], 0 * inputs[2])}, TOLERANCE)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="only the interpreter's scans take a row at a time")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scanning_by_rows_changes_no_bit(dtype, interpreted_by_rows, monkeypatch):
+    from triton.runtime.interpreter import ScanOps
+
+    *inputs, ds = problem((1, 9, 3), dtype, varying=True)
+    got = run(scan, inputs, ds)
+    monkeypatch.setattr(ScanOps, "generic_scan", interpreted_by_rows)
+    wanted = run(scan, inputs, ds)
+    assert all(torch.equal(got[name], wanted[name]) for name in wanted)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

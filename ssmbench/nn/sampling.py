@@ -1,0 +1,67 @@
+"""When a layer's signals are sampled: at one rate, or with a time step for each sample."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ssmbench.errors import UsageError, require
+from ssmbench.parametrizations.base import Parametrization
+from ssmbench.scans.base import Scannable
+from ssmbench.systems import (
+    ContinuousDiagonal,
+    ContinuousOscillator,
+    ContinuousTime,
+    ContinuousTimeVaryingDiagonal,
+    at_steps,
+)
+
+Continuous = TypeVar("Continuous", bound=ContinuousTime)
+
+
+def at_rate(system: Continuous, rate: float) -> Continuous:
+    """The system with its step sizes times ``rate``, in the precision of its matrices."""
+    if rate == 1:
+        return system
+    return replace(system, dt=rate * system.dt.to(system.D.real.dtype))
+
+
+def check_rate(parametrization: type[Parametrization], rate: float) -> None:
+    """Raise a UsageError unless the parametrization's system exists at another sampling rate."""
+    require(0 < rate < math.inf, f"rate: must be positive and finite, got {rate}")
+    require(
+        parametrization.is_continuous(),
+        f"{parametrization.__name__} has no other sampling rate: "
+        f"{parametrization.no_discretizer_reason}",
+    )
+
+
+def at_time_steps(
+    system: ContinuousTime | Scannable,
+    dt: Float[Tensor, "B L"],
+    parametrization: type[Parametrization],
+) -> ContinuousTimeVaryingDiagonal:
+    """The parametrization's system with its step size times ``dt`` at each sample.
+
+    Raises:
+        UsageError: the system is discrete or not diagonal.
+    """
+    owner = f"dt: {parametrization.__name__}"
+    continuous = parametrization.is_continuous()
+    require(continuous, f"{owner} has no step size: {parametrization.no_discretizer_reason}")
+    if isinstance(system, ContinuousDiagonal | ContinuousTimeVaryingDiagonal):
+        return at_steps(system, dt)
+    kind = "oscillators" if parametrization.gives(ContinuousOscillator) else "a dense system"
+    raise UsageError(f"{owner} gives {kind}; non-uniform sampling needs a diagonal system")
+
+
+def check_time_steps(dt: Float[Tensor, ...], shape: tuple[int, ...]) -> None:
+    """Raise a UsageError unless ``dt`` is of ``shape`` (B, L), positive and finite."""
+    require(tuple(dt.shape) == shape, f"dt must be (B, L) = {shape}, got {tuple(dt.shape)}")
+    positive = bool(((dt > 0) & torch.isfinite(dt)).all())
+    require(positive, "dt must be positive and finite everywhere")
