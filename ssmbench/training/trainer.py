@@ -37,11 +37,11 @@ from ssmbench.training.step_sizes import step_size_warning
 
 @dataclass
 class Trained:
-    """A network after training; ``diverged_at`` is the step of the first loss not finite.
+    """A network after training; ``diverged_at`` is the step of the first loss that is not finite.
 
-    ``out_of_time``: ``trainer.max_time`` ended the training before it was complete.
-    ``device`` is where it was trained; Lightning has moved its parameters to the CPU since.
-    ``warnings`` are those given before training began.
+    ``out_of_time``: ``trainer.max_time`` ended the training before it was complete. ``device`` is
+    that of the training, after which Lightning moved the parameters to the CPU. ``warnings`` are
+    those given before training.
     """
 
     module: SequenceModule
@@ -57,10 +57,14 @@ class Trained:
 
 @quiet_lightning()
 def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
-    """Train a run in ``folder``, going on from its last checkpoint where there is one.
+    """Train a run in ``folder``, from its last checkpoint on if there is one.
 
-    The weights with the best validation score are tested. A run that diverges comes back with
-    ``diverged_at`` and no scores, one that is out of time with no scores either.
+    The weights with the best validation score are tested. A run that diverges has ``diverged_at``
+    and no scores; one that is out of time has no scores either. ``label`` is that of the progress
+    display, None for no display.
+
+    Raises:
+        UsageError: the run could not be executed.
     """
     check_trainer(run)
     pl.seed_everything(run.seed, verbose=False)
@@ -99,10 +103,10 @@ def _warn_of_step_sizes(run: RunConfig, model: SequenceModel) -> tuple[str, ...]
 
 
 def _leave_process_group() -> None:
-    """What follows is one process's business, and no metric may wait for the others.
+    """End the communication between ranks, which Lightning does for NCCL only.
 
-    Nor may gloo's threads outlive Python: one that frees a tensor while it shuts down aborts the
-    process. Lightning destroys the groups of NCCL only.
+    What follows runs on rank 0 alone, whose metrics must not wait for other ranks. Threads of gloo
+    must not outlive the interpreter: one that frees a tensor at shutdown aborts the process.
     """
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
@@ -122,7 +126,7 @@ def _evaluate_best(
 
 
 def _validate_best(trainer: pl.Trainer, module: SequenceModule, task: Task) -> float:
-    """The score, logged as ``best/val/...``: a point of ``val/...`` would be the last epoch's."""
+    """The score of the best weights, logged as ``best/val/...``: ``val/...`` is that of epochs."""
     loggers, trainer.loggers = trainer.loggers, []
     (found,) = _scored(trainer.validate(module, datamodule=task, verbose=False), "val")
     trainer.loggers = loggers
