@@ -198,7 +198,7 @@ def _inside(z: complex) -> bool:
 def _peaks_of_diagonal(
     system: ContinuousDiagonal | DiscreteDiagonal, usable: Tensor
 ) -> phase_bound.Enclosure:
-    found = phase_bound.enclose(system, SHARP[0], real=system.is_real())
+    found = phase_bound.enclose(system, SHARP[0])
     best = torch.where(usable, found.best, 0.0)
     return replace(found, best=best, bound=torch.where(usable, found.bound, math.inf))
 

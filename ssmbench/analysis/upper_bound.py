@@ -65,7 +65,7 @@ def hinf_bound(system: LinearSystem, tolerance: float = TOLERANCE) -> Float[Tens
 def _certified(system: FirstOrder, tolerance: float) -> tuple[Tensor, Tensor]:
     """Peak frequencies and upper bounds, (H,) each, of a stable, finite bank."""
     if isinstance(system, DiagonalSystem):
-        found = phase_bound.enclose(system, tolerance, real=system.is_real())
+        found = phase_bound.enclose(system, tolerance)
         return found.omega, found.bound
     peak = hinf_norm(system)
     return peak.omega, bounded_real.certify(system, peak.norm, tolerance)
