@@ -77,7 +77,7 @@ def enclose(system: DiagonalSystem, tolerance: float) -> Enclosure:
     """
     bank, error = bank_of(system), _phase_error(system)
     samples, distance, certain = _first_samples(system, bank)
-    certain = certain & (error < _COARSEST)
+    certain = certain & (error < _COARSEST) & samples.above.isfinite().all(-1)
     found = _divide(bank, samples, distance, torch.where(certain, error, math.inf), tolerance)
     bound = torch.where(certain, found.bound, math.inf).minimum(triangle_bound(system))
     return Enclosure(found.best, torch.maximum(bound, found.best), found.omega)

@@ -165,7 +165,9 @@ def _sample_piece(bank: Bank, omega: Tensor) -> Samples:
     gain = _gain(bank, re.mul_(square), im.mul_(square))
     final = 8 * EPS * math.prod(bank.D.shape[1:])  # of adding D and of the singular value
     error = error + final * (gain + bank.D.abs().sum((-2, -1))[:, None])
-    return Samples(omega, (gain - error).clamp_min(0), gain + error, phase, slope)
+    below = torch.nan_to_num((gain - error).clamp_min(0), nan=0.0, posinf=math.inf)
+    above = torch.nan_to_num(gain + error, nan=math.inf, posinf=math.inf)
+    return Samples(omega, below, above, phase, slope)
 
 
 def _phase(re: Tensor, im: Tensor, square: Tensor) -> Tensor:
