@@ -46,7 +46,7 @@ class Factors:
 
 
 def best(A: Tensor, rank: int) -> Factors:
-    """The best approximation of A (m, n) of this rank, in the Frobenius norm (Eckart-Young)."""
+    """The best rank-``rank`` approximation of A (m, n), Frobenius norm (Eckart and Young 1936)."""
     U, sigma, Vh = torch.linalg.svd(A, full_matrices=False)
     return Factors(U[:, :rank], torch.diag(sigma[:rank]), Vh[:rank].T)
 
