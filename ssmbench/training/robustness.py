@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.bounds import is_finite
-from ssmbench.nn.encoded import SignalMap, gain_map, within
+from ssmbench.nn.encoded import SignalMap, gain_map, mask_signals
 from ssmbench.nn.freeze import freeze
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import RobustnessPoint
@@ -66,7 +66,7 @@ def _noise(
     size = (draws * len(signals), *signals.shape[1:])
     noise = torch.randn(size, generator=generator, device="cpu")
     every = None if lengths is None else torch.cat([lengths.cpu()] * draws)
-    return _unit(within(noise, every)).unflatten(0, (draws, len(signals)))
+    return _unit(mask_signals(noise, every)).unflatten(0, (draws, len(signals)))
 
 
 def _parts(number: int, batch_size: int) -> Iterator[slice]:

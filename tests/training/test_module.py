@@ -147,7 +147,7 @@ def test_options_for_what_is_no_parameter_are_refused():
             return {"log_step": ParameterOptions()}
 
     module = Mistaken(S4DConfig(d_state=4), d_model=2)
-    with pytest.raises(UsageError, match="Mistaken: optimizer options for 'log_step', which is"):
+    with pytest.raises(UsageError, match="Mistaken: optimizer_options names 'log_step', which is"):
         parameter_groups(module, CONFIG)
 
 
