@@ -43,7 +43,7 @@ class FirstUse:
         self._checked.add(part)
 
 
-# --- modules, after construction -------------------------------------------------------------------
+# --- modules, after construction ----------------------------------------------------------------
 
 
 def check_built(entry: Entry, made: Any, base: type) -> None:
