@@ -1,8 +1,8 @@
 """Chebyshev descent: the gradient flow x' = -grad f(x), by stabilised explicit Runge-Kutta steps.
 
-Gradient descent is Euler's method on this flow, and stable for steps below 2/L, L the largest
-curvature. A Runge-Kutta-Chebyshev method of s stages costs s gradients and is stable for steps up
-to about 2 s^2 / L: s times as far for each gradient.
+Gradient descent is Euler's method on this flow and is stable for step sizes below 2/L, where L is
+the largest curvature. A Runge-Kutta-Chebyshev method of s stages costs s gradients per step and is
+stable for step sizes up to about 2 s^2 / L: s times as much for each gradient.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ssmbench.registry import optimizers
 
 @dataclass
 class ChebyshevConfig(OptimizerConfig):
-    """``stages`` gradients a step of size ``lr``; ``damping`` keeps the method away from the points
-    inside its interval of stability where an undamped one does not contract at all.
+    """``stages`` gradients per step of size ``lr``. Without ``damping``, ``|R| = 1`` at some points
+    inside the stability interval, and the corresponding components do not decay.
 
-    Weight decay is the gradient of ``weight_decay / 2 ||x||^2``, a part of the flow.
+    Weight decay adds the gradient of ``weight_decay / 2 ||x||^2`` to the flow.
     """
 
     lr: float = 0.5
@@ -34,7 +34,7 @@ class ChebyshevConfig(OptimizerConfig):
 
 @dataclass(frozen=True)
 class Chebyshev:
-    """Polynomials T_j at ``w0 = 1 + damping / s^2``, and w1 = T_s(w0) / T_s'(w0).
+    """Chebyshev polynomials T_0, ..., T_s at ``w0 = 1 + damping / s^2``; w1 = T_s(w0) / T_s'(w0).
 
     The stability function is R(z) = T_s(w0 + w1 z) / T_s(w0) = 1 + z + O(z^2) (van der Houwen and
     Sommeijer 1980; Verwer 1996).
@@ -55,7 +55,7 @@ class Chebyshev:
 
     @property
     def stability_limit(self) -> float:
-        """Largest step times curvature with ``|R| <= 1`` up to it: 2 s^2 without damping."""
+        """Largest stable product of step size and curvature: 2 s^2 without damping."""
         return 2 * self.w0 / self.w1
 
 
@@ -66,10 +66,10 @@ class Chebyshev:
     summary="gradient flow by a Runge-Kutta-Chebyshev method: stable for steps up to 2 stages^2/L",
 )
 class ChebyshevDescent(ClosureOptimizer):
-    """``stages`` gradients of one batch a step, combined by the three-term recurrence of T_j.
+    """Each step combines ``stages`` gradients of one batch by the three-term recurrence of T_j.
 
-    A group's ``lr`` scales time for its parameters, so the step's limit concerns the Hessian of
-    the parameters divided by sqrt(lr).
+    With groups of different ``lr`` the stability limit applies to the Hessian with respect to the
+    parameters divided by sqrt(lr).
 
     Raises:
         UsageError: no stage, or a negative damping.

@@ -1,13 +1,14 @@
-"""The Itoh-Abe discrete gradient method: the loss falls in every step, however large it is.
+"""The Itoh-Abe discrete gradient method: the loss decreases in every step, for any step size h.
 
-On the gradient flow x' = -grad f(x), coordinate after coordinate, x_i moves by the d that solves
+Applied to the gradient flow x' = -grad f(x), it changes one coordinate x_i after another by the d
+that solves
 
-    d / h = -(f(x + d e_i) - f(x)) / d,    so that f falls by d^2 / h
+    d / h = -(f(x + d e_i) - f(x)) / d,    so that f decreases by d^2 / h
 
 (Itoh and Abe 1988). On a quadratic function with h = 2 omega / ((2 - omega) a_ii) for x_i this is
 a sweep of successive over-relaxation (Miyatake, Sogabe and Zhang 2018).
 
-Each coordinate costs a few evaluations of the loss, so it is for models of few parameters.
+Each coordinate costs a few evaluations of the loss, so it is for models with few parameters.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from ssmbench.errors import require
 from ssmbench.optimizers.base import Closure, ClosureOptimizer, OptimizerConfig
 from ssmbench.registry import optimizers
 
-#: First trial of a coordinate that has not moved yet, relative to its size.
-_FIRST = 0.1
-#: How much further than the last trial a search may go: beyond, the loss may not be finite.
+#: First trial step of a coordinate that has not changed yet, relative to its size.
+_FIRST_TRIAL = 0.1
+#: Largest ratio of a trial step to the last one; much longer steps may have an infinite loss.
 _GROWTH = 8.0
 
 
 @dataclass
 class ItohAbeConfig(OptimizerConfig):
-    """``lr`` is the step h of the flow. A coordinate's equation is solved to ``tolerance``,
-    relative to its derivative, in at most ``evaluations`` of the loss.
+    """``lr`` is the step size h. The equation of a coordinate is solved to ``tolerance``, relative
+    to its derivative, with at most ``evaluations`` of the loss.
 
     Weight decay adds ``weight_decay / 2 ||x||^2`` to the loss.
     """
@@ -47,19 +48,19 @@ class ItohAbeConfig(OptimizerConfig):
     max_parameters: int = 1000
 
 
-#: At a trial step d: d/h + (f(x+d) - f(x))/d, and f(x+d) - f(x).
+#: From a trial step d to d/h + (f(x+d) - f(x))/d and f(x+d) - f(x).
 Residual = Callable[[float], tuple[float, float]]
 
 
 def solve(
     residual: Residual, slope: float, first: float, tolerance: float, evaluations: int
 ) -> float:
-    """A step d where ``residual`` is 0 to ``tolerance * |slope|`` and f does not rise.
+    """A step d with ``|residual| <= tolerance * |slope|`` at which f does not increase.
 
-    ``slope`` is the residual at 0, the derivative of f; ``first`` is tried first, and on a
-    quadratic function, whose residual is linear, the second trial is exact. Where the evaluations
-    run out, the near end of the bracket is returned: there the residual has the slope's sign, and f
-    falls by more than d^2/h. It is 0 where rounding hides every descent.
+    ``slope`` is the residual at 0, the derivative of f; ``first`` is the first trial. On a
+    quadratic function, whose residual is linear, the second trial is exact. If the evaluations are
+    used up, the near end of the bracket is returned: there the residual has the sign of the slope,
+    and f decreases by more than d^2/h. The step is 0 if rounding hides every decrease.
     """
     bracket, d = _Bracket(slope), first
     for _ in range(evaluations):
@@ -71,7 +72,7 @@ def solve(
 
 
 class _Bracket:
-    """False position with the Illinois rule: an end that is kept twice counts half."""
+    """False position by the Illinois rule: the value at an end kept twice in a row is halved."""
 
     def __init__(self, slope: float):
         self.slope = slope
@@ -80,10 +81,10 @@ class _Bracket:
         self._replaced = ""
 
     def next(self, d: float, value: float) -> float:
-        """Where to look after the residual at ``d`` was ``value``."""
+        """The next trial, after the residual ``value`` at ``d``."""
         if value * self.slope > 0:
             if math.isinf(self.far):
-                return self._further(d, value)
+                return self._extrapolated(d, value)
             self.at_far *= 0.5 if self._replaced == "near" else 1.0
             self.near, self.at_near, self._replaced = d, value, "near"
         else:
@@ -93,11 +94,11 @@ class _Bracket:
         share = self.at_near / (self.at_near - self.at_far)
         return self.near + (self.far - self.near) * share
 
-    def _further(self, d: float, value: float) -> float:
-        """The root of the secant through the last two points, at most _GROWTH times as far."""
-        fall = (self.at_near - value) / (d - self.near)
+    def _extrapolated(self, d: float, value: float) -> float:
+        """The root of the secant through the last two points, at most _GROWTH times ``d``."""
+        decrease = (self.at_near - value) / (d - self.near)
         self.near, self.at_near = d, value
-        root = d + value / fall if fall else math.inf
+        root = d + value / decrease if decrease else math.inf
         ahead = root / d > 1
         return root if ahead and root / d < _GROWTH else _GROWTH * d
 
@@ -106,10 +107,10 @@ class _Bracket:
     "itoh_abe",
     config=ItohAbeConfig,
     citation="Itoh and Abe 1988; Miyatake, Sogabe and Zhang 2018",
-    summary="discrete gradients, a coordinate at a time: the loss falls at every step size",
+    summary="discrete gradients, one coordinate at a time: the loss decreases at any step size",
 )
 class ItohAbe(ClosureOptimizer):
-    """A sweep over all coordinates a step; each step lowers the loss of its batch.
+    """Each step is one sweep over all coordinates and does not increase the loss of its batch.
 
     Raises:
         UsageError: options out of range, or more than ``max_parameters`` coordinates.
@@ -126,8 +127,8 @@ class ItohAbe(ClosureOptimizer):
         count = sum(p.numel() for group in groups for p in group["params"])
         require(
             count <= config.max_parameters,
-            f"{count} parameters, each of which costs some evaluations of the loss in "
-            f"every step; at most {config.max_parameters} (optimizer.max_parameters)",
+            f"{count} parameters: must be at most {config.max_parameters} "
+            "(optimizer.max_parameters), because each costs evaluations of the loss in every step",
         )
         super().__init__(groups, {"lr": config.lr, "weight_decay": config.weight_decay})
         self._tolerance, self._evaluations = config.tolerance, config.evaluations
@@ -149,7 +150,7 @@ class ItohAbe(ClosureOptimizer):
 
 
 class _Coordinate:
-    """The loss along one coordinate, from where it stands."""
+    """The loss as a function of one coordinate, from its present value."""
 
     def __init__(
         self,
@@ -169,7 +170,7 @@ class _Coordinate:
         self.tried = (self.x, loss)
 
     def residual(self, d: float) -> tuple[float, float]:
-        """See :data:`Residual`; for the step that d becomes in the parameter's precision."""
+        """See :data:`Residual`; ``d`` is first rounded to the precision of the parameter."""
         self.parameter[self.index] = self.x + d
         d = float(self.parameter[self.index]) - self.x
         if d == 0:
@@ -179,18 +180,21 @@ class _Coordinate:
         return d / self.h + change / d, change
 
     def descend(self, moved: Tensor) -> float:
-        """Move, remember how far in ``moved``, and return the loss there, its gradient in place."""
+        """Change the coordinate and store the step in ``moved``; returns the loss at the new point.
+
+        The gradients are then those at the new point.
+        """
         if self.slope == 0 or not math.isfinite(self.slope):
             return self.loss
-        d = self.optimizer.step_size(self, self._first(float(moved[self.index])))
+        d = self.optimizer.step_size(self, self._first_trial(float(moved[self.index])))
         self.parameter[self.index] = self.x + d
         moved[self.index] = d
         now = float(self.parameter[self.index])
         return self.tried[1] if self.tried[0] == now else self.optimizer.evaluate(self.closure)
 
-    def _first(self, moved: float) -> float:
-        """Downhill; twice as far as in the last sweep, but not so near that rounding decides."""
+    def _first_trial(self, moved: float) -> float:
+        """The first trial: downhill, twice the step of the last sweep, and well above rounding."""
         size = max(1.0, abs(self.x))
         reach = max(2 * abs(moved), math.sqrt(torch.finfo(self.parameter.dtype).eps) * size)
-        reach = reach if moved else _FIRST * size
+        reach = reach if moved else _FIRST_TRIAL * size
         return -math.copysign(min(self.h * abs(self.slope), reach), self.slope)

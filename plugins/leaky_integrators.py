@@ -17,7 +17,7 @@ from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDiagonal
 
-#: Beyond this the rate 1 / tau leaves what float32 holds.
+#: Beyond this the rate 1 / tau overflows or underflows in float32.
 _LARGEST_LOG_TAU = 80.0
 
 
@@ -39,10 +39,10 @@ class LeakyIntegratorsConfig:
     summary="banks of real low-pass filters, with a gain bound that Tustin's transform keeps",
 )
 class LeakyIntegrators(Parametrization):
-    """tau x' = -x + u a state: each filter has an H-infinity norm of one, at zero frequency.
+    """States tau x' = -x + u: each filter has an H-infinity norm of 1, reached at zero frequency.
 
-    The output weights of a channel, D included, are scaled to a sum of magnitudes of at most gamma,
-    so no channel amplifies more than gamma: ``|D + sum c_n / (1 + s tau_n)| <= |D| + sum |c_n|``.
+    The output weights of a channel, D included, are scaled so that their magnitudes sum to at most
+    gamma, which bounds its gain: ``|D + sum c_n / (1 + s tau_n)| <= |D| + sum |c_n| <= gamma``.
     """
 
     system_type = ContinuousDiagonal
@@ -65,8 +65,8 @@ class LeakyIntegrators(Parametrization):
     def declared_gain(self) -> float:
         """gamma, of the continuous system, and of the discrete one under Tustin's transform.
 
-        Exact zero-order hold keeps it too, since every sampled filter still peaks at one, at zero
-        frequency. Under a discretizer that does not, the report shows the violated bound.
+        Zero-order hold also keeps it, since the norm of every sampled filter is still 1, at zero
+        frequency. For a discretizer that does not keep it, the report shows the violated bound.
         """
         return self.gamma
 

@@ -1,14 +1,13 @@
-"""Dynamical low-rank approximation: follow a matrix, or descend on one, without leaving rank r.
+"""Dynamical low-rank approximation of a time-dependent matrix, and training at fixed rank r.
 
-A moving matrix A(t) is followed by Y = U S V', U (m, r) and V (n, r) with orthonormal columns,
-whose velocity is that of A projected on the tangent space of the matrices of rank r (Koch and
-Lubich 2007). Where the best approximation of A jumps, as where a singular value that was kept
-crosses one that was cut off, Y does not: no integrator mends that, only a larger rank.
+A matrix A(t) is approximated by Y = U S V', U (m, r) and V (n, r) with orthonormal columns, whose
+derivative is that of A projected onto the tangent space of the matrices of rank r (Koch and Lubich
+2007). Where a singular value that is kept crosses one that is cut off, the best approximation of A
+jumps but Y does not; no integrator changes that, only a larger rank.
 
-Written for the factors the equations hold S^-1, and with it fails whatever integrates them naively
-when a singular value of Y comes near zero. The projector-splitting integrator (Lubich and Oseledets
-2014) and the "unconventional" basis-update & Galerkin one (BUG; Ceruti and Lubich 2022) never
-invert S.
+The differential equations for the factors contain S^-1, so that a standard integrator fails when a
+singular value of Y comes near zero. The projector-splitting integrator (Lubich and Oseledets 2014)
+and the basis-update & Galerkin integrator (BUG; Ceruti and Lubich 2022) never invert S.
 
 The second half uses BUG for training: an SSM whose state matrix is diagonal plus low rank, and an
 optimizer that moves such factors along the gradient flow of their product.
@@ -30,7 +29,7 @@ from ssmbench.parametrizations.base import Parametrization, check_step_sizes
 from ssmbench.registry import optimizers, parametrizations
 from ssmbench.systems import ContinuousDense
 
-# --- following a matrix -------------------------------------------------------------------------
+# --- approximating a time-dependent matrix --------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,13 @@ class Factors:
 
 
 def best(A: Tensor, rank: int) -> Factors:
-    """The nearest matrix of a rank to A (m, n) in the Frobenius norm (Eckart and Young 1936)."""
+    """The best rank-``rank`` approximation of A (m, n), Frobenius norm (Eckart and Young 1936)."""
     U, sigma, Vh = torch.linalg.svd(A, full_matrices=False)
     return Factors(U[:, :rank], torch.diag(sigma[:rank]), Vh[:rank].T)
 
 
 def naive_step(Y: Factors, velocity: Callable[[float], Tensor], t: float, h: float) -> Factors:
-    """RK4 on the equations of U, S and V, which hold S^-1; ``velocity(t)`` is dA/dt (m, n).
+    """RK4 on the equations of U, S and V, which contain S^-1; ``velocity(t)`` is dA/dt (m, n).
 
     S' = U' A' V,  U' = (I - U U') A' V S^-1,  V' = (I - V V') A'^T U S^-T.
     """
@@ -77,9 +76,9 @@ def naive_step(Y: Factors, velocity: Callable[[float], Tensor], t: float, h: flo
 
 
 def split_step(Y: Factors, change: Tensor) -> Factors:
-    """Projector splitting: Y after the matrix that it follows moved by ``change`` (m, n).
+    """Projector splitting: Y after the approximated matrix has changed by ``change`` (m, n).
 
-    Exact where that matrix keeps rank r (Lubich and Oseledets 2014, theorem 4.1).
+    Exact if that matrix keeps rank r (Lubich and Oseledets 2014, theorem 4.1).
     """
     U, S = torch.linalg.qr(Y.U @ Y.S + change @ Y.V)
     S = S - U.T @ change @ Y.V
@@ -88,9 +87,9 @@ def split_step(Y: Factors, change: Tensor) -> Factors:
 
 
 def bug_step(Y: Factors, change: Tensor) -> Factors:
-    """Basis update & Galerkin: new bases U and V side by side, then S in them, forwards in time.
+    """Basis update & Galerkin: new bases U and V independently of each other, then S in them.
 
-    Exact where the matrix keeps rank r, too (Ceruti and Lubich 2022, theorem 3).
+    Also exact if the matrix keeps rank r (Ceruti and Lubich 2022, theorem 3).
     """
     U = torch.linalg.qr(Y.U @ Y.S + change @ Y.V).Q
     V = torch.linalg.qr(Y.V @ Y.S.T + change.T @ Y.U).Q
@@ -101,9 +100,9 @@ def bug_step(Y: Factors, change: Tensor) -> Factors:
 
 
 class LowRank(nn.Module):
-    """U S V' as parameters, which :class:`LowRankDescent` keeps factored with orthonormal bases.
+    """U S V' with U, S and V as parameters; :class:`LowRankDescent` keeps U and V orthonormal.
 
-    Other optimizers train U, S and V as three matrices that they know nothing about.
+    Other optimizers train U, S and V as three unrelated matrices.
     """
 
     def __init__(self, rows: int, columns: int, rank: int, scale: float):
@@ -134,8 +133,8 @@ class LowRank(nn.Module):
 
 @dataclass
 class DiagonalPlusLowRankConfig:
-    """A = -diag(rates) + U S V', with rates from ``decay_min`` to ``decay_max``; S = ``scale`` I
-    at the start."""
+    """A = -diag(rates) + U S V', with rates from ``decay_min`` to ``decay_max`` and S = ``scale`` I
+    initially."""
 
     d_state: int = 16
     rank: int = 2
@@ -153,7 +152,7 @@ class DiagonalPlusLowRankConfig:
     summary="one multi-channel system, A a decaying diagonal plus a trained matrix of low rank",
 )
 class DiagonalPlusLowRank(Parametrization):
-    """Starts stable, or nearly so; the low-rank part is free to make it unstable.
+    """Stable or nearly stable initially; training of the low-rank part can make it unstable.
 
     Raises:
         UsageError: rates or step sizes out of order, or a rank that does not fit d_state.
@@ -188,7 +187,7 @@ class DiagonalPlusLowRank(Parametrization):
 
 @dataclass
 class LowRankDescentConfig(OptimizerConfig):
-    """Weight decay is the gradient of ``weight_decay / 2 ||x||^2``, of the product U S V'."""
+    """Weight decay adds the gradient of ``weight_decay / 2 ||Y||^2``, Y = U S V'."""
 
     lr: float = 0.05
     ssm_lr: float = 0.05
@@ -201,11 +200,11 @@ class LowRankDescentConfig(OptimizerConfig):
     summary="gradient flow of U S V' by BUG steps, which never invert S; descent for the rest",
 )
 class LowRankDescent(ClosureOptimizer):
-    """A BUG step along -(G + weight_decay Y), G the gradient by the product Y = U S V'.
+    """BUG steps along -(G + weight_decay Y), where G is the gradient with respect to Y = U S V'.
 
-    G is never formed. With I in the place of S, autograd gives exactly the products that are asked
-    for: of (U S, I, V) the gradient by the first factor is G V, of (U, I, V S') by the last G' U.
-    Three evaluations a step. All other parameters take a plain gradient step.
+    G is never formed. Autograd gives the products that are needed: at the factors (U S, I, V) the
+    gradient with respect to the first is G V, and at (U, I, V S') with respect to the last, G' U.
+    Three evaluations per step. All other parameters take a gradient step.
     """
 
     def __init__(self, config: LowRankDescentConfig, *, groups: list[dict[str, Any]]):
@@ -214,19 +213,19 @@ class LowRankDescent(ClosureOptimizer):
     def advance(self, closure: Closure) -> float:
         flows = [_Flow(module, group) for module, group in self._products()]
         for flow in flows:
-            flow.stand_at_left()
+            flow.set_for_left_basis()
         loss = self.evaluate(closure)
         rest = [(p, _slope(p, group), group["lr"]) for p, group in self._rest()]
         for flow in flows:
-            flow.turn_left()
-            flow.stand_at_right()
+            flow.update_left_basis()
+            flow.set_for_right_basis()
         self.evaluate(closure)
         for flow in flows:
-            flow.turn_right()
-            flow.stand_between()
+            flow.update_right_basis()
+            flow.set_for_core()
         self.evaluate(closure)
         for flow in flows:
-            flow.move_core()
+            flow.update_core()
         for parameter, slope, lr in rest:
             parameter.sub_(lr * slope)
         return loss
@@ -248,7 +247,7 @@ def _slope(parameter: Tensor, group: dict[str, Any]) -> Tensor:
 
 
 class _Flow:
-    """One BUG step of one product Y = U S V', in three parts between evaluations."""
+    """One BUG step of one product Y = U S V', in three parts with an evaluation before each."""
 
     def __init__(self, module: LowRank, group: dict[str, Any]):
         self.module, self.group = module, group
@@ -258,21 +257,21 @@ class _Flow:
     def _moved(self, factor: nn.Parameter) -> Tensor:
         return factor.detach() - self.group["lr"] * _slope(factor, self.group)
 
-    def stand_at_left(self) -> None:
+    def set_for_left_basis(self) -> None:
         self.module.set(Factors(self.old.U @ self.old.S, self.identity, self.old.V))
 
-    def turn_left(self) -> None:
+    def update_left_basis(self) -> None:
         self.U = torch.linalg.qr(self._moved(self.module.U)).Q
 
-    def stand_at_right(self) -> None:
+    def set_for_right_basis(self) -> None:
         self.module.set(Factors(self.old.U, self.identity, self.old.V @ self.old.S.T))
 
-    def turn_right(self) -> None:
+    def update_right_basis(self) -> None:
         self.V = torch.linalg.qr(self._moved(self.module.V)).Q
 
-    def stand_between(self) -> None:
-        """In the new bases, before the core moves: Y projected on them."""
+    def set_for_core(self) -> None:
+        """Set the factors to Y projected onto the new bases, where S is then updated."""
         self.module.set(Factors(self.U, self.U.T @ self.old.matrix @ self.V, self.V))
 
-    def move_core(self) -> None:
+    def update_core(self) -> None:
         self.module.S.copy_(self._moved(self.module.S))

@@ -1,4 +1,4 @@
-"""What a network must know about a task before any data is read: input, outputs and length."""
+"""What a network must know about a task before data are read: input, outputs and length."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Channels:
 class Tokens:
     """Sequences (B, L) of int64 tokens in 0..vocabulary - 1; ``padding`` fills shorter sequences.
 
-    The padding token is part of the vocabulary. Networks ignore it, because they are given the
-    lengths.
+    The padding token is part of the vocabulary. Networks do not read the padding, because they are
+    given the lengths.
     """
 
     vocabulary: int
@@ -71,7 +71,7 @@ class TaskSizes:
     ``per_step``: whether the prediction has shape (B, L, outputs) instead of (B, outputs).
 
     Raises:
-        UsageError: a size is below one, or a prediction per step is asked of a pair.
+        UsageError: a size is below one, or the prediction for a pair is per step.
     """
 
     input: InputSpec
@@ -87,7 +87,7 @@ class TaskSizes:
 
     @property
     def sequence(self) -> SequenceSpec:
-        """The kind of one sequence; for a pair, of each of its two sequences."""
+        """The kind of one sequence; for a pair, that of each of its two sequences."""
         return self.input.of if isinstance(self.input, Pair) else self.input
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ssmbench import registry
-from ssmbench.build.ends import build_decoder, build_encoder
+from ssmbench.build.encoder_decoder import build_decoder, build_encoder
 from ssmbench.config import ModelConfig, RunConfig
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.nn.block import Block

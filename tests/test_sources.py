@@ -242,7 +242,7 @@ def test_the_result_of_an_edited_plugin_is_not_shown_again(write, tiny, ssmbench
     assert run()[0] == set(), "complete already"
     write("plugins/mine.py", EDITED)
     (second,), said = run()
-    assert RunFolder(second.parent).is_done
+    assert RunFolder(second.parent).is_complete
     assert f"{first.parent}: same config, but different plugin code" in said
 
 

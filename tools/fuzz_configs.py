@@ -294,7 +294,7 @@ def fault(answer: Answer) -> str | None:
         return f"exit code {answer.code}"
     if len(lines) != 1 or not lines[0].startswith("error: ") or len(lines[0]) > LONGEST_LINE:
         return f"{len(lines)} lines on stderr, or one too long"
-    return "output beside the error" if answer.out else None
+    return "output in addition to the error" if answer.out else None
 
 
 def _not_json(text: str) -> str | None:

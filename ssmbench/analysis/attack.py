@@ -17,12 +17,13 @@ Map = Callable[[Tensor], Tensor]
 _TINY = 1e-300
 # Chosen with tools/attack_strength.py.
 _POWER_ITERATIONS = 2
-_MEMORY = 20
-#: A step is at most so many first moves long, and this much shorter after one that does not help.
+#: Number of steps that limited-memory BFGS remembers.
+_HISTORY = 20
+#: Maximum length of a step, in first moves, and its factor after a step that does not help.
 _LONGEST, _SHRINK = 10.0, 0.3
-#: Of each kind of start, at most one in so many goes on to the end.
+#: Successive halving keeps one in this many starts of each kind to the end.
 _SURVIVORS = 8
-#: Slopes of log gain, for a first step, at which an ascent has arrived.
+#: An ascent has converged at this slope of the logarithm of the gain, in first moves.
 _FLAT = 1e-4
 _FIRST_HALVING = 4
 
@@ -38,7 +39,7 @@ class Attack:
 
 @dataclass(frozen=True)
 class Attacks:
-    """The best of each of R starts; a gain of 0 where a start found nothing."""
+    """The largest gain found from each of R starts; 0 if a start found nothing."""
 
     gains: Float[Tensor, " R"]
     base: Float[Tensor, "R L m"]
@@ -57,23 +58,23 @@ class Attacks:
     def measured_by(self, function: Map) -> Attacks:
         """The same signals, with the gains that another map has on them.
 
-        Rounding of ``function``, estimated from its outputs' size, counts against the attack.
+        What its rounding may add, estimated from the size of its outputs, is subtracted.
         """
         with torch.no_grad():
-            disturbed, rest = function(self.base + self.disturbance), function(self.base)
-        gains = amplification(disturbed, rest, self.disturbance)
+            disturbed, undisturbed = function(self.base + self.disturbance), function(self.base)
+        gains = amplification(disturbed, undisturbed, self.disturbance)
         return Attacks(gains.where(self.gains > 0, 0.0), self.base, self.disturbance)
 
 
 def amplification(
-    disturbed: Tensor, rest: Tensor, disturbance: Float[Tensor, "R L m"]
+    disturbed: Tensor, undisturbed: Tensor, disturbance: Float[Tensor, "R L m"]
 ) -> Float[Tensor, " R"]:
-    """``||disturbed - rest|| / ||disturbance||``, less what rounding of the outputs may add to it.
+    """``||disturbed - undisturbed|| / ||disturbance||``, less what rounding of outputs may add.
 
     Infinite where an output is not finite.
     """
-    change = _norms(disturbed - rest)
-    rounding = torch.finfo(disturbed.dtype).eps * (_norms(disturbed) + _norms(rest))
+    change = _norms(disturbed - undisturbed)
+    rounding = torch.finfo(disturbed.dtype).eps * (_norms(disturbed) + _norms(undisturbed))
     gains = (change - rounding).clamp_min(0) / _norms(disturbance).clamp_min(_TINY)
     return gains.where(change.isfinite(), math.inf)
 
@@ -121,7 +122,7 @@ def attacks(
     ascended, start = (function, base) if exact is None else (exact, base.double())
     search = _Search(ascended, start, noise, amplitude, base_step)
     for ascent in range(1, steps + 1):
-        if not search.ascend(bases_rest=ascent < _POWER_ITERATIONS):
+        if not search.ascend(bases_fixed=ascent < _POWER_ITERATIONS):
             break
         search.aim(power_iteration=ascent <= _POWER_ITERATIONS)
         if ascent >= _FIRST_HALVING and ascent.bit_count() == 1:
@@ -144,7 +145,7 @@ class _Search:
         self._amplitude, self._step = amplitude, step
         self._moves = step > 0
         with torch.no_grad():
-            self._rest = function(base)
+            self._base_output = function(base)
         self._alive = torch.arange(len(base), device=base.device)
         direction = _LONGEST * _unit(noise.double().flatten(1))
         self._best = torch.cat([torch.zeros_like(direction), direction], 1)
@@ -153,12 +154,13 @@ class _Search:
         self._length = torch.ones_like(amplitude)
         self._curvature: BatchedLBFGS | None = None
 
-    def ascend(self, *, bases_rest: bool) -> bool:
-        """Look at the present trial of every start; whether it makes sense to go on.
+    def ascend(self, *, bases_fixed: bool) -> bool:
+        """Evaluate the current trial of every start; returns whether further ascents may help.
 
-        While no base has moved, half of the work is saved, and the slope by the base is wrong.
+        ``bases_fixed`` saves half of the work while no base has moved; the slope with respect to
+        the base is then wrong.
         """
-        gains, slope = self._look(bases_rest)
+        gains, slope = self._evaluate(bases_fixed)
         alive, best = self._alive, self._best[self._alive]
         better = gains > self._gains[alive]
         if self._curvature is not None:
@@ -170,7 +172,7 @@ class _Search:
         return bool(self._gains.isfinite().all()) and bool((_norms(self._slope) > _FLAT).any())
 
     def aim(self, *, power_iteration: bool) -> None:
-        """The next trials, from the best point of each start."""
+        """Choose the next trials, from the best point of each start."""
         best = self._best[self._alive]
         if power_iteration:
             move, direction = best.chunk(2, 1)
@@ -180,7 +182,7 @@ class _Search:
             return
         if self._curvature is None:
             scale = 1 / _norms(self._slope).clamp_min(_TINY)
-            self._curvature = BatchedLBFGS(scale, best.shape[1], _MEMORY)
+            self._curvature = BatchedLBFGS(scale, best.shape[1], _HISTORY)
         step = self._curvature.direction(self._slope)
         rises = (step * self._slope).sum(1) > 0
         step = _choose(rises & step.isfinite().all(1), step, _unit(self._slope))
@@ -188,7 +190,7 @@ class _Search:
         self._trial = best + (self._length / too_long)[:, None] * step
 
     def halve(self) -> None:
-        """End the worse half of the starts that move, and of those that do not."""
+        """End the worse half of the starts whose bases move, and of the others."""
         halves = [self._better_half(kind) for kind in (True, False)]
         kept = torch.cat(halves).sort().values
         self._alive = self._alive[kept]
@@ -198,22 +200,23 @@ class _Search:
             self._curvature.keep(kept)
 
     def _better_half(self, moving: bool) -> Int64[Tensor, " K"]:
-        """Which of one kind of the starts that are left go on."""
+        """Indices of the better half of the remaining starts of one kind."""
         left = (self._moves[self._alive] == moving).nonzero().flatten()
         least = math.ceil(int((self._moves == moving).sum()) / _SURVIVORS)
         number = min(len(left), max(least, math.ceil(len(left) / 2)))
         return left[self._gains[self._alive[left]].topk(number).indices]
 
-    def _look(self, bases_rest: bool) -> tuple[Float[Tensor, " K"], Float[Tensor, "K n"]]:
+    def _evaluate(self, bases_fixed: bool) -> tuple[Float[Tensor, " K"], Float[Tensor, "K n"]]:
         """Gains at the trials, and the gradients of their logarithms."""
         trial = self._trial.detach().requires_grad_()
         base, d = self._signals(trial, self._alive)
-        moves = self._moves[self._alive] & (not bases_rest)
+        moves = self._moves[self._alive] & (not bases_fixed)
         outputs = self._function(torch.cat([base + d, base[moves]]))
         disturbed, fresh = outputs.split([len(d), len(outputs) - len(d)])
-        rest = self._rest[self._alive].index_copy(0, moves.nonzero().flatten(), fresh)
-        gains = amplification(disturbed.detach(), rest.detach(), d.detach())
-        heights = _norms(disturbed - rest).clamp_min(_TINY).log()
+        index = moves.nonzero().flatten()
+        undisturbed = self._base_output[self._alive].index_copy(0, index, fresh)
+        gains = amplification(disturbed.detach(), undisturbed.detach(), d.detach())
+        heights = _norms(disturbed - undisturbed).clamp_min(_TINY).log()
         if not heights.requires_grad:
             return gains, torch.zeros_like(trial)
         return gains, torch.autograd.grad(heights.sum(), trial)[0].nan_to_num(posinf=0, neginf=0)

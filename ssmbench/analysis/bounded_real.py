@@ -51,9 +51,12 @@ def certify(system: ContinuousDense | DiscreteDense, norm: Tensor, tolerance: fl
 
 
 def static_bound(D: Tensor) -> Tensor:
-    """An upper bound on sigma_max of D (H, p, m), (H,)."""
-    norm = torch.linalg.matrix_norm(D, ord=2)
-    return norm + 16 * max(D.shape[1:]) * EPS * torch.linalg.matrix_norm(D)
+    """An upper bound on sigma_max of D (H, p, m), (H,); infinite where an entry is not finite."""
+    finite = D.isfinite().all(-1).all(-1)
+    D = _or_zero(D)
+    bound = torch.linalg.matrix_norm(D, ord=2)
+    bound = bound + 16 * max(D.shape[1:]) * EPS * torch.linalg.matrix_norm(D)
+    return torch.where(finite, bound, torch.inf)
 
 
 def _proved(system: DenseSystem, norm: Tensor, level: Tensor, wide: bool) -> Tensor:

@@ -69,7 +69,7 @@ def horizon_gain(system: LinearSystem, horizon: int) -> Float[Tensor, " H"]:
 def _gain(system: DiscreteDense, horizon: int) -> Tensor:
     floor = _largest_markov_parameter(system, min(horizon, system.states + 1))
     moves = floor > 0  # the first N + 1 Markov parameters vanish only together with all others
-    if horizon == 1 or not bool(moves.any()):
+    if horizon == 1 or not system.states or not bool(moves.any()):
         return floor
     floor = torch.where(moves, floor, 1.0)
     gain = torch.where(floor.isinf(), math.inf, _root(system, floor, horizon))
@@ -158,6 +158,8 @@ def _slack(system: DiscreteDense, level: Tensor, horizon: int) -> Tensor:
     X = second.Z @ first.S
     alive = alive & X.isfinite().all(-1).all(-1)
     gram = _identity_minus(torch.where(alive[:, None, None], X, 0.0))
+    alive = alive & gram.isfinite().all(-1).all(-1)  # X^H X overflows: far above the level
+    gram = torch.where(alive[:, None, None], gram, 0.0)
     return torch.where(alive, torch.linalg.eigvalsh(gram)[:, 0], -math.inf)
 
 

@@ -86,9 +86,12 @@ def prove(system: LinearSystem) -> list[Proved]:
     found = _dense(system) if isinstance(system, DenseSystem) else _diagonal(system)
     budget = BUDGET
     for index, proved in enumerate(found):
-        if not proved.is_complete and cost <= budget:
+        if proved.is_complete or cost > budget:
+            continue
+        one = system.head(index)
+        if one.to_dense().is_finite():  # the real form of a conjugate pair may overflow
             budget -= cost
-            found[index] = _in_balls(system.head(index))
+            found[index] = _in_balls(one)
     return found
 
 
@@ -198,7 +201,7 @@ def _inside(z: complex) -> bool:
 def _peaks_of_diagonal(
     system: ContinuousDiagonal | DiscreteDiagonal, usable: Tensor
 ) -> phase_bound.Enclosure:
-    found = phase_bound.enclose(system, SHARP[0], real=system.is_real())
+    found = phase_bound.enclose(system, SHARP[0])
     best = torch.where(usable, found.best, 0.0)
     return replace(found, best=best, bound=torch.where(usable, found.bound, math.inf))
 

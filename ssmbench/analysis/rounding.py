@@ -35,8 +35,8 @@ def rounding_gain(system: DiscreteSystem) -> Float[Tensor, " H"]:
     unit = torch.finfo(system.D.dtype).eps / 2
     system = system.detach().double()
     if not system.states:
-        return unit * system.D.abs().flatten(1).sum(1)
-    if isinstance(system, DiagonalSystem):
+        bound = unit * system.D.abs().flatten(1).sum(1)
+    elif isinstance(system, DiagonalSystem):
         bound = _PER_STEP * unit * triangle_bound(system)
     else:
         bound = (system.states + _PER_STEP) * unit * _through_states(system.to_dense())

@@ -60,8 +60,8 @@ def in_units(system: F) -> InUnits[F]:
     system = system.double()
     speed = torch.zeros(system.heads, dtype=torch.int64, device=system.D.device)
     if isinstance(system, ContinuousSystem):
-        speed = _largest_exponent(system.dynamics)
-    size_in, size_out = _largest_exponent(system.B) - speed, _largest_exponent(system.C)
+        speed = largest_exponent(system.dynamics)
+    size_in, size_out = largest_exponent(system.B) - speed, largest_exponent(system.C)
     scaled = _scaled(system, size_in, size_out, speed)
     exact = _same(_scaled(scaled, -size_in, -size_out, -speed), system)
     rows = _balancing_rows(scaled)
@@ -108,7 +108,7 @@ def _parts(exponents: Tensor) -> list[Tensor]:
     return parts
 
 
-def _largest_exponent(values: Tensor) -> Tensor:
+def largest_exponent(values: Tensor) -> Tensor:
     """The binary exponent of the largest finite entry of each system (H,); 0 where all vanish."""
     values = torch.view_as_real(values) if values.is_complex() else values
     sizes = values.detach().abs().flatten(1)

@@ -21,7 +21,13 @@ from ssmbench.analysis.hinf import (
     usable_heads,
 )
 from ssmbench.analysis.markov import markov_error, markov_parameters
-from ssmbench.analysis.scaling import FirstOrder, first_order, in_units
+from ssmbench.analysis.scaling import (
+    FirstOrder,
+    first_order,
+    in_units,
+    largest_exponent,
+    times_power,
+)
 from ssmbench.errors import UsageError
 from ssmbench.linalg.precision import EPS
 from ssmbench.linalg.singular_values import sigma_max, sigma_max_by_gram
@@ -65,7 +71,7 @@ def hinf_bound(system: LinearSystem, tolerance: float = TOLERANCE) -> Float[Tens
 def _certified(system: FirstOrder, tolerance: float) -> tuple[Tensor, Tensor]:
     """Peak frequencies and upper bounds, (H,) each, of a stable, finite bank."""
     if isinstance(system, DiagonalSystem):
-        found = phase_bound.enclose(system, tolerance, real=system.is_real())
+        found = phase_bound.enclose(system, tolerance)
         return found.omega, found.bound
     peak = hinf_norm(system)
     return peak.omega, bounded_real.certify(system, peak.norm, tolerance)
@@ -108,13 +114,15 @@ def horizon_bound(system: LinearSystem, horizon: int, oversampling: int = 8) -> 
     h = markov_parameters(system, horizon)
     with torch.no_grad():
         finite = h.isfinite().flatten(1).all(1)
-        safe = torch.where(finite[:, None, None, None], h, 0.0)
-        peak, index = _largest_of_fft(safe, points)
-        error = markov_error(system, horizon) + _fft_error(safe, points)
-    h = torch.where(finite[:, None, None, None], h, 0.0)
+        size = largest_exponent(h)  # powers of two, without which squares may leave the range
+    h = times_power(torch.where(finite[:, None, None, None], h, 0.0), -size)
+    with torch.no_grad():
+        peak, index = _largest_of_fft(h, points)
+        error = times_power(markov_error(system, horizon), -size) + _fft_error(h, points)
     gain = _response_norm(h, index * (2 * math.pi / points))
     value = gain + (peak - gain).detach() + error
     bound = value / math.cos(math.pi * (horizon - 1) / (2 * points)) * (1 + 8 * EPS)
+    bound = times_power(bound, size)
     return torch.where(finite & bound.isfinite(), bound, math.inf)
 
 

@@ -16,10 +16,11 @@ from ssmbench.origins import plugin_line, with_plugin_line
 
 
 def check_parts(config: RunConfig) -> None:
-    """Build the task, the network and the optimizer of a run; torch's generator is unchanged.
+    """Build the task, the network and the optimizer of a run, and discard them; torch's generator
+    is left unchanged.
 
     Raises:
-        UsageError: the run could not be executed.
+        UsageError: one of them cannot be built.
     """
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
@@ -28,7 +29,7 @@ def check_parts(config: RunConfig) -> None:
             build_optimizer(network, config.optimizer)
     except UsageError as error:
         raise with_plugin_line(error) from error
-    except Exception as error:  # from a plugin: one sentence for its user, the place for its author
+    except Exception as error:  # a plugin's: a sentence for its user, the line for its author
         place = plugin_line(error) or _innermost(error)
         raise UsageError(f"the model cannot be built: {one_line(error)} ({place})") from error
 
@@ -42,6 +43,6 @@ def check_data(config: RunConfig) -> None:
     """Load the data of a run.
 
     Raises:
-        UsageError: the data cannot be used, or are fewer than a batch.
+        UsageError: the data cannot be used, or do not fill a batch.
     """
     build_task(config).train_dataloader()

@@ -9,12 +9,12 @@ from ssmbench import registry
 from ssmbench.config import build
 from ssmbench.nn.contracts import check_built
 
-Built = TypeVar("Built")
+Component = TypeVar("Component")
 
 
-def built(
-    kind: registry.Registry, component: Mapping[str, Any], base: type[Built], **context: Any
-) -> Built:
+def build_component(
+    kind: registry.Registry, component: Mapping[str, Any], base: type[Component], **context: Any
+) -> Component:
     """The object that a resolved component describes.
 
     Raises:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ssmbench import registry
-from ssmbench.build.component import built
-from ssmbench.build.ends import build_decoder, build_encoder
+from ssmbench.build.component import build_component
+from ssmbench.build.encoder_decoder import build_decoder, build_encoder
 from ssmbench.config import RunConfig, options_of
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.nn.block import Block, Norm, Residual
@@ -23,7 +23,7 @@ def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
     """The network of a run, its parameters drawn from torch's global generator.
 
     Raises:
-        UsageError: options do not fit together, for example a discretizer and a discrete-time
+        UsageError: options cannot be combined, for example a discretizer and a discrete-time
             parametrization.
     """
     model = config.model
@@ -46,7 +46,9 @@ def _build_block(config: RunConfig, norm: Norm) -> Block:
     model = config.model
     return Block(
         build_layer(config),
-        built(registry.nonlinearities, model.nonlinearity, Nonlinearity, d_model=model.d_model),
+        build_component(
+            registry.nonlinearities, model.nonlinearity, Nonlinearity, d_model=model.d_model
+        ),
         d_model=model.d_model,
         norm=norm,
         mix=model.mix,
@@ -63,10 +65,10 @@ def build_layer(config: RunConfig) -> SSMLayer:
     options = options_of(kinds.parametrizations, model.parametrization)
     width = {"d_model": model.d_model}
     return SSMLayer(
-        built(kinds.parametrizations, model.parametrization, Parametrization, **width),
-        model.discretizer and built(kinds.discretizers, model.discretizer, Discretizer),
-        built(kinds.scans, model.scan, ScanBackend),
-        model.normaliser and built(kinds.normalisers, model.normaliser, Normaliser),
+        build_component(kinds.parametrizations, model.parametrization, Parametrization, **width),
+        model.discretizer and build_component(kinds.discretizers, model.discretizer, Discretizer),
+        build_component(kinds.scans, model.scan, ScanBackend),
+        model.normaliser and build_component(kinds.normalisers, model.normaliser, Normaliser),
         InitialState[model.initial_state],
         declared_states=getattr(options, "d_state", None),
     )

@@ -20,23 +20,23 @@ from ssmbench.registry import Entry
 
 
 class Schedule:
-    """Factor on the learning rate: linear warm-up, then cosine decay to ``final_fraction``."""
+    """Factor of the learning rate: linear warm-up, then cosine decay to ``final_fraction``."""
 
     def __init__(self, config: OptimizerConfig, total: int):
         self.warmup = max(1, round(config.warmup_fraction * total))
-        self.rest = max(1, total - self.warmup)
+        self.decay = max(1, total - self.warmup)
         self.final = config.final_fraction
 
     def __call__(self, step: int) -> float:
         if step < self.warmup:
             return (step + 1) / self.warmup
-        done = min(1.0, (step - self.warmup) / self.rest)
+        done = min(1.0, (step - self.warmup) / self.decay)
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
 
 
-_SSM = ParameterOptions()
-_MATRIX = ParameterOptions("main", decay=True)
-_REST = ParameterOptions("main")
+_SSM_PARAMETERS = ParameterOptions()
+_MATRICES = ParameterOptions("main", decay=True)
+_OTHERS = ParameterOptions("main")
 
 
 def build_optimizer(model: nn.Module, component: Mapping[str, Any]) -> torch.optim.Optimizer:
@@ -67,7 +67,7 @@ def check_optimizer(entry: Entry, optimizer: Any, groups: list[dict[str, Any]]) 
 def parameter_groups(
     model: nn.Module, config: OptimizerConfig, kind: type[nn.Module] = Parametrization
 ) -> list[dict[str, Any]]:
-    """Groups: SSM parameters (``ssm_lr``, no decay), matrices (with decay), the rest (no decay).
+    """Groups: SSM parameters (``ssm_lr``, no decay), matrices (with decay), others (no decay).
 
     SSM parameters are those of modules of the class ``kind``. Weight decay would move their poles
     and step sizes towards arbitrary values (Gu et al. 2022, S4, appendix D).
@@ -79,27 +79,31 @@ def parameter_groups(
         UsageError: ``optimizer_options`` names a parameter that the module does not have.
     """
     chosen = _chosen_options(model, kind)
-    groups: dict[ParameterOptions, list[nn.Parameter]] = {_SSM: [], _MATRIX: [], _REST: []}
+    groups: dict[ParameterOptions, list[nn.Parameter]] = {
+        _SSM_PARAMETERS: [],
+        _MATRICES: [],
+        _OTHERS: [],
+    }
     for parameter in model.parameters():
-        options = chosen.get(id(parameter), _MATRIX if parameter.ndim >= 2 else _REST)
+        options = chosen.get(id(parameter), _MATRICES if parameter.ndim >= 2 else _OTHERS)
         groups.setdefault(options, []).append(parameter)
     return [_group(params, options, config) for options, params in groups.items() if params]
 
 
 def _chosen_options(model: nn.Module, kind: type[nn.Module]) -> dict[int, ParameterOptions]:
-    """Options by id of the parameter; the innermost parametrization takes precedence."""
+    """Options by id of the parameter; those of the innermost module take precedence."""
     chosen: dict[int, ParameterOptions] = {}
     for module in model.modules():
         if isinstance(module, kind):
-            chosen |= {id(p): _SSM for p in module.parameters() if id(p) not in chosen}
+            chosen |= {id(p): _SSM_PARAMETERS for p in module.parameters() if id(p) not in chosen}
         declared = getattr(module, "optimizer_options", None)
         if declared is not None:
             own = dict(module.named_parameters())
             for name, options in declared().items():
                 require(
                     name in own,
-                    f"{type(module).__name__}: optimizer options for {name!r}, which is none of "
-                    "its parameters",
+                    f"{type(module).__name__}: optimizer_options names {name!r}, which is not one "
+                    "of its parameters",
                 )
                 chosen[id(own[name])] = options
     return chosen

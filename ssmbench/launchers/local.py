@@ -21,8 +21,8 @@ class Local(Launcher):
     def launch(self, runs: Sequence[Run], jobs: int | None = None) -> Iterator[Ended]:
         """See :meth:`Launcher.launch`. Distributed runs come last, one at a time, because each
         occupies all devices."""
-        together = [run for run in runs if not run.is_distributed]
-        yield from _side_by_side(together, max(1, min(jobs or default_jobs(), len(together))))
+        parallel = [run for run in runs if not run.is_distributed]
+        yield from _in_parallel(parallel, max(1, min(jobs or default_jobs(), len(parallel))))
         for run in runs:
             if run.is_distributed:
                 yield run, execute_in_subprocess(run)
@@ -33,8 +33,9 @@ def default_jobs() -> int:
     return max(1, min(_MAX_JOBS, len(os.sched_getaffinity(0))))
 
 
-def _side_by_side(runs: Sequence[Run], jobs: int) -> Iterator[Ended]:
-    """Open pools until no run is waiting; the runs in flight when a worker dies are suspects."""
+def _in_parallel(runs: Sequence[Run], jobs: int) -> Iterator[Ended]:
+    """Open pools until no run is waiting. A worker that dies breaks its pool; each of the runs in
+    flight at that moment may be the cause, and is executed again alone."""
     waiting = list(reversed(runs))
     while waiting:
         suspects = []
@@ -49,7 +50,7 @@ def _side_by_side(runs: Sequence[Run], jobs: int) -> Iterator[Ended]:
 
 
 def _retry_alone(run: Run) -> str:
-    """Execute a suspect in a separate pool; if that breaks too, this run killed the worker."""
+    """Execute a run in a pool of its own; if that breaks too, this run killed the worker."""
     with pool.open_pool(1) as worker:
         state = pool.state_of(worker.submit(execute_in_worker, run))
     return record_failure(run, "the worker process died") if state is None else state

@@ -37,7 +37,7 @@ def keep_busy(pool: Executor, waiting: list[Run], jobs: int) -> Iterator[tuple[R
     in_flight: dict[Future[str], Run] = {}
     broken = False
     while in_flight or (waiting and not broken):
-        broken = broken or not _hand_out(pool, waiting, in_flight, jobs)
+        broken = broken or not _submit(pool, waiting, in_flight, jobs)
         done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
         for future in done:
             state = state_of(future)
@@ -45,7 +45,7 @@ def keep_busy(pool: Executor, waiting: list[Run], jobs: int) -> Iterator[tuple[R
             yield in_flight.pop(future), state
 
 
-def _hand_out(
+def _submit(
     pool: Executor, waiting: list[Run], in_flight: dict[Future[str], Run], jobs: int
 ) -> bool:
     """Submit runs until ``jobs`` are in flight; False if the pool has broken."""

@@ -56,7 +56,7 @@ def show(kind: str, name: str) -> dict[str, Any]:
 
 
 class Register:
-    """A decorator for each kind: ``register.parametrization("mine", config=Config)``.
+    """A decorator for each kind: ``register.parametrization("my_name", config=Config)``.
 
     A class defined in a notebook cell or a script is registered in that process only, and replaced
     when the cell runs again; a class in a plugin file is registered in every process.

@@ -52,7 +52,7 @@ def layer(
         UsageError: a name or option is unknown, a value is not allowed, or the components do not
             fit together.
     """
-    require("name" not in options, f"layer: the name is {parametrization!r} already")
+    require("name" not in options, f"layer: name: is given already, as {parametrization!r}")
     model = {
         "d_model": d_model,
         "parametrization": {"name": parametrization, **options},
@@ -62,7 +62,7 @@ def layer(
         "initial_state": initial_state,
     }
     config = RunConfig(model=resolve_model(model, "layer"))
-    with _drawn_from(seed):
+    with _seeded(seed):
         return build_layer(config)
 
 
@@ -87,12 +87,12 @@ def network(
 
     run = typed(read_run(config, overrides).config)
     sizes = build_task(run).sizes
-    with _drawn_from(run.seed if seed is None else seed):
+    with _seeded(run.seed if seed is None else seed):
         return build_network(run, sizes)
 
 
 @contextlib.contextmanager
-def _drawn_from(seed: int | None) -> Iterator[None]:
+def _seeded(seed: int | None) -> Iterator[None]:
     """Seed torch's global generator within, and restore it afterwards; None changes nothing."""
     if seed is None:
         yield

@@ -63,7 +63,7 @@ class Run:
     @property
     def is_complete(self) -> bool:
         """Whether there is a result: the run is finished, or it diverged."""
-        return self.identity.folder.is_done
+        return self.identity.folder.is_complete
 
     @property
     def result(self) -> Result:
@@ -227,16 +227,17 @@ def execute(run: Run, *, force: bool = False, progress: bool = True) -> Run:
         notice = "already complete, nothing to do (force runs it again)"
         print(f"{run.identity.label}: {notice}", file=sys.stderr, flush=True)
     if main:
-        _warn_of_other_code(run.identity)
+        _warn_of_edited_plugins(run.identity)
     execution.execute(run.identity, run.identity.label if progress else None)
     if main and not run.is_complete:
         raise IncompleteRunError(run)
     return run
 
 
-def _warn_of_other_code(run: runs.Run) -> None:
-    """Say why a run that seems to be complete is trained again, as it starts."""
-    others = [str(path) for path in run.with_other_code] if run.folder.state == "missing" else []
+def _warn_of_edited_plugins(run: runs.Run) -> None:
+    """Warn if a run that starts has an earlier result, with different plugin code."""
+    missing = run.folder.state == "missing"
+    others = [str(path) for path in run.runs_of_other_code] if missing else []
     if others:
         warnings.warn(
             f"{', '.join(others)}: same config, but different plugin code; training a new run in "

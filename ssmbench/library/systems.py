@@ -191,7 +191,7 @@ def discretization(
 
 
 def _method(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    require("name" not in options, f"discretize: the method is {name!r} already")
+    require("name" not in options, f"discretize: name: the method is given already, as {name!r}")
     return resolve_component(registry.discretizers, {"name": name, **options}, "discretize")
 
 
@@ -219,8 +219,8 @@ def continuous(
 
 def _sample(component: Mapping[str, Any], system: ContinuousSystem) -> DiscreteLTI:
     name, method = component["name"], build(registry.discretizers, component)
-    fits = method.samples(type(system))
-    require(fits, f"{name}: samples {method.accepts_what}, not a {type(system).__name__}")
+    possible = method.samples(type(system))
+    require(possible, f"{name}: samples {method.accepts_what}, not a {type(system).__name__}")
     try:
         discrete = method(system)
     except torch.linalg.LinAlgError:

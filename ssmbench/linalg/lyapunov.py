@@ -42,6 +42,8 @@ def gramian_factor(
     Source: Smith (1968), in the squared form, with the factor compressed by QR; Penzl (1999), SIAM
         J. Sci. Comput. 21:1401.
     """
+    if not A.shape[-1]:
+        return B
     if not discrete:
         speed, A, inverse = bilinear(A)
         B = (2 * speed).sqrt() * (inverse @ B)

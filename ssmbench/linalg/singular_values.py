@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, Inexact
+from jaxtyping import Bool, Float, Inexact
 from torch import Tensor
 
 
 def sigma_max(G: Inexact[Tensor, "*shape p m"]) -> Float[Tensor, "*shape"]:
-    """Largest singular value, by an SVD: accurate to full relative precision, differentiable."""
-    if min(G.shape[-2:]) == 1:
-        return torch.linalg.vector_norm(G, dim=(-2, -1))
-    return torch.linalg.matrix_norm(G, ord=2)
+    """Largest singular value, by an SVD: accurate to full relative precision, differentiable;
+    infinite where an entry is not finite."""
+    finite = _is_finite(G)
+    G = torch.where(finite[..., None, None], G, 0.0)
+    vector = min(G.shape[-2:]) == 1
+    norm = torch.linalg.vector_norm(G, dim=(-2, -1)) if vector else torch.linalg.matrix_norm(G, 2)
+    return torch.where(finite, norm, torch.inf)
 
 
 def sigma_max_by_gram(G: Inexact[Tensor, "*shape p m"]) -> Float[Tensor, "*shape"]:
     """Largest singular value, from the smaller Gram matrix: several times as fast as an SVD, with
-    the same relative accuracy."""
+    the same relative accuracy; infinite where the Gram matrix is not finite."""
     if min(G.shape[-2:]) == 1:
         return torch.linalg.vector_norm(G, dim=(-2, -1))
     gram = G @ G.mH if G.shape[-2] <= G.shape[-1] else G.mH @ G
-    return torch.linalg.eigvalsh(gram)[..., -1].clamp_min(0).sqrt()
+    finite = _is_finite(gram)
+    gram = torch.where(finite[..., None, None], gram, 0.0)
+    largest = torch.linalg.eigvalsh(gram)[..., -1].clamp_min(0).sqrt()
+    return torch.where(finite, largest, torch.inf)
+
+
+def _is_finite(matrices: Inexact[Tensor, "*shape p m"]) -> Bool[Tensor, "*shape"]:
+    """Whether all entries of each matrix are finite."""
+    return matrices.isfinite().all(-1).all(-1)
 
 
 def sigma_max_of_arrays(G: np.ndarray) -> np.ndarray:

@@ -29,7 +29,8 @@ class Norm(Enum):
 
 
 class Residual(Enum):
-    """What joins a block's branch f: x + f(x), (1 - a) x + a f(x) with a learned a, or nothing."""
+    """How a block combines its input x with its branch f(x): x + f(x), (1 - a) x + a f(x) with a
+    learned a, or f(x) alone."""
 
     add = "add"
     convex = "convex"
@@ -39,8 +40,8 @@ class Residual(Enum):
 class Block(nn.Module):
     """x + mix(nonlinearity(layer(norm(x)))), all (B, L, d_model).
 
-    A ``bounded`` block's mixing has spectral norm 1. With a ``reverse_layer``, layer(x) stands for
-    layer(x) plus what the reverse layer makes of x in reversed time, turned back.
+    The mixing of a ``bounded`` block has spectral norm 1. With a ``reverse_layer``, its output for
+    the signal in reversed time, reversed again, is added to that of the layer.
     """
 
     def __init__(
@@ -71,11 +72,11 @@ class Block(nn.Module):
 
     @property
     def layers(self) -> list[SSMLayer]:
-        """The SSM layer, and the reverse one where there is one."""
+        """The SSM layer, and the reverse one if there is one."""
         return [self.layer] if self.reverse_layer is None else [self.layer, self.reverse_layer]
 
     def declared_gain(self) -> float | None:
-        """What the SSM layers together declare: gains of maps that are added add up."""
+        """The gain that the SSM layers declare together: the sum, since their outputs are added."""
         return total_gain([layer.declared_gain() for layer in self.layers])
 
     def forward(
@@ -84,9 +85,8 @@ class Block(nn.Module):
         lengths: Int[Tensor, " B"] | None = None,
         dt: Float[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "B L d"]:
-        """``lengths``: steps from which time is reversed; beyond them nothing reaches back.
-
-        ``dt``: see :meth:`SSMLayer.forward`; for layers in one direction only.
+        """``lengths``: the valid steps, within which time is reversed; later steps do not influence
+        them. ``dt``: see :meth:`SSMLayer.forward`; only without a reverse layer.
         """
         v = self.norm(x)
         y = self.layer(v, dt)
@@ -97,7 +97,7 @@ class Block(nn.Module):
     def stream(
         self, x: Float[Tensor, "B L d"], x0: Inexact[Tensor, ...] | None
     ) -> tuple[Float[Tensor, "B L d"], Inexact[Tensor, "B H N"]]:
-        """Output, and the SSM layer's state after x, from its state x0 (B, H, N) before."""
+        """The output, and the SSM layer's state after x, from its state x0 (B, H, N) before x."""
         y, final = self.layer.run(self.norm(x), x0)
         return self._join(x, y), final
 
@@ -110,8 +110,8 @@ class Block(nn.Module):
         return x + branch if self.residual is Residual.add else branch
 
     def bound(self, layer_gain: float | None) -> Bound:
-        """Bound of the block in evaluation, given a bound on the gain of its SSM layers together;
-        None where there is none, as for a time-varying layer."""
+        """A bound on the gain of the block in evaluation mode, from a bound on the gain of its SSM
+        layers together; ``layer_gain`` is None if there is none, as for a time-varying layer."""
         if any(layer.time_varying for layer in self.layers):
             layer = Bound.none(NO_CONSTANT)
         elif layer_gain is None:

@@ -30,22 +30,24 @@ def linear_bound(module: nn.Linear | nn.Identity) -> Bound:
 
 def weight_bound(weight: Float[Tensor, "out in"]) -> Bound:
     """Spectral norm of a matrix, in double precision."""
-    if not torch.isfinite(weight).all():  # no singular values to be had
+    if not torch.isfinite(weight).all():  # the decomposition would fail
         return Bound.none("a weight is not finite")
     return Bound(torch.linalg.matrix_norm(weight.detach().double(), 2).item())
 
 
 def norm_bound(module: nn.LayerNorm | nn.Identity) -> Bound:
+    """The Lipschitz constant of a normalisation; LayerNorm has none."""
     if isinstance(module, nn.Identity):
         return IDENTITY
     return Bound.none("LayerNorm divides by the signal's spread, which may vanish")
 
 
 def total_gain(gains: Sequence[float | None]) -> float | None:
-    """The sum of gains of maps that are added; None where one of them is not known."""
+    """A gain of the sum of maps with these gains; None if one is unknown."""
     known = [gain for gain in gains if gain is not None]
     return sum(known) if len(known) == len(gains) else None
 
 
 def layer_bound(gain: float) -> Bound:
+    """The gain of SSM layers as a bound; none if it is not finite."""
     return Bound(gain) if math.isfinite(gain) else Bound.none("an SSM layer is unstable")

@@ -1,7 +1,7 @@
-"""What the components of a network are, and what their maps of signals return, checked once.
+"""Checks of the components of a network, and of the signals that they return, once each.
 
-Each message names the file and the line of the component's author, what was returned, and what
-should have been. Systems have theirs in :mod:`ssmbench.nn.system_contracts`.
+Each message names the file and the line of the component, what was returned, and what should have
+been returned. :mod:`ssmbench.nn.system_contracts` has the checks of systems.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ssmbench.transforms import values_unknown
 
 
 class FirstUse:
-    """Runs each check of a module once, at the first call that has values to look at.
+    """Runs each check of a module once, in the first call in which values are available.
 
-    Nothing is checked while a graph is traced or inside ``torch.func``: the check then waits for
+    Nothing is checked while a graph is traced or inside ``torch.func``; the check is then made in
     the next ordinary call.
     """
 
@@ -43,12 +43,13 @@ class FirstUse:
         self._checked.add(part)
 
 
-# --- modules as they are built ------------------------------------------------------------------
+# --- modules, after construction ----------------------------------------------------------------
 
 
 def check_built(entry: Entry, made: Any, base: type) -> None:
-    """What an entry's factory builds: an instance of its kind's base class; a module initialised,
-    with finite parameters of torch's default precision on its default device.
+    """Check an object that an entry's factory built: it must be an instance of its kind's base
+    class; a module must be initialised, with finite parameters of torch's default precision on its
+    default device.
 
     Raises:
         PluginError: it is not; the message names the factory's file and line.
@@ -92,7 +93,7 @@ def _check_parameter(module: type[nn.Module], name: str, parameter: Tensor) -> N
 
 
 def check_nonlinearity(module: Nonlinearity, x: Tensor, y: Any) -> None:
-    """What a nonlinearity returns: a tensor of the shape, dtype and device of its input.
+    """Check the output of a nonlinearity: a tensor of the shape and device of its input.
 
     Raises:
         PluginError: it is not; the message names ``forward``'s file and line.
@@ -102,7 +103,7 @@ def check_nonlinearity(module: Nonlinearity, x: Tensor, y: Any) -> None:
 
 
 def check_encoded(module: Encoder, u: Tensor, x: Any, d_model: int | None) -> None:
-    """What an encoder returns: features (B, L, d_model), real numbers on the input's device.
+    """Check the output of an encoder: real features (B, L, d_model) on the input's device.
 
     Raises:
         PluginError: it is not; the message names ``forward``'s file and line.
@@ -113,8 +114,8 @@ def check_encoded(module: Encoder, u: Tensor, x: Any, d_model: int | None) -> No
 
 
 def check_decoded(module: Decoder, x: Tensor, y: Any, sizes: TaskSizes | None) -> None:
-    """What a decoder returns: predictions (B, L, outputs) per step, or (B, outputs), real numbers
-    on the features' device.
+    """Check the output of a decoder: real predictions (B, L, outputs) or (B, outputs) on the
+    features' device.
 
     Raises:
         PluginError: it is not; the message names ``forward``'s file and line.

@@ -1,4 +1,4 @@
-"""A network from its encoded input on: what is disturbed where the input itself has no norm."""
+"""A network after its encoder: the map whose gain is measured if the input itself has no norm."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ssmbench.lengths import mask_steps, valid_steps
 from ssmbench.nn.certified import GainsFrom
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
-from ssmbench.nn.pairs import apart, side_by_side
+from ssmbench.nn.pairs import join_pairs, split_pairs
 
 
 class AfterEncoder(nn.Module):
-    """A network from its encoded input (B, L, d), as it encodes it, to the prediction."""
+    """The map from a network's encoded input (B, L, d) to its prediction."""
 
     def __init__(self, network: SequenceModel):
         super().__init__()
@@ -41,11 +41,11 @@ SignalMap = SequenceModel | AfterEncoder
 def gain_map(
     network: SequenceModel, u: Shaped[Tensor, "B ..."], lengths: Shaped[Tensor, ...] | None = None
 ) -> tuple[SignalMap, Float[Tensor, "B L d"]]:
-    """The map whose gain is meant by the network's ``gains_from``, and the signals that it takes
-    where the network meets u: the network and u, or what follows its encoder and the encoded u.
+    """The map whose gain is measured according to the network's ``gains_from``, and its input for
+    u: the network and u, or the part after the encoder and the encoded u.
 
-    The signals are on the network's device, in its precision, without gradients, and zero beyond
-    ``lengths``.
+    The signals are on the network's device, in its precision, without gradients; encoded ones are
+    zero in the padding.
     """
     u = network.as_input(u)
     if network.gains_from is GainsFrom.input:
@@ -54,13 +54,13 @@ def gain_map(
         return AfterEncoder(network), network.encode(u, lengths)
 
 
-def within(
+def mask_signals(
     signals: Float[Tensor, "B L d"], lengths: Shaped[Tensor, ...] | None
 ) -> Float[Tensor, "B L d"]:
-    """Signals as :func:`gain_map` gives them, with zeros beyond ``lengths`` (B,) or (B, 2)."""
+    """Signals as :func:`gain_map` gives them, with zeros after ``lengths`` (B,) or (B, 2)."""
     if lengths is None:
         return signals
     pairs = lengths.ndim == 2
-    rows = apart(signals).flatten(0, 1) if pairs else signals
+    rows = split_pairs(signals).flatten(0, 1) if pairs else signals
     rows = mask_steps(rows, valid_steps(lengths.flatten(), rows.shape[1]))
-    return side_by_side(rows) if pairs else rows
+    return join_pairs(rows) if pairs else rows

@@ -20,7 +20,7 @@ from ssmbench.nn.contracts import FirstUse, check_decoded, check_encoded
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.pairs import apart, side_by_side
+from ssmbench.nn.pairs import join_pairs, split_pairs
 from ssmbench.nn.pooling import Pooling
 from ssmbench.nn.stream import StreamState, check_stream
 from ssmbench.scans.sequence_parallel import Segments, SequenceParallelScan
@@ -123,7 +123,7 @@ class SequenceModel(nn.Module):
         x = self._encoded(rows)
         if lengths is not None:
             x = mask_steps(x, valid_steps(lengths, x.shape[1]))
-        return side_by_side(x) if self._pairs else x
+        return join_pairs(x) if self._pairs else x
 
     def from_encoded(
         self,
@@ -135,7 +135,7 @@ class SequenceModel(nn.Module):
 
         ``lengths`` and ``dt`` as in :meth:`forward`. Raises what it raises.
         """
-        rows, lengths, dt = self._rows(apart(x) if self._pairs else x, lengths, dt)
+        rows, lengths, dt = self._rows(split_pairs(x) if self._pairs else x, lengths, dt)
         return self._predict(lambda rows, start=0: rows, rows, lengths, dt)
 
     def as_input(self, u: Shaped[Tensor, "B ..."]) -> Shaped[Tensor, "B ..."]:

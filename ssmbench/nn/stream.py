@@ -1,4 +1,4 @@
-"""What a network carries from one chunk of a stream to the next."""
+"""The state of a network between two chunks of a stream."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ssmbench.errors import require
 
 @dataclass(frozen=True)
 class StreamState:
-    """The state after ``steps`` steps: what they leave behind for those to come.
+    """The state of a network after ``steps`` steps.
 
-    ``layers``: each SSM layer's state (B, H, N), in its own coordinates; None for the one that the
-    layer starts from. ``total`` (B, d_model): what a pooled network has summed so far.
+    ``layers``: the state (B, H, N) of each SSM layer, in its own coordinates; None for its initial
+    state. ``total`` (B, d_model): the sum of the features so far, for a pooled network.
     """
 
     layers: tuple[Inexact[Tensor, ...] | None, ...]
@@ -23,7 +23,7 @@ class StreamState:
     steps: int = 0
 
     def detach(self) -> StreamState:
-        """Without the graph, for truncated backpropagation through time."""
+        """The state without its graph, for truncated backpropagation through time."""
         return replace(
             self,
             layers=tuple(None if x is None else x.detach() for x in self.layers),

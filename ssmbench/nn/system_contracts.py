@@ -1,4 +1,4 @@
-"""What parametrizations, discretizers, normalisers and scans return, checked on its first use."""
+"""Checks of what parametrizations, discretizers, normalisers and scans return, on first use."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ System = LinearSystem | TimeVaryingSystem
 def check_system(
     module: Parametrization, system: Any, states: int | None, check_values: bool = True
 ) -> None:
-    """What a parametrization returns: a system of the declared type, of ``states`` states in each
-    head where that is given, on the device of its parameters, with a real output; finite where
-    ``check_values`` and its parameters are.
+    """Check the system of a parametrization: of the declared type, with ``states`` states per head
+    unless None, on the device of its parameters, with a real output; with ``check_values`` also
+    that it is finite if the parameters are.
 
     Raises:
         PluginError: it is not; the message names ``forward``'s file and line.
@@ -43,7 +43,7 @@ def check_system(
 
 
 def _check_states(module: Parametrization, system: System, declared: int) -> None:
-    """Options count pairs of conjugate modes as one or as two."""
+    """An option may count a conjugate pair of modes as one state or as two."""
     counts = {system.states, getattr(system, "order", system.states)}
     plugin_require(
         declared in counts,
@@ -86,7 +86,7 @@ def _check_device(module: Parametrization, system: System) -> None:
 
 
 def _check_real_output(definition: Any, returns: str, system: System) -> None:
-    """A network's signals are real: complex modes must come as conjugate pairs."""
+    """The signals of a network are real, so complex modes must be conjugate pairs."""
     plugin_require(
         not _has_complex_output(system),
         definition,
@@ -128,7 +128,7 @@ def _check_finite(module: Parametrization, system: System) -> None:
 
 
 def check_channels(module: Parametrization, system: System, channels: int) -> None:
-    """Whether a system's heads together take and give the layer's channels.
+    """Check that the heads of a system together have the layer's channels.
 
     Raises:
         PluginError: they do not; the message names ``forward``'s file and line.
@@ -146,7 +146,7 @@ def check_channels(module: Parametrization, system: System, channels: int) -> No
 
 
 def check_discretized(method: Discretizer, before: System, after: Any) -> None:
-    """What a discretizer returns: a discrete system of the same heads, states, inputs and outputs.
+    """Check the system of a discretizer: discrete, with the same heads, states, inputs and outputs.
 
     Raises:
         PluginError: it is not; the message names the class's file and line.
@@ -166,7 +166,7 @@ def check_discretized(method: Discretizer, before: System, after: Any) -> None:
 
 
 def check_normalised(method: Normaliser, before: DiscreteSystem, after: Any) -> None:
-    """What a normaliser returns: a system of the same type, sizes and precision.
+    """Check the system of a normaliser: of the same type, sizes and precision.
 
     Raises:
         PluginError: it is not; the message names the class's file and line.
@@ -206,8 +206,8 @@ def _check_same(definition: Any, name: str, before: System, after: System) -> No
 
 
 def check_scanned(scan: ScanBackend, system: System, u: Tensor, results: Any) -> None:
-    """What a scan returns: outputs (B, L, H, p) and the final state (B, H, N), on u's device, the
-    outputs real unless the system says otherwise.
+    """Check the results of a scan: outputs (B, L, H, p) and the final state (B, H, N), on u's
+    device, the outputs real unless the system's output is complex.
 
     Raises:
         PluginError: it is not; the message names ``__call__``'s file and line.

@@ -44,7 +44,7 @@ def _record(root: Path, cell: Mapping[str, Any]) -> RunRecord:
         seed=cell["seed"],
         fingerprint=cell["fingerprint"],
         state=_state(folder),
-        result=folder.result if folder.is_done else None,
+        result=folder.result if folder.is_complete else None,
     )
 
 

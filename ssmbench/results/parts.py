@@ -83,10 +83,17 @@ class Gains(Record):
 
 @dataclass(frozen=True)
 class Scores(Record):
-    """The task's metric with the weights that were best on the validation split."""
+    """The task's metric with the weights that were best on the validation split.
+
+    ``further``: on further test sets by name, None where a prediction was not finite. ``last_val``
+    and ``last_test``: with the weights at the end of the training, None where not known.
+    """
 
     val: float
     test: float
+    further: dict[str, float | None] | None = None
+    last_val: float | None = None
+    last_test: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,10 @@ class RobustnessPoint(Record):
 
 @dataclass(frozen=True)
 class TaskFacts(Record):
-    """What a reader of the scores must know; ``source`` says where the data are from."""
+    """What a reader of the scores must know; ``source`` says where the data are from.
+
+    ``baselines``: test scores of predictors that learn nothing of the task, by name.
+    """
 
     name: str
     source: str
@@ -109,6 +119,7 @@ class TaskFacts(Record):
     higher_is_better: bool
     unit: str
     data_digest: str = ""
+    baselines: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)

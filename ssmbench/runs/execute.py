@@ -49,15 +49,15 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
     folder = run.create()
     if folder.state == "unreadable":  # never overwritten without --force
         raise UsageError(f"{folder.path}: {folder.reason}")
-    if folder.is_done:  # checked on every rank: otherwise the other ranks would wait
+    if folder.is_complete:  # checked on every rank: otherwise the other ranks would wait
         return folder.state
     if not is_main_process():  # ranks other than 0 only train: they write no files
         train(run.typed, folder.path, progress)
         return "running"
-    with folder.lock() as mine:
-        if not mine:
+    with folder.lock() as locked:
+        if not locked:
             return "running"
-        if folder.is_done:  # another launcher completed it in the meantime
+        if folder.is_complete:  # another launcher completed it in the meantime
             return folder.state
         with _termination_as_exception():
             return _execute_locked(run, progress, raise_errors)
@@ -102,7 +102,7 @@ def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
         folder.write_status("failed", reason=str(found))
         raise found from error
     except (KeyboardInterrupt, SystemExit) as error:
-        return _end(folder, error)
+        return _record_stop(folder, error)
     except Exception as error:
         folder.write_status("failed", reason=reason_of_crash(folder, error))
         if raise_errors:
@@ -120,7 +120,7 @@ def reason_of_crash(folder: RunFolder, error: Exception) -> str:
     return crash_message(error, trace)
 
 
-def _end(folder: RunFolder, error: BaseException) -> str:
+def _record_stop(folder: RunFolder, error: BaseException) -> str:
     """Record the state of a run that was stopped from outside, or that called ``sys.exit``.
 
     Lightning converts a KeyboardInterrupt to a SystemExit.
@@ -197,6 +197,7 @@ def _task_facts(run: RunConfig, task: Task) -> TaskFacts:
         higher_is_better=task.higher_is_better,
         unit=task.unit,
         data_digest=run.data_digest,
+        baselines=task.baseline_scores(),
     )
 
 

@@ -20,7 +20,7 @@ from ssmbench import jsonio
 from ssmbench.results import Result, ResultError, SchemaError
 
 #: States in which a run is complete, so that it is not executed again.
-DONE = ("finished", "diverged")
+COMPLETE = ("finished", "diverged")
 RESULT_FILE = "result.json"
 
 
@@ -36,7 +36,7 @@ class RunFolder:
         """``{"state": ..., "updated": Unix time in seconds, ...}``; the state is ``missing`` if the
         run was never started."""
         status = read_json(self.path / "status.json")
-        return status if fits(status, {"state": str}) else {"state": "missing"}
+        return status if has_shape(status, {"state": str}) else {"state": "missing"}
 
     @property
     def state(self) -> str:
@@ -45,7 +45,7 @@ class RunFolder:
         state = self.status["state"]
         if state == "running" and not self.is_held:  # the only trace of kill -9
             return "interrupted"
-        return self._defect[0] or state if state in DONE else state
+        return self._defect[0] or state if state in COMPLETE else state
 
     @property
     def reason(self) -> str:
@@ -56,8 +56,9 @@ class RunFolder:
         return self._defect[1] if found else str(self.status.get("reason", default))
 
     @property
-    def is_done(self) -> bool:
-        return self.state in DONE
+    def is_complete(self) -> bool:
+        """Whether there is a result: the run is finished, or it diverged."""
+        return self.state in COMPLETE
 
     @property
     def _defect(self) -> tuple[str, str]:
@@ -132,11 +133,14 @@ class RunFolder:
         The kernel releases the lock when the process ends, however it ends.
         """
         with (self.path / "lock").open("w") as file:
-            yield _take(file)
+            yield _try_lock(file)
 
 
-def _take(file: IO[str]) -> bool:
-    """Lock a file. Retried briefly, because :attr:`RunFolder.is_held` locks it for a moment."""
+def _try_lock(file: IO[str]) -> bool:
+    """Lock a file without waiting; returns whether that succeeded.
+
+    Retried briefly, because :attr:`RunFolder.is_held` locks the file for a moment.
+    """
     for pause in (0.02, 0.05, None):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,15 +170,15 @@ def read_poles(folder: Path) -> dict[str, np.ndarray] | None:
     return poles if poles and numbers else None
 
 
-def fits(value: Any, shape: Any) -> bool:
+def has_shape(value: Any, shape: Any) -> bool:
     """Whether a value read from JSON matches ``shape``: a type, a tuple of alternative types, a
     one-element list with the shape of all items, or a dict with the shapes of required keys."""
     if isinstance(shape, dict):
         return isinstance(value, dict) and all(
-            key in value and fits(value[key], part) for key, part in shape.items()
+            key in value and has_shape(value[key], part) for key, part in shape.items()
         )
     if isinstance(shape, list):
-        return isinstance(value, list) and all(fits(item, shape[0]) for item in value)
+        return isinstance(value, list) and all(has_shape(item, shape[0]) for item in value)
     return isinstance(value, shape) and not (isinstance(value, bool) and shape is not bool)
 
 

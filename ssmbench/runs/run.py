@@ -74,8 +74,8 @@ class Run:
         return ranks(self.config["trainer"]) != 1
 
     @property
-    def with_other_code(self) -> list[Path]:
-        """Folders in the same root, of runs with the same config but different plugin code."""
+    def runs_of_other_code(self) -> list[Path]:
+        """Folders in the same root of runs with the same config, but different plugin code."""
         return earlier_sources(self.folder.path.parent, self.config)
 
     def labelled(self, label: str) -> Run:
@@ -97,13 +97,13 @@ class Run:
         return self.folder
 
     def reset(self) -> bool:
-        """Delete the run's output, so that it starts from scratch; False if a process holds it."""
+        """Delete the run's output, so that it starts again; False if another process has it."""
         if not self.folder.path.is_dir():
             return True
-        with self.folder.lock() as mine:
-            if mine:
+        with self.folder.lock() as locked:
+            if locked:
                 self.folder.clear()
-        return mine
+        return locked
 
 
 def _is_readable(config: Path) -> bool:

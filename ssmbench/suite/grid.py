@@ -55,7 +55,7 @@ RUNS = "runs"
 _LONGEST_NAME = 255
 KEYS = ("name", "base", "tasks", "variants", "seeds", "launcher")
 
-#: Options that the labels of a report name; overriding them would make the labels wrong.
+#: Options that appear in the labels of a report; overriding them would make the labels wrong.
 _AXES = {
     "seed",
     "variant",
@@ -88,7 +88,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A combination of variant and discretizer that is not possible, and the reason."""
+    """A variant and a discretizer that cannot be combined, and the reason."""
 
     variant: str
     discretizer: str
@@ -162,7 +162,8 @@ def check_file_name(name: str, where: str) -> None:
     """Raise a UsageError unless ``name`` is a valid name of a folder inside another one."""
     usable = bool(name) and "/" not in name and not name.startswith(".") and name.isprintable()
     require(
-        usable, f"{where} {name!r}: must not hold '/' or what cannot be printed, or start with '.'"
+        usable,
+        f"{where} {name!r}: must not contain '/' or unprintable characters, or start with '.'",
     )
     try:
         size = len(os.fsencode(name))
@@ -185,7 +186,8 @@ def _check_parts(raw: Mapping[str, Any], path: str | Path) -> None:
 
 
 def _expand_all(variants: dict[str, Any], base: Any, path: str | Path) -> list[Refusal]:
-    """Replace ``discretizers: all`` by the names that fit; returns the combinations that do not."""
+    """Replace ``discretizers: all`` by the names of those that can sample the variant; returns the
+    refused combinations."""
     refused = []
     for variant, part in variants.items():
         if part.get("discretizers") != ALL:
@@ -199,7 +201,7 @@ def _expand_all(variants: dict[str, Any], base: Any, path: str | Path) -> list[R
 
 
 def _class_of(entry: Entry, base: type[T]) -> type[T]:
-    """The class that an entry names, to ask it before anything is built."""
+    """The class of an entry, whose class methods are called before anything is built."""
     if not (isinstance(entry.factory, type) and issubclass(entry.factory, base)):
         raise UsageError(f"{entry.kind} {entry.name}: must be a class derived from {base.__name__}")
     return entry.factory
@@ -208,7 +210,7 @@ def _class_of(entry: Entry, base: type[T]) -> type[T]:
 def _parametrization(model: Any, where: str) -> type[Parametrization]:
     component = model.get("parametrization") if isinstance(model, Mapping) else None
     name = component.get("name") if isinstance(component, Mapping) else component
-    require(name is not None, f"{where}: discretizers: all needs a model.parametrization to fit")
+    require(name is not None, f"{where}: discretizers: all needs model.parametrization")
     kind = _class_of(registry.parametrizations.get(str(name)), Parametrization)
     require(
         kind.is_continuous(),

@@ -23,7 +23,7 @@ from ssmbench.config import (
 from ssmbench.errors import UsageError
 from ssmbench.launchers.base import Launcher
 from ssmbench.results import Result
-from ssmbench.runs.folder import DONE
+from ssmbench.runs.folder import COMPLETE
 from ssmbench.runs.run import Run
 from ssmbench.suite.grid import RUNS, Cell, Suite
 from ssmbench.suite.record import link_tensorboard, write_suite
@@ -45,7 +45,7 @@ def run_suite(
     Raises:
         UsageError: a run could not be executed; raised before the first one starts.
     """
-    start = build_launcher(suite, launcher)
+    selected = build_launcher(suite, launcher)
     check_all(suite)
     runs = suite.runs(root)
     todo = distinct(runs) if force else missing(runs)
@@ -56,10 +56,10 @@ def run_suite(
     for run in todo:
         if run.folder.state == "damaged":
             print(f"{run.label}: {run.folder.reason}: running it again", file=sys.stderr)
-    _say_what_was_edited(root, todo)
+    _report_edited_plugins(root, todo)
     reporter = _Reporter(len(todo), root)
     with reporter:
-        for run, state in start.launch(todo, jobs):
+        for run, state in selected.launch(todo, jobs):
             reporter(run, state)
     link_tensorboard(root)
     return reporter.failed
@@ -75,15 +75,15 @@ def build_launcher(suite: Suite, chosen: str | Mapping[str, Any] | None = None) 
     return build(registry.launchers, resolve_component(registry.launchers, component, "launcher"))
 
 
-def _say_what_was_edited(root: Path, runs: Sequence[Run]) -> None:
-    """One line on the runs that seem to be complete, and whose plugins were edited since."""
+def _report_edited_plugins(root: Path, runs: Sequence[Run]) -> None:
+    """Print how many runs have earlier results that plugins edited since have made obsolete."""
     new = [run for run in runs if run.folder.state == "missing"]
     earlier = all_earlier_sources(root / RUNS, [run.config for run in new])
     edited = sum(map(bool, earlier))
     if edited:
         print(
             f"{edited} of {len(runs)} runs have earlier results with different plugin code; "
-            "they are trained anew",
+            "they are trained again",
             file=sys.stderr,
         )
 
@@ -99,7 +99,7 @@ def distinct(runs: Iterable[Run]) -> list[Run]:
 
 def missing(runs: Iterable[Run]) -> list[Run]:
     """The runs that are not complete, without duplicates."""
-    return [run for run in distinct(runs) if not run.folder.is_done]
+    return [run for run in distinct(runs) if not run.folder.is_complete]
 
 
 def _check_data(runs: Iterable[Run]) -> None:
@@ -154,7 +154,7 @@ class _Reporter:
     def __call__(self, run: Run, state: str) -> None:
         link_tensorboard(self._root)
         self._done += 1
-        self.failed += state not in (*DONE, "running")  # running: held by another launcher
+        self.failed += state not in (*COMPLETE, "running")  # running: held by another launcher
         elapsed = time.monotonic() - self._start
         count = f"[{self._done}/{self._total}] {elapsed:5.0f} s"
         line = f"{count}  {run.label}: {_outcome(run, state)}"
@@ -169,7 +169,7 @@ def _outcome(run: Run, state: str) -> str:
     folder = run.folder
     if state == "diverged":
         return f"diverged at step {folder.read_result().diverged_at}"
-    if state not in DONE and folder.reason:
+    if state not in COMPLETE and folder.reason:
         return f"{state}: {folder.reason}"
     if state == "finished":
         return _score_line(folder.read_result())

@@ -149,7 +149,7 @@ class LinearSystem(Value, ABC):
 
     @staticmethod
     @abstractmethod
-    def gap_of(poles: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    def gap_of(poles: Inexact[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Distance of poles to the stability boundary, positive where stable: -Re lam, or
         1 - |lam|."""
 

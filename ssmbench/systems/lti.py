@@ -154,7 +154,7 @@ class ContinuousSystem(LinearSystem):
         return points.imag
 
     @staticmethod
-    def gap_of(poles: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    def gap_of(poles: Inexact[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return -poles.real
 
     def frequency_response(self, omega: Float[Tensor, "... W"]) -> Complex[Tensor, "H W p m"]:
@@ -187,7 +187,7 @@ class DiscreteSystem(LinearSystem):
         return points.angle()
 
     @staticmethod
-    def gap_of(poles: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    def gap_of(poles: Inexact[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return 1 - poles.abs()
 
     def frequency_response(self, omega: Float[Tensor, "... W"]) -> Complex[Tensor, "H W p m"]:

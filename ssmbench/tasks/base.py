@@ -1,7 +1,7 @@
 """What a task is: sequences in three splits, a loss, metrics, and sizes known before loading.
 
-A task author writes :meth:`Task.load` and the facts about the task; order, ranks, batches and
-resuming are handled here, once.
+The author of a task writes :meth:`Task.load`, the loss, the metrics and the sizes; the order of
+sequences, ranks, batches and resuming are handled here.
 """
 
 from __future__ import annotations
@@ -41,32 +41,33 @@ _BASELINES_VERSION = 1
 class Task(pl.LightningDataModule, ABC):
     """A data module with a loss and metrics; built as ``factory(config, batch_size=, seed=)``.
 
-    ``batch_size`` counts the sequences of one rank. The training order is a function of ``seed``
-    and the epoch alone: the k-th batches of R ranks together are the k-th batch of one process
-    with R times the batch size. Make the trainer with ``use_distributed_sampler=False``.
+    ``batch_size``: sequences in a batch of one rank. The training order depends only on ``seed``
+    and the epoch: the k-th batches of R ranks together are the k-th batch of one process with R
+    times the batch size. The trainer must be built with ``use_distributed_sampler=False``.
     """
 
-    #: Name, in :meth:`metrics`, of the figure that ranks models on this task.
+    #: The name in :meth:`metrics` of the metric by which models are ranked.
     score: str
     higher_is_better: bool
-    #: Unit of the score: "" where it has none.
+    #: The unit of the score; "" if it has none.
     unit: str = ""
     #: Whether sequences of similar lengths come into a batch together, where lengths differ.
     bucket_by_length: bool = True
-    #: Ranks that share each sequence: together they are one reader of the data.
+    #: The number of ranks that share each sequence; they are given the same batches.
     ranks_per_sequence: int = 1
-    #: Raise it when :meth:`load` makes other data of the same files and options.
+    #: To be increased when :meth:`load` gives different data for the same files and options.
     data_version: int = 1
     #: The published data that the task reads, for ``ssmbench data``; None of bundled and generated.
     published: ClassVar[PublishedData | None] = None
-    #: The digest that the data must have; "" where any will do.
+    #: The digest that the data must have; "" if any is allowed.
     expected_digest: str = ""
 
     def __init__(self, config: Any, *, batch_size: int, seed: int):
-        """Nothing is read here.
+        """No data are read here.
 
         Raises:
-            UsageError: a batch size below one, a seed out of range, or see :meth:`check`.
+            UsageError: the batch size is below one, the seed is out of range, or :meth:`check`
+                finds an error.
         """
         super().__init__()
         if batch_size < 1:
@@ -80,10 +81,10 @@ class Task(pl.LightningDataModule, ABC):
         self.check()
 
     def check(self) -> None:
-        """Look at the settings, without reading anything.
+        """Check the options without reading any data.
 
         Raises:
-            UsageError: settings that cannot be used, whatever the data are.
+            UsageError: the options are invalid for any data.
         """
 
     @property
@@ -94,15 +95,15 @@ class Task(pl.LightningDataModule, ABC):
     @property
     @abstractmethod
     def source(self) -> str:
-        """Where the data come from, in words, for the run's result."""
+        """Where the data come from, as a phrase for the run's result."""
 
     def data_files(self) -> Sequence[Path]:
-        """The files that :meth:`load` reads, as this machine has them; none by default.
+        """The paths of the files that :meth:`load` reads; none by default.
 
-        A task that reads files names them here: their contents are part of a run's identity.
+        A task that reads files lists them here: their contents are part of a run's identity.
 
         Raises:
-            UsageError: they cannot be found.
+            UsageError: a file cannot be found.
         """
         return ()
 
@@ -136,7 +137,7 @@ class Task(pl.LightningDataModule, ABC):
 
     @abstractmethod
     def load(self) -> Splits:
-        """Read or make the data; called once, and free of the global random generators.
+        """Read or generate the data; called once. It must not use the global random generators.
 
         Raises:
             UsageError: the data, or a setting of the config, cannot be used.
@@ -146,9 +147,9 @@ class Task(pl.LightningDataModule, ABC):
     def loss(
         self, prediction: Float[Tensor, "n outputs"], target: Shaped[Tensor, "n ..."]
     ) -> Float[Tensor, ""]:
-        """Mean over what is scored: n sequences, or n steps of all sequences of a batch.
+        """The mean loss over n sequences, or over n steps of all sequences of a batch.
 
-        Padding and steps that are not scored were left out (:meth:`Batch.scored`).
+        Padding and steps that are not scored have been removed (:meth:`Batch.scored`).
         """
 
     def batch_loss(
@@ -158,29 +159,28 @@ class Task(pl.LightningDataModule, ABC):
         return self.loss(*batch.scored(prediction))
 
     def augment(self, batch: Batch) -> Batch:
-        """What a training step sees in place of a batch; drawn anew in every step.
+        """The batch that a training step uses in place of ``batch``, drawn in every step.
 
-        Its randomness comes from torch's global generator, which is set for every batch.
+        Random numbers must come from torch's global generator, which is seeded for every batch.
         """
         return batch
 
     @abstractmethod
     def metrics(self) -> MetricCollection:
-        """Metrics with no state yet, for one split; :attr:`score` is among their names."""
+        """New metrics for one split; one of them has the name :attr:`score`."""
 
     def to_metric(
         self, prediction: Float[Tensor, "n outputs"], target: Shaped[Tensor, "n ..."]
     ) -> tuple[Tensor, Tensor]:
-        """What :meth:`metrics` take, in the score's unit; as they are unless a task says else.
-
-        n as in :meth:`loss`.
+        """The prediction and the target as :meth:`metrics` take them, in the unit of the score;
+        unchanged by default. n as in :meth:`loss`.
         """
         return prediction, target
 
     def batch_metric(
         self, prediction: Float[Tensor, "B *steps outputs"], batch: Batch
     ) -> tuple[Tensor, Tensor]:
-        """What :meth:`metrics` take of a batch."""
+        """The prediction and the target of a batch as :meth:`metrics` take them."""
         return self.to_metric(*batch.scored(prediction))
 
     def baselines(self) -> Mapping[str, Predictor]:
@@ -227,23 +227,24 @@ class Task(pl.LightningDataModule, ABC):
         return torch.cat([batch.scored(torch.empty(shape))[1] for batch, shape in shapes])
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the data unless they are there already.
+        """Load the data unless they are loaded already.
 
         Raises:
-            UsageError: what :meth:`load` raises, or the data are not the expected ones.
+            UsageError: :meth:`load` raises it, or the data do not have the expected digest.
         """
         if self._splits is None:
             self._check_digest()
             splits = self.load()
-            self._check_digest()  # a file replaced while it was read
+            self._check_digest()  # a file may have been replaced while it was read
             check_splits(type(self).load, self.sizes, splits)
             self._splits = splits
 
     def _check_digest(self) -> None:
         if self.expected_digest and self.data_digest != self.expected_digest:
             raise UsageError(
-                f"the run's data have the digest {self.expected_digest}, those found now "
-                f"{self.data_digest} ({self.source}): give it the data that it was started with"
+                f"the run was started with data of digest {self.expected_digest}, but the data "
+                f"found now have the digest {self.data_digest} ({self.source}): provide the "
+                "original data"
             )
 
     def split(self, name: str) -> SequenceData:
@@ -265,7 +266,7 @@ class Task(pl.LightningDataModule, ABC):
         return tuple(self._splits.further)
 
     def sample(self, split: str = "val", n: int | None = None) -> Batch:
-        """The first ``n`` sequences of a split as one batch; all of them where None or fewer."""
+        """The first ``n`` sequences of a split as one batch; all of them if None."""
         data = self.split(split)
         return data.batch(range(len(data) if n is None else min(n, len(data))))
 
@@ -274,10 +275,10 @@ class Task(pl.LightningDataModule, ABC):
         return self.sample(split, n).u
 
     def train_dataloader(self) -> Batches:
-        """Shuffled batches of this rank; the tail that does not fill a batch is left out.
+        """Shuffled batches of this rank; sequences that do not fill a last batch are left out.
 
         Raises:
-            UsageError: the ranks together ask for more sequences in a batch than there are.
+            UsageError: a batch of all ranks has more sequences than the training split.
         """
         data = self.split("train")
         ranks, rank = self._ranks()
@@ -324,7 +325,7 @@ class Task(pl.LightningDataModule, ABC):
         return Batches(data, batch_sampler=batches)
 
     def _ranks(self) -> tuple[int, int]:
-        """How many readers there are, and which this is; alone before a trainer is attached."""
+        """The number of ranks that read different data, and the index of this one."""
         if self.trainer is None:
             return 1, 0
         shared = self.ranks_per_sequence

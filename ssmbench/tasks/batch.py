@@ -13,14 +13,14 @@ from ssmbench.lengths import valid_steps
 
 
 class Batch(NamedTuple):
-    """B sequences and their targets; a tuple, because Lightning moves tuples between devices.
+    """B sequences with their targets; a tuple, because Lightning moves tuples between devices.
 
-    ``u``: (B, L, channels) float32, or (B, L) int64 tokens; of a task on pairs of sequences,
-    (B, 2, L, channels) or (B, 2, L). ``target``: (B, ...) for whole sequences; (B, S, ...) for
-    tasks per step, where S <= L: the last S steps are scored. ``lengths``: valid steps of each
-    sequence, int64, (B,) or (B, 2) of pairs; None where all are L. Padding is at the end.
+    ``u``: (B, L, channels) float32, or (B, L) int64 tokens; for pairs of sequences,
+    (B, 2, L, channels) or (B, 2, L). ``target``: (B, ...) for predictions per sequence; (B, S, ...)
+    for predictions per step, where S <= L: the last S steps are scored. ``lengths``: valid steps of
+    each sequence, int64, (B,) or (B, 2) for pairs; None if all are L. Padding is at the end.
     ``dt``: (B, L) or (B, 2, L) float32, the time from each sample to the next in units of the
-    network's own step size; None where it is 1 everywhere.
+    network's own step size; None if it is 1 everywhere.
     """
 
     u: Shaped[Tensor, "B ..."]
@@ -30,20 +30,20 @@ class Batch(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Sequences, or pairs of them."""
+        """The number of sequences, or of pairs."""
         return len(self.u)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Batch:
-        """The batch on another device, its real numbers in another precision."""
-        return self._changed(lambda tensor: _moved(tensor, device, dtype))
+        """The batch on another device, with its real numbers in another precision."""
+        return self._map(lambda tensor: _moved(tensor, device, dtype))
 
     def at(self, chosen: slice) -> Batch:
-        """Some of the sequences."""
-        return self._changed(lambda tensor: tensor[chosen])
+        """A slice of the sequences."""
+        return self._map(lambda tensor: tensor[chosen])
 
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> Batch:
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(
             u=change(self.u),
             target=change(self.target),
@@ -54,10 +54,10 @@ class Batch(NamedTuple):
     def scored(
         self, prediction: Float[Tensor, "B *steps outputs"]
     ) -> tuple[Float[Tensor, "n outputs"], Shaped[Tensor, "n ..."]]:
-        """What of the prediction is compared with what target; padding is in neither.
+        """The prediction and the target where they are compared, without padding.
 
-        Per sequence both as they are; per step those of the scored, valid steps of all sequences
-        in a row.
+        For predictions per sequence both are unchanged; for predictions per step they hold the
+        scored, valid steps of all sequences, one sequence after another.
         """
         if prediction.ndim < 3:
             return prediction, self.target
@@ -68,8 +68,8 @@ class Batch(NamedTuple):
         return prediction[:, first:][valid], self.target[valid]
 
     def weight(self, prediction: Float[Tensor, "B *steps outputs"]) -> int:
-        """What the mean over this batch counts for beside others: its sequences, or, where their
-        lengths differ and each step is scored, its scored steps."""
+        """The weight of this batch in a mean over batches: the number of its sequences, or of its
+        scored steps if predictions are per step and lengths differ."""
         ragged = self.lengths is not None and prediction.ndim == 3
         return len(self.scored(prediction)[0]) if ragged else self.size
 

@@ -1,4 +1,4 @@
-"""What tasks share that name the class of each sequence, or of each step."""
+"""The base class of tasks that predict the class of each sequence, or of each step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssmbench.tasks.baselines import Predictor, always, majority_class
 
 
 class Classification(Task):
-    """One logit for each class of a sequence, or of a step; scored by accuracy."""
+    """Predicts one logit for each class, per sequence or per step; scored by accuracy."""
 
     score = "accuracy"
     higher_is_better = True
@@ -21,11 +21,11 @@ class Classification(Task):
     def loss(
         self, prediction: Float[Tensor, "n classes"], target: Int64[Tensor, " n"]
     ) -> Float[Tensor, ""]:
-        """Cross-entropy in nats, from logits."""
+        """The cross-entropy of the logits, in nats."""
         return cross_entropy(prediction, target)
 
     def metrics(self) -> MetricCollection:
-        """The share of sequences, or of steps, whose class has the largest logit."""
+        """The fraction of sequences, or of steps, whose class has the largest logit."""
         accuracy = MulticlassAccuracy(self.sizes.outputs, average="micro")
         return MetricCollection({"accuracy": accuracy})
 

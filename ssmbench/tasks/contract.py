@@ -1,4 +1,4 @@
-"""What a task loads, held to the sizes that it declares, once."""
+"""Checks of the data that a task loads against the sizes that it declares."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ssmbench.tasks.sequences import SequenceData
 
 
 def check_splits(load: Callable[..., Any], sizes: TaskSizes, splits: Any) -> None:
-    """The three splits that a task's ``load`` gives, by the first sequence of each.
+    """Check the three splits that a task's ``load`` returned, by the first sequence of each.
 
     Raises:
-        PluginError: they do not fit the task's sizes; the message names the file and line of
+        PluginError: they disagree with the task's sizes; the message names the file and line of
             ``load``.
     """
     further = getattr(splits, "further", {})
@@ -35,10 +35,10 @@ def check_splits(load: Callable[..., Any], sizes: TaskSizes, splits: Any) -> Non
 
 
 def check_batch(load: Callable[..., Any], sizes: TaskSizes, batch: Batch, where: str) -> None:
-    """A batch of what a task's ``load`` gives, against the task's sizes.
+    """Check a batch of the data that a task's ``load`` returned against the task's sizes.
 
     Raises:
-        PluginError: it does not fit them.
+        PluginError: they disagree.
     """
     _check_input(load, batch.u, sizes, where)
     if sizes.per_step:

@@ -1,4 +1,4 @@
-"""Data folders and tables: found, checked, and refused in one line when they are not right."""
+"""Finds the files of a data folder and reads tables, with one clear line for each error."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def read_columns(
 ) -> Float64[np.ndarray, "rows columns"]:
     """The named columns of a CSV file with a header line, as float64.
 
-    Columns beside the named ones, empty lines, and the comma with which some published files end
-    each line are let pass.
+    Other columns, empty lines, and a comma at the end of each line (as in some published files)
+    are ignored.
 
     Raises:
         UsageError: the file cannot be read, a column is missing, a cell is not a finite number,
-            or there are not ``rows`` rows (None: any number but zero).
+            or the number of rows is not ``rows`` (None: any number but zero).
     """
     lines = _csv_lines(path)
     header = [name.strip() for name in lines[0][1]] if lines else []

@@ -1,4 +1,4 @@
-"""A digest of what a task reads, known before anything is trained."""
+"""A digest of the data that a task reads, computed before training."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from ssmbench.errors import UsageError
 
 
 def digest_of(settings: Mapping[str, Any], files: Iterable[Path]) -> str:
-    """16 hex digits of a task's settings and of its files' contents; places and names of files
-    are no part of it.
+    """16 hex digits of a task's settings and of its files' contents, whatever the files' names.
 
     Raises:
         UsageError: a file cannot be read.
@@ -30,7 +29,7 @@ def file_digest(file: Path) -> str:
     """
     try:
         about = file.stat()
-        # ctime too: copying with preserved times can replace a file by one of the same mtime
+        # ctime too: a copy that preserves times can replace a file by one of the same mtime
         return _hash_once(file, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror})") from None
@@ -45,6 +44,6 @@ def listing_digest(folder: Path, pattern: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _hash_once(file: Path, *state: int) -> str:
-    """SHA-256 of a file's content; read again only where the file is another one since."""
+    """SHA-256 of a file's content, read again only if the file has changed since."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,6 +1,6 @@
 """Sequential digits: scikit-learn's bundled handwritten digits, read pixel by pixel.
 
-The small sibling of sequential MNIST, with nothing to download.
+A small version of sequential MNIST, with nothing to download.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PIXELS = 64
 class DigitsConfig:
     """The split: images for validation and test, and the seed that draws them.
 
-    ``split_seed`` is apart from the run's seed, so that all runs are tested on the same images.
+    ``split_seed`` does not depend on the run's seed: all runs are tested on the same images.
     """
 
     val_images: int = 240
@@ -50,7 +50,7 @@ class Digits(Classification):
     config: DigitsConfig
 
     def check(self) -> None:
-        """Refuse settings that no data can satisfy. Raises UsageError."""
+        """Raise a UsageError if a split is smaller than the number of classes."""
         _check(self.config)
 
     @property
@@ -67,9 +67,9 @@ class Digits(Classification):
         """The images in three stratified splits.
 
         Raises:
-            UsageError: a split that has fewer images than there are classes.
+            UsageError: a split has fewer images than there are classes.
         """
-        # Importing scikit-learn takes a second, which listing the tasks should not cost.
+        # Importing scikit-learn takes a second, which listing the tasks does not need.
         from sklearn.datasets import load_digits
 
         pixels, digits = load_digits(return_X_y=True)
@@ -90,7 +90,7 @@ def _check(config: DigitsConfig) -> None:
 
 
 def _stratified(digits: np.ndarray, config: DigitsConfig) -> tuple[np.ndarray, ...]:
-    """Indices for training, validation and test, each with the classes in proportion."""
+    """Indices for training, validation and test, each with the same proportion of classes."""
     from sklearn.model_selection import train_test_split
 
     def cut_off(indices: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """Sequential MNIST: handwritten digits of 28 x 28 pixels, read pixel by pixel, 784 steps.
 
-The four IDX files of the original distribution are read where a data folder is given, gzipped or
-not, with or without the folder ``mnist``.
+The four IDX files of the original distribution are read from the data folder or its subfolder
+``mnist``, gzipped or not.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class MNIST(Classification):
     )
 
     def check(self) -> None:
-        """Refuse settings that no data can satisfy. Raises UsageError."""
+        """Raise a UsageError if a split would be empty."""
         _check(self.config)
 
     @property
@@ -87,7 +87,7 @@ class MNIST(Classification):
         return "published IDX files"
 
     def data_files(self) -> tuple[Path, ...]:
-        """Images and labels of both parts. Raises UsageError where one is missing."""
+        """The files of images and labels of both parts. Raises a UsageError if one is missing."""
         return tuple(self._file(name) for name in FILES)
 
     @classmethod
@@ -106,7 +106,8 @@ class MNIST(Classification):
         """The images in three splits, standardised by the training part.
 
         Raises:
-            UsageError: no data folder, a file that is not right, or splits larger than the data.
+            UsageError: there is no data folder, a file is invalid, or the splits are larger than
+                the data.
         """
         pixels, digits = self._read("train")
         tested, answers = self._read("t10k")

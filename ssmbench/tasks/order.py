@@ -1,4 +1,4 @@
-"""Which sequences make which batch: shuffled for training, shared among ranks, resumable."""
+"""Which sequences form each batch: shuffled for training, divided among ranks, resumable."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class Batches(DataLoader[Batch]):
     dataset: SequenceData
     #: Indices of each batch; never None, since a loader of single sequences is not used here.
     batch_sampler: Iterable[list[int]]
-    _handed_out = 0
+    _used = 0
     _resume_at: tuple[int, int] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batch by batch.
+        """Iterate over the batches that have not been used yet.
 
-        Replaces torch's iterator, which draws from the global generator once an epoch and so
-        would make dropout depend on how often a run was resumed.
+        Replaces torch's iterator, which draws from the global generator once per epoch: dropout
+        would then depend on how often a run was resumed.
         """
-        # Lightning makes the first iterator before it sets the epoch: read the epoch lazily, here.
+        # Lightning creates the first iterator before it sets the epoch, so it is read only here.
         skip = self._batches_to_skip()
-        self._handed_out = skip
+        self._used = skip
         for number, indices in enumerate(self.batch_sampler):
             if number >= skip:
-                self._handed_out = number + 1
+                self._used = number + 1
                 yield self.dataset.batch(indices)
 
     def _batches_to_skip(self) -> int:
@@ -55,11 +55,11 @@ class Batches(DataLoader[Batch]):
         return getattr(self.sampler, "epoch", 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch and how many of its batches were handed out."""
-        return {"epoch": self._epoch, "batches": self._handed_out}
+        """The epoch and the number of its batches that have been used."""
+        return {"epoch": self._epoch, "batches": self._used}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Make the next iteration over ``state``'s epoch go on where it stopped."""
+        """Let the next iteration over the epoch of ``state`` continue after its last batch."""
         self._resume_at = (state["epoch"], state["batches"])
 
 
@@ -102,7 +102,8 @@ class LengthBuckets(DistributedSampler):
 
 
 def order_seed(seed: int) -> int:
-    """DistributedSampler shuffles by seed + epoch: neighbouring seeds would share their orders."""
+    """A seed for DistributedSampler, which shuffles by seed + epoch: with the run's own seeds,
+    successive seeds would share orders."""
     return int(np.random.SeedSequence(seed).generate_state(1)[0])
 
 
@@ -113,15 +114,16 @@ def evaluation_batches(
     rank: int,
     lengths: Int[np.ndarray, " n"] | None = None,
 ) -> list[list[int]]:
-    """Indices of one rank's batches: each sequence on one rank, as many batches on every rank.
+    """Indices of one rank's batches: each sequence is on one rank, and all ranks have the same
+    number of batches.
 
     In order, or by length where ``lengths`` are given, so that less of a batch is padding.
 
-    DDP broadcasts buffers in every forward pass, so a rank with one batch less would leave the
-    others waiting. To keep the number, batches may hold two where ``batch_size`` is one.
+    DDP broadcasts buffers in every forward pass, so the others would wait forever for a rank with
+    one batch less. For the same number, batches may hold two sequences if ``batch_size`` is one.
     """
     if size < ranks:
-        # Too little to share, and none may be idle: all evaluate all, which keeps every mean.
+        # Too few to divide, and no rank may be idle: every rank evaluates all, for the same mean.
         ranks, rank = 1, 0
     fewest, most = size // ranks, -(-size // ranks)
     number = min(-(-most // batch_size), fewest)

@@ -1,7 +1,7 @@
-"""The data of a split: in memory, in a memory-mapped file, or made when they are asked for.
+"""The data of a split: in memory, in a memory-mapped file, or generated on demand.
 
-All of them deliver :class:`~ssmbench.tasks.batch.Batch`; sequences of different lengths are padded
-in one place, :func:`collate`.
+All classes give batches (:class:`~ssmbench.tasks.batch.Batch`); sequences of different lengths are
+padded by :func:`collate`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from ssmbench.tasks.batch import Batch
 
 
 class SequenceData(Dataset[Batch], ABC):
-    """Some number of sequences with their targets, read as batches."""
+    """Sequences with their targets, read as batches."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many sequences, or pairs of them."""
+        """The number of sequences, or of pairs."""
 
     @abstractmethod
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The sequences at these places, in this order; the same at every call."""
+        """The sequences of these indices, in this order; the same in every call."""
 
     @property
     def lengths(self) -> Int[np.ndarray, " n"] | None:
@@ -41,10 +41,10 @@ class SequenceData(Dataset[Batch], ABC):
 
 
 class Sequences(SequenceData):
-    """Sequences of one length, wholly in memory.
+    """Sequences of one length, in memory.
 
-    ``u`` (n, L, channels) float32, or (n, L) int64 tokens, and so on as in :class:`Batch`;
-    ``target`` (n, ...); ``dt`` (n, L) float32 where they are not sampled evenly.
+    ``u`` (n, L, channels) float32 or (n, L) int64 tokens, or pairs as in :class:`Batch`;
+    ``target`` (n, ...); ``dt`` (n, L) float32 for non-uniform sampling.
     """
 
     def __init__(
@@ -60,17 +60,17 @@ class Sequences(SequenceData):
         return len(self.u)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """By one indexing of each tensor."""
+        """Index each tensor once."""
         chosen = torch.as_tensor(indices)
         dt = None if self.dt is None else self.dt[chosen]
         return Batch(self.u[chosen], self.target[chosen], dt=dt)
 
 
 class Sample(NamedTuple):
-    """One sequence: ``u`` (L, channels) or tokens (L,), of a pair a tuple of two; ``target`` of any
-    shape, (L, ...) per step; ``dt`` (L,) or None, of a pair a tuple of two or None.
+    """One sequence: ``u`` (L, channels) or tokens (L,), for a pair a tuple of two; ``target`` of
+    any shape, or (L, ...) per step; ``dt`` (L,) or None, for a pair a tuple of two or None.
 
-    Tensors, or what numpy makes arrays of. Real numbers become float32, whole ones int64.
+    Tensors, or anything that numpy converts to arrays. Real numbers become float32, integers int64.
     """
 
     u: Any
@@ -79,10 +79,10 @@ class Sample(NamedTuple):
 
 
 class Samples(SequenceData):
-    """Sequences taken one by one and padded to the longest of a batch, with their lengths.
+    """Sequences read one by one and padded to the longest of a batch, with their lengths.
 
-    ``per_step``: targets are (L, ...), and padded too. ``padding``: the token in the padding of
-    tokens; zero everywhere else, and 1 for dt.
+    ``per_step``: targets are (L, ...), and padded too. ``padding``: the token that fills shorter
+    sequences of tokens; signals and targets are filled with 0, and dt with 1.
     """
 
     per_step: bool = False
@@ -90,7 +90,7 @@ class Samples(SequenceData):
 
     @abstractmethod
     def sample(self, index: int) -> Sample:
-        """The sequence at this place; the same at every call."""
+        """The sequence of this index; the same in every call."""
 
     def batch(self, indices: Sequence[int]) -> Batch:
         samples = [self.sample(int(index)) for index in indices]
@@ -98,11 +98,12 @@ class Samples(SequenceData):
 
 
 class PaddedSequences(Samples):
-    """Sequences of different lengths that lie in one array after another; padded on batching.
+    """Sequences of different lengths, stored one after another in one array.
 
     ``values`` (total, channels) or (total,): an array in memory or a ``numpy.memmap``, of which
-    only what a batch needs is read. ``offsets`` (n + 1,): where each sequence begins, and the end.
-    ``target`` (n, ...), or with ``per_step`` (total, ...) beside ``values``. ``dt`` (total,).
+    only the sequences of a batch are read. ``offsets`` (n + 1,): the first row of each sequence,
+    and the end of the last. ``target`` (n, ...), or with ``per_step`` (total, ...), a row for each
+    of ``values``. ``dt`` (total,).
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class PaddedSequences(Samples):
     def of(cls, sequences: Sequence[Any], target: Any, **options: Any) -> PaddedSequences:
         """From a list of (L_k, channels) or (L_k,) arrays; see the class for ``options``.
 
-        With ``per_step``, ``target`` is a list of such arrays too, and so is ``dt`` if given.
+        With ``per_step``, ``target`` is a list of such arrays too; ``dt`` is one if given.
         """
         offsets = np.cumsum([0, *map(len, sequences)])
         if options.get("per_step"):
@@ -171,9 +172,9 @@ class PaddedSequences(Samples):
 
 
 class GeneratedSequences(Samples):
-    """``size`` sequences made when they are asked for: ``make(generator, index)`` a Sample.
+    """``size`` sequences generated on demand by ``make(generator, index)``, which returns a Sample.
 
-    The k-th has a numpy generator of its own, a function of ``seed`` and k alone.
+    The k-th sequence has its own numpy generator, which depends only on ``seed`` and k.
     """
 
     def __init__(
@@ -196,8 +197,8 @@ class GeneratedSequences(Samples):
 
 
 class PairedSequences(Samples):
-    """Pairs: the k-th sequences of ``first`` and ``second``, whose own targets are not looked at,
-    with ``target`` (n, ...)."""
+    """Pairs of the k-th sequences of ``first`` and ``second``, with ``target`` (n, ...); the
+    targets of ``first`` and ``second`` are not used."""
 
     def __init__(self, first: Samples, second: Samples, target: Any):
         same = len(first) == len(second) == len(target)
@@ -230,7 +231,7 @@ class PairedSequences(Samples):
 
 
 def collate(samples: Sequence[Sample], *, per_step: bool = False, padding: int = 0) -> Batch:
-    """One batch of samples of any length, padded at the end to the longest."""
+    """One batch of samples of any lengths, padded at the end to the longest."""
     paired = isinstance(samples[0].u, tuple)
     u, lengths = padded([tensor_of(part) for s in samples for part in _parts(s.u)], padding)
     targets = [tensor_of(s.target) for s in samples]
@@ -247,7 +248,7 @@ def collate(samples: Sequence[Sample], *, per_step: bool = False, padding: int =
 def padded(
     rows: Sequence[Shaped[Tensor, "_ ..."]], filling: int
 ) -> tuple[Shaped[Tensor, "n L *rest"], Int[Tensor, " n"]]:
-    """Rows of different lengths in one tensor, with ``filling`` at the end, and their lengths."""
+    """Rows of different lengths in one tensor, padded with ``filling``, and their lengths."""
     lengths = torch.tensor([len(row) for row in rows])
     return pad_sequence(list(rows), batch_first=True, padding_value=filling), lengths
 
@@ -262,7 +263,7 @@ def stacked(values: Any, places: Sequence[slice], filling: int) -> Shaped[Tensor
 
 
 def tensor_of(values: Any) -> Tensor:
-    """A tensor in memory of its own: real numbers as float32, whole ones as int64."""
+    """A tensor that shares no memory with ``values``: real numbers float32, integers int64."""
     tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
     return tensor.to(torch.float32 if tensor.is_floating_point() else torch.int64)
 

@@ -1,4 +1,4 @@
-"""The adversary of networks and of layers: where it starts, and what it runs."""
+"""The attack on networks and on layers: its initial bases and disturbances."""
 
 from __future__ import annotations
 
@@ -13,27 +13,34 @@ from ssmbench.config import AnalysisConfig
 from ssmbench.nn.freeze import exact_layer
 from ssmbench.nn.layer import SSMLayer
 
-#: Norms of disturbances of zero input, and of bases that move (alternately: small ones for smooth
-#: maps, large ones that reach beyond the kinks of others), as multiples of a typical input's norm.
-_STILL_AMPLITUDES = (0.03, 3.0)
+#: Norms of the disturbances of zero input, as multiples of a typical input's norm: log-spaced
+#: between these two.
+_FIXED_AMPLITUDES = (0.03, 3.0)
+#: Norms of the disturbances of moving bases, in alternation: small ones for smooth maps, and large
+#: ones that reach past the kinks of piecewise smooth maps.
 _MOVING_AMPLITUDES = (0.003, 0.3)
-#: Sizes of constant bases, and factors of data; first moves, in sizes of the base.
+#: The smallest and the largest constant base, as multiples of the root mean square of the data.
 _CONSTANTS = (0.1, 30.0)
+#: Factors by which sequences of the data are multiplied to get further bases.
 _DATA_FACTORS = (1.0, 0.3, 3.0)
+#: Norm of the first move of a base, relative to the norm of the base.
 _BASE_STEP = 0.1
-#: Moving bases for each restart: most of them are dropped early.
+#: Number of moving bases per restart; successive halving ends most of them early.
 _CANDIDATES = 3
 
 
 def attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:
-    """The gain of the layer as it runs, on the disturbances of zero input found in float64."""
+    """The largest gain found of a layer around zero input of ``length`` steps.
+
+    The ascent runs in float64 if the layer can; the gain is that in the layer's own precision.
+    """
     system = layer.system()
     width = system.heads * system.inputs
     zeros = system.D.real.new_zeros(config.attack_restarts, length, width)
     exact = exact_layer(layer, zeros[:1])
-    ascended, start = (layer, zeros) if exact is None else (exact, zeros.double())
+    function, base = (layer, zeros) if exact is None else (exact, zeros.double())
     amplitude = zeros.new_ones(config.attack_restarts)
-    found = attacks(ascended, start, amplitude, steps=config.attack_steps, seed=config.attack_seed)
+    found = attacks(function, base, amplitude, steps=config.attack_steps, seed=config.attack_seed)
     return found.to(zeros.dtype).measured_by(layer).worst.gain
 
 
@@ -43,11 +50,13 @@ def attack_network(
     inputs: Float[Tensor, "n L m"],
     config: AnalysisConfig,
 ) -> Attacks:
-    """The first ``zero_input_starts(config)`` starts disturb zero input, which stays the base; the
-    others disturb constants and data, which move.
+    """The largest incremental gain found of a network from each start.
 
-    ``network`` is any map of sequences, on the device of ``inputs``; ``exact`` is the same in
-    float64, if there is one. The starts are computed on the CPU: they are those of any device.
+    The base of the first ``zero_input_starts(config)`` starts is zero input, and stays so. The
+    bases of the others are constants and scaled sequences of ``inputs``, and move.
+
+    ``network`` is any map of sequences, on the device of ``inputs``; ``exact`` is the same map in
+    float64, or None. The starts are computed on the CPU, so that they are the same on any device.
     """
     fixed = zero_input_starts(config)
     candidates = _CANDIDATES * config.attack_restarts
@@ -55,7 +64,7 @@ def attack_network(
     moving = _moving_bases(inputs, size, candidates)
     base = torch.cat([inputs.new_zeros(fixed, *inputs.shape[1:]), moving])
     alternating = _tensor(_MOVING_AMPLITUDES).double()[_indices(candidates) // 2 % 2]
-    amplitude = torch.cat([_log_spaced(*_STILL_AMPLITUDES, fixed), alternating])
+    amplitude = torch.cat([_log_spaced(*_FIXED_AMPLITUDES, fixed), alternating])
     norms = torch.linalg.vector_norm(base.double(), dim=(1, 2)).cpu()
     step = _BASE_STEP * norms.clamp_min(size) * (_indices(len(base)) >= fixed)
     return attacks(
@@ -70,12 +79,13 @@ def attack_network(
 
 
 def zero_input_starts(config: AnalysisConfig) -> int:
-    """How many of the starts of :func:`attack_network`, the first ones, disturb zero input."""
+    """Number of starts of :func:`attack_network` around zero input; they are the first ones."""
     return math.ceil(config.attack_restarts / 2)
 
 
 def _typical_norm(inputs: Float[Tensor, "n L m"]) -> float:
-    """Root mean square norm; of signals of root mean square 1 where all are zero."""
+    """Root mean square of the sequences' l2 norms; if all are zero, the norm of a sequence whose
+    root mean square is 1."""
     norm = torch.linalg.vector_norm(inputs.double()).item() / math.sqrt(len(inputs))
     return norm or math.sqrt(inputs[0].numel())
 
@@ -83,15 +93,15 @@ def _typical_norm(inputs: Float[Tensor, "n L m"]) -> float:
 def _moving_bases(
     inputs: Float[Tensor, "n L m"], size: float, number: int
 ) -> Float[Tensor, "number L m"]:
-    """Every other one constant, of growing size and both signs; the others data, scaled."""
+    """Half of them constants of both signs and growing size, the others scaled data."""
     constants = number // 2
     level = size / math.sqrt(inputs[0].numel())
     levels = level * _log_spaced(*_CONSTANTS, math.ceil(constants / 2))
     levels = torch.stack([levels, -levels], 1).flatten()[:constants]
-    flat = levels.to(inputs)[:, None, None].expand(-1, *inputs.shape[1:])
-    which = _indices(number - constants)
-    factors = _tensor(_DATA_FACTORS)[which // len(inputs) % len(_DATA_FACTORS)]
-    return torch.cat([flat, factors.to(inputs)[:, None, None] * inputs[which % len(inputs)]])
+    constant = levels.to(inputs)[:, None, None].expand(-1, *inputs.shape[1:])
+    index = _indices(number - constants)
+    factors = _tensor(_DATA_FACTORS)[index // len(inputs) % len(_DATA_FACTORS)]
+    return torch.cat([constant, factors.to(inputs)[:, None, None] * inputs[index % len(inputs)]])
 
 
 def _log_spaced(low: float, high: float, number: int) -> Float[Tensor, " number"]:

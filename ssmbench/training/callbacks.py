@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Speed(pl.Callback):
-    """Optimizer steps per second of training alone, the first steps (warm-up) left out."""
+    """Optimizer steps per second of training, without evaluation and the first steps (warm-up)."""
 
     _WARM_UP = 3
 
@@ -34,12 +34,12 @@ class Speed(pl.Callback):
 
     @property
     def steps_per_second(self) -> float | None:
-        """None before any step was timed."""
+        """None if no step was timed."""
         return self._timed / self._seconds if self._timed else None
 
 
 class EpochProgress(pl.Callback):
-    """A bar on the terminal, or a plain line now and then where there is none; on stderr."""
+    """Progress on stderr: a bar on a terminal, else about ten lines over the whole training."""
 
     _LINES = 10
 

@@ -1,4 +1,4 @@
-"""Everything that a run needs, built without training."""
+"""Check a run by building its parts, without training."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ssmbench.training.lightning_trainer import build_trainer, check_trainer, qu
 
 
 def check(run: RunConfig) -> None:
-    """Check a run's trainer options, and build all its parts.
+    """Check a run's arguments of the Trainer, and build all its parts.
 
     Raises:
-        UsageError: what would stop the run.
+        UsageError: the run could not be executed.
     """
     check_trainer(run)
     with quiet_lightning(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they come again when the run begins
+        warnings.simplefilter("ignore")  # the run will issue them again
         build_trainer(run, Path(), [])
     check_parts(run)

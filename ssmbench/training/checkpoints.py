@@ -1,9 +1,9 @@
 """Checkpoints: what is saved and when, which one a run is resumed from, and its log files.
 
-A run is resumed from ``last.ckpt``, or, where that file is damaged, from the one before it. Both
-are written at moments from which Lightning repeats the rest of the run bit for bit: the end of an
-epoch, or a validation inside one, but never between two optimizer steps' accumulated batches,
-whose gradients no checkpoint holds.
+A run is resumed from ``last.ckpt``, or from the checkpoint before it if that file is damaged. Both
+are written only where Lightning can resume the run bit for bit: at the end of an epoch, or after a
+validation within one, but not while gradients are being accumulated, because checkpoints do not
+contain them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     """The content of a checkpoint, on the CPU; no code is unpickled.
 
     Raises:
-        UsageError: the file is missing, damaged, or no checkpoint; the message names it.
+        UsageError: the file is missing, damaged, or not a checkpoint; the message names it.
     """
     try:
         with zipfile.ZipFile(file) as archive:  # torch itself ignores the archive's checksums
@@ -48,17 +48,17 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """The checkpoint that a run goes on from, None for its start, and what it holds."""
+    """The checkpoint from which a run is resumed (None: from the start), and its content."""
 
     file: Path | None
     state: dict[str, Any]
 
 
 def find_resume_point(folder: Path) -> ResumePoint:
-    """The newest usable checkpoint of a run; what is damaged is named on stderr.
+    """The newest usable checkpoint of a run; damaged ones are reported on stderr.
 
-    A checkpoint refers to the best weights so far in a file of their own: where that one is
-    damaged, the run starts again, since its weights cannot be had otherwise.
+    A checkpoint refers to the best weights so far, which are in a file of their own. If that file
+    is damaged, these weights are lost, and the run starts again.
     """
     for name in (LAST, PREVIOUS):
         file = folder / FOLDER / name
@@ -77,28 +77,28 @@ def find_resume_point(folder: Path) -> ResumePoint:
 
 
 def _best_score_in(state: dict[str, Any]) -> Any:
-    """The best score that a checkpoint remembers; None where nothing was validated before it."""
+    """The best validation score up to a checkpoint; None if there was no validation before it."""
     states = state.get("callbacks", {}).values()
     return next((s["best_model_score"] for s in states if "best_model_score" in s), None)
 
 
 def prepare_folder(folder: Path, point: ResumePoint) -> None:
-    """Remove from a run's folder what lies after its resume point: it is going to be repeated.
+    """Delete what a run wrote after its resume point, because it will be repeated.
 
-    Log files are cut to their sizes at that moment. Call it on one rank.
+    Log files are truncated to their sizes at that point. To be called on one rank only.
     """
     for name in (LAST, PREVIOUS) if point.file is None else (LAST,):
         file = folder / FOLDER / name
         if file != point.file:
             file.unlink(missing_ok=True)
     sizes = {} if point.file is None else point.state.get(_SIZES)
-    if sizes is None:  # the checkpoint of an earlier version: nothing is known of the logs
+    if sizes is None:  # written by an earlier version, which did not record them
         return
     for file in _log_files(folder):
-        _cut(file, sizes.get(str(file.relative_to(folder)), 0))
+        _truncate(file, sizes.get(str(file.relative_to(folder)), 0))
 
 
-def _cut(file: Path, size: int) -> None:
+def _truncate(file: Path, size: int) -> None:
     if size == 0:
         file.unlink()
     elif file.stat().st_size > size:
@@ -112,7 +112,7 @@ def _log_files(folder: Path) -> list[Path]:
 
 
 class LogSizes(Callback):
-    """Writes into each checkpoint how long the log files are at that moment."""
+    """Stores the current sizes of the log files in each checkpoint."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -132,7 +132,7 @@ class LogSizes(Callback):
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the weights with the best validation score in ``best.ckpt``.
 
-    Remembers the best score also where the run's folder was moved since.
+    A resumed run keeps the best score even if its folder was moved.
     """
 
     def __init__(self, folder: Path, task: Task):
@@ -154,31 +154,35 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class TimeLimit(Timer):
-    """Training time, over all resumes of a run, and whether it is used up; it stops nothing."""
+    """Measures the training time of a run over all its resumes, and compares it with a limit.
+
+    It does not stop the training, as Lightning's ``Timer`` would.
+    """
 
     def __init__(self, duration: Any):
         super().__init__(duration, verbose=False)
 
     def on_fit_start(self, *args: Any, **kwargs: Any) -> None:
-        """Lightning's would end the fit as if it were complete."""
+        """Overridden, because Lightning's would end the fit as if it were complete."""
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """As :meth:`on_fit_start`."""
+        """Overridden for the same reason as :meth:`on_fit_start`."""
 
     def is_over(self, trainer: pl.Trainer) -> bool:
-        """The same on every rank: the first one's clock counts."""
+        """Whether the limit is reached by the clock of rank 0; the same answer on every rank."""
         remaining = self.time_remaining()
         return bool(trainer.strategy.broadcast(remaining is not None and remaining <= 0))
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves the state that a run is resumed from, and ends a run that is out of time.
+    """Saves the state from which a run is resumed, and stops a run that is out of time.
 
-    ``last.ckpt`` is written at the end of each epoch and at each validation inside one that does
-    not fall between accumulated batches; the file before it is kept as ``previous.ckpt``.
+    ``last.ckpt`` is written at the end of each epoch, and after each validation within one unless
+    gradients are being accumulated; the file before it is kept as ``previous.ckpt``.
 
-    A run out of time stops at once: what it did since ``last.ckpt`` is repeated when it goes on.
-    A checkpoint at any batch would come before that batch is logged and validated.
+    A run that is out of time stops after the current batch, and repeats what it did since
+    ``last.ckpt`` when it is resumed. No checkpoint is saved at that batch, because it has not been
+    logged and validated yet.
 
     Raises:
         OutOfTimeError: in training, on every rank.

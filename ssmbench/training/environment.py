@@ -1,4 +1,4 @@
-"""Which launcher started this process: its environment variables, read with care."""
+"""The launcher that started this process (torchrun, Slurm or none), from its environment."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ssmbench.ranks import RANK_VARIABLES, whole_number
 
 
 def cluster_environment(ranks: int | None) -> ClusterEnvironment | None:
-    """The environment of a run of ``ranks`` processes; None where Lightning may detect it.
+    """The cluster environment of a run of ``ranks`` processes; None lets Lightning detect it.
 
-    A run of one process is alone whatever an allocation says. Under Slurm, ``srun`` has started
-    as many tasks as there are ranks, or Lightning starts them itself on one node; it would else
-    take every allocation for a step of ``srun``, and wait for ranks that nobody started.
+    A run of one process ignores an allocation of Slurm. In a run of several, either ``srun`` has
+    started one task per rank, or Lightning starts the ranks itself, on one node. By itself,
+    Lightning would assume ``srun`` in every allocation, and wait for ranks that were never started.
 
     Raises:
         UsageError: a launcher started another number of processes.
@@ -34,7 +34,7 @@ def cluster_environment(ranks: int | None) -> ClusterEnvironment | None:
     tasks = whole_number("SLURM_STEP_NUM_TASKS", 1)
     require(
         ranks is None or tasks in (1, ranks),
-        f"srun started {tasks} tasks, but trainer.devices x num_nodes are {ranks}: make them equal",
+        f"srun started {tasks} tasks, but trainer.devices x num_nodes is {ranks}: make them equal",
     )
     return LightningEnvironment() if tasks == 1 else SLURMEnvironment(auto_requeue=False)
 
@@ -50,5 +50,5 @@ def _require_first_process() -> None:
     require(
         rank == 0,
         f"{name}={rank}: a launcher started several processes, but trainer.devices=1 is one: start "
-        "one, set trainer.devices and num_nodes to their number, or unset it",
+        f"one process, set trainer.devices x num_nodes to their number, or unset {name}",
     )

@@ -34,15 +34,16 @@ from ssmbench.training.layer_analysis import (
 
 #: Figures of a layer, by their names in an analysis.
 _FIGURES = {"hinf": "verified", "spectral_radius": "spectral_radius", "margin": "margin"}
-#: Above such a gain, float32 overflows at signals of norm 1: an infinite attack says nothing.
-_OBSERVABLE = torch.finfo(torch.float32).max / 16
-_LOST = "a parameter is not finite"
+#: Above this gain float32 may overflow for signals of norm 1, so that an attacked gain of infinity
+#: contradicts no verified one.
+_OVERFLOW_GAIN = torch.finfo(torch.float32).max / 16
+_NOT_FINITE = "a parameter is not finite"
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """``gain``: a result's part of that name. ``worst``: the network's worst input, if any.
-    ``poles``: as from :func:`poles`."""
+    """``gain``: as in :class:`~ssmbench.results.Result`. ``worst``: the input that the network
+    amplifies most; None if a parameter is not finite. ``poles``: of each layer (:func:`poles`)."""
 
     gain: Gains
     worst: Attack | None
@@ -50,7 +51,7 @@ class Measurement:
 
 
 def measuring_device(trained_on: torch.device) -> torch.device:
-    """Where a network is measured: where it was trained, or the CPU where that has no float64."""
+    """The device to measure a network on: that of its training, or the CPU if it has no float64."""
     try:
         torch.zeros(1, dtype=torch.float64, device=trained_on)
     except (TypeError, RuntimeError):  # Apple's MPS
@@ -66,21 +67,24 @@ def measure_gains(
 ) -> Measurement:
     """The gains of a model in evaluation mode, with the worst input that was found.
 
-    ``inputs`` and ``lengths`` are those of a batch of the task. The adversary runs where the model
-    is, and the inputs are moved there; what is declared, verified or a pole is computed on the CPU,
-    from the layers' matrices. See :class:`~ssmbench.results.Gains` for what the figures mean.
+    ``inputs`` and ``lengths`` are those of a batch of the task. The attack runs on the model's
+    device, to which the inputs are moved; declared and verified gains and poles are computed on the
+    CPU, from the layers' matrices. :class:`~ssmbench.results.Gains` defines the figures.
     """
     frozen = freeze(model)
     network, signals = _signals(frozen, inputs, lengths)
-    seen = layer_inputs(frozen, inputs, lengths)
-    pairs, steps = zip(model.layers, frozen.layers, seen, strict=True), signals.shape[1]
-    layers = [_measure_layer(layer, still, u, steps, config) for layer, still, u in pairs]
+    steps, seen = signals.shape[1], layer_inputs(frozen, inputs, lengths)
+    layers = [
+        _measure_layer(layer, fixed, u, steps, config)
+        for layer, fixed, u in zip(model.layers, frozen.layers, seen, strict=True)
+    ]
     bound, steps = _worst_bound(model, layers, steps, lengths)
     figures, worst = _measure_network(network, bound, signals[:, :steps], config)
-    return Measurement(_worst(model, layers, figures), worst, poles(frozen, inputs, lengths))
+    return Measurement(_summary(model, layers, figures), worst, poles(frozen, inputs, lengths))
 
 
-def _worst(model: SequenceModel, layers: list[LayerGains], network: NetworkGains) -> Gains:
+def _summary(model: SequenceModel, layers: list[LayerGains], network: NetworkGains) -> Gains:
+    """The worst figures over the layers, with all layers and the network."""
     varying = any(layer.time_varying for layer in model.layers)
     return Gains(
         promised=_largest(g.promised for g in layers),
@@ -102,7 +106,8 @@ def _worst(model: SequenceModel, layers: list[LayerGains], network: NetworkGains
 def _signals(
     frozen: SequenceModel, inputs: Tensor, lengths: Tensor | None
 ) -> tuple[SignalMap, Float[Tensor, "n L d"]]:
-    """As :func:`~ssmbench.nn.encoded.gain_map`; zeros where the network cannot encode anything."""
+    """As :func:`~ssmbench.nn.encoded.gain_map`; zeros if a parameter is not finite, since nothing
+    can be encoded then."""
     if is_finite(frozen):
         return gain_map(frozen, inputs, lengths)
     steps = inputs.shape[2 if frozen.decoder.reads is Reading.pair else 1]
@@ -112,8 +117,8 @@ def _signals(
 def _worst_bound(
     model: SequenceModel, layers: list[LayerGains], length: int, lengths: Tensor | None
 ) -> tuple[Bound, int]:
-    """The network's bound for sequences of all ``lengths``, and the length it is that of: the mean
-    of a short sequence may change more than that of a long one."""
+    """The network's largest bound over all ``lengths``, and the length at which it holds: the mean
+    over a short sequence may have a larger gain than that over a long one."""
     bound = _composed(model, layers, length)
     shortest = length if lengths is None else int(lengths.min())
     of_shortest = _composed(model, layers, shortest)
@@ -121,7 +126,7 @@ def _worst_bound(
 
 
 def _composed(model: SequenceModel, layers: list[LayerGains], length: int) -> Bound:
-    """The network's bound, from what is proved of its layers."""
+    """The network's bound, from the proved bounds of its layers."""
     bound = model.bound([g.verified_bound for g in layers], length)
     if any(map(_is_unproved, layers)):
         return Bound.none("the gain of an SSM layer could not be proved")
@@ -136,14 +141,14 @@ def _is_unproved(layer: LayerGains) -> bool:
 
 
 def _largest(values: Iterable[float | None]) -> float | None:
-    """None unless every layer has the figure."""
+    """The largest figure of all layers; None if a layer does not have it."""
     listed = list(values)
     known = [value for value in listed if value is not None]
     return max(known) if len(known) == len(listed) else None
 
 
 def violations(layers: Sequence[LayerGains], network: NetworkGains) -> list[str]:
-    """Every place where declared >= verified >= attacked does not hold, as a sentence."""
+    """One sentence for each violation of declared >= verified >= attacked."""
     found = []
     for index, gains in enumerate(layers):
         if gains.verified is None:
@@ -152,7 +157,7 @@ def violations(layers: Sequence[LayerGains], network: NetworkGains) -> list[str]
             found.append(
                 f"layer {index}: verified {gains.verified:g} > declared {gains.declared:g}"
             )
-        overflow = math.isinf(gains.attacked) and gains.verified > _OBSERVABLE
+        overflow = math.isinf(gains.attacked) and gains.verified > _OVERFLOW_GAIN
         if gains.attacked > gains.verified * (1 + TOLERANCE) and not overflow:
             found.append(
                 f"layer {index}: attacked {gains.attacked:g} > verified {gains.verified:g}"
@@ -183,7 +188,7 @@ def _measure_layer(
         peak_frequency=report.peak_frequency,
         spectral_radius=report.spectral_radius,
         margin=report.margin,
-        promised=_promised(layer),
+        promised=_declared_before_sampling(layer),
         verified_bound=report.hinf_upper_bound,
         rounding=_rounding(layer),
         unproved=tuple(_FIGURES[name] for name in report.unproved if name in _FIGURES),
@@ -197,8 +202,9 @@ def _rounding(layer: SSMLayer) -> float:
         return float(rounding_gain(layer.system().to("cpu")).max())
 
 
-def _promised(layer: SSMLayer) -> float | None:
-    """What the discretizer alone may keep or break; None where there is nothing of the kind."""
+def _declared_before_sampling(layer: SSMLayer) -> float | None:
+    """The declared gain of the continuous system; None if there is none, or if a normaliser sets
+    the gain of the discrete one."""
     if layer.discretizer is None or layer.normaliser is not None:
         return None
     return layer.parametrization.declared_gain() if is_finite(layer) else math.inf
@@ -216,7 +222,7 @@ def _measure_varying(
             spectral_radius=math.inf,
             margin=-math.inf,
             frozen=math.inf,
-            note=f"{FROZEN_ONLY}; {_LOST}",
+            note=f"{FROZEN_ONLY}; {_NOT_FINITE}",
         )
     report = frozen_report(layer, u)
     exact = copy.deepcopy(layer).double()
@@ -240,7 +246,7 @@ def _measure_network(
 ) -> tuple[NetworkGains, Attack | None]:
     model = network.network if isinstance(network, AfterEncoder) else network
     if not is_finite(model):
-        return _lost_network(model, bound.reason), None
+        return _network_not_finite(model, bound.reason), None
     if bound.value > torch.finfo(inputs.dtype).max:  # nothing so large can be observed
         bound = Bound.none(bound.reason or "the bound overflows")
     exact = exact_map(network, inputs)
@@ -260,21 +266,21 @@ def _measure_network(
     return figures, found.worst
 
 
-def _lost_network(model: SequenceModel, reason: str) -> NetworkGains:
+def _network_not_finite(model: SequenceModel, reason: str) -> NetworkGains:
     """The gains of a network with a parameter that is not finite."""
     return NetworkGains(
         declared=model.gamma,
         bound=math.inf,
-        reason=reason or _LOST,
+        reason=reason or _NOT_FINITE,
         attacked=math.inf,
         attacked_from_zero=math.inf,
-        zero_state_reason=_LOST,
+        zero_state_reason=_NOT_FINITE,
         gains_from=model.gains_from.value,
     )
 
 
 def _why_no_zero_state(model: SignalMap, like: Float[Tensor, "1 L m"]) -> str:
-    """Why there is no zero-state gain; nothing where f(0) = 0."""
+    """Why there is no zero-state gain; "" if f(0) = 0."""
     with torch.no_grad():
         offset = model(torch.zeros_like(like, dtype=precision(model))).double().norm().item()
     learned = any(layer.x0 is not None for layer in model.layers)

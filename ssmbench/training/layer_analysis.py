@@ -1,6 +1,6 @@
-"""What is computed of one layer of a network: its poles, its declared gain, its report.
+"""Analysis of the layers of a network, one by one: poles, declared gain, gain report.
 
-On the CPU, wherever the network is: a figure of a layer's matrices must not depend on a device.
+Computed on the CPU wherever the network is, so that the figures do not depend on its device.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.systems import TimeVaryingDiagonal
 
-#: Sequences that time-varying layers are analysed with: their systems follow from the input.
+#: Number of sequences on which time-varying layers are analysed, since their systems depend on the
+#: input.
 FROZEN_SEQUENCES = 2
 
 
 def declared_gain(layer: SSMLayer) -> float | None:
-    """What the parametrization declares; infinite where its parameters are not finite numbers."""
+    """The gain that a layer declares; infinite if one of its parameters is not finite."""
     return layer.declared_gain() if is_finite(layer) else math.inf
 
 
@@ -31,9 +32,9 @@ def poles(
     inputs: Shaped[Tensor, "n ..."] | None = None,
     lengths: Shaped[Tensor, ...] | None = None,
 ) -> list[Complex[Tensor, " _"]]:
-    """The poles of each layer, complex128; one at infinity where its parameters are not finite.
+    """The poles of each layer, complex128; one at infinity if a parameter of it is not finite.
 
-    Of a time-varying layer, those of the systems that it is at some steps of ``inputs``.
+    Those of a time-varying layer are of its systems at some steps of ``inputs``.
     """
     pairs = zip(model.layers, layer_inputs(model, inputs, lengths), strict=True)
     with torch.no_grad():
@@ -53,8 +54,8 @@ def layer_inputs(
     inputs: Shaped[Tensor, "n ..."] | None,
     lengths: Shaped[Tensor, ...] | None = None,
 ) -> list[Float[Tensor, "n L d"] | None]:
-    """What each time-varying layer gets when the network, in evaluation mode, runs on ``inputs``;
-    None for the other layers, and where a parameter is not finite."""
+    """The input of each time-varying layer when the network runs on ``inputs`` in evaluation mode;
+    None for the other layers, and for all of them if a parameter is not finite."""
     varying = [layer for layer in model.layers if layer.time_varying]
     if inputs is None or not varying or not is_finite(model):
         return [None] * len(model.layers)
@@ -85,7 +86,7 @@ def frozen_report(layer: SSMLayer, u: Float[Tensor, "n L d"]) -> FrozenReport:
 def analyse_layer(layer: SSMLayer) -> GainReport:
     """Gain and poles of a layer that is not time-varying; all figures are infinite where a
     parameter is not finite."""
-    if not is_finite(layer):  # there is no system to analyse: some factorizations would refuse
+    if not is_finite(layer):  # some factorizations raise an error for such matrices
         return GainReport(
             time="discrete",
             stable=False,

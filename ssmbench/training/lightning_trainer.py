@@ -1,4 +1,4 @@
-"""Lightning's Trainer for a run: its settings checked together, and built."""
+"""Check the arguments of Lightning's Trainer for a run, and build it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from ssmbench.training.trainer_options import check_trainer_options
 _MAX_RANKS = 16
 #: Errors of Lightning whose message alone says what is wrong.
 _MISUSE = (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError)
-_NOTICES = (
+_IGNORED_WARNINGS = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",
     ".*smaller than the logging interval.*",
-    ".*could not find the monitored key.*",  # the run ends before it was ever validated
+    ".*could not find the monitored key.*",  # the run ends before its first validation
     ".*LeafSpec.*",  # Lightning 2.6 on torch 2.13
 )
 
@@ -69,6 +69,11 @@ def _listed(value: Any) -> list[Any]:
 
 
 def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
+    """The Trainer of a run, which writes metrics and checkpoints to ``folder``.
+
+    Raises:
+        UsageError: Lightning does not accept the arguments on this machine.
+    """
     loggers = [
         JsonLinesLogger(folder / METRICS),
         EventsLogger(folder),
@@ -98,11 +103,11 @@ def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keep back Lightning's tips and notices, not its errors; what was set before is put back."""
+    """Within: Lightning's tips and notices are not shown, its errors are."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
-        for message in _NOTICES:
+        for message in _IGNORED_WARNINGS:
             warnings.filterwarnings("ignore", message)
         for logger in loggers:
             logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Loggers: an append-only file of one JSON object per line, kept over resumes; TensorBoard."""
+"""Loggers: a file of one JSON object per line, which a resumed run continues; TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssmbench import jsonio
 class JsonLinesLogger(Logger):
     """Appends ``{"step": ..., metric: value, ...}`` to a file.
 
-    Lightning's CSVLogger deletes earlier rows when a run is resumed; this one never rewrites.
+    Lightning's CSVLogger deletes earlier rows when a run is resumed; this one only appends.
     """
 
     def __init__(self, path: Path):
@@ -41,7 +41,10 @@ class JsonLinesLogger(Logger):
 
 
 class EventsLogger(TensorBoardLogger):
-    """TensorBoard's events in a run's folder, which Lightning would expand a second time."""
+    """TensorBoard's events in a run's folder.
+
+    ``log_dir`` is overridden because Lightning would expand ``~`` and variables in the path again.
+    """
 
     def __init__(self, folder: Path):
         super().__init__(folder, name="", version="tensorboard")

@@ -1,4 +1,4 @@
-"""The LightningModule: one for every task and every model."""
+"""The LightningModule that trains any model on any task."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ from ssmbench.training.batches import check_batches, used_batches
 class SequenceModule(pl.LightningModule):
     """Trains a model on a task; ``optimizer`` is a resolved component of the run config.
 
-    ``max_steps`` ends the training, -1 does not. It is counted here, not by Lightning's Trainer,
-    which resumes a run of limited steps in the wrong epoch.
+    ``max_steps`` is the number of optimizer steps after which training ends, -1 for no limit. It is
+    enforced here and not by Lightning's Trainer, which resumes a run of limited steps in the wrong
+    epoch.
 
     Raises:
         DivergedError: a loss or prediction is not finite on any rank; all ranks raise together.
@@ -59,7 +60,7 @@ class SequenceModule(pl.LightningModule):
 
     @contextmanager
     def _segments(self) -> Iterator[None]:
-        """Where several ranks share a sequence, each predicts with the features of its segment."""
+        """Within: if several ranks share a sequence, each has the features of its segment only."""
         shared = self.task.ranks_per_sequence
         if shared == 1:
             yield
@@ -73,10 +74,10 @@ class SequenceModule(pl.LightningModule):
         return self.model(u)
 
     def seed_batch(self, batch_idx: int) -> None:
-        """Make all that is random a function of seed, epoch, batch and rank.
+        """Seed torch's generator from the run's seed, the epoch, the batch and the rank.
 
         A resumed run then has the dropout and the augmentation of one that was not interrupted, and
-        an optimizer that evaluates a batch several times a step sees one function.
+        an optimizer that evaluates a batch several times per step sees the same function each time.
         """
         place = (self.task.seed, self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
@@ -87,7 +88,7 @@ class SequenceModule(pl.LightningModule):
             check_batches(self.trainer, self.task)
 
     def on_fit_start(self) -> None:
-        """Let the run end with the epoch in which its last step lies."""
+        """Limit the epochs to the one in which the last step lies."""
         if self.max_steps >= 0:
             epochs = math.ceil(self.max_steps / self._steps_per_epoch())
             given = self.trainer.max_epochs
@@ -102,18 +103,18 @@ class SequenceModule(pl.LightningModule):
         self.seed_batch(batch_idx)
         batch = self.task.augment(batch)
         loss = self._loss(batch)
-        # The mean over ranks is the loss of their joint batch, and not finite where one is not.
+        # The mean over ranks: the loss of their joint batch, not finite if that of a rank is not.
         joint = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
         if not bool(torch.isfinite(joint)):
             raise DivergedError(self.global_step)
         place = (self.current_epoch, batch_idx)
-        if place != self._evaluated:  # before the step, not where the optimizer tries
+        if place != self._evaluated:  # the first loss of a step, not those of trial points
             self._evaluated = place
             self.log("train/loss", joint, on_step=True, on_epoch=False)
         return loss
 
     def _loss(self, batch: Batch) -> Tensor:
-        """The loss of a batch, such that its mean over ranks is the loss of their joint batch."""
+        """The loss of a batch, scaled so that its mean over ranks is that of their joint batch."""
         prediction = self._predict(batch)
         loss = self.task.batch_loss(prediction, batch)
         if batch.lengths is None:
@@ -144,10 +145,14 @@ class SequenceModule(pl.LightningModule):
         loss, weight = self.task.batch_loss(prediction, batch), batch.weight(prediction)
         self._finite &= bool(torch.isfinite(prediction).all() and torch.isfinite(loss))
         metrics.update(*self.task.batch_metric(prediction, batch))
-        # Not by sync_dist, which divides the number of sequences by that of ranks as an integer.
+        # Not with sync_dist, which divides the number of sequences by that of ranks, rounded down.
         mean_loss.update(loss.expand(weight))
         self.log(f"{split}/loss", mean_loss, batch_size=batch.size)
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=batch.size)
+
+    def forget_divergence(self) -> None:
+        """Let the next evaluation be judged by itself."""
+        self._finite = True
 
     def on_validation_epoch_end(self) -> None:
         self._stop_unless_finite(self._finite)
@@ -164,7 +169,7 @@ class SequenceModule(pl.LightningModule):
         """The optimizer of the run, with linear warm-up and cosine decay per step.
 
         Raises:
-            UsageError: the optimizer cannot do what the trainer is asked for.
+            UsageError: the optimizer does not support the number of ranks, or accumulated batches.
         """
         optimizer = build_optimizer(self.model, self.optimizer)
         if isinstance(optimizer, ClosureOptimizer):
@@ -180,8 +185,9 @@ class SequenceModule(pl.LightningModule):
     def total_steps(self) -> int:
         """Optimizer steps of the whole run.
 
-        ``Trainer.estimated_stepping_batches`` sets the loaders up before a checkpoint's state for
-        them is read: a run resumed inside an epoch would see that epoch's first batches again.
+        ``Trainer.estimated_stepping_batches`` is not used, because it sets up the loaders before
+        their state is read from a checkpoint: a run resumed within an epoch would see the first
+        batches of that epoch again.
 
         Raises:
             UsageError: the run has no end.

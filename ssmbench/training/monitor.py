@@ -1,4 +1,4 @@
-"""Gains while a network trains: what is cheap enough to compute of each layer, and its callback."""
+"""Gains of layers during training: figures that are cheap to compute, and their callback."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class GainMonitor(pl.Callback):
 
 
 def layer_figures(layer: SSMLayer, u: Tensor | None = None) -> dict[str, float]:
-    """What is cheap enough to watch in training: spectral radius, margin, verified gain.
+    """Spectral radius, margin and verified gain of a layer, which are cheap to compute.
 
-    Of a time-varying layer, the frozen gain takes the place of the verified one, where there is an
-    input u (B, L, d_model); nothing where there is none.
+    A time-varying layer has its frozen gain, on the input u (B, L, d_model), in place of the
+    verified one; it has no figures if u is None.
     """
     gain = "frozen_gain" if layer.time_varying else "verified_gain"
     if not is_finite(layer):
@@ -73,10 +73,10 @@ def gain_figures(
     inputs: Shaped[Tensor, "n ..."] | None = None,
     lengths: Shaped[Tensor, ...] | None = None,
 ) -> dict[str, float]:
-    """What is logged in training: the figures of every layer, and its declared gain if it has one.
+    """The figures logged in training: those of every layer, and its declared gain if it has one.
 
-    Keys ``layer0/verified_gain`` and so on. ``inputs``, of a batch of the task, and their
-    ``lengths`` are for time-varying layers.
+    The keys are ``layer0/verified_gain`` and so on. ``inputs`` and ``lengths``, of a batch of the
+    task, are needed for time-varying layers only.
     """
     figures: dict[str, float] = {}
     seen = layer_inputs(model, inputs, lengths)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MetricCollection
 
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.bounds import is_finite
-from ssmbench.nn.encoded import gain_map, within
+from ssmbench.nn.encoded import SignalMap, gain_map, mask_signals
 from ssmbench.nn.freeze import freeze
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import RobustnessPoint
@@ -23,10 +23,10 @@ from ssmbench.tasks.batch import Batch
 #: l2 norm of the disturbance of a sequence, relative to that of a typical input.
 ENERGIES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 KINDS = ("random", "adversarial")
-#: Where there are few sequences, each is disturbed at random up to this often.
+#: Maximum number of random disturbances of each sequence; more than one if sequences are few.
 _MAX_DRAWS = 16
-# On trained S4D and L2RU networks, 5 steps with this momentum end where 40 do, to 3% of the score;
-# without momentum they oscillate, and leave the loss up to a quarter lower.
+# On trained S4D and L2RU networks, 5 steps with this momentum reach the score of 40 steps to within
+# 3%; without momentum the ascent oscillates, and ends at a loss that is up to a quarter lower.
 _MOMENTUM = 0.5
 
 
@@ -34,9 +34,10 @@ def robustness(model: SequenceModel, task: Task, config: AnalysisConfig) -> list
     """Points of the curves on the first sequences of the test split, in evaluation mode.
 
     Every sequence gets a disturbance of norm ``energy`` times the root mean square norm of the
-    inputs, or of the encoded inputs where the network's gains refer to these; none of it is in the
-    padding. ``random`` has Gaussian directions, ``adversarial`` ascends the task's loss from there.
-    The score is None where a prediction is not finite; no curve where a parameter is not.
+    inputs, or of the encoded inputs if the network's gains refer to these; padding is not
+    disturbed. ``random`` has Gaussian directions, from which ``adversarial`` ascends the task's
+    loss. The score is None if a prediction is not finite. There are no points if a parameter is not
+    finite, or if ``config.robustness`` is false.
     """
     if not (config.robustness and is_finite(model)):
         return []
@@ -60,23 +61,23 @@ def robustness(model: SequenceModel, task: Task, config: AnalysisConfig) -> list
 def _noise(
     signals: Float[Tensor, "n L m"], lengths: Tensor | None, draws: int, seed: int
 ) -> Float[Tensor, "draws n L m"]:
-    """Directions for all sequences at once, so that batches do not matter."""
+    """Unit directions, drawn for all sequences at once: they do not depend on the batch size."""
     generator = torch.Generator().manual_seed(seed)
     size = (draws * len(signals), *signals.shape[1:])
     noise = torch.randn(size, generator=generator, device="cpu")
     every = None if lengths is None else torch.cat([lengths.cpu()] * draws)
-    return _unit(within(noise, every)).unflatten(0, (draws, len(signals)))
+    return _unit(mask_signals(noise, every)).unflatten(0, (draws, len(signals)))
 
 
 def _parts(number: int, batch_size: int) -> Iterator[slice]:
-    """As many sequences at a time as were trained on."""
+    """Slices of at most ``batch_size`` sequences."""
     for start in range(0, number, batch_size):
         yield slice(start, min(start + batch_size, number))
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Some sequences: ``signals`` (B, L, m) are what is disturbed of them."""
+    """A batch of sequences, and their signals (B, L, m), to which disturbances are added."""
 
     signals: Float[Tensor, "B L m"]
     batch: Batch
@@ -87,7 +88,7 @@ class _Score:
 
     def __init__(self, task: Task):
         self._task, self._finite = task, True
-        with torch.device("cpu"):  # whatever the default: it moves to its predictions
+        with torch.device("cpu"):  # whatever the default device; moved to the predictions' later
             self._metrics: MetricCollection = task.metrics()
 
     def update(self, prediction: Tensor, batch: Batch) -> None:
@@ -105,9 +106,12 @@ Scores = dict[tuple[str, float], _Score]
 
 @dataclass
 class _Attacker:
-    """Disturbs sequences of one task and scores what its network makes of them."""
+    """Disturbs sequences of a task, and scores the predictions of a network for them.
 
-    network: nn.Module
+    ``typical`` is the norm that an energy of 1 means, ``steps`` the length of each ascent.
+    """
+
+    network: SignalMap
     task: Task
     typical: float
     steps: int
@@ -115,17 +119,17 @@ class _Attacker:
     def random(self, part: _Part, direction: Tensor, scores: Scores) -> None:
         """One direction for each sequence, the same at every energy."""
         for energy in ENERGIES:
-            self._note(scores["random", energy], part, direction.to(part.signals), energy)
+            self._record(scores["random", energy], part, direction.to(part.signals), energy)
 
     def adversarial(self, part: _Part, start: Tensor, scores: Scores) -> None:
-        """At each energy from the direction that was worst at the one before."""
+        """At each energy, the ascent starts from the worst direction of the energy before."""
         direction = start.to(part.signals)
         for energy in ENERGIES:
             if energy > 0:
                 direction = self._worst(part, direction, energy)
-            self._note(scores["adversarial", energy], part, direction, energy)
+            self._record(scores["adversarial", energy], part, direction, energy)
 
-    def _note(self, score: _Score, part: _Part, direction: Tensor, energy: float) -> None:
+    def _record(self, score: _Score, part: _Part, direction: Tensor, energy: float) -> None:
         with torch.no_grad():
             score.update(self._disturbed(part, direction, energy), part.batch)
 
@@ -139,7 +143,7 @@ class _Attacker:
         best, highest, drift = direction, -math.inf, torch.zeros_like(part.signals)
         for _ in range(self.steps):
             loss, gradient = self._loss(part, direction, energy)
-            if loss > highest:  # never so where it is not a number
+            if loss > highest:  # false if the loss is NaN
                 best, highest = direction, loss
             drift = _MOMENTUM * drift + _unit(gradient)
             direction = _unit_or(drift, direction)
@@ -165,5 +169,5 @@ def _unit(signals: Float[Tensor, "B L m"]) -> Float[Tensor, "B L m"]:
 
 
 def _unit_or(signals: Float[Tensor, "B L m"], other: Tensor) -> Float[Tensor, "B L m"]:
-    """On the unit sphere; where a loss is flat, the other."""
+    """Signals of unit norm; ``other`` in place of zero signals."""
     return torch.where(_norms(signals) > 0, _unit(signals), other)

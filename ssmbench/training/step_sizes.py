@@ -1,4 +1,4 @@
-"""Before training: is a discretizer about to make stable layers unstable?"""
+"""A warning before training, if a discretizer makes stable layers unstable."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from ssmbench.systems import ContinuousSystem
 
 
 def step_size_warning(model: SequenceModel, discretizer: str) -> str | None:
-    """One line about the layers whose stable poles ``discretizer`` makes unstable, if any.
+    """One line on the layers whose stable poles ``discretizer`` makes unstable; None if none are.
 
-    It gives the worst head's step size and the largest stable one. Nothing is said of time-varying
-    layers: their step sizes follow from inputs that are yet to come.
+    It gives the step size of the worst head, and the largest stable one. Time-varying layers are
+    left out, because their step sizes depend on the input.
     """
     found: dict[int, Instability] = {}
     with torch.no_grad():
         for index, layer in enumerate(model.layers):
             if layer.discretizer is None or layer.time_varying:
                 continue
-            layer.system()  # refuses what is no system, with the line of its author
+            layer.system()  # raises an error if a plugin returns no valid system
             system = layer.parametrization()
-            here = None
+            unstable = None
             if isinstance(system, ContinuousSystem) and system.is_finite():
-                here = instability(layer.discretizer, system)
-            if here is not None:
-                found[index] = here
+                unstable = instability(layer.discretizer, system)
+            if unstable is not None:
+                found[index] = unstable
     if not found:
         return None
     worst = min(found.values(), key=lambda x: x.largest_stable_step / x.dt)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig
-from ssmbench.errors import DivergedError, OutOfTimeError, require
+from ssmbench.errors import DivergedError, OutOfTimeError
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import Scores
 from ssmbench.tasks.base import Task
@@ -25,10 +22,10 @@ from ssmbench.training.checkpoints import (
     BestCheckpoint,
     LogSizes,
     find_resume_point,
-    load_checkpoint,
     prepare_folder,
 )
 from ssmbench.training.environment import is_main_process
+from ssmbench.training.evaluation import evaluate
 from ssmbench.training.lightning_trainer import build_trainer, check_trainer, quiet_lightning
 from ssmbench.training.module import SequenceModule
 from ssmbench.training.monitor import GainMonitor
@@ -37,11 +34,11 @@ from ssmbench.training.step_sizes import step_size_warning
 
 @dataclass
 class Trained:
-    """A network after training; ``diverged_at`` is the step of the first loss not finite.
+    """A network after training; ``diverged_at`` is the step of the first loss that is not finite.
 
-    ``out_of_time``: ``trainer.max_time`` ended the training before it was complete.
-    ``device`` is where it was trained; Lightning has moved its parameters to the CPU since.
-    ``warnings`` are those given before training began.
+    ``out_of_time``: ``trainer.max_time`` ended the training before it was complete. ``device`` is
+    that of the training, after which Lightning moved the parameters to the CPU. ``warnings`` are
+    those given before training.
     """
 
     module: SequenceModule
@@ -57,10 +54,14 @@ class Trained:
 
 @quiet_lightning()
 def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
-    """Train a run in ``folder``, going on from its last checkpoint where there is one.
+    """Train a run in ``folder``, from its last checkpoint on if there is one.
 
-    The weights with the best validation score are tested. A run that diverges comes back with
-    ``diverged_at`` and no scores, one that is out of time with no scores either.
+    The weights with the best validation score are tested. A run that diverges has ``diverged_at``
+    and no scores; one that is out of time has no scores either. ``label`` is that of the progress
+    display, None for no display.
+
+    Raises:
+        UsageError: the run could not be executed.
     """
     check_trainer(run)
     pl.seed_everything(run.seed, verbose=False)
@@ -78,7 +79,7 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
     diverged_at, scores, out_of_time = None, None, False
     try:
         trainer.fit(module, datamodule=task, ckpt_path=point.file, weights_only=True)
-        scores = _evaluate_best(trainer, module, task, best)
+        scores = evaluate(trainer, module, task, best)
     except DivergedError as error:
         diverged_at = error.step
     except OutOfTimeError:
@@ -99,39 +100,10 @@ def _warn_of_step_sizes(run: RunConfig, model: SequenceModel) -> tuple[str, ...]
 
 
 def _leave_process_group() -> None:
-    """What follows is one process's business, and no metric may wait for the others.
+    """End the communication between ranks, which Lightning does for NCCL only.
 
-    Nor may gloo's threads outlive Python: one that frees a tensor while it shuts down aborts the
-    process. Lightning destroys the groups of NCCL only.
+    What follows runs on rank 0 alone, whose metrics must not wait for other ranks. Threads of gloo
+    must not outlive the interpreter: one that frees a tensor at shutdown aborts the process.
     """
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
-
-
-def _evaluate_best(
-    trainer: pl.Trainer, module: SequenceModule, task: Task, best: ModelCheckpoint
-) -> Scores:
-    if best.best_model_path:
-        module.load_state_dict(load_checkpoint(Path(best.best_model_path))["state_dict"])
-    val = _validate_best(trainer, module, task)
-    (found,) = _scored(trainer.test(module, datamodule=task, verbose=False), "test")
-    scores = Scores(val, found[f"test/{task.score}"])
-    if not (math.isfinite(scores.val) and math.isfinite(scores.test)):
-        raise DivergedError(trainer.global_step)
-    return scores
-
-
-def _validate_best(trainer: pl.Trainer, module: SequenceModule, task: Task) -> float:
-    """The score, logged as ``best/val/...``: a point of ``val/...`` would be the last epoch's."""
-    loggers, trainer.loggers = trainer.loggers, []
-    (found,) = _scored(trainer.validate(module, datamodule=task, verbose=False), "val")
-    trainer.loggers = loggers
-    for logger in loggers:
-        named = {f"best/{name}": value for name, value in found.items()}
-        logger.log_metrics(named, step=trainer.global_step)
-    return found[f"val/{task.score}"]
-
-
-def _scored(results: list[Mapping[str, float]], split: str) -> list[Mapping[str, float]]:
-    require(len(results) == 1, f"trainer.limit_{split}_batches: leaves nothing to score")
-    return results

@@ -67,7 +67,7 @@ def test_every_run_gets_a_plain_line_with_its_outcome(troubled):
 def test_a_run_that_diverges_ends_with_its_step_and_is_complete(troubled):
     folder = troubled.run("Diverging")
     assert folder.state == "diverged"
-    assert folder.is_done
+    assert folder.is_complete
     assert (folder.result.diverged_at, folder.result.scores) == (0, None)
     assert folder.result.gain.spectral_radius > 1
     assert folder.result.robustness == ()

@@ -170,7 +170,7 @@ def test_trials_that_overflow_are_too_far(plugin):
     [
         ({"tolerance": 0.0}, "positive tolerance"),
         ({"evaluations": 1}, "at least 2"),
-        ({"max_parameters": 2}, "3 parameters, each of which costs"),
+        ({"max_parameters": 2}, "3 parameters: must be at most 2"),
     ],
 )
 def test_options_out_of_range(plugin, options, says):

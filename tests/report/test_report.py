@@ -6,6 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import math
 import statistics
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
@@ -417,3 +419,23 @@ def test_links_are_made_again_and_point_to_where_the_events_are(mixed_suite):
     assert link.resolve() == (mixed_suite / "runs" / "finished0" / "tensorboard").resolve()
     assert not link.readlink().is_absolute(), "a suite's folder may be moved"
     assert [f.name for f in board.rglob("*-s*")] == ["finished-zoh-s0"]
+
+
+# --- labels of the axes --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reach", [10, 1e3, 1e5, 1e12])
+def test_labels_of_a_logarithmic_axis_do_not_overlap(reach):
+    """Whatever the ratio of an upper bound to the gain below it."""
+    (row,) = rows([record("finished", verified=2.0)])
+    figure = gains.score_against_network_gain([replace(row, network_bound=reach)])
+    FigureCanvasAgg(figure).draw()
+    (axis,) = figure.axes
+    low, high = axis.get_xlim()
+    labels = [
+        label.get_window_extent()
+        for place, label in zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+        if low <= place <= high
+    ]
+    assert len(labels) >= 2
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(labels))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import ssmbench
 from ssmbench import registry
@@ -37,6 +38,18 @@ def test_points_are_counted_on_the_side_where_they_fall(tmp_path):
     assert count_stable(methods, points) == {"rk4": 2, "tustin": 3}
     save_figure(stability_regions(methods, points), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("panels", [1, 3, 6])
+def test_titles_and_labels_are_inside_the_figure(panels):
+    names = ("rk4", "zoh", "forward_euler", "heun", "tustin", "rkc1")[:panels]
+    methods = {name: registry.discretizers.get(name).build() for name in names}
+    figure = stability_regions(methods, np.array([-1.0 + 3j, -2.7 - 6j]))
+    FigureCanvasAgg(figure).draw()
+    for axis in figure.axes[:panels]:
+        box = axis.get_tightbbox()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
 
 
 def test_no_figure_is_made_with_pyplot():

@@ -109,7 +109,7 @@ def test_a_run_is_not_attacked_on_other_data(ssmbench, config, data, monkeypatch
     data("a", 2.0)
     refused = ssmbench("gain", folder, "--attack", "--json")
     assert refused.code == 2
-    assert "give it the data that it was started with" in refused.err
+    assert "provide the original data" in refused.err
     again = ssmbench("run", folder + "/config.yaml", "-o", "out")
     assert again.code == 2
     assert "leave data_digest out" in again.err

@@ -37,7 +37,7 @@ def test_its_config_keeps_its_name():
 
 
 def test_its_run_is_complete(folder):
-    assert RunFolder(folder).is_done
+    assert RunFolder(folder).is_complete
 
 
 def test_its_result_keeps_every_figure(stored):

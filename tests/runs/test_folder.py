@@ -39,15 +39,15 @@ def test_creating_a_folder_again_keeps_what_is_in_it(folder, config):
 
 
 def test_a_new_folder_is_missing_its_run(folder):
-    assert (folder.state, folder.result, folder.is_done) == ("missing", None, False)
+    assert (folder.state, folder.result, folder.is_complete) == ("missing", None, False)
 
 
 @pytest.mark.parametrize("state", ["finished", "diverged"])
 def test_a_run_is_done_when_its_result_and_its_state_say_so(folder, state):
     folder.write_status(state)
-    assert not folder.is_done
+    assert not folder.is_complete
     complete(folder, state)
-    assert folder.is_done
+    assert folder.is_complete
 
 
 def test_a_run_whose_process_died_is_interrupted(folder):
@@ -62,7 +62,7 @@ def test_a_run_whose_process_died_is_interrupted(folder):
 def test_a_stale_result_does_not_make_a_run_done(folder, state):
     folder.write_result(FINISHED)
     folder.write_status(state)
-    assert not folder.is_done
+    assert not folder.is_complete
 
 
 def test_the_status_says_since_when_who_and_why(folder):

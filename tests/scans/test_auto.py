@@ -99,8 +99,9 @@ def test_no_backend_able_is_an_error_with_every_reason(monkeypatch):
         def __call__(self, system, u, x0=None):
             raise AssertionError
 
+    backends = {"refuses": Refuses(registry.NoOptions())}
+    monkeypatch.setattr("ssmbench.scans.auto.ranked_backends", lambda: backends)
     auto = AutoScan(registry.NoOptions())
-    monkeypatch.setattr(auto, "_backends", {"refuses": Refuses(registry.NoOptions())})
     system = next(s for s in example_systems() if isinstance(s, DiscreteDense))
     with pytest.raises(UsageError, match=r"\(refuses: it refuses DiscreteDense\)"):
         auto.choose(system, torch.device("cpu"))

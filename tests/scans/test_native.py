@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmbench import registry
-from ssmbench.scans import native
+from ssmbench.scans import cpu, native
 from ssmbench.scans.native import library
+from ssmbench.systems import DiscreteDiagonal
+from ssmbench.testing import check_scan, example_systems
+from tests.scans import by_definition
 
 compiled = pytest.mark.skipif(
     native.unavailable_reason() is not None, reason=f"native kernels: {native.unavailable_reason()}"
@@ -19,15 +22,6 @@ compiled = pytest.mark.skipif(
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler on this machine")
 def test_a_machine_with_a_compiler_has_the_kernels():
     assert native.unavailable_reason() is None
-
-
-def loop(a, b, x0, reverse):
-    state, out = x0, [None] * b.shape[1]
-    order = range(b.shape[1])
-    for k in reversed(order) if reverse else order:
-        state = (a[:, k] if a.ndim == 3 else a) * state + b[:, k]
-        out[k] = state
-    return torch.stack(out, 1)
 
 
 @compiled
@@ -50,7 +44,7 @@ def test_linear_scan_and_every_gradient(states, length, batch, varies, reverse, 
     results = []
     for scan in (
         lambda *given: native.linear_scan(*given, reverse=reverse),
-        lambda *given: loop(*given, reverse),
+        lambda *given: by_definition.linear_scan(*given, reverse),
     ):
         s = scan(a, b, x0)
         gradients = torch.autograd.grad((s * weight.conj()).real.sum(), (a, b, x0))
@@ -74,13 +68,9 @@ def test_dense_layer_and_every_gradient(states, length, batch, inputs, outputs):
     u, B, C, D = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes)
     A = torch.linalg.qr(torch.randn(states, states, dtype=torch.float64)).Q.requires_grad_()
     x0 = torch.randn(batch, states, dtype=torch.float64, requires_grad=True)
-    state, expected = x0, []
-    for step in u.unbind(1):
-        expected.append(state @ C.T + step @ D.T)
-        state = state @ A.T + step @ B.T
-    weights = torch.randn_like(torch.stack(expected, 1)), torch.randn_like(x0)
+    weights = torch.randn(batch, length, outputs, dtype=torch.float64), torch.randn_like(x0)
     leaves, results = (u, A, B, C, D, x0), []
-    for outcome in (native.dense_layer(*leaves), (torch.stack(expected, 1), state)):
+    for outcome in (native.dense_layer(*leaves), by_definition.dense_layer(*leaves)):
         total = sum((value * w).sum() for value, w in zip(outcome, weights, strict=True))
         results.append((*outcome, *torch.autograd.grad(total, leaves)))
     for found, wanted in zip(*results, strict=True):
@@ -94,8 +84,7 @@ def test_linear_scan_in_single_precision(dtype):
     a = torch.randn(40, dtype=dtype)
     a = a / a.abs() * 0.99
     b, x0 = torch.randn(2, 500, 40, dtype=dtype), torch.randn(2, 40, dtype=dtype)
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    expected = loop(a.to(wide), b.to(wide), x0.to(wide), False)
+    expected = by_definition.linear_scan(a, b, x0)
     error = (native.linear_scan(a, b, x0) - expected).abs().max() / expected.abs().max()
     assert error < 1e-5
 
@@ -105,8 +94,6 @@ def test_threads_change_nothing():
     torch.manual_seed(0)
     system = registry.scans.get("cpu").build()
     lam = torch.polar(torch.rand(40, 8), torch.randn(40, 8))
-    from ssmbench.systems import DiscreteDiagonal
-
     one = torch.ones(40, 8, 1, dtype=torch.complex64)
     bank = DiscreteDiagonal(
         lam=lam, B=one, C=one.transpose(1, 2), D=torch.ones(40, 1, 1), conjugate=True
@@ -131,9 +118,6 @@ def test_unaligned_views_are_refused_not_misread():
 
 
 def test_without_kernels_the_chunked_scan_serves(monkeypatch):
-    from ssmbench.scans import cpu
-    from ssmbench.testing import check_scan, example_systems
-
     monkeypatch.setattr(cpu.native, "unavailable_reason", lambda: "not compiled")
     monkeypatch.setattr(
         cpu.native, "fused_layer", lambda *_: pytest.fail("the kernels are not there")

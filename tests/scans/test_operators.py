@@ -13,40 +13,13 @@ from torch.utils import _pytree as pytree
 
 from ssmbench.scans import native
 from ssmbench.scans.native import library
+from tests.scans import by_definition
 
 compiled = pytest.mark.skipif(
     native.unavailable_reason() is not None, reason=f"native kernels: {native.unavailable_reason()}"
 )
 B, L, H, N = 2, 3, 3, 2
 WIDE = torch.complex128
-
-
-# --- what each operator computes, by its definition -----------------------------------------------
-
-
-def linear_scan(a: Tensor, b: Tensor, x0: Tensor, reverse: bool) -> Tensor:
-    state, steps, states = x0, list(range(b.shape[1])), {}
-    for k in steps[::-1] if reverse else steps:
-        state = (a[:, k] if a.ndim == 3 else a) * state + b[:, k]
-        states[k] = state
-    return torch.stack([states[k] for k in steps], 1)
-
-
-def fused_layer(u, lam, B, C, D, x0=None):
-    state = torch.zeros(u.shape[0], *lam.shape, dtype=lam.dtype) if x0 is None else x0
-    outputs = []
-    for drive in u.unbind(1):
-        outputs.append((C * state).sum(-1).real + D * drive)
-        state = lam * state + B * drive[..., None]
-    return torch.stack(outputs, 1), state
-
-
-def dense_layer(u, A, B, C, D, x0):
-    state, outputs = x0, []
-    for drive in u.unbind(1):
-        outputs.append(state @ C.T + drive @ D.T)
-        state = state @ A.T + drive @ B.T
-    return torch.stack(outputs, 1), state
 
 
 # --- cases ----------------------------------------------------------------------------------------
@@ -62,18 +35,18 @@ def linear_scan_case(dtype, varies, reverse):
         *(numbers(*shape, dtype=dtype) for shape in ((B, L, N), (B, N))),
     )
     found = functools.partial(native.linear_scan, reverse=reverse)
-    return found, functools.partial(linear_scan, reverse=reverse), inputs
+    return found, functools.partial(by_definition.linear_scan, reverse=reverse), inputs
 
 
 def fused_layer_case(with_start):
     inputs = numbers(B, L, H), *(numbers(H, N, dtype=WIDE) for _ in range(3)), numbers(H)
     start = (numbers(B, H, N, dtype=WIDE),) if with_start else ()
-    return native.fused_layer, fused_layer, (*inputs, *start)
+    return native.fused_layer, by_definition.fused_layer, (*inputs, *start)
 
 
 def dense_layer_case():
     shapes = (B, L, 2), (N, N), (N, 2), (3, N), (3, 2), (B, N)
-    return native.dense_layer, dense_layer, tuple(numbers(*shape) for shape in shapes)
+    return native.dense_layer, by_definition.dense_layer, tuple(numbers(*s) for s in shapes)
 
 
 CASES = {

@@ -11,6 +11,7 @@ from ssmbench.errors import UsageError
 from ssmbench.scans.base import time_varying_scan
 from ssmbench.systems import TimeVaryingDiagonal
 from ssmbench.testing import example_time_varying_systems, gradient_of_views
+from tests.scans import by_definition
 
 CPU = torch.device("cpu")
 CASES = range(5)
@@ -25,23 +26,6 @@ def backends() -> list[str]:
     """Those that can run here."""
     system = examples(1)[0]
     return [e.name for e in registry.scans if e.build().unsupported_reason(system, CPU) is None]
-
-
-def loop(system: TimeVaryingDiagonal, u: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
-    """By the definition, matrix by matrix, sequence by sequence, in complex128."""
-    system, u = system.map(lambda t: t.to(torch.complex128)), u.to(torch.complex128)
-    finals, signals = [], []
-    for b in range(system.batch):
-        x, outputs = x0[b].to(torch.complex128), []
-        for k in range(system.length):
-            D = system.D if system.D.ndim == 3 else system.D[b, k]
-            y = (system.C[b, k] @ x[..., None])[..., 0]
-            y = 2 * y.real if system.conjugate else y
-            outputs.append(y + (D @ u[b, k, :, :, None])[..., 0])
-            x = system.lam[b, k] * x + (system.B[b, k] @ u[b, k, :, :, None])[..., 0]
-        finals.append(x)
-        signals.append(torch.stack(outputs))
-    return torch.stack(signals), torch.stack(finals)
 
 
 def results(scan, system: TimeVaryingDiagonal, u: Tensor, x0: Tensor) -> dict[str, Tensor]:
@@ -72,7 +56,7 @@ def test_outputs_and_every_gradient(name, case, double):
     u = torch.randn(2, system.length, system.heads, system.inputs, dtype=precision)
     x0 = torch.randn(2, system.heads, system.states, dtype=system.lam.dtype)
     found = results(registry.scans.get(name).build(), system, u, x0)
-    for key, expected in results(loop, system, u, x0).items():
+    for key, expected in results(by_definition.time_varying, system, u, x0).items():
         real = found[key] if found[key].is_complex() else found[key].to(expected.dtype)
         error = (real - expected).abs().max() / expected.abs().max()
         assert error < tolerance, f"{key}: relative error {error:.1e}"

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from ssmbench.errors import ShapeError, UsageError
+from tests.scans.by_definition import linear_scan as loop
+from tests.scans.by_definition import with_start as loop_before
 from tests.scans.interpreter import DEVICE, INTERPRETED, skip_module_without_kernels
 
 skip_module_without_kernels()
@@ -42,22 +44,6 @@ def before(a: Tensor, b: Tensor, x0: Tensor | None, reverse: bool = False) -> Te
     states, end = states_before(a, b, x0, reverse=reverse)
     rows = [end[:, None], states] if reverse else [states, end[:, None]]
     return torch.cat(rows, 1)
-
-
-def loop(a: Tensor, b: Tensor, x0: Tensor, reverse: bool = False) -> Tensor:
-    a, b, state = (t.to(torch.promote_types(t.dtype, torch.float64)) for t in (a, b, x0))
-    steps = list(zip(a.expand(b.shape).unbind(1), b.unbind(1), strict=True))
-    states = []
-    for factor, step in reversed(steps) if reverse else steps:
-        state = factor * state + step
-        states.append(state)
-    return torch.stack(states[::-1] if reverse else states, 1)
-
-
-def loop_before(a: Tensor, b: Tensor, x0: Tensor, reverse: bool = False) -> Tensor:
-    rows = loop(a, b, x0, reverse)
-    start = x0[:, None].to(rows.dtype)
-    return torch.cat([rows, start] if reverse else [start, rows], 1)
 
 
 def problem(shape, dtype, modulus=0.97, varying=False) -> tuple[Tensor, Tensor, Tensor, Tensor]:

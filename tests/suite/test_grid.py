@@ -133,7 +133,7 @@ REFUSED = {
     "seed twice": ({"seeds": [0, 0]}, "two runs are called"),
     "base as a list": ({"base": [1]}, "base: must be a part"),
     "a number for a section": ({"base": {"model": 1e18}}, "base: .*1e\\+18"),
-    "a place outside": ({"name": "../../x"}, r"name '\.\./\.\./x': must not hold '/'"),
+    "a place outside": ({"name": "../../x"}, r"name '\.\./\.\./x': must not contain '/'"),
     "a label too long": ({"variants": {"a" * 300: {}}}, "at most 255 bytes, not 300"),
     "two parts too long": (
         {"variants": {"a" * 250: {"model": {"parametrization": "s4d", "discretizer": "zoh"}}}},

@@ -55,7 +55,7 @@ def test_a_run_out_of_time_has_its_own_state_and_goes_on(
     out_of_time_at(step)
     assert execute(Run.of(config, tmp_path / "late")) == "out_of_time"
     folder = Run.of(config, tmp_path / "late").create()
-    assert (folder.state, folder.result, folder.is_done) == ("out_of_time", None, False)
+    assert (folder.state, folder.result, folder.is_complete) == ("out_of_time", None, False)
     assert "max_time=00:01:00:00 ended it at step" in folder.reason
     out_of_time_at(None)
     longer = merge(whole, {"trainer": {"max_time": "01:00:00:00"}})

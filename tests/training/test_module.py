@@ -147,7 +147,7 @@ def test_options_for_what_is_no_parameter_are_refused():
             return {"log_step": ParameterOptions()}
 
     module = Mistaken(S4DConfig(d_state=4), d_model=2)
-    with pytest.raises(UsageError, match="Mistaken: optimizer options for 'log_step', which is"):
+    with pytest.raises(UsageError, match="Mistaken: optimizer_options names 'log_step', which is"):
         parameter_groups(module, CONFIG)
 
 
@@ -178,7 +178,7 @@ def test_schedule_rises_linearly_then_falls_to_the_final_fraction(total, warmup,
     if schedule.warmup < total:
         assert schedule(schedule.warmup) == 1
         assert schedule(total) == pytest.approx(final)
-        quarter, rest = divmod(schedule.rest, 4)
+        quarter, rest = divmod(schedule.decay, 4)
         if rest == 0:  # a cosine lies above a straight line here, and below it at three quarters
             high = (1 + math.sqrt(0.5)) / 2
             for share, k in ((high, 1), (0.5, 2), (1 - high, 3)):

@@ -49,8 +49,7 @@ def print_run(run: Run, as_json: bool) -> None:
 
 def _result_rows(result: Result) -> list[tuple[str, str]]:
     metric, gains, network = result.task.metric, result.gain, result.gain.network
-    scores = {} if result.scores is None else result.scores.to_dict()
-    rows = [(f"{split} {metric}", plain(value)) for split, value in scores.items()]
+    rows = [(f"{name} {metric}", plain(value)) for name, value in _scores(result)]
     rows += [(f"gain {key}", plain(getattr(gains, key))) for key in _GAINS]
     rows.append(("spectral_radius", plain(gains.spectral_radius)))
     if gains.note:
@@ -62,6 +61,19 @@ def _result_rows(result: Result) -> list[tuple[str, str]]:
         for p in result.robustness
         if p.energy == _SHOWN_ENERGY
     ]
+
+
+def _scores(result: Result) -> list[tuple[str, float | None]]:
+    """The scores of a run by what they are of, then those of the task's baselines."""
+    scores, baselines = result.scores, result.task.baselines or {}
+    trivial: list[tuple[str, float | None]] = [*baselines.items()]
+    if scores is None:
+        return trivial
+    own: list[tuple[str, float | None]] = [("val", scores.val), ("test", scores.test)]
+    own += [(f"test, {name}:", value) for name, value in (scores.further or {}).items()]
+    if (scores.last_val, scores.last_test) not in ((scores.val, scores.test), (None, None)):
+        own += [("last weights: val", scores.last_val), ("last weights: test", scores.last_test)]
+    return own + trivial
 
 
 _GAINS = ("declared", "verified", "attacked")

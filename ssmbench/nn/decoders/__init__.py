@@ -1,1 +1,1 @@
-"""What a network makes its prediction with: one file for each family of decoders."""
+"""The decoders, which map features to a network's prediction: one file for each family."""

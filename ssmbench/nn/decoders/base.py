@@ -1,4 +1,4 @@
-"""What a decoder is: a map from the features of a whole sequence to the prediction."""
+"""The base classes of decoders: maps from the features of a whole sequence to the prediction."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ssmbench.spec import Reading
 
 
 class Decoder(nn.Module):
-    """Features (R, L, d_model) to a prediction; built as ``factory(config, sizes=, d_model=,
+    """Maps features (R, L, d_model) to a prediction; built as ``factory(config, sizes=, d_model=,
     pooling=)``.
 
-    R is the batch, or, where the task's input is a pair of sequences, twice that: the features of
-    the k-th pair are at 2k and 2k + 1. A class derived from this one takes ``sizes``
+    R is the size of the batch; for pairs of sequences it is twice that, and the features of the
+    k-th pair are the rows 2k and 2k + 1. A class derived from this one takes ``sizes``
     (:class:`~ssmbench.spec.TaskSizes`), ``d_model`` and ``pooling`` as keywords.
 
-    ``gain`` is given to a decoder with :attr:`takes_gain` in a network of a prescribed ``gamma``:
-    the decoder's incremental gain in l2, from features to prediction, must then be at most this.
+    ``gain`` is given to a decoder with :attr:`takes_gain` in a network with a ``gamma``: the
+    decoder's incremental l2 gain, from features to prediction, must then be at most this.
     """
 
-    #: What it makes a prediction from.
+    #: What a prediction is made from.
     reads: ClassVar[Reading]
     #: Whether its incremental gain can be prescribed.
     takes_gain: ClassVar[bool] = False
-    #: Why :meth:`bound` gives none; "" where it follows from the weights.
+    #: Why :meth:`bound` gives none; "" if it follows from the weights.
     unbounded_reason: ClassVar[str] = "the decoder declares no Lipschitz constant"
-    #: How it pools a sequence to one vector; None where it does not pool, or not by a `Pooling`.
+    #: How it pools a sequence to one vector; None if it does not, or in another way.
     pooling: Pooling | None = None
 
     def forward(
@@ -44,8 +44,8 @@ class Decoder(nn.Module):
     ) -> Float[Tensor, "B *steps out"]:
         """The prediction from whole sequences; ``lengths`` are the valid steps of padded ones.
 
-        What is in the padding is finite; it must not change the prediction. Predictions per step
-        are zero there.
+        Features in the padding are finite, and must not influence the prediction. Predictions per
+        step must be zero in the padding.
         """
         raise NotImplementedError
 
@@ -56,9 +56,10 @@ class Decoder(nn.Module):
         steps: int,
         gain: float | None = None,
     ) -> tuple[Float[Tensor, "B *steps out"], Tensor | None]:
-        """The prediction at the end of a chunk x of a signal, and what to carry on to the next.
+        """The prediction at the end of a chunk x of a signal, and the state for the next chunk.
 
-        ``steps``: of the signal up to the end of this chunk; ``carried``: None before the first.
+        ``steps``: the steps of the signal up to the end of this chunk. ``carried``: the state from
+        the previous chunk; None for the first.
 
         Raises:
             UsageError: the decoder needs the whole sequence at once.
@@ -73,9 +74,8 @@ class Decoder(nn.Module):
         segments: Segments,
         gain: float | None = None,
     ) -> Float[Tensor, "B *steps out"]:
-        """The prediction, on every rank, where a sequence's ``length`` steps lie on several ranks.
-
-        By default each rank gathers the features of all.
+        """The prediction, on every rank, if the ``length`` steps of a sequence are divided among
+        ranks. By default each rank gathers the features of all.
         """
         return self(segments.join(x, length), lengths, gain)
 
@@ -91,7 +91,7 @@ class Decoder(nn.Module):
 
 
 class PoolingDecoder(Decoder):
-    """A decoder of pooled vectors: derived classes set :attr:`pooling` and define :meth:`read`."""
+    """A decoder of pooled vectors. Derived classes set :attr:`pooling` and define :meth:`read`."""
 
     pooling: Pooling
 
@@ -119,7 +119,7 @@ class PoolingDecoder(Decoder):
         steps: int,
         gain: float | None = None,
     ) -> tuple[Float[Tensor, "B out"], Float[Tensor, "R d"]]:
-        """The prediction for everything up to here, and what was summed so far."""
+        """The prediction for the signal up to the end of the chunk, and the sum so far."""
         total = self.pooling.add(carried, self.pooling.sum(x))
         return self.read(self.pooling.divide(total, steps), gain), total
 
@@ -131,9 +131,9 @@ class PoolingDecoder(Decoder):
         segments: Segments,
         gain: float | None = None,
     ) -> Float[Tensor, "B out"]:
-        """Each rank sums its own steps."""
-        every = full_lengths(x, length) if lengths is None else lengths
-        steps = segments.take(self.pooling.steps(every, length))
+        """The prediction from the sums over the steps of each rank."""
+        valid = full_lengths(x, length) if lengths is None else lengths
+        steps = segments.take(self.pooling.steps(valid, length))
         pooled = segments.sum(self.pooling.sum(x, steps))
         return self.read(self.pooling.divide(pooled, length if lengths is None else lengths), gain)
 

@@ -1,4 +1,4 @@
-"""Affine decoders: of each step, or of one pooled vector."""
+"""Affine decoders, of each step or of one pooled vector."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Affine(nn.Linear):
 
 @decoders.register("per_step")
 class PerStep(Decoder, _Affine):
-    """W x + b of each step, with the gain that ``model.gamma`` leaves for it where there is one."""
+    """W x + b for each step, with a prescribed ||W||_2 if there is a ``model.gamma``."""
 
     reads = Reading.steps
     takes_gain = True
@@ -67,7 +67,7 @@ class PerStep(Decoder, _Affine):
         segments: Segments,
         gain: float | None = None,
     ) -> Float[Tensor, "B L out"]:
-        """Each rank decodes its own steps."""
+        """The predictions that each rank made for its own steps, joined."""
         y = segments.join(self.affine(x, gain), length)
         return y if lengths is None else mask_steps(y, valid_steps(lengths, length))
 
@@ -77,7 +77,7 @@ class PerStep(Decoder, _Affine):
 
 @decoders.register("pooled")
 class Pooled(PoolingDecoder, _Affine):
-    """W p + b of one vector p for each sequence, pooled as ``model.pooling`` says."""
+    """W p + b for one vector p per sequence, pooled according to ``model.pooling``."""
 
     reads = Reading.sequence
     takes_gain = True

@@ -1,4 +1,4 @@
-"""The decoder of pairs of sequences, each of which was encoded by the same network."""
+"""The decoder of pairs of sequences, whose features come from the same network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssmbench.spec import Reading, TaskSizes
 
 @dataclass
 class PairConfig:
-    """``hidden``: width of the hidden layer; d_model where 0."""
+    """``hidden``: width of the hidden layer; 0 means d_model."""
 
     hidden: int = option(0, COUNT)
 

@@ -1,1 +1,1 @@
-"""What a network reads its input with: one file for each family of encoders."""
+"""The encoders, which map a network's input to features: one file for each family."""

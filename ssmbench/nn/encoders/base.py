@@ -1,4 +1,4 @@
-"""What an encoder is: a map from a task's input to features, step by step."""
+"""The base class of encoders: maps from a task's input to features, step by step."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from ssmbench.spec import Channels, SequenceSpec
 
 
 class Encoder(nn.Module):
-    """An input to features (B, L, d_model); built as ``factory(config, input=, length=,
+    """Maps an input to features (B, L, d_model); built as ``factory(config, input=, length=,
     d_model=)``.
 
-    ``input`` is what one sequence holds, ``length`` the steps of the task's longest training
+    ``input``: the kind of one sequence. ``length``: the steps of the task's longest training
     sequence. A class derived from this one takes these three as keywords.
     """
 
     #: The inputs that it takes.
     accepts: ClassVar[tuple[type[SequenceSpec], ...]] = (Channels,)
-    #: Lipschitz constant in l2 that holds for all parameter values; None where there is none.
+    #: Lipschitz constant in l2 that holds for all parameter values; None if there is none.
     lipschitz: ClassVar[float | None] = None
-    #: Why :meth:`bound` gives none; "" where it follows from the weights.
+    #: Why :meth:`bound` gives none; "" if it follows from the weights.
     unbounded_reason: ClassVar[str] = "the encoder declares no Lipschitz constant"
 
     def forward(self, u: Shaped[Tensor, "B L ..."], start: int = 0) -> Float[Tensor, "B L d"]:
         """Features of u: (B, L, channels) of real numbers, or (B, L) of tokens.
 
-        ``start``: steps of the signal before u, where u is a later chunk of a stream, or a segment
-        of a longer sequence.
+        ``start``: the number of steps before u, if u is a later chunk of a stream or a segment of a
+        longer sequence.
         """
         raise NotImplementedError
 
@@ -44,8 +44,8 @@ class Encoder(nn.Module):
     def describe(cls) -> dict[str, Any]:
         """The class's facts as plain values."""
         by_weights = cls.lipschitz is None and not cls.unbounded_reason
-        none = "of its weights" if by_weights else f"none: {cls.unbounded_reason}"
+        words = "of its weights" if by_weights else f"none: {cls.unbounded_reason}"
         return {
             "accepts": ", ".join(kind.__name__.lower() for kind in cls.accepts),
-            "lipschitz": none if cls.lipschitz is None else cls.lipschitz,
+            "lipschitz": words if cls.lipschitz is None else cls.lipschitz,
         }

@@ -1,4 +1,4 @@
-"""Encoders of tokens: a learned vector for each, alone or with its position."""
+"""Encoders of tokens: a learned vector for each token, alone or with one for its position."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST = 10_000.0
 
 @encoders.register("embedding")
 class Embedding(Encoder, nn.Embedding):
-    """A learned vector for each token; the state-space layers tell the order."""
+    """A learned vector for each token; the SSM layers depend on the order."""
 
     accepts = (Tokens,)
     unbounded_reason = "tokens have no norm: gains refer to the encoded input"
@@ -30,7 +30,7 @@ class Embedding(Encoder, nn.Embedding):
         nn.Embedding.__init__(self, input.vocabulary, d_model)
 
     def forward(self, u: Int64[Tensor, "B L"], start: int = 0) -> Float[Tensor, "B L d"]:
-        """Raises a UsageError where a token is not in the vocabulary."""
+        """Raises a UsageError if a token is not in the vocabulary."""
         try:
             return nn.Embedding.forward(self, u)
         except IndexError:
@@ -41,7 +41,8 @@ class Embedding(Encoder, nn.Embedding):
 
 
 class Positions(Enum):
-    """``sinusoidal`` ones are fixed, of any length; ``learned`` ones end with the training's."""
+    """``sinusoidal`` positions are fixed, for any length; ``learned`` ones end with the task's
+    length."""
 
     sinusoidal = "sinusoidal"
     learned = "learned"
@@ -62,7 +63,7 @@ class PositionsConfig:
 class EmbeddingWithPositions(Embedding):
     """A learned vector for each token, plus one for its position in the sequence."""
 
-    #: Learned ones (length, d_model); None where they are sinusoidal.
+    #: Learned positions (length, d_model); None if they are sinusoidal.
     positions: nn.Parameter | None
 
     def __init__(self, config: PositionsConfig, *, input: Tokens, length: int, d_model: int):
@@ -72,7 +73,7 @@ class EmbeddingWithPositions(Embedding):
         self.register_parameter("positions", table)
 
     def forward(self, u: Int64[Tensor, "B L"], start: int = 0) -> Float[Tensor, "B L d"]:
-        """Raises a UsageError where a sequence goes on beyond the last learned position."""
+        """Raises a UsageError if a sequence is longer than the learned positions."""
         end = start + u.shape[1]
         return super().forward(u) + self._positions(start, end)
 
@@ -88,7 +89,7 @@ class EmbeddingWithPositions(Embedding):
 
 
 def sinusoidal(start: int, end: int, like: Float[Tensor, "_ d"]) -> Float[Tensor, "L d"]:
-    """sin and cos of position / 10000^(2i / d), in turn (Vaswani et al. 2017, section 3.5)."""
+    """sin and cos of position / 10000^(2i / d), alternating (Vaswani et al. 2017, section 3.5)."""
     d_model = like.shape[1]
     position = torch.arange(start, end, device=like.device, dtype=torch.float64)
     rate = torch.arange(0, d_model, 2, device=like.device, dtype=torch.float64) / d_model

@@ -1,4 +1,4 @@
-"""What a nonlinearity is: a map of one time step, and its Lipschitz constant or why it has none."""
+"""The base class of nonlinearities: maps of one time step with a declared Lipschitz constant."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ssmbench.analysis.certificate import Bound
 
 
 class Nonlinearity(nn.Module):
-    """A map of (B, L, d_model) to itself, built as ``factory(config, d_model=...)``."""
+    """A map from (B, L, d_model) to (B, L, d_model); built as ``factory(config, d_model=...)``."""
 
-    #: Declared Lipschitz constant in l2; None where there is none, with ``why_unbounded``.
+    #: Declared Lipschitz constant in l2; None if there is none, for the reason ``why_unbounded``.
     lipschitz: ClassVar[float | None] = None
     why_unbounded: ClassVar[str] = "the nonlinearity declares no Lipschitz constant"
 

@@ -19,7 +19,7 @@ from ssmbench.registry import NoOptions, nonlinearities
 
 @dataclass
 class WidthConfig:
-    """``hidden``: rows of the inner map; d_model where 0."""
+    """``hidden``: columns of W; 0 means d_model."""
 
     hidden: int = 0
 
@@ -48,7 +48,7 @@ class SLL(Nonlinearity):
         return x - F.linear(hidden, 2 * self.weight / self._scale())
 
     def _scale(self) -> Float[Tensor, " h"]:
-        # softmax, not exp: only ratios of q count, and no parameter value overflows them
+        # softmax, not exp: only ratios of q matter, and no parameter value overflows them
         q = torch.softmax(self.log_q, 0).clamp_min(1e-6)
         gram = (self.weight.T @ self.weight).abs()
         return (gram * q).sum(-1).div(q).clamp_min(1e-12)
@@ -91,7 +91,7 @@ class Sandwich(Nonlinearity):
     "groupsort", citation="Anil, Lucas, Grosse 2019, Sorting out Lipschitz function approximation"
 )
 class GroupSort(Nonlinearity):
-    """Neighbouring channels in order: (max, min) of each pair; a permutation at every point."""
+    """Sorts neighbouring channels, (max, min) of each pair: a permutation at every point."""
 
     lipschitz = 1.0
 
@@ -108,7 +108,7 @@ class GroupSort(Nonlinearity):
     "Transform, arXiv 2104.07167",
 )
 class Cayley(GroupSort):
-    """GroupSort of Q x + b, Q orthogonal by Cayley's map: it keeps the norm of a gradient."""
+    """GroupSort of Q x + b, Q orthogonal by Cayley's map: it preserves the norm of gradients."""
 
     def __init__(self, config: NoOptions, *, d_model: int):
         super().__init__(config, d_model=d_model)

@@ -1,4 +1,4 @@
-"""The field's usual nonlinearities, without weights but for the gated linear unit."""
+"""The usual nonlinearities; only the gated linear unit has weights."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class SiLU(Nonlinearity):
 
 @nonlinearities.register("glu", citation="Dauphin et al. 2017, arXiv 1612.08083")
 class GLU(Nonlinearity):
-    """GELU, a linear map to twice the width, and a gate: S4's choice; it mixes channels."""
+    """GELU, a linear map to twice the width, and a gate, as in S4; it mixes channels."""
 
     why_unbounded = "a gated linear unit multiplies two signals: its slope grows with them"
 

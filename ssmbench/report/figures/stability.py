@@ -26,7 +26,7 @@ def stability_regions(methods: Mapping[str, Discretizer], points: _Points | None
     """One panel per method: ``|R(z)| <= 1`` shaded, and the points z = h lambda (P,) on top."""
     columns = min(_COLUMNS, len(methods))
     lines = math.ceil(len(methods) / columns)
-    figure = Figure(figsize=(3.6 * columns, 3.7 * lines), layout="constrained")
+    figure = Figure(figsize=(3.6 * columns, 4.2 * lines), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False)
     for axis in axes.flat[len(methods) :]:
         axis.set_axis_off()

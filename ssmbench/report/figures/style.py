@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from ssmbench.report.statistics import Row
 
 _MARKERS = "osD^vPX*<>"
+_FINELY_LABELLED = 1e3  # ratio of the limits of an axis up to which 2 and 5 have labels too
 
 
 def colours_of(table: Iterable[Row]) -> dict[str, str]:
@@ -38,7 +39,12 @@ def with_unit(row: Row) -> str:
 
 
 def label_plainly(axis: Axis) -> None:
-    """Label a logarithmic axis with plain numbers instead of powers of ten."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    """Label a logarithmic axis, whose limits are set, with plain numbers instead of powers of ten.
+
+    Beyond three decades only powers of ten have a label, because more labels would overlap.
+    """
+    low, high = axis.get_view_interval()
+    steps = (1, 2, 5) if high <= _FINELY_LABELLED * low else (1,)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=12))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -43,7 +43,7 @@ class CascadedTanksConfig(RecordConfig):
     simulation_seed: int = option(2, SEED)
 
     def resolve_auto(self) -> None:
-        """Replace ``auto`` by the choice for this machine, so that the run's name tells which data
+        """Replace ``auto`` by the choice for this machine, so that the run's name states which data
         it used.
 
         Raises:

@@ -48,29 +48,29 @@ class Tanks:
 MEAN_INPUT = 2.8
 STRONG_LINES, STRONG_AMPLITUDE = 19, 0.321
 ALL_LINES, WEAK_AMPLITUDE = 59, 0.0321
-# Draws of the phases, of which the one with the highest peaks and shallowest troughs is taken: the
-# published inputs are so, and one draw in many makes the tanks overflow.
+# Number of random phase vectors, of which the one with the largest sum of maximum and minimum is
+# taken: few random phases make the tanks overflow, as the published inputs do.
 PHASE_DRAWS = 100
-# The level sensor reads zero with the lower tank this high, and no more than its limit.
+# The level sensor reads zero at this level of the lower tank, and saturates at its limit.
 SENSOR_ZERO = 1.0
 SENSOR_LIMIT = 10.0
 # About 40 dB below the levels' deviation of 2.1 V, as in the published records.
 MEASUREMENT_NOISE = 0.02
-# Disturbance of the levels' rates, V/s, held for a sample.
+# Standard deviation of the disturbance of the levels' rates, V/s, constant between samples.
 PROCESS_NOISE = 0.001
 SUBSTEPS = 8
 
 
 def simulated_records(seed: int) -> tuple[Record, Record]:
-    """Estimation and validation records of 1,024 samples at 4 s, a function of ``seed`` alone.
+    """Estimation and test records of 1,024 samples at 4 s, which depend only on ``seed``.
 
-    As in the published experiment both start from one initial state, which is not given, and the
-    level sensor saturates at 10 V.
+    As in the published experiment, both start from the same initial state, which is not given, and
+    the level sensor saturates at 10 V.
     """
     random = np.random.default_rng(seed)
     start = tuple(random.uniform(5.0, 7.0, size=2))
-    estimation, validation = (_experiment(random, start) for _ in range(2))
-    return estimation, validation
+    estimation, test = (_experiment(random, start) for _ in range(2))
+    return estimation, test
 
 
 def _experiment(random: np.random.Generator, start: tuple[float, float]) -> Record:
@@ -102,10 +102,10 @@ def simulate(
     start: tuple[float, float],
     disturbance: Float64[np.ndarray, "L 2"] | None = None,
 ) -> Float64[np.ndarray, "L 2"]:
-    """Levels of both tanks in V at the samples, by Runge-Kutta 4 with the input held.
+    """Levels of both tanks in V at the samples, by Runge-Kutta 4 with a zero-order hold.
 
-    ``u`` in V every 4 s; ``start`` the levels at the first sample; ``disturbance`` in V/s is
-    added to the rates (none where None). Source: Schoukens and Noel 2017, section on the tanks.
+    ``u`` in V every 4 s; ``start``: the levels at the first sample; ``disturbance`` in V/s is
+    added to the rates (None: zero). Source: Schoukens and Noel 2017, section on the tanks.
     """
     shift = np.zeros((len(u), 2)) if disturbance is None else disturbance
     levels = np.empty((len(u), 2))

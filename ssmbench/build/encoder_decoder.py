@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ssmbench import registry
-from ssmbench.build.component import built
+from ssmbench.build.component import build_component
 from ssmbench.config import RunConfig
 from ssmbench.errors import require
 from ssmbench.nn.decoders.base import Decoder
@@ -18,7 +18,7 @@ from ssmbench.nn.encoders.base import Encoder
 from ssmbench.nn.pooling import Pooling
 from ssmbench.spec import Reading, SequenceSpec, TaskSizes, Tokens
 
-_DECODERS = {Reading.steps: "per_step", Reading.sequence: "pooled", Reading.pair: "pair"}
+_DEFAULT_DECODERS = {Reading.steps: "per_step", Reading.sequence: "pooled", Reading.pair: "pair"}
 
 
 def build_encoder(config: RunConfig, sizes: TaskSizes) -> Encoder:
@@ -27,15 +27,17 @@ def build_encoder(config: RunConfig, sizes: TaskSizes) -> Encoder:
     Raises:
         UsageError: ``model.encoder`` does not accept the task's input.
     """
-    model, kind, one = config.model, registry.encoders, sizes.sequence
-    component = model.encoder or {"name": _encoder_for(one, model.gamma)}
-    _check_fits(
+    model, kind, input = config.model, registry.encoders, sizes.sequence
+    component = model.encoder or {"name": _encoder_for(input, model.gamma)}
+    _check_choice(
         "model.encoder",
         component["name"],
-        f"take {one}, this task's input",
-        [entry.name for entry in kind if isinstance(one, entry.factory.accepts)],
+        f"take {input}, this task's input",
+        [entry.name for entry in kind if isinstance(input, entry.factory.accepts)],
     )
-    return built(kind, component, Encoder, input=one, length=sizes.length, d_model=model.d_model)
+    return build_component(
+        kind, component, Encoder, input=input, length=sizes.length, d_model=model.d_model
+    )
 
 
 def build_decoder(config: RunConfig, sizes: TaskSizes, pooling: Pooling) -> Decoder:
@@ -45,14 +47,16 @@ def build_decoder(config: RunConfig, sizes: TaskSizes, pooling: Pooling) -> Deco
         UsageError: ``model.decoder`` does not make predictions of the task's kind.
     """
     model, kind = config.model, registry.decoders
-    component = model.decoder or {"name": _DECODERS[sizes.reading]}
-    _check_fits(
+    component = model.decoder or {"name": _DEFAULT_DECODERS[sizes.reading]}
+    _check_choice(
         "model.decoder",
         component["name"],
         f"make a prediction from {sizes.reading.value}, as this task needs it",
         [entry.name for entry in kind if entry.factory.reads is sizes.reading],
     )
-    return built(kind, component, Decoder, sizes=sizes, d_model=model.d_model, pooling=pooling)
+    return build_component(
+        kind, component, Decoder, sizes=sizes, d_model=model.d_model, pooling=pooling
+    )
 
 
 def _encoder_for(input: SequenceSpec, gamma: float | None) -> str:
@@ -61,6 +65,6 @@ def _encoder_for(input: SequenceSpec, gamma: float | None) -> str:
     return "linear" if gamma is None else "bounded_linear"
 
 
-def _check_fits(where: str, name: str, task: str, fitting: Sequence[str]) -> None:
-    choices = ", ".join(fitting)
-    require(name in fitting, f"{where}: {name!r} does not {task}; choose {choices} or null")
+def _check_choice(where: str, name: str, needed: str, suitable: Sequence[str]) -> None:
+    choices = ", ".join(suitable)
+    require(name in suitable, f"{where}: {name!r} does not {needed}; choose {choices} or null")
