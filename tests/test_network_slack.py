@@ -79,4 +79,4 @@ def test_a_residual_is_verified_together_with_its_cell(tool):
     for gain, peak in ((1.0, 2.0), (-1.0, 4 / 3)):
         matrices = [torch.tensor([[x]]) for x in (0.5, 1.0, gain, 0.0)]
         cell = SimpleNamespace(compute_z_matrices=lambda matrices=matrices: matrices)
-        assert tool._residual_gain(cell, 0.5) == pytest.approx(peak, rel=1e-6)
+        assert tool.residual_gain(cell, 0.5) == pytest.approx(peak, rel=1e-6)
