@@ -1,6 +1,5 @@
 """The tool that measures how loose a trained network's promise is, on a tiny budget."""
 
-import importlib.util
 import math
 import sys
 from types import SimpleNamespace
@@ -10,18 +9,15 @@ import torch
 
 from ssmbench import jsonio
 from ssmbench.tasks.classification import Classification
+from tests.tools import load_tool
 
 TINY = ["--steps", "2", "--attack-steps", "2", "4", "--set", "model.d_model=4", "batch_size=8"]
 STATES = "model.parametrization.d_state=4"
 
 
 @pytest.fixture(scope="module")
-def tool(request):
-    path = request.config.rootpath / "tools" / "network_slack.py"
-    spec = importlib.util.spec_from_file_location("network_slack", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return load_tool("network_slack")
 
 
 @pytest.fixture
