@@ -1,4 +1,4 @@
-"""Configs that come with the package: their names are accepted wherever a config path is.
+"""Configs that come with the package; their names are accepted in place of a config's path.
 
 In a checkout they are the files in ``configs/``; a wheel contains a copy in ``ssmbench/configs``,
 which ``setup.py`` creates.
@@ -27,7 +27,7 @@ def folder() -> Path:
 
 
 def bundled_configs(kind: Kind) -> Mapping[str, Path]:
-    """The bundled configs of one kind: file by name, sorted by name."""
+    """The files of the bundled configs of one kind, by name, sorted."""
     return {file.stem: file for file in sorted((folder() / kind).glob(f"*{_SUFFIX}"))}
 
 

@@ -35,7 +35,8 @@ def check_installation() -> list[Check]:
     checks += [Check("cpu", True, f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}")]
     checks += [Check("gpu", True, _gpu())]
     checks += [Check("scan kernels in C", True, native.unavailable_reason() or "compiled")]
-    checks += [_attempt(f"scan {name}", lambda name=name: _scan(name)) for name in _scan_names()]
+    names = registry.scans.names()
+    checks += [_attempt(f"scan {name}", lambda name=name: _scan(name)) for name in names]
     checks += [
         Check(f"{kind} registry", bool(r.names()), f"{len(r.names())} entries")
         for kind, r in registry.KINDS.items()
@@ -67,10 +68,6 @@ def _package(name: str) -> Check:
 
 def _gpu() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "none: scans run on CPU"
-
-
-def _scan_names() -> list[str]:
-    return registry.scans.names()
 
 
 def _scan(name: str) -> str:

@@ -46,7 +46,7 @@ class InterruptedRunError(SsmbenchError):
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """A phrase that suggests the nearest of ``choices``, or lists all of them if none is near."""
+    """A phrase with the choices nearest to ``name``, or with all choices if none is near."""
     known = sorted(choices)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if near:
@@ -79,11 +79,11 @@ def line_within(error: BaseException, files: Iterable[str | Path]) -> str | None
 
     A syntax error is located by the position that it reports, because no line was executed.
     """
-    places = [Path(file).resolve() for file in files]
+    paths = [Path(file).resolve() for file in files]
 
     def inside(name: str) -> bool:
         path = Path(name).resolve()
-        return any(path == place or place in path.parents for place in places)
+        return any(path == given or given in path.parents for given in paths)
 
     if isinstance(error, SyntaxError) and error.filename and inside(error.filename):
         return f"{shown_path(error.filename)}:{error.lineno}"

@@ -1,8 +1,8 @@
-"""Reading and writing of JSON that every parser accepts; all JSON in ssmbench passes through here.
+"""Reading and writing JSON that every parser accepts; all JSON in ssmbench passes through here.
 
 RFC 8259 defines neither infinity nor NaN, but Python writes them as bare words. This module writes
 them as the strings "inf", "-inf" and "nan". A string that would be read as one of these is escaped
-with a backslash, so that values survive a round trip: the label nan is written as "\\\\nan".
+with a backslash, so that every value is read back unchanged: the label nan is written as "\\\\nan".
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 from ssmbench.errors import SsmbenchError
 
 _NOT_FINITE = re.compile(r"-?inf|nan")
-_MISTAKABLE = re.compile(r"\\*(?:-?inf|nan)")
+_AMBIGUOUS = re.compile(r"\\*(?:-?inf|nan)")
 
 
 class NotJsonError(SsmbenchError, TypeError):
-    """A value that cannot be written as JSON; the message gives its position."""
+    """A value that cannot be written as JSON; the message gives its path."""
 
 
 def dumps(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
@@ -56,7 +56,7 @@ def _encoded(value: Any, where: str) -> Any:
     if isinstance(value, Enum):
         return _encoded(value.name, where)
     if isinstance(value, str):
-        return f"\\{value}" if _MISTAKABLE.fullmatch(value) else str(value)
+        return f"\\{value}" if _AMBIGUOUS.fullmatch(value) else str(value)
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -73,7 +73,9 @@ def _encoded_container(value: Any, where: str) -> Any:
         return _encoded(str(value), where)
     if hasattr(value, "tolist") and hasattr(value, "dtype"):  # NumPy or torch, not imported here
         return _encoded(value.tolist(), where)
-    raise NotJsonError(f"{where.lstrip('.') or 'value'}: a {type(value).__name__} has no JSON")
+    raise NotJsonError(
+        f"{where.lstrip('.') or 'value'}: a {type(value).__name__} cannot be written as JSON"
+    )
 
 
 def _key(key: Any, where: str) -> str:
@@ -87,6 +89,6 @@ def _decoded(value: Any) -> Any:
         return {key: _decoded(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_decoded(inner) for inner in value]
-    if isinstance(value, str) and _MISTAKABLE.fullmatch(value):
+    if isinstance(value, str) and _AMBIGUOUS.fullmatch(value):
         return float(value) if _NOT_FINITE.fullmatch(value) else value[1:]
     return value

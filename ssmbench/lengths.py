@@ -1,4 +1,4 @@
-"""Sequences of different lengths in one batch, padded at the end."""
+"""Batches of sequences of different lengths, padded at the end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from ssmbench.errors import require
 
 def check_lengths(lengths: Tensor, batch: int, total: int) -> None:
     """Raise a UsageError unless ``lengths`` holds ``batch`` integers in 1..total."""
-    whole = not (lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool)
+    integer = not (
+        lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool
+    )
     require(
-        whole and tuple(lengths.shape) == (batch,),
+        integer and tuple(lengths.shape) == (batch,),
         f"lengths: must be {batch} whole numbers, one per sequence, got shape "
         f"{tuple(lengths.shape)} of {lengths.dtype}",
     )
@@ -41,7 +43,7 @@ def mask_steps(
 def reversed_time(
     x: Inexact[Tensor, "B L d"], lengths: Int[Tensor, " B"] | None
 ) -> Inexact[Tensor, "B L d"]:
-    """Each sequence reversed in time, with its padding left in place; an involution."""
+    """Each sequence reversed in time, with its padding unchanged; applied twice, the identity."""
     if lengths is None:
         return x.flip(1)
     steps = torch.arange(x.shape[1], device=x.device)

@@ -6,7 +6,7 @@ import os
 
 from ssmbench.errors import require
 
-#: In the order in which Lightning reads them.
+#: The variables of common launchers, in the order in which Lightning reads them.
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
@@ -22,8 +22,8 @@ def whole_number(variable: str, default: int = 0) -> int:
 
 
 def check_rank_variables() -> None:
-    """Check the rank variables before Lightning reads them on import, where an error could not be
-    reported properly.
+    """Check the rank variables before Lightning reads them, which it does on import and without a
+    readable error.
 
     Raises:
         UsageError: one of them is not a non-negative integer.

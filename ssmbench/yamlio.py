@@ -1,4 +1,4 @@
-"""YAML files and ``key=value`` arguments as plain values; every error is a message of one line."""
+"""Reading YAML files and ``key=value`` arguments; every error is a UsageError of one line."""
 
 from __future__ import annotations
 

@@ -83,6 +83,11 @@ def test_style(arguments):
     run_tool("ruff", *arguments, "setup.py", "ssmbench", "plugins", "tests", "tools")
 
 
+@pytest.mark.slow
+def test_types():
+    run_tool("basedpyright", "--pythonpath", sys.executable)
+
+
 def test_functions_and_files_stay_short():
     long = []
     for file in python_files():

@@ -1,13 +1,12 @@
 """The tool that measures the adversary, and on three times the built-in budget what it measures."""
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
 
 import pytest
 
 from ssmbench.config import AnalysisConfig
+from tests.tools import load_tool
 
 BUILT_IN = AnalysisConfig()
 LARGER = replace(BUILT_IN, attack_steps=120, attack_restarts=16)
@@ -15,14 +14,8 @@ UNTRAINED = ["contraction, sll", "lru, LayerNorm, untrained", "the same, untrain
 
 
 @pytest.fixture(scope="module")
-def tool(request):
-    path = request.config.rootpath / "tools" / "attack_strength.py"
-    spec = importlib.util.spec_from_file_location("attack_strength", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def tool():
+    return load_tool("attack_strength")
 
 
 @pytest.mark.parametrize("name", [*UNTRAINED, "s4d, gelu"])

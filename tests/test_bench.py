@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ssmbench import jsonio, registry
+from ssmbench import jsonio
 from ssmbench.bench import cases, peers, scans
-from ssmbench.bench.timing import _peak_on_cpu, copy_bandwidth
+from ssmbench.bench.timing import copy_bandwidth, peak_on_cpu
 from ssmbench.cli import app
+from tests.builders import build_layer, build_scan
 
 CPU = torch.device("cpu")
 #: Float32 against complex128 over 512 steps, gradients of a sum of all outputs included.
@@ -77,9 +78,10 @@ def test_mambas_selective_scan_is_given_the_same_system(monkeypatch):
 
     module = SimpleNamespace(selective_scan_fn=selective_scan_fn)
     monkeypatch.setattr(peers, "importable", lambda name: module)
-    system, u = cases._bank(3, 4, CPU), torch.randn(2, 9, 3, 1)
+    system = build_layer("s4d", "zoh", d_model=3, seed=0).system().detach()
+    u = torch.randn(2, 9, 3, 1)
     y = peers.selective_scan(system, u).run().transpose(1, 2)
-    ours, _ = registry.scans.get("reference").build()(system, u, None)
+    ours, _ = build_scan("reference")(system, u, None)
     direct = system.D[:, 0, 0] * u[..., 0]
     assert torch.allclose((y - direct)[:, :-1], (ours[..., 0] - direct)[:, 1:], atol=1e-5)
 
@@ -105,14 +107,14 @@ def test_peak_memory_is_that_of_the_allocations_and_the_same_twice():
         return second + 1
 
     for _ in range(2):
-        assert _peak_on_cpu(four_megabytes_twice_at_once) == pytest.approx(2 * 2**22, rel=0.01)
+        assert peak_on_cpu(four_megabytes_twice_at_once) == pytest.approx(2 * 2**22, rel=0.01)
 
 
 def test_the_profiler_writes_nothing_to_standard_error():
     """In a process of its own: the profiler's library reads its log level once."""
     program = (
-        "import torch; from ssmbench.bench.timing import _peak_on_cpu; "
-        "print(_peak_on_cpu(lambda: torch.ones(2**20)))"
+        "import torch; from ssmbench.bench.timing import peak_on_cpu; "
+        "print(peak_on_cpu(lambda: torch.ones(2**20)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -134,5 +136,5 @@ def test_a_copy_moves_bytes():
 def test_only_scans_can_be_timed():
     from ssmbench.errors import UsageError
 
-    with pytest.raises(UsageError, match="can only time scans"):
+    with pytest.raises(UsageError, match="only scans can be timed"):
         app(["bench", "kernels"], standalone_mode=False)

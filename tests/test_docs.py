@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import tomllib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 import ssmbench
+from tests.tools import load_tool
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted(ROOT.glob("docs/*.md"))
 MAX_LINES_OF_THE_README = 150
-
-
-def tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def page_id(page: Path) -> str:
@@ -106,7 +96,7 @@ def test_the_readme_has_every_page_in_its_map():
 
 
 def test_the_tables_are_those_of_the_committed_figures():
-    tables = tool("doc_tables")
+    tables = load_tool("doc_tables")
     for page, name, text in (
         (tables.README, "quickstart", tables.readme_table()),
         (tables.BENCHMARKS_PAGE, "benchmarks", tables.benchmarks()),
@@ -115,7 +105,7 @@ def test_the_tables_are_those_of_the_committed_figures():
 
 
 def test_the_configuration_reference_is_up_to_date():
-    reference = tool("config_reference")
+    reference = load_tool("config_reference")
     assert reference.PAGE.read_text() == reference.page(), "run tools/config_reference.py"
 
 

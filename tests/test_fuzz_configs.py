@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-
 import pytest
+
+from tests.tools import load_tool
 
 
 @pytest.fixture(scope="module")
-def tool(request):
-    path = request.config.rootpath / "tools" / "fuzz_configs.py"
-    spec = importlib.util.spec_from_file_location("fuzz_configs", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fuzz_configs"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return load_tool("fuzz_configs")
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """The tool that measures how loose a trained network's promise is, on a tiny budget."""
 
-import importlib.util
 import math
 import sys
 from types import SimpleNamespace
@@ -10,18 +9,15 @@ import torch
 
 from ssmbench import jsonio
 from ssmbench.tasks.classification import Classification
+from tests.tools import load_tool
 
 TINY = ["--steps", "2", "--attack-steps", "2", "4", "--set", "model.d_model=4", "batch_size=8"]
 STATES = "model.parametrization.d_state=4"
 
 
 @pytest.fixture(scope="module")
-def tool(request):
-    path = request.config.rootpath / "tools" / "network_slack.py"
-    spec = importlib.util.spec_from_file_location("network_slack", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return load_tool("network_slack")
 
 
 @pytest.fixture
@@ -79,4 +75,4 @@ def test_a_residual_is_verified_together_with_its_cell(tool):
     for gain, peak in ((1.0, 2.0), (-1.0, 4 / 3)):
         matrices = [torch.tensor([[x]]) for x in (0.5, 1.0, gain, 0.0)]
         cell = SimpleNamespace(compute_z_matrices=lambda matrices=matrices: matrices)
-        assert tool._residual_gain(cell, 0.5) == pytest.approx(peak, rel=1e-6)
+        assert tool.residual_gain(cell, 0.5) == pytest.approx(peak, rel=1e-6)

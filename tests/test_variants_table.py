@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from types import ModuleType
 
 import pytest
 
 from ssmbench import registry
+from tests.tools import load_tool
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    from tests.conftest import ROOT
-
-    spec = importlib.util.spec_from_file_location("tool", ROOT / "tools" / "variants_table.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("variants_table")
 
 
 def rows_of(tool: ModuleType, heading: str) -> list[tuple[str, ...]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -117,8 +119,22 @@ def _base() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def troubled(tmp_path_factory) -> Outcome:
+    """What :func:`_run_suite` left behind, to be read only: one for all processes of the tests."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    place = place / "troubled"
+    place.mkdir(exist_ok=True)
+    outcome = place / "outcome.pickle"
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not outcome.exists():
+            outcome.write_bytes(pickle.dumps(_run_suite(place)))
+    return pickle.loads(outcome.read_bytes())
+
+
+def _run_suite(place: Path) -> Outcome:
     """``ssmbench suite`` in a process of its own, on variants that misbehave."""
-    place = tmp_path_factory.mktemp("troubled")
     (place / "planted.py").write_text(PLANTED)
     tasks = {"digits": {"task": "digits"}}
     suite = {"name": "troubled", "base": _base(), "tasks": tasks, "variants": TROUBLES}

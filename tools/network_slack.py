@@ -96,7 +96,7 @@ class PeerNetwork(nn.Module):
         for block, figures in zip(
             self.net.blocks, self.net.gain_diagnostics()["blocks"], strict=True
         ):
-            composed *= _residual_gain(block.lru, figures["alpha_ssm"]) / figures["ssm_factor"]
+            composed *= residual_gain(block.lru, figures["alpha_ssm"]) / figures["ssm_factor"]
         return {"declared": declared, "composed": composed}
 
 
@@ -108,7 +108,7 @@ def _peer_class() -> type[nn.Module]:
     return DeepSSM
 
 
-def _residual_gain(cell: nn.Module, share: float) -> float:
+def residual_gain(cell: nn.Module, share: float) -> float:
     """H-infinity norm of I + share G, for the cell's G."""
     make = cell.set_param if hasattr(cell, "set_param") else cell.compute_z_matrices
     A, B, C, D = (matrix.detach().double() for matrix in make()[:4])

@@ -141,7 +141,7 @@ def _balancing_rows(system: LinearSystem) -> Tensor:
         t.detach().cpu().resolve_conj().resolve_neg().numpy()
         for t in (system.A, system.B, system.C)
     )
-    scales = np.stack([balancing_scale(*copy) for copy in zip(*matrices, strict=True)])
+    scales = np.stack([balancing_scale(*head) for head in zip(*matrices, strict=True)])
     return torch.as_tensor(scales, device=system.A.device).reshape(shape)
 
 

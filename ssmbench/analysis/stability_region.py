@@ -156,7 +156,7 @@ def largest_stable_step(method: Method, system: ContinuousSystem) -> Float[Tenso
     """The largest step size of each head below which every step gives a stable discrete head.
 
     Infinite where no step up to 1e6 over the largest pole is too large; zero where the continuous
-    copy is unstable itself, or where no step above 1e-9 over the largest pole is stable. Computed
+    head is unstable itself, or where no step above 1e-9 over the largest pole is stable. Computed
     in float64, to 1e-9 relative; where poles lie on the very edge, to what rounding leaves.
     """
     with torch.no_grad():

@@ -135,7 +135,7 @@ def _check_horizon(horizon: int, oversampling: int) -> None:
 
 def _largest_of_fft(h: Tensor, points: int) -> tuple[Tensor, Tensor]:
     """Largest sigma_max over the grid and its index, (H,) each, head by head to bound memory."""
-    found = [sigma_max_by_gram(_fft(copy, points)).max(0) for copy in h]
+    found = [sigma_max_by_gram(_fft(one, points)).max(0) for one in h]
     return torch.stack([f.values for f in found]), torch.stack([f.indices for f in found])
 
 

@@ -123,10 +123,10 @@ def _warm_up(candidate: Candidate, device: torch.device) -> int | None:
     # A loop over steps makes so many allocations that their record would fill the memory.
     if _timed(lambda: _forward_and_backward(candidate), device) > _SLOW_TO_RECORD:
         return None
-    return _peak_on_cpu(lambda: _forward_and_backward(candidate))
+    return peak_on_cpu(lambda: _forward_and_backward(candidate))
 
 
-def _peak_on_cpu(action: Callable[[], object]) -> int:
+def peak_on_cpu(action: Callable[[], object]) -> int:
     """Largest number of bytes allocated at once, from the profiler's record of (de)allocations.
 
     Resident memory would miss allocations from pages that the process already has.

@@ -27,7 +27,7 @@ def bench(
     """Time every scan, compared with a memory copy and peers; errors are relative to complex128."""
     from ssmbench.errors import require
 
-    require(what == "scans", f"bench {what!r}: can only time scans")
+    require(what == "scans", f"bench {what!r}: only scans can be timed")
     require(rounds >= 1, f"--rounds must be at least 1, got {rounds}")
     from ssmbench import jsonio
     from ssmbench.bench import scans

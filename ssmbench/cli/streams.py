@@ -1,4 +1,4 @@
-"""Standard output carries only a verb's answer; any other output goes to standard error."""
+"""Standard output contains only the answer of a verb; all other output goes to standard error."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def one_line(text: str) -> str:
 
 @contextlib.contextmanager
 def configured() -> Iterator[None]:
-    """Within, both streams escape characters that they cannot encode, warnings are printed without
-    source positions, and imports of plugins are reported on standard error."""
+    """A context in which both streams escape characters that they cannot encode, warnings are
+    printed without source positions, and imports of plugins are reported on standard error.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -77,11 +78,12 @@ class _Notices(logging.Handler):
 
 @contextlib.contextmanager
 def redirected() -> Iterator[None]:
-    """Redirect everything written to file descriptor 1, except the answer, to standard error.
+    """A context in which everything written to file descriptor 1, except the answer, goes to
+    standard error.
 
     Plugins and libraries print, from Python and from C, during import, execution and shutdown of
-    the process. If the command owns descriptor 1, the redirection therefore stays until the process
-    ends.
+    the process. If ``sys.stdout`` is descriptor 1, the redirection therefore stays until the
+    process ends.
     """
     global _answer
     owned = _fileno(sys.stdout) == 1

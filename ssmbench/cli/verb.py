@@ -1,4 +1,4 @@
-"""What all verbs share: their command class, and the options that several of them have."""
+"""The command class of all verbs, and the options that several of them have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 from ssmbench.cli import streams
 from ssmbench.paths import absolute
 
-#: For every argument and option that is a path, so that verbs get expanded, absolute paths.
+#: For every argument and option that is a path: verbs receive expanded, absolute paths.
 PATH_ARGUMENT: dict[str, Any] = {"parser": absolute}
 PATH_OPTION: dict[str, Any] = {"parser": absolute, "metavar": "PATH"}
 

@@ -1,8 +1,8 @@
-"""Typed configs over OmegaConf: read, merge, validate, resolve, fingerprint.
+"""Typed configs, based on OmegaConf: read, merge, validate, resolve, fingerprint.
 
-A *component* is a mapping ``{name: ..., option: ...}`` whose options are those of the registry
-entry of that name; a bare string is a component with default options. A resolved config is a plain
-dict that contains every option of every component, so its fingerprint names the run.
+A *component* is a mapping ``{name: ..., option: ...}`` with the options of the registry entry of
+that name; a string is a component with default options. A resolved config is a dict that contains
+every option of every component, so its fingerprint identifies the run.
 """
 
 from ssmbench.config.components import build, options_of, resolve_component

@@ -1,4 +1,4 @@
-"""The parts of a run config that name an entry of a registry, and the objects they describe."""
+"""The components of a run config: parts that refer to a registry entry and its options."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from ssmbench.errors import require
 
 
 def resolve_component(kind: registry.Registry, component: Any, where: str) -> dict[str, Any]:
-    """``{name, every option}`` of a component given as a name or a mapping.
+    """Complete a component that is given as a name or a mapping: ``{name, all options}``.
+
+    ``where`` begins the error messages.
 
     Raises:
-        UsageError: not a component, an unknown name or option, a wrong type.
+        UsageError: it is neither, the name or an option is unknown, or a value has a wrong type.
     """
     if isinstance(component, str):
         component = {"name": component}
@@ -33,7 +35,7 @@ def resolve_component(kind: registry.Registry, component: Any, where: str) -> di
 
 
 def build(kind: registry.Registry, component: Mapping[str, Any], **context: Any) -> Any:
-    """The object that a resolved component describes."""
+    """Build the object that a resolved component describes; ``context`` goes to its factory."""
     entry = kind.get(component["name"])
     return entry.build(options_of(kind, component), **context)
 
@@ -46,10 +48,10 @@ def options_of(kind: registry.Registry, component: Mapping[str, Any]) -> Any:
 
 
 def entries_of(config: Mapping[str, Any]) -> Iterator[tuple[str, registry.Entry]]:
-    """The entries that a run config names, by the dotted path of the component.
+    """The dotted path and the registry entry of each component of a run config.
 
-    What is no component of a known name is left out: a stored config may be damaged, or its plugin
-    may be missing.
+    Components without a known name are skipped: a stored config may be damaged, or its plugin may
+    be missing.
     """
     for path, kind in COMPONENTS.items():
         parent, _, key = path.rpartition(".")
@@ -61,6 +63,6 @@ def entries_of(config: Mapping[str, Any]) -> Iterator[tuple[str, registry.Entry]
 
 
 def schemas_of(config: Mapping[str, Any]) -> dict[str, type]:
-    """The dataclasses that define the options of a run config, by the prefix of their paths."""
+    """The dataclasses that define the options of a run config, by the prefix of the paths."""
     sections = {"": RunConfig, "model.": ModelConfig, "analysis.": AnalysisConfig}
     return sections | {f"{path}.": entry.config for path, entry in entries_of(config)}

@@ -1,4 +1,4 @@
-"""What names a run: the fingerprint of its resolved config."""
+"""The identity of a run: the fingerprint of its resolved config."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from ssmbench.config.components import schemas_of
 from ssmbench.config.layers import leaves
 from ssmbench.options import added
 
-#: Part of every fingerprint: raise it when the meaning of a config changes.
+#: Part of every fingerprint; to be raised when the meaning of a config changes.
 SCHEMA_VERSION = 2
 
-#: Labels and places: what does not change a run's result is not part of its name. The data in a
-#: place are, by their digest. A run that ``max_time`` ended has no result and goes on under more.
+#: Options that do not affect the result of a run, and therefore not its fingerprint. (The data in
+#: ``data_dir`` do, by their digest. A run that reached ``max_time`` has no result yet and can be
+#: resumed with a longer time.)
 NOT_FINGERPRINTED = ("variant", "task.data_dir", "trainer.max_time")
 
 
 def fingerprint(resolved: Mapping[str, Any]) -> str:
-    """12 hex digits that name a resolved config.
+    """12 hexadecimal digits that identify a resolved config.
 
-    An option that was added to the present schema is left out while it has its default: see
-    :func:`ssmbench.options.option` for what a new option must do so that earlier runs still count.
+    An option that was added to the current version of the schema is left out if it has its default
+    value, so that earlier runs keep their fingerprints; see :func:`ssmbench.options.option`.
     """
     later = _added_later(resolved)
-    named = {
+    identifying = {
         path: value
         for path, value in leaves(resolved)
-        if not _is_unnamed(path) and not (path in later and later[path] == value)
+        if not _is_excluded(path) and not (path in later and later[path] == value)
     }
-    text = jsonio.dumps({"schema": SCHEMA_VERSION, **named}, sort_keys=True)
+    text = jsonio.dumps({"schema": SCHEMA_VERSION, **identifying}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _added_later(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults of the options that the present schema did not begin with, by dotted path."""
+    """The defaults of options that were added to the current schema version, by dotted path."""
     return {
         prefix + name: default.name if isinstance(default, Enum) else default
         for prefix, schema in schemas_of(config).items()
@@ -46,5 +47,5 @@ def _added_later(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _is_unnamed(path: str) -> bool:
+def _is_excluded(path: str) -> bool:
     return any(path == name or path.startswith(f"{name}.") for name in NOT_FINGERPRINTED)

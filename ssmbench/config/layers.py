@@ -1,4 +1,4 @@
-"""Run configs as layers of plain dicts: merged key by key, a later layer over an earlier one."""
+"""Merging of run configs as nested dicts: key by key, later ones over earlier ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     """``key=value`` arguments as a nested dict; values are YAML.
 
     Raises:
-        UsageError: an argument without ``=``, or a value that is not YAML.
+        UsageError: an argument has no ``=``, or its value is not YAML.
     """
     merged: dict[str, Any] = {}
     for argument in overrides:
@@ -23,14 +23,14 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
 
 
 def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping with dotted keys as a nested one; of two that overlap, the later key wins.
+    """A mapping with dotted keys as a nested dict; where keys overlap, the later one wins.
 
     Raises:
-        UsageError: a key that is no string.
+        UsageError: a key is not a string.
     """
     merged: dict[str, Any] = {}
     for key, value in overrides.items():
-        require(isinstance(key, str), f"override {key!r}: its key must be a string")
+        require(isinstance(key, str), f"override {key!r}: the key must be a string")
         inner = nested(value) if isinstance(value, Mapping) else value
         for part in reversed(key.split(".")):
             inner = {part: inner}
@@ -39,9 +39,9 @@ def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with ``over`` on top, key by key.
+    """Merge ``over`` into ``base`` key by key; values of ``over`` win.
 
-    A component of another name replaces the old one whole: its options mean something else.
+    A component with another name replaces the whole component, because its options are different.
     """
     merged = dict(base)
     new: Any
@@ -58,12 +58,12 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same_name(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether ``new`` names no other component than ``old``."""
+    """Whether ``new`` refers to the same component as ``old``."""
     return "name" not in new or new["name"] == old.get("name", IMPLIED_NAMES.get(key))
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that is no mapping, with its dotted path."""
+    """The dotted path and the value of everything that is not a mapping."""
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{key}.")

@@ -1,4 +1,4 @@
-"""Where the run config names entries, as the kinds declare it."""
+"""The places of components in the run config, as the kinds declare them."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from ssmbench.registry import KINDS, Registry
 
 _PLACES = [(place, kind) for kind in KINDS.values() for place in kind.places]
 
-#: Where the components are in a run config, and the registry that knows them.
+#: The registry of each component by its dotted path in a run config.
 COMPONENTS: dict[str, Registry] = {place.path: kind for place, kind in _PLACES}
 
-#: Those that a run can do without.
+#: The paths of optional components.
 OPTIONAL = frozenset(place.path for place, _ in _PLACES if place.default is None)
 
-#: The name that a mapping without one has, by the last part of its path.
+#: The name that a mapping without a name implies, by the last part of the path.
 IMPLIED_NAMES = {
     place.path.rpartition(".")[2]: place.default for place, _ in _PLACES if place.default_implied
 }
 
 
 def component_fields(section: str) -> Any:
-    """A dataclass with a field for each component of a section of the run config, "" for the root.
+    """A base class for the dataclass of a section of the run config, with a field per component.
 
-    The section's own dataclass derives from it. The type is Any because type checkers do not know
-    fields that are made while the program runs.
+    ``section`` is "" for the root. The return type is Any because type checkers cannot know fields
+    that are created at run time.
     """
-    made = []
+    components = []
     for place, _ in _PLACES:
         parent, _, name = place.path.rpartition(".")
         if parent == section:
-            made.append((name, Any, option(place.default, added=place.added)))
+            components.append((name, Any, option(place.default, added=place.added)))
     return dataclasses.make_dataclass(
-        f"{section.title()}Components", made, namespace={"__module__": __name__}
+        f"{section.title()}Components", components, namespace={"__module__": __name__}
     )

@@ -1,4 +1,4 @@
-"""From a run config as it is given to the complete, validated one."""
+"""Resolving a run config: from the given part to the complete, validated config."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ from ssmbench.yamlio import read_yaml
 
 
 def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]:
-    """The complete, validated run config as a plain dict.
+    """The complete, validated run config as a dict.
 
-    ``sources`` are those of the plugins as they are now, whatever is given: see
-    :func:`ssmbench.config.changed_sources` for how they differ from a stored config's.
+    ``sources`` holds the digests of the plugins as they are now, whatever ``config`` contains;
+    :func:`ssmbench.config.changed_sources` compares them with those of a stored config. ``source``
+    begins the error messages, for example with a file name.
 
     Raises:
-        UsageError: an unknown key or name (with the nearest ones), a wrong type, a NaN.
+        UsageError: a key or a name is unknown (the message gives the nearest ones), or a value has
+            a wrong type, is not allowed, or is NaN.
     """
-    plain = _resolved(merge(_defaults(), config), source)
-    plain["data_digest"] = _data_digest(plain, source)
-    plain["sources"] = sources_of(plain)
-    return plain
+    resolved = _resolved(merge(_defaults(), config), source)
+    resolved["data_digest"] = _data_digest(resolved, source)
+    resolved["sources"] = sources_of(resolved)
+    return resolved
 
 
 def resolve_model(model: Mapping[str, Any], source: str = "model") -> ModelConfig:
-    """The network's part of a run config, complete and typed; its components stay dicts.
+    """The section ``model`` of a run config, complete and typed; its components stay dicts.
 
     Raises:
         UsageError: as :func:`resolve`.
@@ -47,33 +49,35 @@ def resolve_model(model: Mapping[str, Any], source: str = "model") -> ModelConfi
 
 
 def _resolved(merged: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """A run config, or sections of it, with every option of its components."""
+    """Complete the components of a run config, or of some of its sections."""
     check_given(merged, source)
-    plain = _validated_run(merged, source)
+    resolved = _validated_run(merged, source)
     for path, kind in COMPONENTS.items():
         parent, _, key = path.rpartition(".")
-        holder = plain.get(parent, {}) if parent else plain
-        if holder.get(key) is not None:
-            holder[key] = resolve_component(kind, holder[key], f"{source}: {path}")
+        section = resolved.get(parent, {}) if parent else resolved
+        if section.get(key) is not None:
+            section[key] = resolve_component(kind, section[key], f"{source}: {path}")
         else:
-            needed = key in holder and path not in OPTIONAL
-            require(not needed, f"{source}: {path}: needs a {kind.kind}")
-    check_values(plain, source)
-    return plain
+            missing = key in section and path not in OPTIONAL
+            require(not missing, f"{source}: {path}: needs a {kind.kind}")
+    check_values(resolved, source)
+    return resolved
 
 
 def check_part(part: Any, source: str) -> None:
-    """Raise a UsageError unless ``part`` is a run config in part: its keys and sections.
+    """Raise a UsageError unless ``part`` is a mapping with keys of a run config.
 
-    What a later layer replaces would otherwise never be looked at.
+    Merging may replace parts of a config, which would then never be checked.
     """
     require(isinstance(part, Mapping), f"{source}: must be a part of a run config, got {part!r}")
     _validated_run(merge(_defaults(), part), source, partial=True)
 
 
 def _data_digest(config: Mapping[str, Any], source: str) -> str:
-    """That of the data as they are now. What is missing is refused where it is read, a plugin
-    that fails where it is used."""
+    """The digest of the data as they are now; the given one if it cannot be computed.
+
+    Missing data and failing plugins raise an error later, when they are used.
+    """
     given = config["data_digest"]
     try:
         found = build(registry.tasks, config["task"], batch_size=1, seed=0).data_digest
@@ -81,20 +85,20 @@ def _data_digest(config: Mapping[str, Any], source: str) -> str:
         return given
     require(
         given in ("", found),
-        f"{source}: data_digest: is {given}, but the task's data have {found}: they are other data;"
-        " leave data_digest out to use them",
+        f"{source}: data_digest: is {given}, but the data of the task now have {found}; leave "
+        "data_digest out to use the present data",
     )
     return found
 
 
 def typed(config: Mapping[str, Any]) -> RunConfig:
     """A resolved config as a :class:`RunConfig`; its components stay dicts."""
-    made: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), config))
-    return made
+    run: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), config))
+    return run
 
 
 def load_run(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """The resolved config of a run file with ``key=value`` overrides.
+    """The resolved config of a YAML file with ``key=value`` overrides.
 
     Raises:
         UsageError: see :func:`read_yaml`, :func:`parse_overrides` and :func:`resolve`.
@@ -107,16 +111,16 @@ def _defaults() -> dict[str, Any]:
 
 
 def _validated_run(config: Mapping[str, Any], source: str, partial: bool = False) -> dict[str, Any]:
-    """A run config with every key typed except the components, which stay as given.
+    """A run config with validated keys and types; its components stay as given.
 
-    Without references between them, its keys are looked at one by one: most are the same in every
-    run of a suite, and what was seen before is not looked at again.
+    Unless the config contains references (``${...}``), each key is validated separately: most keys
+    are equal in all runs of a suite, and :func:`validated` caches its results.
     """
     if "${" in repr(config):
         return validated(RunConfig, config, source, partial)
     kinds = {f.name: type(f.default) for f in fields(RunConfig)}
-    plain = {}
+    checked = {}
     for key, value in config.items():
-        fits = type(value) in (int, str) and type(value) is kinds.get(key) and value != MISSING
-        plain[key] = value if fits else validated(RunConfig, {key: value}, source, partial)[key]
-    return plain
+        valid = type(value) in (int, str) and type(value) is kinds.get(key) and value != MISSING
+        checked[key] = value if valid else validated(RunConfig, {key: value}, source, partial)[key]
+    return checked

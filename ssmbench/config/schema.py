@@ -24,29 +24,28 @@ _LAYERS = (POSITIVE, Allowed("at most 10000", lambda v: v <= 10_000))
 
 @dataclass
 class ModelConfig(component_fields("model")):
-    """The network: its components, and what is not one.
+    """The network: its components and further options.
 
-    ``encoder`` and ``decoder``: null for those that fit the task's input and outputs, and
-    ``gamma``.
+    ``encoder`` and ``decoder``: null selects those that match the task and ``gamma``.
     """
 
-    #: Channels between the blocks, the width of the network.
+    #: Width of the network: channels between the blocks.
     d_model: int = option(32, SIZE)
-    #: Blocks, each with one SSM layer.
+    #: Number of blocks, each with one SSM layer.
     n_layers: int = option(2, _LAYERS)
-    #: Normalisation before each block: none, or layer (LayerNorm, which has no finite gain).
+    #: Normalisation before each block: none, or layer (LayerNorm, whose gain is not finite).
     norm: str = option("none", one_of("none", "layer"))
-    #: Of tasks with one prediction for a sequence, over its steps; unit is sum / sqrt(L).
+    #: Pooling over the steps, for tasks with one prediction per sequence; unit is sum / sqrt(L).
     pooling: str = option("mean", one_of("mean", "last", "unit"))
     #: Whether a linear map mixes the channels after the nonlinearity.
     mix: bool = True
-    #: Around each block: add is x + f(x), convex is (1 - a) x + a f(x) with a learned.
+    #: Residual connection of a block f: add is x + f(x), convex (1 - a) x + a f(x), a learned.
     residual: str = option("add", one_of("add", "convex", "none"))
-    #: Probability with which a number in a block's branch is set to zero in training.
+    #: Dropout probability in the branch of each block.
     dropout: float = option(0.0, PROPER_FRACTION)
-    #: Prescribes the incremental gain of the whole network; null prescribes nothing.
+    #: Prescribed incremental gain of the whole network; null for none.
     gamma: float | None = None
-    #: Adds to each SSM layer's output that of a second one in reversed time.
+    #: Whether each SSM layer adds the output of a second one in reversed time.
     bidirectional: bool = False
     #: The state from which every sequence starts.
     initial_state: str = option("zero", one_of("zero", "learned"))
@@ -54,21 +53,21 @@ class ModelConfig(component_fields("model")):
 
 @dataclass
 class AnalysisConfig:
-    """Gains: how often layers are measured in training, and the adversary's budget at the end."""
+    """Gains: how often layers are analysed in training, and the budget of the attack at the end."""
 
-    #: Epochs between two measurements of the layers in training; 0 for none.
+    #: Epochs between two analyses of the layers during training; 0 for none.
     every_n_epochs: int = option(5, COUNT)
-    #: Steps of the adversary's ascent from each start.
+    #: Gradient ascent steps of the attack from each start.
     attack_steps: int = option(40, POSITIVE_COUNT)
-    #: Starts of the adversary.
+    #: Number of random starts of the attack.
     attack_restarts: int = option(8, POSITIVE_COUNT)
-    #: Draws the adversary's starts.
+    #: Seed of the random starts.
     attack_seed: int = option(0, SEED)
-    #: Whether the score under disturbances of growing norm is measured.
+    #: Whether to measure the score under disturbances of increasing norm.
     robustness: bool = True
-    #: Steps of the adversary's ascent at each norm of the disturbance.
+    #: Gradient ascent steps at each norm of the disturbance.
     robustness_steps: int = option(5, POSITIVE_COUNT)
-    #: Test sequences, at most, on which that score is measured.
+    #: Largest number of test sequences on which that score is measured.
     robustness_sequences: int = option(256, POSITIVE_COUNT)
 
 
@@ -76,26 +75,28 @@ class AnalysisConfig:
 class RunConfig(component_fields("")):
     """One run."""
 
-    #: A label for reports, which does not change the run's identity.
+    #: Label in reports; not part of the run's identity.
     variant: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     #: Arguments of Lightning's Trainer.
     trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 20, "devices": 1})
-    #: Sequences of one rank's batch.
+    #: Number of sequences in a batch of one rank.
     batch_size: int = option(64, POSITIVE_COUNT)
-    #: Ranks that share each sequence, a segment each; divides trainer.devices x num_nodes.
+    #: Number of ranks that share each sequence, in segments; divides trainer.devices x num_nodes.
     sequence_parallel: int = option(1, POSITIVE_COUNT)
-    #: Draws the parameters, the order of the training sequences, and dropout.
+    #: Seed of the parameters, the order of the training sequences, and dropout.
     seed: int = option(0, SEED)
-    #: Digest of the data that the task reads; found by :func:`resolve`, "" where they are missing.
+    #: Digest of the data that the task reads; set by :func:`resolve`, "" if they are missing.
     data_digest: str = ""
-    #: Digest of the source of each component that is not built in, by the component's path; found
-    #: by :func:`resolve`. Runs of built-in components alone have none.
+    #: Digest of the source of each component that is not built in, by the component's path; set by
+    #: :func:`resolve`. Empty for runs with built-in components only.
     sources: dict[str, str] = field(default_factory=dict)
 
 
 def ranks(trainer: Mapping[str, Any]) -> int | None:
-    """Processes of a run with these Trainer arguments; None where the machine decides."""
+    """The number of processes of a run with these Trainer arguments; None if it depends on the
+    machine.
+    """
     given = [str(trainer.get("devices", "auto")), str(trainer.get("num_nodes", 1))]
     return int(given[0]) * int(given[1]) if all(map(str.isdecimal, given)) else None

@@ -1,7 +1,7 @@
-"""The source code of the plugins that a run uses, as a part of its identity.
+"""The source code of the plugins that a run uses, as part of the run's identity.
 
-A resolved config names the digest of every entry that is not built in, so a run whose plugin was
-edited has another fingerprint, and its earlier result is not taken for it.
+A resolved config contains the source digest of every entry that is not built in. When a plugin is
+edited, its runs get another fingerprint, and earlier results are not used for them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ssmbench.yamlio import read_yaml
 
 
 def sources_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """The digests of what a config's components, as they are now, were registered in."""
+    """The current source digests of the components that are not built in, by dotted path."""
     return {path: entry.source_digest for path, entry in entries_of(config) if not entry.builtin}
 
 
@@ -27,9 +27,9 @@ def without_sources(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changed_sources(config: Mapping[str, Any]) -> list[str]:
-    """A sentence for each plugin whose code is not that of the run with this stored config.
+    """One sentence for each plugin whose code differs from that of the run with this stored config.
 
-    A run from before digests were recorded says nothing about its plugins, and has none.
+    Empty for a run from a version that did not record digests.
     """
     recorded = config.get("sources")
     if not isinstance(recorded, Mapping):
@@ -44,24 +44,25 @@ def _changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
         if entry is None:
             yield f"{path}: the plugin that this run used is not found"
         elif entry.builtin:
-            yield f"{path}: the {entry.kind} {entry.name!r} was a plugin's, now it is built in"
+            yield f"{path}: the {entry.kind} {entry.name!r} was a plugin and is now built in"
         elif entry.source_digest != digest:
             place = entry.origin.rpartition(":")[0]
             yield f"{place} changed since this run: {entry.kind} {entry.name!r} may differ"
 
 
 def check_sources(config: Mapping[str, Any]) -> None:
-    """Raise a UsageError where a plugin was edited after the config that is to be run was resolved:
-    the result would have the name of other code."""
+    """Raise a UsageError if a plugin was edited after this config was resolved: the fingerprint of
+    the run would not match the code.
+    """
     changes = changed_sources(config)
-    require(not changes, f"{'; '.join(changes)}; start the run anew")
+    require(not changes, f"{'; '.join(changes)}; start the run again")
 
 
 def earlier_sources(root: Path, resolved: Mapping[str, Any]) -> list[Path]:
     """Folders in ``root`` of runs with the same config but different plugin code.
 
-    Reads no file for a run of built-in components alone. :func:`changed_sources` of their configs
-    says what changed.
+    For a run with built-in components only, no file is read. :func:`changed_sources` of a found
+    run's config states the differences.
     """
     return all_earlier_sources(root, [resolved])[0]
 
@@ -85,7 +86,7 @@ def _earlier(root: Path, resolved: Mapping[str, Any], names: Mapping[Path, str])
 
 
 def _with_sources(root: Path) -> Iterator[Path]:
-    """Most runs have none: their configs need not be parsed."""
+    """The folders of runs with recorded digests, found without parsing all other configs."""
     for file in root.glob("*/config.yaml"):
         try:
             text = file.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A mapping held to its config dataclass: known keys, types and choices."""
+"""Validation of a mapping against a config dataclass: keys, types and choices."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ssmbench.options import FOLDER, declared
 from ssmbench.paths import absolute
 from ssmbench.yamlio import first_line
 
-#: What a config that does not fit its class makes OmegaConf raise.
+#: What OmegaConf raises for a config that does not match its dataclass.
 _NOT_TYPED = (OmegaConfBaseException, TypeError, ValueError, OverflowError, RecursionError)
 
-#: What :func:`validated` found before, by schema and content.
+#: Earlier results of :func:`validated`, by schema and content.
 _seen: dict[tuple[type, str, bool], dict[str, Any]] = {}
 _MAX_SEEN = 10_000
 
@@ -25,8 +25,21 @@ _MAX_SEEN = 10_000
 def validated(
     schema: type, config: Mapping[str, Any], source: str, partial: bool = False
 ) -> dict[str, Any]:
+    """``config`` with all options of the dataclass ``schema`` and converted values.
+
+    Args:
+        schema: the config dataclass.
+        config: some of its options.
+        source: begins the error messages.
+        partial: whether options without a value are allowed.
+
+    Raises:
+        UsageError: an option is unknown, or its value has a wrong type or is not a choice.
+    """
     content = repr(config)
-    if hasattr(schema, "resolve_auto") or "${" in content:  # these depend on more than the config
+    if (
+        hasattr(schema, "resolve_auto") or "${" in content
+    ):  # the result depends on more than the config
         return _typed_anew(schema, config, source, partial)
     key = (schema, content, partial)
     if key not in _seen:
@@ -47,7 +60,9 @@ def _typed_anew(
 ) -> dict[str, Any]:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), dict(config))
-        if hasattr(schema, "resolve_auto"):  # what depends on the machine becomes part of the name
+        if hasattr(
+            schema, "resolve_auto"
+        ):  # choices that depend on the machine are part of the identity
             decided: Any = OmegaConf.to_object(merged)
             decided.resolve_auto()
             merged = OmegaConf.structured(decided)
@@ -65,7 +80,7 @@ def _typed_anew(
 
 
 def _naming_choices(message: str, schema: type, key: str | None) -> str:
-    """OmegaConf names an option's choices only where it got a string or a whole number."""
+    """Add the choices of an option, which OmegaConf gives only for strings and integers."""
     default = getattr(schema, key or "", None)
     if not isinstance(default, Enum) or "expected one of" in message:
         return message

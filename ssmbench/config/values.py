@@ -1,4 +1,4 @@
-"""The values in a run config: given, finite, and what their options say that they may be."""
+"""Checks of the values in a run config: given, finite and allowed."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ssmbench.options import Allowed, declared
 
 
 def check_given(config: Mapping[str, Any], source: str) -> None:
-    """OmegaConf would put a default in the place of a value that is still to be given."""
+    """Refuse the value ``???``, which OmegaConf would replace by the default."""
     for path, value in leaves(config):
         missing = value == MISSING or (isinstance(value, list) and MISSING in value)
-        require(not missing, f"{source}: {path}: is {MISSING!r}, which means that it must be given")
+        require(not missing, f"{source}: {path}: is {MISSING!r}; a value must be given")
 
 
 def check_values(config: Mapping[str, Any], source: str) -> None:
-    """Every number is finite, and what its option says that it may be."""
+    """Raise a UsageError unless every number is finite and every value allowed by its option."""
     allowed = _allowed(config)
     for path, value in leaves(config):
         for number in _numbers(value):
             if isinstance(number, float) and not math.isfinite(number):
                 word = "NaN" if math.isnan(number) else "infinite"
-                raise UsageError(f"{source}: {path}: is {word}; give a number")
+                raise UsageError(f"{source}: {path}: is {word}; must be a finite number")
         for limit in allowed.get(path, ()) if value is not None else ():
             require(limit.test(value), f"{source}: {path}: {limit.problem(value)}")
 
 
 def _allowed(config: Mapping[str, Any]) -> dict[str, tuple[Allowed, ...]]:
-    """What each option may be, by dotted path, where its config class says so."""
+    """The allowed values of each option that states them, by dotted path."""
     return {
         prefix + name: allowed
         for prefix, schema in schemas_of(config).items()
@@ -43,7 +43,7 @@ def _allowed(config: Mapping[str, Any]) -> dict[str, tuple[Allowed, ...]]:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    """The numbers in a value, in those of lists too."""
+    """All numbers in a value, including those in lists and mappings."""
     if isinstance(value, list):
         for inner in value:
             yield from _numbers(inner)

@@ -1,8 +1,8 @@
-"""One generic registry for everything that a user can name in a config.
+"""The registries of everything that a config refers to by name, one for each kind.
 
-An entry is made by a decorator that stands on the definition itself, so adding a variant touches
-one file. Built-ins, entry points and plugin files are imported the first time a name is looked up.
-A new kind is one declaration below.
+An entry is registered by a decorator on its definition, so a new variant is one file. Built-in
+modules, entry points and plugin files are imported when a name is first looked up. A new kind is
+one declaration below.
 """
 
 from ssmbench.registry.description import describe

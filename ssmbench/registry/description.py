@@ -1,4 +1,4 @@
-"""An entry in plain values, for listings."""
+"""Description of an entry by strings, numbers and dicts, for listings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ssmbench.registry.entry import Entry
 
 
 def describe(entry: Entry) -> dict[str, Any]:
-    """An entry in plain values: its identity, the version of its code, its options with defaults,
-    its class's facts.
+    """Describe an entry by strings, numbers and dicts: kind, name, origin, version of the code,
+    options with their defaults, and what the ``describe`` of its class states.
     """
     facts = getattr(entry.factory, "describe", dict)()
     return {
@@ -27,7 +27,7 @@ def describe(entry: Entry) -> dict[str, Any]:
 
 
 def _code(entry: Entry) -> str:
-    """Which version of its code an entry is: that of its package, or a digest of the source."""
+    """The version of the entry's code: package and version, or the digest of its source."""
     release = " ".join(filter(None, (entry.package, entry.version)))
     digest = entry.source_digest and f"sha256 {entry.source_digest}"
     return ", ".join(filter(None, (release, digest)))

@@ -1,7 +1,7 @@
-"""Plugins: where they are looked for, and their import, each once.
+"""Finding and importing plugins, each once.
 
-They are modules named by entry points, ``./plugins/*.py``, and the files and folders in the
-variable ``SSMBENCH_PLUGINS``.
+Plugins are the modules that entry points name, the files ``./plugins/*.py``, and the files and
+folders in the environment variable ``SSMBENCH_PLUGINS``.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from ssmbench.registry.source import source_digest
 ENTRY_POINT_GROUP = "ssmbench.plugins"
 PLUGINS_VARIABLE = "SSMBENCH_PLUGINS"
 PLUGINS_FOLDER = "plugins"
-#: Says which plugins were imported.
+#: Name of the logger that reports which plugins were imported.
 LOGGER = "ssmbench.plugins"
 
-#: Is entered around the import of each plugin: an error in it takes back what it registered.
+#: A context manager around the import of each plugin; on an error it removes what was registered.
 Guard = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
 class PluginFailure:
-    """A plugin that could not be imported, and the last line of why."""
+    """A plugin that could not be imported, with the reason in one line."""
 
     plugin: str
     reason: str
@@ -44,10 +44,11 @@ class PluginFailure:
 
 @dataclass(frozen=True)
 class LoadedPlugin:
-    """A plugin that was imported: the name of its entry point or file, and where it is.
+    """A plugin that was imported.
 
-    ``digest`` is that of its source (:func:`ssmbench.registry.source_digest`) when it was imported;
-    ``version`` that of the installed package, "" for a file.
+    ``name``: of its entry point or, without suffix, its file. ``digest``: of its source
+    (:func:`ssmbench.registry.source_digest`) at the time of import. ``version``: of the installed
+    package; "" for a plugin file.
     """
 
     name: str
@@ -69,10 +70,7 @@ _discovery = _Discovery()
 
 
 def discover(guard: Guard) -> None:
-    """Import the plugins that were not looked at before.
-
-    What was imported, and from where, is logged: the command line prints it.
-    """
+    """Import all plugins that were not tried before, and log which were imported from where."""
     found: dict[str, list[str]] = {}
     if not _discovery.entry_points_done:
         _discovery.entry_points_done = True
@@ -95,7 +93,7 @@ def discover(guard: Guard) -> None:
 
 @contextmanager
 def isolated_discovery(rediscover: bool) -> Iterator[None]:
-    """Within, what was found is a copy; with ``rediscover``, plugins are looked for anew."""
+    """Discard, on exit, what is discovered inside; with ``rediscover``, start with nothing."""
     global _discovery
     saved = _discovery
     _discovery = _Discovery() if rediscover else copy.deepcopy(saved)
@@ -117,17 +115,17 @@ def _shown(folder: Path) -> str:
 
 
 def _places() -> tuple[Any, ...]:
-    """Where plugins are looked for, and the names of what is there."""
+    """The places in which plugins are searched, and the file names in each."""
     paths = (PLUGINS_FOLDER, *os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep))
     names = (tuple(os.listdir(path)) if path and os.path.isdir(path) else None for path in paths)
     return os.getcwd(), *zip(paths, names, strict=True)
 
 
 def add_plugin_paths(paths: Iterable[str | Path]) -> None:
-    """Add files or folders of plugins, for this process and those it starts.
+    """Add plugin files or folders to the search, for this process and the processes that it starts.
 
     Raises:
-        UsageError: a path does not exist.
+        UsageError: a path does not exist, or is neither a folder nor a Python file.
     """
     added = []
     for path in (absolute(path, "--plugins") for path in paths):
@@ -143,17 +141,17 @@ def add_plugin_paths(paths: Iterable[str | Path]) -> None:
 
 
 def loaded_plugins() -> list[LoadedPlugin]:
-    """The plugins that were imported so far, in the order in which they were."""
+    """The plugins that have been imported so far, in order of import."""
     return list(_discovery.loaded)
 
 
 def plugin_failures() -> list[PluginFailure]:
-    """The plugins that could not be imported so far."""
+    """The plugins whose import has failed so far."""
     return list(_discovery.failures)
 
 
-def failures_in_short() -> str:
-    """The plugins that could not be imported, each with its reason where that was not logged."""
+def failure_summary() -> str:
+    """The plugins whose import failed, each with the reason unless that was logged already."""
     logged = logging.getLogger(LOGGER).isEnabledFor(logging.INFO)
     return "; ".join(f.plugin if logged else f"{f.plugin}: {f.reason}" for f in _discovery.failures)
 
@@ -171,14 +169,14 @@ def _plugin_files() -> list[Path]:
 
 
 def _import_once(label: str, load: Callable[[], Any], guard: Guard) -> bool:
-    """Whether it was imported now, and without an error."""
+    """Import a plugin unless that was tried before; whether it was imported now."""
     if label in _discovery.seen:
         return False
     _discovery.seen.add(label)
     try:
-        with guard(), contextlib.redirect_stdout(sys.stderr):  # stdout is for what was asked for
+        with guard(), contextlib.redirect_stdout(sys.stderr):  # stdout is for answers
             load()
-    except (Exception, SystemExit) as error:  # a broken plugin stops no run that does not name it
+    except (Exception, SystemExit) as error:  # runs that do not use it go on
         failure = PluginFailure(label, _reason(label, error))
         _discovery.failures.append(failure)
         logging.getLogger(LOGGER).info("plugin failed: %s: %s", failure.plugin, failure.reason)
@@ -187,14 +185,13 @@ def _import_once(label: str, load: Callable[[], Any], guard: Guard) -> bool:
 
 
 def _reason(label: str, error: BaseException) -> str:
-    """The last line of the error's message, and the line of the plugin's file where there is one;
-    a file that is named in the message already is not named again."""
+    """The error in one line, with the plugin's file and line unless the message contains them."""
     line = line_within(error, [label])
     return one_line(error) + (f" ({line})" if line and line not in str(error) else "")
 
 
 def import_file(file: Path) -> None:
-    """Import a plugin file as a module whose name its path determines."""
+    """Import a plugin file as a module with a name derived from its path."""
     if not file.exists():
         raise FileNotFoundError(f"no such plugin file: {file}")
     digest = hashlib.sha256(str(file).encode()).hexdigest()[:8]
@@ -203,7 +200,7 @@ def import_file(file: Path) -> None:
     if spec is None or spec.loader is None:
         raise ImportError(f"not a Python file: {file}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up while the file runs
+    sys.modules[name] = module  # dataclasses look up their module during execution
     try:
         spec.loader.exec_module(module)
     except BaseException:

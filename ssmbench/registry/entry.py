@@ -1,4 +1,4 @@
-"""What the registry knows of one name."""
+"""An entry of a registry."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _PACKAGE = __name__.partition(".")[0]
 
 @dataclass
 class NoOptions:
-    """The config of an entry that has nothing to configure."""
+    """The config class of an entry without options."""
 
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """What the registry knows of one name.
+    """A registered component: its factory, the class of its options, and where it is defined.
 
-    ``factory`` is called as ``factory(config, **context)``: every kind is built the same way.
-    ``origin`` is the file:line of the registration, and ``module`` the module that it is in.
-    ``source_digest`` is that of :func:`ssmbench.registry.source_digest` when the entry was
-    registered, so of the code that runs; "" of a built-in entry, which its version identifies.
+    ``factory`` is called as ``factory(config, **context)``, for every kind. ``origin`` is the
+    file:line of the registration, ``module`` the name of its module. ``source_digest`` is
+    :func:`ssmbench.registry.source_digest` at the time of registration, and so describes the code
+    that runs; it is "" for built-in entries, which are identified by the version of ssmbench.
     """
 
     kind: str
@@ -45,28 +45,28 @@ class Entry(Generic[T]):
 
     @property
     def builtin(self) -> bool:
-        """Whether it is a part of ssmbench."""
+        """Whether the entry is part of ssmbench."""
         return self.module.partition(".")[0] == _PACKAGE
 
     @property
     def package(self) -> str:
-        """The installed package that it is from; "" for a plugin file or a notebook cell."""
+        """The installed package of the entry; "" for a plugin file or a notebook cell."""
         return _PACKAGE if self.builtin else _package_of(self.module.partition(".")[0])
 
     @property
     def version(self) -> str:
-        """The version of :attr:`package`; "" where it is not installed."""
+        """The version of :attr:`package`; "" if it is not installed."""
         try:
             return importlib.metadata.version(self.package) if self.package else ""
         except importlib.metadata.PackageNotFoundError:
             return ""
 
     def build(self, config: Any = None, **context: Any) -> T:
-        """The object, from an instance of :attr:`config` (its defaults where None).
+        """Build the component from an instance of :attr:`config`, by default with its defaults.
 
         Raises:
-            UsageError: an option that its config class does not allow, or what the factory says;
-                either begins with the entry's kind and name.
+            UsageError: the config class does not allow the value of an option, or the factory
+                raises it; the message begins with the entry's kind and name.
         """
         options = self.config() if config is None else config
         try:
@@ -85,7 +85,7 @@ class Entry(Generic[T]):
                 require(limit.test(value), f"{name}: {limit.problem(value)}")
 
     def _check_choices(self, options: Any) -> None:
-        """A string would pass for a member, and every comparison with one would fail in silence."""
+        """Refuse a string for an enum member, which would compare unequal to all members."""
         for option in dataclasses.fields(self.config):
             default = option.default
             value = getattr(options, option.name, default)
@@ -96,5 +96,5 @@ class Entry(Generic[T]):
 
 @functools.cache
 def _package_of(module: str) -> str:
-    """The installed package that a top-level module is from."""
+    """The installed package that contains a top-level module; "" if there is none."""
     return next(iter(importlib.metadata.packages_distributions().get(module, ())), "")

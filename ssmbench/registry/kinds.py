@@ -1,4 +1,4 @@
-"""The kinds of entry, and what concerns all of them."""
+"""The kinds of entries, and functions on all of their registries."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ssmbench.registry.registry import Place, Registry
 
 
 def discover_plugins() -> None:
-    """Import entry points, ``./plugins/*.py`` and the files of the plugin variable, each once."""
-    discover(_taken_back_on_error)
+    """Import entry points, ``./plugins/*.py`` and the files in ``SSMBENCH_PLUGINS``, each once."""
+    discover(_rollback_on_error)
 
 
-#: Every kind by its name, in the order of listings.
+#: The registry of each kind by the name of the kind, in the order of listings.
 KINDS: dict[str, Registry] = {}
 
 
 def declare(kind: str, package: str, base: str, *places: Place, plural: str = "") -> Registry:
-    """The registry of a new kind; the arguments are those of :class:`Registry`.
+    """Create the registry of a new kind; the arguments are those of :class:`Registry`.
 
-    All that depends on the kinds follows from this: listings, the sections of a run config and
-    their defaults, the words that the command line accepts.
+    Listings, the components of a run config with their defaults, and the kinds that the command
+    line accepts all follow from this declaration.
     """
     KINDS[kind] = Registry(
         kind, package, base=base, plural=plural, places=places, prepare=discover_plugins
@@ -31,37 +31,37 @@ def declare(kind: str, package: str, base: str, *places: Place, plural: str = ""
     return KINDS[kind]
 
 
-def get_kind(word: str) -> Registry:
-    """The registry of a kind, singular or plural.
+def get_kind(name: str) -> Registry:
+    """The registry of the kind with this name, in the singular or the plural.
 
     Raises:
-        UsageError: no such kind.
+        UsageError: there is no such kind; the message suggests the nearest ones.
     """
     for kind in KINDS.values():
-        if word in (kind.kind, kind.plural):
+        if name in (kind.kind, kind.plural):
             return kind
-    raise UsageError(f"unknown kind {word!r}: {suggest(word, KINDS)}")
+    raise UsageError(f"unknown kind {name!r}: {suggest(name, KINDS)}")
 
 
 @contextmanager
 def isolated(*, rediscover: bool = False) -> Iterator[None]:
-    """A registry for a test: what is registered and found within is removed afterwards.
+    """Remove, on exit, the entries that were registered and plugins that were found inside.
 
-    It begins with the entries that are known now, all built-ins among them. With ``rediscover``,
-    plugins are looked for anew, those that were imported or failed before too.
+    For tests. The registries start with all entries known so far, including built-in ones. With
+    ``rediscover``, plugins are searched again, also those that were imported or failed before.
     """
     with ExitStack() as stack:
         for kind in KINDS.values():
-            kind.load_builtins()  # Python imports them once: they would be lost afterwards
+            kind.load_builtins()  # imported once only: inside, they would be lost on exit
             stack.enter_context(kind.restored())
         stack.enter_context(isolated_discovery(rediscover))
         yield
 
 
 @contextmanager
-def _taken_back_on_error() -> Iterator[None]:
+def _rollback_on_error() -> Iterator[None]:
     with ExitStack() as stack:
         for kind in KINDS.values():
-            kind.load_builtins()  # a clash of names is then the plugin's fault, not ours
+            kind.load_builtins()  # so that a clash of names is reported for the plugin
             stack.enter_context(kind.restored(only_on_error=True))
         yield

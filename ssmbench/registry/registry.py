@@ -1,8 +1,4 @@
-"""One generic registry for everything that a user can name in a config.
-
-An entry is made by a decorator that stands on the definition itself, so adding a variant touches
-one file. Built-ins, entry points and plugin files are imported the first time a name is looked up.
-"""
+"""The registry of one kind: entries by name."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from ssmbench.errors import UsageError, require, suggest
-from ssmbench.registry.discovery import failures_in_short
+from ssmbench.registry.discovery import failure_summary
 from ssmbench.registry.entry import Entry, NoOptions
 from ssmbench.registry.source import source_digest
 
@@ -29,12 +25,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run config names an entry of a kind; ``path`` is dotted.
+    """Where a run config refers to an entry of a kind; ``path`` is dotted.
 
-    ``default`` is the entry of a run that names none; None where a run can do without one.
-    ``default_implied``: a mapping of options without a name means the default entry whatever it is
-    merged with: ``optimizer: {lr: 0.01}`` is AdamW's. ``added``: see
-    :func:`ssmbench.options.option`; a place that was added later has the default None.
+    ``default``: the entry if the config names none; None if the component is optional.
+    ``default_implied``: a mapping of options without a name always refers to the default entry;
+    ``optimizer: {lr: 0.01}``, for example, to AdamW. ``added``: see
+    :func:`ssmbench.options.option`; a place that was added later must have the default None.
     """
 
     path: str
@@ -44,15 +40,15 @@ class Place:
 
 
 class Registry(Generic[T]):
-    """The entries of one kind, found by name.
+    """The entries of one kind, by name.
 
     Args:
-        kind: the kind's name, in the singular.
-        package: its built-in entries are in the modules of this package and its sub-packages.
-        base: ``module:Class`` that every entry which is a class derives from; "" for any.
-        plural: that of ``kind``, where it does not follow the rule.
-        places: where a run config names an entry.
-        prepare: called before every lookup; it may add entries.
+        kind: the name of the kind, in the singular.
+        package: the package whose modules and sub-packages contain the built-in entries.
+        base: the required base class of entries that are classes, as ``module:Class``; "" for none.
+        plural: the plural of ``kind``, if it is irregular.
+        places: where a run config refers to an entry of this kind.
+        prepare: called before every lookup; it may register entries.
     """
 
     def __init__(
@@ -77,14 +73,21 @@ class Registry(Generic[T]):
     def register(
         self, name: str, *, config: type = NoOptions, citation: str = "", summary: str = ""
     ) -> Callable[[F], F]:
-        """Decorator that makes the class below it known as ``name``.
+        """Decorator that registers a class or function as ``name``.
 
-        Running the same definition again (a reload, a notebook cell) replaces it, and so does
-        importing a plugin file again after an edit.
+        Executing the same definition again (a reload, a notebook cell) replaces the entry, and so
+        does importing an edited plugin file again.
+
+        Args:
+            name: the name in configs.
+            config: the dataclass of the entry's options.
+            citation: the publication that describes the entry.
+            summary: one line; default: the first line of the docstring.
 
         Raises:
-            UsageError: another definition has the name (both origins are given as file:line), a
-                config that is no dataclass, or a class that does not derive from the kind's base.
+            UsageError: the name is taken by another definition (the message gives both as
+                file:line), ``config`` is not a dataclass, or the class does not derive from the
+                base class of the kind.
         """
         caller = sys._getframe(1)
         file, module = caller.f_code.co_filename, caller.f_globals.get("__name__", "")
@@ -107,7 +110,7 @@ class Registry(Generic[T]):
         self._prepare()
 
     def load_builtins(self) -> None:
-        """Import the modules of this kind's own package, once."""
+        """Import the built-in entries of this kind, once."""
         if self._builtins_loaded:
             return
         self._builtins_loaded = True
@@ -118,7 +121,7 @@ class Registry(Generic[T]):
             raise
 
     def _check_base(self, factory: Callable[..., T], where: str) -> None:
-        """Imports nothing: who derives from a class has imported it."""
+        """Check the base class without importing it: a subclass has imported it already."""
         if not (self.base and isinstance(factory, type)):
             return
         module, _, name = self.base.partition(":")
@@ -137,10 +140,11 @@ class Registry(Generic[T]):
         self._entries[entry.name] = entry
 
     def get(self, name: str) -> Entry[T]:
-        """The entry called ``name``.
+        """The entry with this name.
 
         Raises:
-            UsageError: no such name; says the nearest ones and which plugins failed to import.
+            UsageError: there is none; the message gives the nearest names, and the plugins that
+                could not be imported.
         """
         self._load()
         if name not in self._entries:
@@ -148,12 +152,12 @@ class Registry(Generic[T]):
         return self._entries[name]
 
     def _unknown(self, name: str) -> str:
-        failed = failures_in_short()
+        failed = failure_summary()
         tail = f" (plugins that failed to import: {failed})" if failed else ""
         return f"unknown {self.kind} {name!r}: {suggest(name, self._entries)}{tail}"
 
     def entries(self, pattern: str = "*") -> list[Entry[T]]:
-        """All entries whose name matches a shell pattern, sorted by name."""
+        """The entries whose names match a shell pattern, sorted by name."""
         self._load()
         return [self._entries[name] for name in sorted(fnmatch.filter(self._entries, pattern))]
 
@@ -163,7 +167,7 @@ class Registry(Generic[T]):
 
     @contextmanager
     def restored(self, only_on_error: bool = False) -> Iterator[None]:
-        """Remove afterwards what was registered within; on request only after an error."""
+        """Restore the entries on exit; with ``only_on_error``, only after an exception."""
         saved = dict(self._entries)
         try:
             yield
@@ -182,10 +186,10 @@ class Registry(Generic[T]):
 
 
 def _import_modules(package: ModuleType) -> None:
-    """What is in a package, and in those of its sub-packages that are mere folders.
+    """Import all modules of a package, and of its sub-packages whose ``__init__`` is empty.
 
-    A sub-package with code in its ``__init__`` imports what it needs of its own modules, when it
-    needs them: kernels, for example, need their compiler.
+    A sub-package with code in its ``__init__`` imports its own modules as it needs them: modules of
+    GPU kernels, for example, can be imported only where there is a compiler for them.
     """
     for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         module = importlib.import_module(found.name)
@@ -194,7 +198,7 @@ def _import_modules(package: ModuleType) -> None:
 
 
 def _is_folder(package: ModuleType) -> bool:
-    """Whether its ``__init__`` is empty, but for a docstring."""
+    """Whether the ``__init__`` of a package has no code except a docstring."""
     names = (name for name in vars(package) if not name.startswith("__"))
     return all(f"{package.__name__}.{name}" in sys.modules for name in names)
 
@@ -202,15 +206,16 @@ def _is_folder(package: ModuleType) -> bool:
 def _check_config(config: type, where: str) -> None:
     require(
         isinstance(config, type) and dataclasses.is_dataclass(config),
-        f"{where}: config={getattr(config, '__name__', config)} must be a dataclass, a class under "
-        "@dataclass whose fields are the options and their defaults",
+        f"{where}: config={getattr(config, '__name__', config)} must be a dataclass with "
+        "the options and their defaults as fields",
     )
 
 
 def _is_rerun(old: Entry, new: Entry) -> bool:
+    """Whether ``new`` is the definition of ``old`` executed again, possibly after an edit."""
     file, edited = _file(new), old.source_digest != new.source_digest
     if edited and file == _file(old) and Path(file).is_file():
-        return True  # two definitions in one state of a file have the same digest
+        return True  # a second definition in the same file would have the same digest
     same_definition = _identity(old.factory) == _identity(new.factory)
     interactive = getattr(new.factory, "__module__", "") == "__main__"
     return same_definition and (old.origin == new.origin or interactive)

@@ -1,4 +1,4 @@
-"""A digest of the source code that an entry is from: it tells an edited plugin from the old one."""
+"""A digest of the source code of an entry, by which an edited plugin is recognised."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-#: Files of a package that determine what it does.
+#: Suffixes of the files of a package that count as its source code.
 SUFFIXES = frozenset({".py", ".pyx", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".so"})
 
 
 def source_digest(file: str, module: str, factory: Any = None) -> str:
-    """16 hex digits of the SHA-256 of the source code in which an entry is registered.
+    """The first 16 hexadecimal digits of the SHA-256 of the source code that registers an entry.
 
-    Covered: the plugin file; where it is part of a package, every source file (:data:`SUFFIXES`) of
-    the innermost package and its sub-packages. Of a notebook cell, the cell's text; where that is
-    not known, the bytecode, constants and plain class attributes of ``factory``, which another
-    version of Python compiles otherwise.
+    The digest covers
 
-    Not covered: what the plugin imports from elsewhere, other cells of a notebook, and files that
-    it reads.
+    * for a module of a package, all source files (:data:`SUFFIXES`) of the innermost package and
+      its sub-packages;
+    * for any other file, that file;
+    * for a notebook cell, the text of the cell; if that is unknown, the bytecode, the constants and
+      the simple class attributes of ``factory``, which depend on the version of Python.
+
+    It does not cover other modules that the plugin imports, other cells of the notebook, or files
+    that the plugin reads.
     """
     folder = _package_folder(module)
     if folder is not None:
@@ -37,7 +40,7 @@ def source_digest(file: str, module: str, factory: Any = None) -> str:
 
 
 def _package_folder(module: str) -> Path | None:
-    """That of the innermost package that a module is in."""
+    """The folder of the innermost package that contains a module; None if there is none."""
     package = sys.modules.get(getattr(sys.modules.get(module), "__package__", None) or "")
     file = getattr(package, "__file__", None)
     return Path(file).parent if file and hasattr(package, "__path__") else None
@@ -46,12 +49,12 @@ def _package_folder(module: str) -> Path | None:
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:  # gone, or not to be read
+    except OSError:  # deleted, or not readable
         return b""
 
 
 def _compiled(factory: Any) -> Iterator[bytes]:
-    """The code and the plain values of a function, or of a class and its methods, by name."""
+    """The code of a function; of a class, its methods and simple attributes, sorted by name."""
     members = vars(factory).items() if isinstance(factory, type) else [("", factory)]
     for name, member in sorted(members):
         function = getattr(member, "fget", None) or getattr(member, "__func__", member)
@@ -69,15 +72,15 @@ def _of_code(code: CodeType) -> Iterator[bytes]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _of_code(constant)
-        elif isinstance(constant, frozenset):  # its order differs from process to process
+        elif isinstance(constant, frozenset):  # its order differs between processes
             yield repr(sorted(map(repr, constant))).encode()
         else:
             yield repr(constant).encode()
 
 
 def _digest(parts: Iterable[bytes]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in parts:
-        found.update(len(part).to_bytes(8, "big"))  # where one ends and the next begins
-        found.update(part)
-    return found.hexdigest()[:16]
+        digest.update(len(part).to_bytes(8, "big"))  # marks the boundaries between the parts
+        digest.update(part)
+    return digest.hexdigest()[:16]

@@ -41,7 +41,8 @@ def robustness(model: SequenceModel, task: Task, config: AnalysisConfig) -> list
     """
     if not (config.robustness and is_finite(model)):
         return []
-    batch = task.sample("test", config.robustness_sequences)
+    with torch.device("cpu"):  # where data are loaded, whatever the default
+        batch = task.sample("test", config.robustness_sequences)
     frozen = freeze(model, hold=batch.dt is None)
     network, signals = gain_map(frozen, batch.u, batch.lengths)
     batch = batch.to(signals.device, signals.dtype)

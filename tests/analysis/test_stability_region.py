@@ -57,13 +57,13 @@ def test_a_pole_in_the_left_half_plane_is_no_a_stability():
 # --- the largest stable step --------------------------------------------------------------------
 
 
-@pytest.mark.slow
-@given(st.floats(0.01, 3), st.floats(0.1, 30))
-@settings(max_examples=25, deadline=None)
-def test_forward_eulers_largest_step(sigma, omega):
-    """|1 + h lam| < 1 for h < 2 sigma / |lam|^2."""
-    found = region.largest_stable_step(built("forward_euler"), modes(complex(-sigma, omega)))
-    assert found.item() == pytest.approx(2 * sigma / (sigma**2 + omega**2), rel=1e-6)
+@given(st.lists(st.builds(complex, st.floats(-3, -0.01), st.floats(0.1, 30)), min_size=25))
+@settings(max_examples=3, deadline=None)
+def test_forward_eulers_largest_step(poles):
+    """|1 + h lam| < 1 for h < 2 sigma / |lam|^2; one search serves many poles."""
+    found = region.largest_stable_step(built("forward_euler"), modes(*poles))
+    expected = [-2 * pole.real / abs(pole) ** 2 for pole in poles]
+    assert found.tolist() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["heun", "ssprk33", "rk4", "dopri5", "rkc2"])
@@ -77,23 +77,22 @@ def test_real_poles_end_at_the_real_interval(name):
 EXPLICIT = ["forward_euler", "heun", "ssprk33", "rk4", "dopri5"]
 
 
-@pytest.mark.slow
-@given(st.integers(0, 1000), st.sampled_from(EXPLICIT))
-@settings(max_examples=20, deadline=None)
-def test_a_little_less_is_stable_and_a_little_more_is_not(seed, name):
-    generator = torch.Generator().manual_seed(seed)
-    A = torch.randn(1, 5, 5, dtype=torch.float64, generator=generator) * 3
-    A = A - (torch.linalg.eigvals(A).real.max() + 0.5) * torch.eye(5)
-    one = torch.ones(1, 5, 1, dtype=torch.float64)
-    dt = torch.ones(1, dtype=torch.float64)
+@pytest.mark.parametrize("name", EXPLICIT)
+def test_a_little_less_is_stable_and_a_little_more_is_not(name):
+    generator = torch.Generator().manual_seed(0)
+    A = torch.randn(20, 5, 5, dtype=torch.float64, generator=generator) * 3
+    A = A - (torch.linalg.eigvals(A).real.amax(-1) + 0.5)[:, None, None] * torch.eye(5)
+    one = torch.ones(20, 5, 1, dtype=torch.float64)
+    dt = torch.ones(20, dtype=torch.float64)
     system = ContinuousDense(A=A, B=one, C=one.mT, D=one[:, :1], dt=dt)
     method = built(name)
     limit = region.largest_stable_step(method, system)
     radius = [
-        method(dataclasses.replace(system, dt=limit * factor)).spectral_radius().item()
+        method(dataclasses.replace(system, dt=limit * factor)).spectral_radius()
         for factor in (1 - 1e-3, 1 + 1e-3)
     ]
-    assert radius[0] < 1 < radius[1]
+    assert (radius[0] < 1).all()
+    assert (radius[1] > 1).all()
 
 
 def test_no_step_is_too_large_for_what_is_a_stable():

@@ -99,11 +99,12 @@ def test_every_verb_keeps_its_answer_apart():
 def test_characters_that_the_terminal_lacks_are_replaced(encoding, tmp_path):
     (tmp_path / "plugins").mkdir()
     source = (
-        "from ssmbench.registry import tasks\nfrom ssmbench.tasks.base import Task\n\n"
-        "tasks.register('測試', summary='é ± 中')(Task)\n"
+        "from ssmbench.launchers.base import Launcher\n"
+        "from ssmbench.registry import launchers\n\n"
+        "launchers.register('測試', summary='é ± 中')(Launcher)\n"
     )
     (tmp_path / "plugins" / "foreign.py").write_text(source, encoding="utf-8")
-    answer = in_a_process("list", "tasks", cwd=tmp_path, PYTHONIOENCODING=encoding)
+    answer = in_a_process("list", "launchers", cwd=tmp_path, PYTHONIOENCODING=encoding)
     assert answer.returncode == 0, answer.stderr
     assert rb"\u6e2c\u8a66" in answer.stdout
     assert (b"\xe9 \xb1" if encoding == "latin-1" else rb"\xe9 \xb1") in answer.stdout
@@ -117,7 +118,7 @@ def test_characters_that_the_terminal_lacks_are_replaced(encoding, tmp_path):
 def test_a_standard_output_that_cannot_be_written_is_no_traceback(closed, tmp_path):
     if "full" in closed and not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
-    command = f"'{sys.executable}' -m ssmbench list tasks --json {closed}"
+    command = f"'{sys.executable}' -m ssmbench list launchers --json {closed}"
     done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, check=False)
     assert b"Traceback" not in done.stderr
     assert b"Exception" not in done.stderr

@@ -224,7 +224,7 @@ def test_a_result_that_cannot_be_written_is_a_failed_run(tiny, workplace, monkey
     config = resolve(tiny)
     assert execute(Run.of(config, workplace)) == "failed"
     folder = Run.of(config, workplace).create()
-    assert "a set has no JSON" in folder.status["reason"]
+    assert "a set cannot be written as JSON" in folder.status["reason"]
     assert folder.result is None
 
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from tests.tools import load_tool
+
 
 @pytest.fixture(scope="module")
 def stiffness():
-    file = Path(__file__).parents[2] / "tools" / "stiffness.py"
-    spec = importlib.util.spec_from_file_location("stiffness_of_the_checkout", file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("stiffness")
 
 
 @pytest.mark.parametrize(("number", "eigenvalues"), [(0, [-4, -1]), (1, [-2000, -1])])

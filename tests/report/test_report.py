@@ -352,19 +352,17 @@ def test_any_curve_can_be_plotted(scores, tmp_path):
     assert file.stat().st_size > 1000
 
 
-def test_colours_and_markers_are_the_same_in_every_plot(monkeypatch):
-    drawn = []
-    monkeypatch.setattr(
-        robustness, "_draw_curve", lambda axis, line, zero, style: drawn.append(style)
-    )
+def test_colours_and_markers_are_the_same_in_every_plot():
     records = [
         record("finished", variant=v, robustness=curve({0.0: 0.5}) + curve({0.0: 0.5}, "random"))
         for v in ("absent here", "a", "b")
     ]
     table = rows(records)
-    robustness.robustness(robustness_rows(records[1:]), table, "digits")
-    assert [style["color"] for style in drawn] == ["C1", "C1", "C2", "C2"]
-    assert [style["ls"] for style in drawn] == ["-", "--", "-", "--"]
+    (axis,) = robustness.robustness(robustness_rows(records[1:]), table, "digits").axes
+    drawn = [curve.lines[0] for curve in axis.containers]
+    assert [line.get_color() for line in drawn] == ["C1", "C1", "C2", "C2"]
+    assert [line.get_linestyle() for line in drawn] == ["-", "--", "-", "--"]
+    assert len({line.get_marker() for line in drawn}) == 1
 
 
 # --- the report of a real suite -----------------------------------------------------------------

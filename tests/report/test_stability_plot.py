@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import ssmbench
 from ssmbench import registry
 from ssmbench.report.figures.saving import save_figure
-from ssmbench.report.figures.stability import _modulus, _reach, count_stable, stability_regions
+from ssmbench.report.figures.stability import count_stable, stability_regions
 
 BOUNDED = [
     entry.name
@@ -26,10 +27,12 @@ BOUNDED = [
 @pytest.mark.parametrize("name", BOUNDED)
 def test_a_bounded_region_ends_inside_its_panel(name):
     method = registry.discretizers.get(name).build()
-    reach = _reach(method, None)
-    x, y = np.linspace(-1, 0, 200) * reach, np.linspace(-0.725, 0.725, 200) * reach
-    edge = np.concatenate([x + 0.725j * reach, x - 0.725j * reach, -reach + 1j * y])
-    assert (_modulus(method, edge) > 1).all()
+    (axis,) = stability_regions({name: method}, None).axes
+    (left, _), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    x, y = np.linspace(left, 0, 200), np.linspace(bottom, top, 200)
+    edge = np.concatenate([x + 1j * top, x + 1j * bottom, left + 1j * y])
+    modulus = method.stability_function(torch.from_numpy(edge)).abs()
+    assert (modulus.nan_to_num(nan=math.inf) > 1).all()
 
 
 def test_points_are_counted_on_the_side_where_they_fall(tmp_path):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+import yaml
 
 from ssmbench.config import merge, resolve
 from tests.training.runs import TINY, toys_registered
@@ -14,6 +19,25 @@ def toys():
     """The toys, known only within the test."""
     with toys_registered():
         yield
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """``once(train, config)``: what ``train(config, folder)`` returned, and its folder.
+
+    It is called the first time only that a file asks for it with this config: for runs that several
+    cases are compared with.
+    """
+    done: dict[tuple[str, str], tuple[Any, Path]] = {}
+
+    def call(train: Callable, config: Mapping[str, Any]) -> tuple[Any, Path]:
+        key = train.__name__, yaml.safe_dump(config)
+        if key not in done:
+            folder = tmp_path_factory.mktemp("once")
+            done[key] = train(config, folder), folder
+        return done[key]
+
+    return call
 
 
 @pytest.fixture

@@ -24,7 +24,12 @@ TINY = {
         "discretizer": "zoh",
     },
     "optimizer": {"lr": 0.02, "ssm_lr": 0.01},
-    "analysis": {"attack_steps": 3, "attack_restarts": 2, "every_n_epochs": 0},
+    "analysis": {
+        "attack_steps": 3,
+        "attack_restarts": 2,
+        "every_n_epochs": 0,
+        "robustness_sequences": 8,
+    },
     "trainer": {
         "max_epochs": 4,
         "devices": 1,

@@ -15,6 +15,7 @@ from ssmbench.config import fingerprint, merge, resolve
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.run import Run
+from tests.ports import rendezvous
 from tests.training.runs import TINY, TOYS, losses, rows, toys_registered
 
 pytestmark = pytest.mark.slow
@@ -33,14 +34,15 @@ def run_on_two(config: dict, root: Path, via=MODULE, **env: str) -> subprocess.C
     file = root / "config.yaml"
     file.write_text(yaml.safe_dump(config))
     options = ("--output", str(root / "runs"), "--plugins", str(TOYS), "--json")
-    return subprocess.run(
-        [*via, "run", str(file), *TWO, *options],
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | env,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    with rendezvous() as port:
+        return subprocess.run(
+            [*via, "run", str(file), *TWO, *options],
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | port | env,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
 
 
 def only_folder(root: Path) -> Path:

@@ -43,14 +43,19 @@ def out_of_time_at(monkeypatch):
     return at
 
 
+def run_in(config, root):
+    return execute(Run.of(config, root))
+
+
 @pytest.mark.parametrize("trainer", TRAINERS.values(), ids=TRAINERS)
 @pytest.mark.parametrize("step", [1, 4, 6])
 def test_a_run_out_of_time_has_its_own_state_and_goes_on(
-    tiny, tmp_path, out_of_time_at, step, trainer
+    tiny, tmp_path, out_of_time_at, once, step, trainer
 ):
     out_of_time_at(None)
     whole = tiny(trainer=trainer, model={"dropout": 0.3})
-    assert execute(Run.of(whole, tmp_path / "whole")) == "finished"
+    state, root = once(run_in, whole)
+    assert state == "finished"
     config = merge(whole, {"trainer": LIMIT})
     out_of_time_at(step)
     assert execute(Run.of(config, tmp_path / "late")) == "out_of_time"
@@ -60,7 +65,7 @@ def test_a_run_out_of_time_has_its_own_state_and_goes_on(
     out_of_time_at(None)
     longer = merge(whole, {"trainer": {"max_time": "01:00:00:00"}})
     assert execute(Run.of(longer, folder.path.parent))
-    expected = Run.of(whole, tmp_path / "whole").folder
+    expected = Run.of(whole, root).folder
     assert folder.result.scores == expected.result.scores
     assert rows(folder.path) == rows(expected.path)
     one, other = (torch.load(f.path / FOLDER / LAST)["state_dict"] for f in (folder, expected))

@@ -78,7 +78,7 @@ def test_srun_is_believed_where_it_started_the_ranks(environment, variables, exp
 
 def test_another_number_of_tasks_than_ranks_is_refused(environment):
     environment(SLURM_NTASKS=3, SLURM_STEP_NUM_TASKS=3)
-    with pytest.raises(UsageError, match=r"srun started 3 tasks, but .* are 2"):
+    with pytest.raises(UsageError, match=r"srun started 3 tasks, but .* is 2"):
         cluster_environment(2)
 
 

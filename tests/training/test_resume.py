@@ -60,11 +60,6 @@ def interrupted(config, folder: Path, monkeypatch, *deaths: int) -> Trained:
     return train(config, folder)
 
 
-def uninterrupted(config, folder: Path) -> Trained:
-    folder.mkdir()
-    return train(config, folder)
-
-
 def assert_same(found: Trained, expected: Trained) -> None:
     assert found.scores == expected.scores
     assert found.steps == expected.steps
@@ -74,36 +69,40 @@ def assert_same(found: Trained, expected: Trained) -> None:
 
 
 @pytest.mark.parametrize("death", DEATHS)
-def test_resumed_run_is_bitwise_the_uninterrupted_one(mortal, tmp_path, monkeypatch, death):
-    whole = uninterrupted(mortal(), tmp_path / "whole")
+def test_resumed_run_is_bitwise_the_uninterrupted_one(mortal, tmp_path, monkeypatch, once, death):
+    whole, folder = once(train, mortal())
     resumed = interrupted(mortal(), tmp_path / "resumed", monkeypatch, death)
     assert_same(resumed, whole)
-    assert losses(tmp_path / "resumed") == losses(tmp_path / "whole")
+    assert losses(tmp_path / "resumed") == losses(folder)
 
 
-def test_interrupted_twice(mortal, tmp_path, monkeypatch):
-    whole = uninterrupted(mortal(), tmp_path / "whole")
+def test_interrupted_twice(mortal, tmp_path, monkeypatch, once):
+    whole, _ = once(train, mortal())
     # Passes are counted anew in each process: the second one starts at the second epoch.
     assert_same(interrupted(mortal(), tmp_path / "resumed", monkeypatch, 5, 6), whole)
 
 
 @pytest.mark.parametrize("trainer", TRAINERS.values(), ids=TRAINERS)
 @pytest.mark.parametrize("death", [5, 9, 11, 15])
-def test_resumes_wherever_the_trainer_validates(mortal, tmp_path, monkeypatch, death, trainer):
-    whole = uninterrupted(mortal(trainer=trainer), tmp_path / "whole")
-    resumed = interrupted(mortal(trainer=trainer), tmp_path / "resumed", monkeypatch, death)
-    assert_same(resumed, whole)
-    assert rows(tmp_path / "resumed") == rows(tmp_path / "whole")
+def test_resumes_wherever_the_trainer_validates(
+    mortal, tmp_path, monkeypatch, once, death, trainer
+):
+    config = mortal(trainer=trainer)
+    whole, folder = once(train, config)
+    assert_same(interrupted(config, tmp_path / "resumed", monkeypatch, death), whole)
+    assert rows(tmp_path / "resumed") == rows(folder)
 
 
 @pytest.mark.parametrize("death", [7, 15, 21])
-def test_a_checkpoint_never_falls_inside_an_accumulation(mortal, tmp_path, monkeypatch, death):
+def test_a_checkpoint_never_falls_inside_an_accumulation(
+    mortal, tmp_path, monkeypatch, once, death
+):
     """Eight batches an epoch, a validation after the sixth, a step after each fourth."""
     trainer = {"accumulate_grad_batches": 4, "val_check_interval": 6, "max_epochs": 3}
     config = mortal(task={"name": "toy", "train": 32}, trainer=trainer)
-    whole = uninterrupted(config, tmp_path / "whole")
+    whole, folder = once(train, config)
     assert_same(interrupted(config, tmp_path / "resumed", monkeypatch, death), whole)
-    assert rows(tmp_path / "resumed") == rows(tmp_path / "whole")
+    assert rows(tmp_path / "resumed") == rows(folder)
 
 
 def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -114,27 +113,27 @@ def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.parametrize("deaths", [(2,), (6,), (6, 6)], ids=str)
-def test_what_is_repeated_is_logged_once(mortal, tmp_path, monkeypatch, deaths):
+def test_what_is_repeated_is_logged_once(mortal, tmp_path, monkeypatch, once, deaths):
     config = mortal(analysis={"every_n_epochs": 1})
-    uninterrupted(config, tmp_path / "whole")
+    _, folder = once(train, config)
     interrupted(config, tmp_path / "resumed", monkeypatch, *deaths)
-    assert rows(tmp_path / "resumed") == rows(tmp_path / "whole")
-    assert points(tmp_path / "resumed") == points(tmp_path / "whole")
+    assert rows(tmp_path / "resumed") == rows(folder)
+    assert points(tmp_path / "resumed") == points(folder)
 
 
-def test_the_best_weights_add_no_point_to_the_curve_of_validation(mortal, tmp_path):
+def test_the_best_weights_add_no_point_to_the_curve_of_validation(mortal, once):
     """The first epoch is the best: its score would look like the last one's."""
-    trained = uninterrupted(mortal(task=MISLED, model={"dropout": 0.0}), tmp_path / "run")
-    written = rows(tmp_path / "run")
+    trained, folder = once(train, mortal(task=MISLED, model={"dropout": 0.0}))
+    written = rows(folder)
     assert [r["step"] for r in written if "val/rmse" in r] == [3, 7, 11, 15]
     best = [r["best/val/rmse"] for r in written if "best/val/rmse" in r]
     assert best == [trained.scores.val]
 
 
-def test_best_checkpoint_survives(mortal, tmp_path, monkeypatch):
+def test_best_checkpoint_survives(mortal, tmp_path, monkeypatch, once):
     config = mortal(task=MISLED, model={"dropout": 0.0})
-    whole = uninterrupted(config, tmp_path / "whole")
-    val = [r["val/rmse"] for r in rows(tmp_path / "whole") if "val/rmse" in r]
+    whole, uninterrupted = once(train, config)
+    val = [r["val/rmse"] for r in rows(uninterrupted) if "val/rmse" in r]
     assert val[0] < min(val[1:]), "precondition: validation only gets worse"
     assert whole.scores.val == val[0]
     folder = tmp_path / "resumed"
@@ -143,9 +142,9 @@ def test_best_checkpoint_survives(mortal, tmp_path, monkeypatch):
     assert best["epoch"] == 0
 
 
-def test_best_checkpoint_survives_a_move_of_the_folder(mortal, tmp_path, monkeypatch):
+def test_best_checkpoint_survives_a_move_of_the_folder(mortal, tmp_path, monkeypatch, once):
     config = mortal(task=MISLED, model={"dropout": 0.0})
-    whole = uninterrupted(config, tmp_path / "whole")
+    whole, _ = once(train, config)
     old, new = tmp_path / "old", tmp_path / "new"
     train_until(6, config, old, monkeypatch)
     shutil.move(old, new)
@@ -155,7 +154,8 @@ def test_best_checkpoint_survives_a_move_of_the_folder(mortal, tmp_path, monkeyp
 
 def test_finished_training_is_only_scored_again(mortal, tmp_path):
     """As after a crash between the end of training and the result."""
-    whole = uninterrupted(mortal(), tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    whole = train(mortal(), tmp_path / "run")
     trained = len(losses(tmp_path / "run"))
     assert_same(train(mortal(), tmp_path / "run"), whole)
     assert len([r for r in rows(tmp_path / "run") if "train/loss" in r]) == trained

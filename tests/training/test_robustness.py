@@ -149,10 +149,15 @@ def test_deterministic_and_leaves_model_and_generator_alone():
 
 
 def test_few_sequences_are_disturbed_at_random_more_than_once():
-    alone, seen = task(), []
-    whole = alone.load()
-    alone._splits = Splits(whole.train, whole.val, Sequences(whole.test.u[:1], whole.test.u[:1]))
-    model = linear(1, 1)
+    class Alone(Following):
+        """With one sequence in its test split."""
+
+        def load(self):
+            whole = super().load()
+            test = Sequences(whole.test.u[:1], whole.test.target[:1])
+            return Splits(whole.train, whole.val, test)
+
+    alone, model, seen = Alone(None, batch_size=4, seed=0), linear(1, 1), []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     robustness(model, alone, dataclasses.replace(CONFIG, robustness_sequences=1))
     once = len(seen)
@@ -164,12 +169,11 @@ def test_few_sequences_are_disturbed_at_random_more_than_once():
 
 
 def test_no_tensor_is_made_on_another_device():
-    sampled, model = task(), linear(2, 1)
-    batch = sampled.sample("test", CONFIG.robustness_sequences)
-    sampled.sample = lambda *_: batch
-    expected = robustness(model, sampled, CONFIG)
+    loaded, unread, model = task(), task(), linear(2, 1)
+    expected = robustness(model, loaded, CONFIG)
     with torch.device("meta"):
-        assert robustness(model, sampled, CONFIG) == expected
+        assert robustness(model, loaded, CONFIG) == expected
+        assert robustness(model, unread, CONFIG) == expected
 
 
 def test_switched_off_there_is_no_curve():

@@ -15,6 +15,7 @@ from ssmbench.config import fingerprint, merge, resolve
 from ssmbench.errors import UsageError
 from ssmbench.runs.execute import execute
 from ssmbench.runs.run import Run
+from tests.ports import rendezvous
 from tests.training.runs import TINY, check, losses
 
 #: Sums over a sequence are taken in another order, and rounding grows over the steps.
@@ -30,15 +31,16 @@ def share_on_two(config: dict, root: Path) -> Path:
     file = root / "config.yaml"
     file.write_text(yaml.safe_dump(config))
     overrides = ("trainer.devices=2", "trainer.strategy=ddp", "sequence_parallel=2")
-    output = subprocess.run(
-        [sys.executable, "-m", "ssmbench", "run", str(file), *overrides]
-        + ["--output", str(root / "runs"), "--json"],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    with rendezvous() as port:
+        output = subprocess.run(
+            [sys.executable, "-m", "ssmbench", "run", str(file), *overrides]
+            + ["--output", str(root / "runs"), "--json"],
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | port,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
     assert output.returncode == 0, output.stderr[-3000:]
     (folder,) = (root / "runs").iterdir()
     return folder
