@@ -100,9 +100,11 @@ def source_line(records: list[RunRecord], task: str) -> str:
     about, where = results[0].task, results[0].environment
     better = "higher" if about.higher_is_better else "lower"
     unit = f" [{about.unit}]" if about.unit else ""
+    trivial = ", ".join(f"{name} {value:.4g}" for name, value in (about.baselines or {}).items())
     return (
         f"Score: {about.metric}{unit}, {better} is better. Data: {about.source}. "
-        f"Speed: optimizer steps per second on {where.device}, "
+        + (f"Without learning: {trivial}. " if trivial else "")
+        + f"Speed: optimizer steps per second on {where.device}, "
         f"{where.threads} thread(s) per run."
     )
 

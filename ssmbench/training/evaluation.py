@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import lightning.pytorch as pl
+from lightning.pytorch.loggers import Logger
 
 from ssmbench.errors import DivergedError, require
 from ssmbench.results import Scores
@@ -34,7 +35,9 @@ def evaluate(
     state = load_checkpoint(Path(best.best_model_path)) if best.best_model_path else None
     if state is not None and state["global_step"] != trainer.global_step:
         last_val, last_test = scores.val("last"), scores.last_test()
-        if _is_better(last_val, float(best.best_model_score), task):
+        if best.best_model_score is None or _is_better(
+            last_val, float(best.best_model_score), task
+        ):
             trainer.save_checkpoint(best.best_model_path)
             state = None
     if state is not None:
@@ -106,7 +109,7 @@ class _Evaluation:
 class _Log:
     """Writes figures under names that begin with a label."""
 
-    def __init__(self, label: str, loggers: list[pl.loggers.Logger], step: int):
+    def __init__(self, label: str, loggers: Sequence[Logger], step: int):
         self.label, self.loggers, self.step = label, loggers, step
 
     def __call__(self, found: Mapping[str, float]) -> None:
