@@ -241,9 +241,10 @@ class PairedSequences(Samples):
     def batch(self, indices: Sequence[int]) -> Batch:
         """As :func:`collate`; without taking the samples one by one, where both are
         :class:`PaddedSequences`."""
-        both, chosen = (self.first, self.second), np.asarray(indices)
-        if not all(isinstance(one, PaddedSequences) for one in both):
+        first, second, chosen = self.first, self.second, np.asarray(indices)
+        if not (isinstance(first, PaddedSequences) and isinstance(second, PaddedSequences)):
             return super().batch(indices)
+        both = first, second
         u = _in_turn([one.parts(one.values, chosen) for one in both])
         uneven = all(one.dt is not None for one in both)
         dt = _in_turn([one.parts(one.dt, chosen) for one in both]) if uneven else None

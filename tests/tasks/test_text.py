@@ -83,11 +83,8 @@ def write_tree(folder: Path, change=None) -> Path:
 def test_tree_and_archives_hold_the_same(tmp_path):
     tree = write_tree(tmp_path / "tree")
     expected = read_reviews(tree)
-    texts = [
-        (f"{kind} train {k}", label)
-        for label, kind in enumerate(("neg", "pos"))
-        for k in (0, 2, 10)
-    ]
+    names = [(kind, k) for k in (0, 2, 10) for kind in ("neg", "pos")]
+    texts = [(f"{kind} train {k}", int(kind == "pos")) for kind, k in names]
     assert [tuple(one) for one in expected["train"]] == texts
     (tmp_path / "imdb").mkdir()
     for name, mode in (("aclImdb_v1.tar.gz", "w:gz"), ("aclImdb.tar.xz", "w:xz")):

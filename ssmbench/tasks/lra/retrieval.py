@@ -121,7 +121,8 @@ class Retrieval(Classification):
         settings = {part: file_digest(file) for part, file in files.items()}
         settings |= {"length": config.max_length, **rules, "version": self.data_version}
         arrays = cached_arrays("retrieval", settings, make)
-        return Splits(*(_pairs(arrays, part) for part in FILES))
+        train, val, test = (_pairs(arrays, part) for part in FILES)
+        return Splits(train, val, test)
 
 
 def _texts(file: Path) -> Iterator[Text]:

@@ -19,7 +19,8 @@ _REVIEW = re.compile(r"(?:.*/)?(train|test)/(neg|pos)/(\d+)_\d+\.txt")
 
 
 def read_reviews(place: Path) -> dict[str, list[Text]]:
-    """The reviews of both parts, negative ones (0) first, by their numbers.
+    """The reviews of both parts by their numbers, the negative (0) and the positive one (1) of each
+    number in turn: the first ones of a part hold both classes.
 
     ``place``: the folder ``aclImdb`` or the archive.
 
@@ -31,13 +32,13 @@ def read_reviews(place: Path) -> dict[str, list[Text]]:
         match = _REVIEW.fullmatch(name)
         if match:
             part, kind, number = match.groups()
-            found[part][CLASSES[kind], int(number)] = _decoded(content, place, name)
+            found[part][int(number), CLASSES[kind]] = _decoded(content, place, name)
     for part, reviews in found.items():
         for kind, label in CLASSES.items():
-            if not any(key[0] == label for key in reviews):
+            if not any(key[1] == label for key in reviews):
                 raise UsageError(f"{place}: no reviews {part}/{kind}/*_*.txt")
     return {
-        part: [Text(reviews[key], key[0]) for key in sorted(reviews)]
+        part: [Text(reviews[key], key[1]) for key in sorted(reviews)]
         for part, reviews in found.items()
     }
 
