@@ -21,7 +21,7 @@ from torch.utils.data.distributed import DistributedSampler
 from torchmetrics import MetricCollection
 
 from ssmbench.errors import UsageError, require, suggest
-from ssmbench.options import SEED
+from ssmbench.options import SEED, added
 from ssmbench.spec import TaskSizes
 from ssmbench.tasks.baselines import Predictor
 from ssmbench.tasks.batch import Batch
@@ -118,7 +118,7 @@ class Task(pl.LightningDataModule, ABC):
     def data_digest(self) -> str:
         """16 hex digits of :attr:`data_version`, all options but ``data_dir``, :meth:`data_facts`,
         and the contents of :meth:`data_files`: equal digests mean equal data. Raises what these
-        raise.
+        raise. Options that were added later count where they do not have their defaults.
         """
         options = _options(self.config)
         options.pop("data_dir", None)
@@ -334,5 +334,7 @@ class Task(pl.LightningDataModule, ABC):
 
 def _options(config: Any) -> dict[str, Any]:
     if is_dataclass(config) and not isinstance(config, type):
-        return asdict(config)
+        later = {name: default for name, (_, default) in added(type(config)).items()}
+        options = asdict(config)
+        return {k: value for k, value in options.items() if k not in later or value != later[k]}
     return {"config": config}

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from ssmbench.errors import UsageError, require
-from ssmbench.options import FOLDER, SEED, option
+from ssmbench.options import FOLDER, SEED, one_of, option
 from ssmbench.registry import tasks
 from ssmbench.spec import Channels, TaskSizes
 from ssmbench.tasks.classification import Classification
@@ -40,16 +40,26 @@ def _places(name: str) -> tuple[str, ...]:
     return tuple(f"{folder}{name}{end}" for folder in ("mnist/", "") for end in (".gz", ""))
 
 
+PERMUTATIONS = ("none", "bit_reversal", "random")
+
+
 @dataclass
 class MNISTConfig:
     """``train_images`` and ``val_images`` are drawn from the 60,000 by ``split_seed``; the 10,000
-    test images are the published ones, or the first ``test_images`` of them."""
+    test images are the published ones, or the first ``test_images`` of them.
+
+    ``permutation``: the order in which the pixels of all images are read (permuted sequential
+    MNIST): ``none`` for row by row, ``bit_reversal`` as in the S4 repository, ``random`` by
+    ``permutation_seed``.
+    """
 
     data_dir: str | None = option(None, FOLDER)
     train_images: int = 55_000
     val_images: int = 5_000
     test_images: int = 10_000
     split_seed: int = option(0, SEED)
+    permutation: str = option("none", one_of(*PERMUTATIONS), added=2)
+    permutation_seed: int = option(0, SEED, added=2)
 
 
 @tasks.register(
@@ -61,7 +71,8 @@ class MNISTConfig:
     summary="28x28 handwritten digits as 784-step sequences, 10 classes; needs the data folder",
 )
 class MNIST(Classification):
-    """u (B, 784, 1): the pixels row by row, standardised; target (B,) int64: the digit."""
+    """u (B, 784, 1): the pixels in the order of ``permutation``, standardised; target (B,) int64:
+    the digit."""
 
     config: MNISTConfig
 
@@ -116,10 +127,11 @@ class MNIST(Classification):
         val, rest = np.split(order, [self.config.val_images])
         train = rest[: self.config.train_images]
         mean, deviation = pixels[train].mean(), pixels[train].std()
+        places = pixel_order(self.config.permutation, self.config.permutation_seed)
 
         def sequences(images: np.ndarray, labels: np.ndarray) -> Sequences:
             u = (torch.from_numpy(images).float() - float(mean)) / float(deviation)
-            return Sequences(u.flatten(1).unsqueeze(-1), torch.from_numpy(labels).long())
+            return Sequences(u.flatten(1)[:, places].unsqueeze(-1), torch.from_numpy(labels).long())
 
         kept = slice(self.config.test_images)
         return Splits(
@@ -138,6 +150,18 @@ class MNIST(Classification):
 
     def _file(self, name: str) -> Path:
         return require_data("mnist", self.config.data_dir, *_places(name))
+
+
+def pixel_order(permutation: str, seed: int) -> Int64[np.ndarray, " pixels"]:
+    """The places of the pixels in the order in which they are read; ``permutation`` as in the
+    config."""
+    if permutation == "random":
+        return np.random.default_rng(seed).permutation(PIXELS)
+    if permutation == "bit_reversal":
+        bits = (PIXELS - 1).bit_length()
+        reversed_bits = [int(f"{place:0{bits}b}"[::-1], 2) for place in range(1 << bits)]
+        return np.array([place for place in reversed_bits if place < PIXELS])
+    return np.arange(PIXELS)
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, " n *shape"]:

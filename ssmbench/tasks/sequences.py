@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
-from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
@@ -161,14 +160,38 @@ class PaddedSequences(Samples):
     def batch(self, indices: Sequence[int]) -> Batch:
         """As :func:`collate`; each sequence is copied once, in its own precision."""
         chosen = np.asarray(indices)
-        places = [self._place(index) for index in chosen.tolist()]
-        lengths = np.diff(self.offsets)[chosen]
-        target = (
-            stacked(self.target, places, 0) if self.per_step else tensor_of(self.target[chosen])
+        u, target = self.parts(self.values, chosen), self.target
+        dt = None if self.dt is None else stacked(self.parts(self.dt, chosen), 1)
+        return Batch(
+            stacked(u, self.padding),
+            stacked(self.parts(target, chosen), 0) if self.per_step else tensor_of(target[chosen]),
+            torch.tensor([len(part) for part in u]),
+            dt,
         )
-        dt = None if self.dt is None else stacked(self.dt, places, 1)
-        u = stacked(self.values, places, self.padding)
-        return Batch(u, target, torch.from_numpy(lengths.astype(np.int64)), dt)
+
+    def parts(self, values: Any, chosen: Int[np.ndarray, " B"]) -> list[Any]:
+        """What belongs to the chosen sequences of an array beside ``values``."""
+        return [values[self._place(index)] for index in chosen.tolist()]
+
+
+class Subset(SequenceData):
+    """Some sequences of others, by their places in them."""
+
+    def __init__(self, data: SequenceData, places: Int[np.ndarray, " n"]):
+        self.data, self.places = data, np.asarray(places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " n"] | None:
+        """Those of the others at these places."""
+        lengths = self.data.lengths
+        return None if lengths is None else lengths[self.places]
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The batch that the others make of the places."""
+        return self.data.batch(self.places[np.asarray(indices)].tolist())
 
 
 class GeneratedSequences(Samples):
@@ -216,14 +239,21 @@ class PairedSequences(Samples):
         return None if first is None or second is None else np.maximum(first, second)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """As :func:`collate` of the samples: both sequences of all pairs padded to the longest."""
-        a, b = self.first.batch(indices), self.second.batch(indices)
-        assert a.lengths is not None
-        assert b.lengths is not None
-        dt = None if a.dt is None or b.dt is None else _stacked(a.dt, b.dt, 1)
-        target = tensor_of(self.target[np.asarray(indices)])
-        u = _stacked(a.u, b.u, self.padding)
-        return Batch(u, target, torch.stack([a.lengths, b.lengths], 1), dt)
+        """As :func:`collate`; without taking the samples one by one, where both are
+        :class:`PaddedSequences`."""
+        first, second, chosen = self.first, self.second, np.asarray(indices)
+        if not (isinstance(first, PaddedSequences) and isinstance(second, PaddedSequences)):
+            return super().batch(indices)
+        both = first, second
+        u = _in_turn([one.parts(one.values, chosen) for one in both])
+        uneven = all(one.dt is not None for one in both)
+        dt = _in_turn([one.parts(one.dt, chosen) for one in both]) if uneven else None
+        return Batch(
+            stacked(u, self.padding).unflatten(0, (-1, 2)),
+            tensor_of(self.target[chosen]),
+            torch.tensor([len(part) for part in u]).unflatten(0, (-1, 2)),
+            None if dt is None else stacked(dt, 1).unflatten(0, (-1, 2)),
+        )
 
     def sample(self, index: int) -> Sample:
         a, b = self.first.sample(index), self.second.sample(index)
@@ -253,13 +283,18 @@ def padded(
     return pad_sequence(list(rows), batch_first=True, padding_value=filling), lengths
 
 
-def stacked(values: Any, places: Sequence[slice], filling: int) -> Shaped[Tensor, "n L *rest"]:
-    """Parts of an array in one tensor, with ``filling`` at the end of shorter ones."""
-    longest = max(place.stop - place.start for place in places)
-    rows = np.full((len(places), longest, *values.shape[1:]), filling, values.dtype)
-    for row, place in zip(rows, places, strict=True):
-        row[: place.stop - place.start] = values[place]
+def stacked(parts: Sequence[Any], filling: int) -> Shaped[Tensor, "n L *rest"]:
+    """Arrays of different lengths in one tensor, with ``filling`` at the end of shorter ones."""
+    longest = max(len(part) for part in parts)
+    rows = np.full((len(parts), longest, *parts[0].shape[1:]), filling, parts[0].dtype)
+    for row, part in zip(rows, parts, strict=True):
+        row[: len(part)] = part
     return tensor_of(rows)
+
+
+def _in_turn(lists: Sequence[list[Any]]) -> list[Any]:
+    """The first of each list, the second of each, and so on."""
+    return [part for together in zip(*lists, strict=True) for part in together]
 
 
 def tensor_of(values: Any) -> Tensor:
@@ -271,15 +306,6 @@ def tensor_of(values: Any) -> Tensor:
 def _indexable(values: Any) -> np.ndarray:
     """An array, also one in a file, as it is; a list or tensor as an array."""
     return values if isinstance(values, np.ndarray) else np.asarray(values)
-
-
-def _stacked(a: Tensor, b: Tensor, filling: int) -> Tensor:
-    """Two tensors (B, L, ...) as one (B, 2, L, ...), the shorter with ``filling`` at its end."""
-    longest = max(a.shape[1], b.shape[1])
-    rest = [0, 0] * (a.ndim - 2)
-    return torch.stack(
-        [functional.pad(x, (*rest, 0, longest - x.shape[1]), value=filling) for x in (a, b)], 1
-    )
 
 
 def _parts(value: Any) -> tuple[Any, ...]:

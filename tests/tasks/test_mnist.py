@@ -12,7 +12,8 @@ import torch
 
 from ssmbench.errors import UsageError
 from ssmbench.registry import tasks
-from ssmbench.tasks.mnist import MNIST, read_idx, write_idx
+from ssmbench.tasks.digest import digest_of
+from ssmbench.tasks.mnist import MNIST, pixel_order, read_idx, write_idx
 from tests.tasks.tiny import tiny_options, tiny_task
 
 DATA = os.environ.get("SSMBENCH_DATA", "")
@@ -97,3 +98,37 @@ def test_without_a_folder_it_says_what_is_needed():
 def test_splits_that_do_not_fit_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         tiny_task("mnist", **options).split("train")
+
+
+# --- permuted pixels ----------------------------------------------------------------------------
+
+
+def test_permutations_move_the_pixels_of_all_images_alike():
+    plain = tiny_task("mnist").split("test").u
+    for options in (
+        {"permutation": "bit_reversal"},
+        {"permutation": "random"},
+        {"permutation": "random", "permutation_seed": 1},
+    ):
+        order = pixel_order(options["permutation"], options.get("permutation_seed", 0))
+        assert sorted(order.tolist()) == list(range(784))
+        assert torch.equal(tiny_task("mnist", **options).split("test").u, plain[:, order])
+    assert pixel_order("random", 0).tolist() != pixel_order("random", 1).tolist()
+
+
+def test_bit_reversal_is_that_of_the_s4_repository():
+    """There: halves of a column of numbers side by side, again and again; then those below n."""
+    order = np.arange(1024).reshape(1024, 1)
+    while len(order) > 1:
+        order = np.hstack(np.split(order, 2))
+    expected = order[0][order[0] < 784]
+    assert pixel_order("bit_reversal", 0).tolist() == expected.tolist()
+
+
+def test_options_that_were_added_do_not_change_the_digest_of_earlier_data():
+    task = tiny_task("mnist")
+    names = ("train_images", "val_images", "test_images", "split_seed")
+    options = {name: getattr(task.config, name) for name in names}
+    earlier = digest_of({"task": "MNIST", "version": 1, **options}, task.data_files())
+    assert task.data_digest == earlier
+    assert tiny_task("mnist", permutation="bit_reversal").data_digest != earlier

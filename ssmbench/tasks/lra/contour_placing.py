@@ -115,7 +115,7 @@ class Placing:
         last = self.plan.size + self.room - 1
         cells = np.rint(np.concatenate([segment, ahead[:, :, None]], 2)).astype(np.int64)
         cells = np.clip(cells, -self.room, last)
-        return ~self._taken(images, cells[..., 0], cells[..., 1]).any(2)
+        return np.asarray(~self._taken(images, cells[..., 0], cells[..., 1]).any(2))
 
     def _taken(
         self,

@@ -141,7 +141,8 @@ class ListOps(Classification):
         """
         files = self._files()
         parts = self._read(files) if files else self._generated()
-        return Splits(*(parts[part].padded() for part in ("train", "val", "test")))
+        train, val, test = (parts[part].padded() for part in ("train", "val", "test"))
+        return Splits(train, val, test)
 
     def _sizes_of_parts(self) -> dict[str, int]:
         return {part: getattr(self.config, f"{part}_expressions") for part in _DRAWN}

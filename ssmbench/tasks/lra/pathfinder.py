@@ -145,7 +145,9 @@ class Pathfinder(Classification):
         pixels = arrays["images"].reshape(len(arrays["labels"]), -1, 1)
         labels = np.asarray(arrays["labels"])
         parts = _split(len(labels), self.config.split_seed)
-        return Splits(*(PixelSequences(pixels, part, labels, ([0.5], [0.5])) for part in parts))
+        scale = [0.5], [0.5]
+        train, val, test = (PixelSequences(pixels, part, labels, scale) for part in parts)
+        return Splits(train, val, test)
 
     def _generated(self) -> Arrays:
         config = self.config

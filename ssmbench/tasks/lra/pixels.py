@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Integer, UInt8
 
 from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.sequences import SequenceData, tensor_of
@@ -24,7 +24,7 @@ class PixelSequences(SequenceData):
         self,
         pixels: UInt8[np.ndarray, "N L channels"],
         rows: Int[np.ndarray, " n"],
-        target: Int[np.ndarray, " N"],
+        target: Integer[np.ndarray, " N"],
         scale: tuple[Sequence[float], Sequence[float]] | None,
     ):
         self.pixels, self.rows, self.target = pixels, np.asarray(rows), target

@@ -26,7 +26,8 @@ def places(name: str, released: str, renamed: str) -> tuple[str, ...]:
     ``released``: its folder in the Arena's own release; ``renamed``: that in the folder layout of
     the S4 repository. Both end with a slash. The data folder may also be that folder itself.
     """
-    return (*(f"{top}{released}{name}" for top in _RELEASE), f"{renamed}{name}", name)
+    found = *(f"{top}{released}{name}" for top in _RELEASE), f"{renamed}{name}", name
+    return tuple(dict.fromkeys(found))
 
 
 def resolved(records: Records, task: str, data_dir: str | None, names: Sequence[str]) -> Records:

@@ -33,6 +33,12 @@ class TokenSequences:
         offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
         return cls(values, offsets, np.fromiter(target, np.int64))
 
+    @classmethod
+    def of_pairs(cls, pairs: Iterable[tuple[bytes, int]]) -> TokenSequences:
+        """From the tokens of each, with its target."""
+        held = list(pairs)
+        return cls.of((tokens for tokens, _ in held), (target for _, target in held))
+
     @property
     def lengths(self) -> Int64[np.ndarray, " n"]:
         """Tokens of each sequence."""

@@ -1,0 +1,156 @@
+"""Text of the Long Range Arena: whether a film review is positive, read character by character."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssmbench.errors import require
+from ssmbench.options import FOLDER, POSITIVE_COUNT, SEED, Allowed, option
+from ssmbench.registry import tasks
+from ssmbench.spec import TaskSizes, Tokens
+from ssmbench.tasks.cache import Arrays, cached_arrays
+from ssmbench.tasks.classification import Classification
+from ssmbench.tasks.data import require_data
+from ssmbench.tasks.digest import file_digest, listing_digest
+from ssmbench.tasks.lra.characters import VOCABULARY_SIZE, Alphabet
+from ssmbench.tasks.lra.reviews import CLASSES, PARTS, read_reviews
+from ssmbench.tasks.lra.tokens import PADDING, TokenSequences, from_arrays, to_arrays
+from ssmbench.tasks.published import PublishedData
+from ssmbench.tasks.sequences import Splits, Subset
+
+_NAMES = ("aclImdb/", "aclImdb_v1.tar.gz", "aclImdb.tar.gz", "aclImdb.tar.xz")
+PLACES = tuple(f"{folder}{name}" for folder in ("imdb/", "") for name in _NAMES)
+_LENGTH = Allowed("from 2 to 2^20", lambda value: 2 <= value <= 2**20)
+
+
+class Validation(Enum):
+    """What models are selected on: reviews ``drawn`` from the training part, which are not trained
+    on, or, as in the S4 repository, the ``test`` part itself."""
+
+    drawn = "drawn"
+    test = "test"
+
+
+@dataclass
+class TextConfig:
+    """Where the reviews are, and how they are cut and split.
+
+    ``data_dir`` (else SSMBENCH_DATA): a folder with the tree ``aclImdb`` or its archive.
+    ``max_length``: tokens of a sequence at most, the end included; longer reviews are cut off.
+    ``vocabulary``: how many tokens there are, padding, unknown and end among them; the others stand
+    for the most frequent characters of the 25,000 training reviews, if they occur ``min_frequency``
+    times or more. At the default length there are 131 of these, and the last token is unused.
+
+    ``validation``: with ``drawn``, ``val_reviews`` of the training reviews, drawn by
+    ``split_seed``. With ``test``, the published scores can be reproduced, which are those of models
+    that were selected on the test reviews: all 25,000 are then trained on, and the test score is
+    not that of unseen data.
+    """
+
+    data_dir: str | None = option(None, FOLDER)
+    max_length: int = option(4096, _LENGTH)
+    vocabulary: int = option(135, VOCABULARY_SIZE)
+    min_frequency: int = option(15, POSITIVE_COUNT)
+    validation: Validation = Validation.drawn
+    val_reviews: int = option(2_500, POSITIVE_COUNT)
+    split_seed: int = option(0, SEED)
+
+
+@tasks.register(
+    "text",
+    config=TextConfig,
+    citation="A. Maas et al., Learning Word Vectors for Sentiment Analysis, ACL 2011; Y. Tay et "
+    "al., Long Range Arena, ICLR 2021, arXiv 2011.04006",
+    summary="Whether a film review is positive, as up to 4,096 characters; needs the data folder",
+)
+class ReviewText(Classification):
+    """u (B, L) int64 tokens, target (B,) int64: 1 where the review is positive.
+
+    Tokens: padding 0, unknown character 1, end 2, then characters by their frequency.
+    """
+
+    config: TextConfig
+
+    published = PublishedData(
+        places=(PLACES,),
+        size=85_000_000,
+        licence="none stated",
+        page="https://ai.stanford.edu/~amaas/data/sentiment/",
+    )
+
+    @property
+    def sizes(self) -> TaskSizes:
+        """``max_length`` steps, the end included; two classes."""
+        tokens = Tokens(self.config.vocabulary, PADDING)
+        return TaskSizes(tokens, len(CLASSES), self.config.max_length)
+
+    @property
+    def source(self) -> str:
+        """Where the data come from."""
+        return "published reviews"
+
+    def data_files(self) -> tuple[Path, ...]:
+        """The archive; none of a tree. Raises UsageError where there is neither."""
+        place = self._place()
+        return () if place.is_dir() else (place,)
+
+    def data_facts(self) -> Mapping[str, Any]:
+        """Names and sizes of a tree's files, which are too many to read for a digest."""
+        place = self._place()
+        return {"listing": listing_digest(place, "t*/[np]*/*.txt")} if place.is_dir() else {}
+
+    def _place(self) -> Path:
+        return require_data("text", self.config.data_dir, *PLACES)
+
+    @classmethod
+    def tiny(cls, folder: Path) -> dict[str, Any]:
+        """Eighty short reviews, of which the first is too long."""
+        random = np.random.default_rng(0)
+        for part in PARTS:
+            for kind in CLASSES:
+                place = folder / "aclImdb" / part / kind
+                place.mkdir(parents=True, exist_ok=True)
+                for k in range(20):
+                    words = "good " if kind == "pos" else "bad "
+                    letters = words * (20 if k == 0 else int(random.integers(1, 9)))
+                    (place / f"{k}_{k % 10}.txt").write_text(letters)
+        sizes = {"max_length": 32, "vocabulary": 9, "min_frequency": 2, "val_reviews": 8}
+        return {"data_dir": str(folder), **sizes}
+
+    def load(self) -> Splits:
+        """The reviews as tokens, memory-mapped from the cache.
+
+        Raises:
+            UsageError: no data, files that are not right, or more reviews for validation than
+                there are.
+        """
+        config = self.config
+        train, test = (held.padded() for held in self._tokens())
+        if config.validation is Validation.test:
+            return Splits(train, test, test)
+        enough = config.val_reviews < len(train)
+        require(enough, f"text: val_reviews is {config.val_reviews} of {len(train)} reviews")
+        order = np.random.default_rng(config.split_seed).permutation(len(train))
+        val, rest = np.split(order, [config.val_reviews])
+        return Splits(Subset(train, rest), Subset(train, val), test)
+
+    def _tokens(self) -> list[TokenSequences]:
+        config, place = self.config, self._place()
+        rules = {"vocabulary": config.vocabulary, "min_frequency": config.min_frequency}
+
+        def make() -> Arrays:
+            texts = read_reviews(place)
+            alphabet = Alphabet.of(texts["train"], length=config.max_length, **rules)
+            held = {part: alphabet.encoded(texts[part]) for part in PARTS}
+            return to_arrays({part: TokenSequences.of_pairs(x) for part, x in held.items()})
+
+        settings = {"length": config.max_length, **rules, "version": self.data_version}
+        files = {"files": [file_digest(file) for file in self.data_files()], **self.data_facts()}
+        arrays = cached_arrays("text", settings | files, make)
+        return [from_arrays(arrays, part) for part in PARTS]
