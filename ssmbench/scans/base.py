@@ -62,10 +62,10 @@ class ScanBackend(ABC):
     from kernels that widen on loading.
     """
 
-    #: How soon ``auto`` takes this backend: of those that can run a system, the one with the
-    #: largest number (triton has 30, cpu 20, chunked 10). None: never, and no benchmark times it.
+    #: Rank for ``auto``: of the backends that can run a system it takes the one with the largest
+    #: number (triton has 30, cpu 20, chunked 10). None: never chosen, and not benchmarked.
     preference: ClassVar[float | None] = 0
-    #: Whether :meth:`linear_scan` runs in a Python loop where a varies with time, as the one here.
+    #: Whether :meth:`linear_scan` is a Python loop where a varies with time, as the default is.
     loops_where_varying: ClassVar[bool] = True
 
     def __init__(self, config: NoOptions):
@@ -121,8 +121,8 @@ def ranked_backends() -> dict[str, ScanBackend]:
 def scan_by_parts(
     scan: ScanBackend, system: Scannable, u: Tensor, x0: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """What ``scan(system, u, x0)`` gives; the conjugate pairs that a dense system names are scanned
-    as modes, apart from the rest of it, which costs their number less."""
+    """``scan(system, u, x0)``, with the conjugate pairs that a dense system declares scanned as
+    diagonal modes, apart from its other states: work that grows linearly with their number."""
     if not (isinstance(system, DiscreteDense) and system.pairs):
         return scan(system, u, x0)
     starts = (None, None) if x0 is None else system.split_states(x0)
@@ -170,7 +170,7 @@ def drive_states(B: Tensor, u: Tensor) -> Tensor:
 def scan_through_states(
     system: DiscreteDiagonal, u: Tensor, x0: Tensor | None, linear_scan: LinearScan
 ) -> tuple[Tensor, Tensor]:
-    """The backend's contract for a diagonal system, by a scan that writes every state."""
+    """Outputs and final state of a diagonal system, by a scan that writes every state."""
     start = initial_state(system, u, x0)
     batch, length = u.shape[:2]
     drive = drive_states(system.B.to(start.dtype), u)
@@ -198,9 +198,9 @@ def time_varying_scan(
     x0: Inexact[Tensor, "B H N"] | None,
     linear_scan: LinearScan,
 ) -> tuple[Inexact[Tensor, "B L H p"], Inexact[Tensor, "B H N"]]:
-    """The backend's contract for a time-varying system, by a scan that writes every state.
+    """Outputs and final state of a time-varying system, by a scan that writes every state.
 
-    Memory is that of some (B, L, H, N). States are real where lam, B, u and x0 are.
+    Takes memory for several tensors (B, L, H, N). States are real where lam, B, u and x0 are.
     """
     start = initial_state(system, u, x0)
     drive = _times(system.B, u).to(start.dtype)
@@ -236,7 +236,7 @@ def _times(matrix: Tensor, vector: Tensor) -> Tensor:
 def sequential_time_varying_scan(
     system: TimeVaryingDiagonal, u: Tensor, x0: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The contract for a time-varying system by its definition, in the dtype it is given."""
+    """A time-varying system by its definition, one step at a time, in the dtype of its inputs."""
     state, outputs = initial_state(system, u, x0), []
     D = system.D if system.D.ndim == 5 else system.D.expand(*u.shape[:2], -1, -1, -1)
     matrices = (t.unbind(1) for t in (system.lam, system.B, system.C, D, u))

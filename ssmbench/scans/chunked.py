@@ -46,8 +46,8 @@ _MAX_CHUNK = 64
 class ChunkedScan(ScanBackend):
     """Chunked matrix products in plain torch: needs no compiler and runs on any device.
 
-    Under ``torch.compile``, ``torch.export`` and ``torch.func`` by the operators of
-    :mod:`ssmbench.scans.native`, since which form is safe depends on values.
+    Under ``torch.compile``, ``torch.export`` and ``torch.func`` it calls the operators of
+    :mod:`ssmbench.scans.native`, since the choice among its formulas depends on values.
     """
 
     preference = 10
@@ -58,7 +58,7 @@ class ChunkedScan(ScanBackend):
     ) -> tuple[Tensor, Tensor]:
         if isinstance(system, TimeVaryingDiagonal):
             return time_varying_scan(system, u, x0, self.linear_scan)
-        if values_unknown():  # whether powers fit cannot be asked
+        if values_unknown():  # whether powers overflow is unknown
             return native.scan_traced(system, u, x0)
         if u.shape[0] == 0:  # nothing to chunk
             return sequential_scan(system, u, x0)
@@ -141,7 +141,7 @@ def toeplitz_scan(
 def dense_scan(
     system: DiscreteDense, u: Inexact[Tensor, "B L H m"], x0: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Dense A: chunk ends by one product with powers of A, then all chunks step together."""
+    """Dense A: chunk ends by one product with powers of A, then a loop over the steps of all."""
     batch, length, heads, _ = u.shape
     chunk = _chunk_length(length)
     powers = matrix_power_table(to_double(system.A), chunk + 1)  # (T + 1, H, N, N)
@@ -213,7 +213,7 @@ def _markov_toeplitz(system: DiscreteDiagonal, read_from: Tensor) -> Tensor:
 
 
 def _apply_complex(rows: Tensor, matrix: Tensor) -> Tensor:
-    """rows @ matrix, at the price of two real products where rows are real and matrix is not."""
+    """rows @ matrix, as one real product, of half the work, where only matrix is complex."""
     if rows.is_complex() or not matrix.is_complex():
         return torch.bmm(rows.to(matrix.dtype), matrix)
     product = torch.bmm(rows, torch.view_as_real(matrix).flatten(2))

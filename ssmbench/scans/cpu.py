@@ -18,10 +18,10 @@ from ssmbench.scans.base import (
 from ssmbench.scans.chunked import ChunkedScan
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem, TimeVaryingDiagonal
 
-#: States and inputs (or outputs) of a dense layer that the C kernel takes.
+#: Most states plus inputs (or outputs) of a dense system that goes through the C kernel.
 _WIDEST_DENSE = 256
-#: What states of the C kernels are.
-_KNOWN = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+#: Dtypes of states that the C kernels support.
+_STATE_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 @scans.register("cpu")
@@ -56,17 +56,17 @@ class CPUScan(ScanBackend):
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
     ) -> Tensor:
-        if self._compiled and b.dtype in _KNOWN and b.device.type == "cpu" and b.numel() > 0:
+        if self._compiled and b.dtype in _STATE_DTYPES and b.device.type == "cpu" and b.numel() > 0:
             return native.linear_scan(a, b, x0, reverse=reverse)
         return self._chunked.linear_scan(a, b, x0, reverse=reverse)
 
 
 def _is_native(system: DiscreteSystem, u: Tensor) -> bool:
-    return state_dtype(system, u) in _KNOWN and u.device.type == "cpu" and u.numel() > 0
+    return state_dtype(system, u) in _STATE_DTYPES and u.device.type == "cpu" and u.numel() > 0
 
 
 def _is_small(system: DiscreteDense) -> bool:
-    """Real systems whose matrices stay in the cache, one at a time; products suit larger ones."""
+    """Whether it is real and its matrices fit the cache; larger ones are faster in chunks."""
     width = system.states + max(system.inputs, system.outputs)
     return native.is_real(system) and width <= _WIDEST_DENSE
 

@@ -5,8 +5,8 @@ never sees a fake tensor); what ``vmap`` merges its dimension with; its tangents
 what the backward kernel computes, as a differentiable function of registered operators. The
 derivative of the backward operator is that of the adjoint, so derivatives of every order are exact.
 
-``torch.library.register_autograd`` covers neither ``torch.func`` nor forward mode (of which it
-drops the tangents in silence), so the autograd kernel is registered here, in the same way.
+``torch.library.register_autograd`` covers neither ``torch.func`` nor forward mode (whose
+tangents it drops silently), so the autograd kernel is registered here, in the same way.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def differentiate_backward(
 
 
 class _OneLevel(torch.autograd.Function):
-    """Applied at one level of ``torch.func``: the dispatcher has taken the call to that level."""
+    """Applied at one level of ``torch.func``, to which the dispatcher has routed the call."""
 
     @classmethod
     def apply(cls, *arguments: Any) -> Any:
@@ -177,7 +177,7 @@ def _kind(value: Any) -> tuple | None:
 
 
 def _zeros_for_none(kinds: list[tuple | None], given: Sequence[Tensor | None]) -> tuple:
-    """Tangents or cotangents of what has a kind."""
+    """Tangents or cotangents, one for each entry of ``kinds`` that is a tensor's."""
     pairs = zip(kinds, given, strict=True)
     return tuple(_zero_for_none(kind, tangent) for kind, tangent in pairs if kind is not None)
 

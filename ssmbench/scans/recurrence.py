@@ -12,7 +12,7 @@ from ssmbench.scans.base import LinearScan
 
 
 def shifted(s: Tensor, start: Tensor, reverse: bool) -> Tensor:
-    """What stood at the step before, in the direction of the scan; ``start`` at the first."""
+    """The values one step earlier in the direction of the scan; ``start`` at the first step."""
     parts = [s[:, 1:], start[:, None]] if reverse else [start[:, None], s[:, :-1]]
     return torch.cat(parts, 1)[:, : s.shape[1]]
 
@@ -20,7 +20,7 @@ def shifted(s: Tensor, start: Tensor, reverse: bool) -> Tensor:
 def tangent(
     scan: LinearScan, a: Tensor, before: Tensor, reverse: bool, tangents: tuple[Tensor, ...]
 ) -> Tensor:
-    """That of s, from those of a, b and x0."""
+    """The tangent of s, from the tangents of a, b and x0."""
     ta, tb, tx0 = tangents
     return scan(a, tb + ta * before, tx0, reverse=reverse)
 
@@ -28,7 +28,7 @@ def tangent(
 def adjoint(
     scan: LinearScan, a: Tensor, before: Tensor, ds: Tensor, reverse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of a, b and x0: ``db[k] = ds[k] + conj(a[k+1]) db[k+1]``, the other way round."""
+    """Gradients of a, b and x0: ``db[k] = ds[k] + conj(a[k+1]) db[k+1]``, reversed in time."""
     factor, none = _factor(a, reverse), torch.zeros_like(ds[:, 0])
     db = scan(factor.conj(), ds, none, reverse=not reverse)
     return _summed(db * before.conj(), a), db, _first(a, reverse).conj() * _first(db, reverse)
@@ -42,7 +42,7 @@ def adjoint_tangents(
     reverse: bool,
     tangents: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Those of the gradients, from those of a, before and ds."""
+    """Tangents of the gradients, from the tangents of a, before and ds."""
     ta, tbefore, tds = tangents
     factor, none = _factor(a, reverse).conj(), torch.zeros_like(ds[:, 0])
     db = scan(factor, ds, none, reverse=not reverse)
@@ -54,12 +54,12 @@ def adjoint_tangents(
 
 
 def _factor(a: Tensor, reverse: bool) -> Tensor:
-    """a at the step after, which is what the adjoint multiplies with."""
+    """a one step later, which is the factor of the adjoint recurrence."""
     return a if a.ndim == 1 else shifted(a, torch.zeros_like(a[:, 0]), not reverse)
 
 
 def _first(values: Tensor, reverse: bool) -> Tensor:
-    """Those of the first step; a constant is one for all."""
+    """The values of the first step; a constant is the same at every step."""
     return values if values.ndim == 1 else values[:, -1 if reverse else 0]
 
 

@@ -3,7 +3,7 @@
 Each rank scans its segment from a zero state; the ranks exchange only their segments' final states
 (and, where A varies with time, the products of A), of a size that does not depend on L; each then
 adds what its incoming state contributes. The backward runs the same way: the exchange's adjoint
-sums over ranks what their later segments say of an earlier final state.
+sums the gradients that all ranks have of each segment's final state.
 """
 
 from __future__ import annotations
@@ -199,8 +199,8 @@ def linear_scan(
     """``s[k] = a s[k-1] + b[k]`` over segments; a is (N,), or this rank's (B, l, N).
 
     ``scan`` is the backend's; x0 is the state before the first segment. The segment is scanned
-    twice: once for its final state, once from its incoming state, so that no product of many a's
-    multiplies a state it would make vanish or overflow.
+    twice: once for its final state, once from its incoming state, so that no state within it is
+    computed with a long product of a, which could underflow or overflow.
     """
     start = x0 if segments.index == 0 else 0 * x0
     end = scan(a, b, start)[:, -1]

@@ -152,7 +152,7 @@ BAD_CONFIGS = {
     "key": (lambda: sb.network({"modle": {}}), "config: modle"),
     "overrides": (lambda: sb.network({}, 3), "overrides: must be a mapping or a list"),
     "override": (lambda: sb.network({}, ["seed"]), "'seed': must be key=value"),
-    "override's key": (lambda: sb.network({}, {3: 3}), "its key must be a string"),
+    "override's key": (lambda: sb.network({}, {3: 3}), "the key must be a string"),
 }
 
 

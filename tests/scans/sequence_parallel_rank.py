@@ -1,5 +1,6 @@
-"""One rank of the sequence-parallel tests: python sequence_parallel_rank.py RANK RANKS FILE."""
+"""The ranks of the sequence-parallel tests: python sequence_parallel_rank.py RANKS FILE."""
 
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -15,7 +16,18 @@ from ssmbench.testing import example_systems, example_time_varying_systems, grad
 TOLERANCE = 1e-9
 
 
-def main(rank: int, ranks: int, store: str) -> None:
+def main(ranks: int, store: str) -> int:
+    """Fork the ranks, so that what they import is imported once; 1 where one of them failed."""
+    context = multiprocessing.get_context("fork")
+    started = [context.Process(target=run, args=(rank, ranks, store)) for rank in range(ranks)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    return int(any(process.exitcode for process in started))
+
+
+def run(rank: int, ranks: int, store: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
     segments = Segments()
@@ -29,7 +41,7 @@ def main(rank: int, ranks: int, store: str) -> None:
             for dtype in (torch.float64, torch.complex128):
                 check_linear_scan(segments, length, varies, dtype)
                 checked += 1
-    print(f"rank {rank} checked {checked}")
+    print(f"rank {rank} checked {checked}\n", end="", flush=True)  # one write: all share the pipe
     dist.destroy_process_group()
     assert not gloo_threads(), "they abort the process when they outlive Python"
 
@@ -119,4 +131,4 @@ def along(gradients, directions) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    sys.exit(main(int(sys.argv[1]), sys.argv[2]))

@@ -52,6 +52,7 @@ def test_sharing_sequences_changes_nothing(task, tmp_path):
     short = {"max_epochs": 1, "limit_train_batches": 4, "limit_val_batches": 2}
     short |= {"limit_test_batches": 2}
     config = merge(TINY, {"batch_size": 4, "model": {"n_layers": 2}, "trainer": short})
+    config = merge(config, {"analysis": {"robustness_sequences": 8}})  # 256 take most of the time
     config = merge(config, task)
     alone = tmp_path / "alone"
     assert execute(Run.of(resolve(config), alone)) == "finished"

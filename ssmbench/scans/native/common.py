@@ -9,7 +9,7 @@ VECTOR_BYTES = 64
 
 
 def lanes(u: Tensor) -> int:
-    """Numbers of a vector in the precision of ``u``: channels of the fused layer side by side."""
+    """Numbers in a vector in the precision of ``u``: channels that the fused layer runs at once."""
     return VECTOR_BYTES // u.element_size()
 
 
@@ -18,5 +18,5 @@ def precision(tensor: Tensor) -> str:
 
 
 def contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """As kernels read them. (The dispatcher has carried out conjugations noted down.)"""
+    """Contiguous, as kernels need them. (The dispatcher has resolved lazy conjugation.)"""
     return tuple(x.contiguous() for x in tensors)

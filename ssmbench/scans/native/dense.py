@@ -19,7 +19,7 @@ from ssmbench.scans.operators import (
     one_by_one,
 )
 
-#: Sequences that are taken at once, as in dense.h.
+#: Sequences that one item processes together, as in dense.h.
 _SEQUENCES = 4
 
 
@@ -34,7 +34,7 @@ def dense_layer(
     """``y[k] = C x[k] + D u[k]``, ``x[k+1] = A x[k] + B u[k]``, and the final state x[L].
 
     All of one dtype, float32 or float64. One pass over time, and in the backward another, with the
-    transposed matrices; then four products of matrices for the gradients of A, B, C and D.
+    transposed matrices; then four matrix products for the gradients of A, B, C and D.
     Differentiable to any order, in forward mode and under ``torch.func`` too. Where the kernels
     were not compiled, step by step.
     """
@@ -55,7 +55,7 @@ def _run(
 
 
 def _kept(u: Tensor, A: Tensor, keep: bool) -> Tensor:
-    """For the states before each step, where they are kept."""
+    """Memory for the states before each step; empty where they are not kept."""
     return u.new_empty((*u.shape[:2], A.shape[0]) if keep else (0,))
 
 

@@ -2,7 +2,7 @@
 
 The kernels are plain functions on pointers, without threads of their own: a pool here gives each
 thread a range of independent items. ctypes releases the interpreter's lock during a call. (An
-OpenMP runtime beside torch's own would make their idle threads fight for the cores.)
+OpenMP runtime beside torch's own would leave idle threads of both competing for the cores.)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-#: Fewer multiply-adds than this are not worth waking a second thread.
+#: Multiply-adds for each further thread; with fewer it costs more than it saves.
 _WORTH_A_THREAD = 200_000
 
 
@@ -90,8 +90,8 @@ def _convert(argument: int | Tensor | None) -> ctypes.c_int64 | ctypes.c_void_p:
     if argument is None:
         return ctypes.c_void_p(None)
     if isinstance(argument, Tensor):
-        noted = argument.is_conj() or argument.is_neg()  # and not carried out in memory
-        if not (argument.is_cpu and argument.is_contiguous()) or noted:
+        lazy = argument.is_conj() or argument.is_neg()  # memory holds other values
+        if not (argument.is_cpu and argument.is_contiguous()) or lazy:
             raise ValueError("native scan kernels need contiguous tensors on the CPU")
         if isinstance(argument, FakeTensor):
             raise ValueError("native scan kernels need tensors with values, and this one is fake")

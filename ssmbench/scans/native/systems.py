@@ -12,7 +12,7 @@ from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
 
 
 def scan_dense(system: DiscreteDense, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
-    """A real bank, head by head: for 64 with 64 states each, a thirteenth of the chunked route."""
+    """A real system, head by head: for 64 heads of 64 states, 13 times as fast as in chunks."""
     start = initial_state(system, u, x0)
     inputs = u.to(start.dtype).unbind(2)
     matrices = (t.to(start.dtype).unbind() for t in (system.A, system.B, system.C, system.D))

@@ -37,8 +37,8 @@ class TritonScan(ScanBackend):
     always float32 or complex64, and so is y. Gradients can be differentiated again, to any order; a
     fused bank has no derivatives in forward mode.
 
-    For |a| > 1 it agrees with a sequential scan while |a|^64 is a float32 (|a| < 4) and the states
-    are; beyond that it can give NaN where the sequential scan is finite.
+    For |a| > 1 it agrees with a sequential scan while neither |a|^64 (|a| < 4) nor a state
+    overflows float32; beyond that it can give NaN where the sequential scan is finite.
     """
 
     preference = 30
@@ -73,7 +73,7 @@ class TritonScan(ScanBackend):
 
         with torch.autocast(u.device.type, enabled=False):
             if isinstance(system, TimeVaryingDiagonal):
-                # Once: u enters twice, and its gradients in half precision would be rounded apart.
+                # u is used twice: so its two gradients are summed before they are rounded.
                 wide = u.to(torch.promote_types(u.dtype, torch.float32))
                 return time_varying_scan(system, wide, x0, self.linear_scan)
             if bank.suits(system, u):

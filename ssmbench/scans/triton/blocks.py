@@ -45,7 +45,7 @@ def launch_options(num_warps: int, num_stages: int, registers: int) -> dict[str,
         "num_warps": num_warps,
         "num_stages": num_stages,
         "maxnreg": registers,
-        "enable_fp_fusion": True,  # said aloud because Triton 3.10 changes the default
+        "enable_fp_fusion": True,  # explicit because Triton 3.10 changes the default
     }
 
 
@@ -170,7 +170,7 @@ def bank_blocks(states: int) -> BankBlocks:
 
 
 def bank_segment(blocks: BankBlocks, signals: int, chunks: int) -> int:
-    """Chunks of a segment: all of them where signals (heads x sequences) are programs enough.
+    """Chunks of a segment: all of them where signals (heads x sequences) give enough programs.
 
     One less than whole tiles otherwise, for a segment has one row more than chunks.
     """

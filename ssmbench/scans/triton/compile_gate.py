@@ -34,7 +34,7 @@ from ssmbench.scans.triton.blocks import Variant, variants
 ARCHITECTURES = (80, 90)
 
 
-#: Where the kernels of ``blocks.variants`` stand.
+#: Modules that define the kernels of ``blocks.variants``.
 MODULES = (kernels, bank_kernel)
 
 
@@ -106,7 +106,7 @@ def _ptxas(ptx: str, architecture: int) -> str:
 
 def _figures(pattern: str, log: str) -> list[int]:
     found = re.search(pattern, log)
-    if found is None:  # never take silence for "no spills"
+    if found is None:  # a missing figure is not zero
         raise RuntimeError(f"ptxas did not report {pattern!r}:\n{log}")
     return [int(figure) for figure in found.groups()]
 

@@ -98,7 +98,7 @@ def _program(channels, chunks, BLOCK_C: tl.constexpr):
 
 @triton.jit
 def _load_complex(pointers, mask, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """The two parts of a tile stored as (ROWS, 2 COLUMNS): one wide load, parted in registers."""
+    """The two parts of a tile stored as (ROWS, 2 COLUMNS): one wide load, split in registers."""
     both = tl.load(pointers, mask=mask, other=0.0)
     return tl.split(tl.reshape(both, (ROWS, COLUMNS, 2)))
 
@@ -163,7 +163,7 @@ def scan_real_kernel(
     if STATES:
         carry = tl.load(start_ptr + (batch * chunks + chunk_index) * channels + c, row, 0.0)
         # In the first chunk start is a row of out, if that holds the states before. (Not a mask of
-        # row and a scalar: the interpreter makes integers of that.)
+        # row and a scalar: the interpreter would turn that into integers.)
         opens = c < tl.where(chunk_index + 1 == out_shift, channels, 0)
         tl.store(out_ptr + signal + top.to(tl.int64) * channels + c, carry, mask=opens)
     else:
@@ -271,7 +271,7 @@ def scan_complex_kernel(
         start = start_ptr + (batch * chunks + chunk_index) * width + c
         carry_re, carry_im = _load_complex(start, row, 1, BLOCK_C)
         # In the first chunk start is a row of out, if that holds the states before. (Not a mask of
-        # row and a scalar: the interpreter makes integers of that.)
+        # row and a scalar: the interpreter would turn that into integers.)
         opens = c < tl.where(chunk_index + 1 == out_shift, width, 0)
         head = out_ptr + signal + top.to(tl.int64) * width + c
         _store_complex(head, carry_re, carry_im, opens, 1, BLOCK_C)

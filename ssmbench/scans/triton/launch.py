@@ -21,7 +21,7 @@ def load_kernels() -> Any:
 
 @dataclass(frozen=True)
 class Way:
-    """Which way through memory: see ``kernels`` on the direction and the shifts."""
+    """Direction of a scan through memory, and its shifts: see ``kernels``."""
 
     direction: int
     in_shift: int = 0
@@ -129,7 +129,7 @@ def _launch(
     batch, length, channels = b.shape
     like = {"dtype": wide_dtype(b), "device": b.device}
     out, end = torch.empty(b.shape, **like), torch.empty((batch, channels), **like)
-    # Without da the kernel touches none of the last three: out stands in for them.
+    # Without da the kernel reads none of the last three: out is passed in their place.
     da, adjoint = None, (out, out, out)
     if of is not None:
         rows = length if varying else -(-length // plan.blocks.block_t)
@@ -191,9 +191,9 @@ def _run(
 def kernel_view(tensor: Tensor) -> Tensor:
     """Contiguous memory for a kernel, of real numbers: (..., 2) for a complex tensor.
 
-    A view where that suffices. Conjugation and negation that torch only notes down (``conj()``,
-    ``conj().imag``) are carried out: a kernel reads the memory and knows nothing of the notes. A
-    view that starts at no multiple of 16 bytes is copied: the kernels are compiled for those only.
+    A view where that suffices. Lazy conjugation and negation (``conj()``, ``conj().imag``) are
+    resolved, since a kernel reads the memory as it is. A view that does not start at a multiple of
+    16 bytes is copied: the kernels are compiled for such addresses only.
     """
     plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
     if plain.data_ptr() % 16:
