@@ -11,6 +11,9 @@ from torch import Tensor
 
 from ssmbench.lengths import valid_steps
 
+#: The class of a step that is not scored, which torch's losses and torchmetrics can ignore.
+UNSCORED = -100
+
 
 class Batch(NamedTuple):
     """B sequences with their targets; a tuple, because Lightning moves tuples between devices.

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ssmbench.origins import describe_type, dtype_name, plugin_error, plugin_require
 from ssmbench.spec import Channels, Pair, TaskSizes
-from ssmbench.tasks.batch import Batch
+from ssmbench.tasks.batch import UNSCORED, Batch
 from ssmbench.tasks.sequences import SequenceData
 
 
 def check_splits(load: Callable[..., Any], sizes: TaskSizes, splits: Any) -> None:
-    """Check the three splits that a task's ``load`` returned, by the first sequence of each.
+    """Check the splits that a task's ``load`` returned: all that is in memory, and the first
+    sequence of what is not.
 
     Raises:
         PluginError: they disagree with the task's sizes; the message names the file and line of
@@ -31,7 +32,7 @@ def check_splits(load: Callable[..., Any], sizes: TaskSizes, splits: Any) -> Non
                 "must be Sequences, Samples or another SequenceData",
             )
         if len(data) > 0:
-            check_batch(load, sizes, data.batch([0]), f"the split {name}")
+            check_batch(load, sizes, data.to_check(), f"the split {name}")
 
 
 def check_batch(load: Callable[..., Any], sizes: TaskSizes, batch: Batch, where: str) -> None:
@@ -49,9 +50,7 @@ def check_batch(load: Callable[..., Any], sizes: TaskSizes, batch: Batch, where:
             f"{where}: targets have the shape {tuple(batch.target.shape)}; with predictions per "
             f"step they need (B, S, ...), S at most L = {steps}",
         )
-    real = batch.target.is_floating_point()
-    finite = not real or bool(torch.isfinite(batch.target).all())
-    plugin_require(finite, load, f"{where}: a target is not finite")
+    _check_target(load, batch.target, sizes, where)
 
 
 def _check_input(load: Any, u: Tensor, sizes: TaskSizes, where: str) -> None:
@@ -87,4 +86,25 @@ def _check_values(load: Any, u: Tensor, sizes: TaskSizes, where: str) -> None:
         low >= 0 and high < vocabulary,
         load,
         f"{where}: tokens in {low}..{high}, but the vocabulary is 0..{vocabulary - 1}",
+    )
+
+
+def _check_target(load: Any, target: Tensor, sizes: TaskSizes, where: str) -> None:
+    """Real targets are finite; whole numbers are classes, for which losses take int64 only."""
+    if target.is_floating_point():
+        finite = bool(torch.isfinite(target).all())
+        plugin_require(finite, load, f"{where}: a target is not finite")
+        return
+    plugin_require(
+        target.dtype == torch.int64,
+        load,
+        f"{where}: targets are {dtype_name(target.dtype)}; classes must be int64, values float32",
+    )
+    classes = target[target != UNSCORED]
+    low, high = (int(classes.min()), int(classes.max())) if len(classes) else (0, 0)
+    plugin_require(
+        low >= 0 and high < sizes.outputs,
+        load,
+        f"{where}: classes in {low}..{high}, but the task's sizes declare {sizes.outputs} outputs, "
+        f"0..{sizes.outputs - 1}",
     )

@@ -33,6 +33,10 @@ class SequenceData(Dataset[Batch], ABC):
     def batch(self, indices: Sequence[int]) -> Batch:
         """The sequences of these indices, in this order; the same in every call."""
 
+    def to_check(self) -> Batch:
+        """What is checked once after loading: the first sequence, or all that is in memory."""
+        return self.batch([0])
+
     @property
     def lengths(self) -> Int[np.ndarray, " n"] | None:
         """Steps of each sequence, or of a pair's longer one; None if equal or unknown."""
@@ -63,6 +67,10 @@ class Sequences(SequenceData):
         chosen = torch.as_tensor(indices)
         dt = None if self.dt is None else self.dt[chosen]
         return Batch(self.u[chosen], self.target[chosen], dt=dt)
+
+    def to_check(self) -> Batch:
+        """All of them, without copying."""
+        return Batch(self.u, self.target, dt=self.dt)
 
 
 class Sample(NamedTuple):

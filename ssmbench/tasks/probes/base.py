@@ -20,10 +20,8 @@ from ssmbench.errors import require
 from ssmbench.options import POSITIVE_COUNT, SEED, SIZE, option
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.baselines import Predictor, always, majority_class, mean_of
+from ssmbench.tasks.batch import UNSCORED
 from ssmbench.tasks.sequences import Sequences, Splits
-
-#: The target of a step that is not scored.
-UNSCORED = -100
 
 
 @dataclass

@@ -10,7 +10,8 @@ from ssmbench.errors import require
 from ssmbench.options import SIZE, option
 from ssmbench.registry import tasks
 from ssmbench.spec import TaskSizes, Tokens
-from ssmbench.tasks.probes.base import UNSCORED, ClassProbe, ProbeConfig, tokens
+from ssmbench.tasks.batch import UNSCORED
+from ssmbench.tasks.probes.base import ClassProbe, ProbeConfig, tokens
 from ssmbench.tasks.sequences import Sequences
 
 

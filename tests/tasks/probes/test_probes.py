@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ssmbench.errors import UsageError
 from ssmbench.registry import tasks
-from ssmbench.tasks.probes.base import UNSCORED
+from ssmbench.tasks.batch import UNSCORED
 from ssmbench.tasks.probes.copying import ASK, BLANK, SPECIAL
 from ssmbench.tasks.probes.state import alternating_group_5
 
