@@ -104,7 +104,15 @@ def read_columns(
     body = lines[1:]
     if len(body) != (rows or len(body)) or not body:
         raise UsageError(f"{path}: {len(body)} rows of data, expected {rows or 'at least one'}")
-    return np.array([[_number(path, line, cells, at) for at in places] for line, cells in body])
+    try:
+        table = np.array([[float(cells[at]) for at in places] for _, cells in body])
+    except (ValueError, IndexError):
+        table = np.array(math.nan)
+    if not np.isfinite(table).all():  # find the first cell that is wrong, for the message
+        table = np.array(
+            [[_number(path, line, cells, at) for at in places] for line, cells in body]
+        )
+    return table
 
 
 def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:

@@ -119,7 +119,7 @@ def test_missing_data_are_one_line_and_no_folder(ssmbench, write, tiny, workplac
     file = write("run.yaml", tiny | {"task": "mnist"})
     answer = ssmbench("run", file, "-o", "out")
     assert (answer.code, len(answer.err.splitlines())) == (2, 1)
-    assert "needs the folder" in answer.err
+    assert "needs a data folder" in answer.err
     assert not (workplace / "out").exists()
 
 

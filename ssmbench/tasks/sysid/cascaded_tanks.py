@@ -90,7 +90,7 @@ class CascadedTanks(SystemIdentification):
         require(seed >= 0, f"cascaded_tanks: simulation_seed must not be negative, got {seed}")
 
     @property
-    def source(self) -> str:
+    def origin(self) -> str:
         """Where the data come from. Raises UsageError if :meth:`load` would not find them."""
         return "simulation" if self._file() is None else "published CSV"
 

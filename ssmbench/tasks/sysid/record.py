@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -51,15 +51,26 @@ class Description:
 
 @dataclass(frozen=True)
 class Record:
-    """One experiment: inputs ``u`` (L, m) and outputs ``y`` (L, p), float64, in physical units."""
+    """One experiment: inputs ``u`` (L, m) and outputs ``y`` (L, p), float64, in physical units.
+
+    ``scored_from``: the first sample that is scored where the record is a test; a model runs
+    through those before it.
+    """
 
     u: Float64[np.ndarray, "L m"]
     y: Float64[np.ndarray, "L p"]
+    scored_from: int = 0
 
     @classmethod
     def single(cls, u: Float64[np.ndarray, " L"], y: Float64[np.ndarray, " L"]) -> Record:
         """A record of one input and one output."""
         return cls(u[:, None], y[:, None])
+
+    def part(self, first: int, end: int | None = None, *, run_in: int = 0) -> Record:
+        """Samples ``first`` to ``end`` - 1, scored from the first one on, after ``run_in`` samples
+        before them that a model runs through."""
+        before = max(first - run_in, 0)
+        return Record(self.u[before:end], self.y[before:end], scored_from=first - before)
 
     def __len__(self) -> int:
         return len(self.u)
@@ -67,11 +78,21 @@ class Record:
 
 @dataclass(frozen=True)
 class Experiments:
-    """The records of a benchmark: ``estimation`` for training and validation, ``test`` for the
-    final score."""
+    """The records of a benchmark.
 
-    estimation: Record
+    ``estimation``: for training and validation, one record or several. ``test``: for the final
+    score. ``further``: more test records by name, each scored beside ``test``.
+    """
+
+    estimation: Record | Sequence[Record]
     test: Record
+    further: Mapping[str, Record] = field(default_factory=dict)
+
+    @property
+    def estimations(self) -> tuple[Record, ...]:
+        """The estimation records."""
+        one = self.estimation
+        return (one,) if isinstance(one, Record) else tuple(one)
 
 
 @dataclass(frozen=True)

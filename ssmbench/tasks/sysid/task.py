@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -13,11 +15,17 @@ from torch.nn.functional import mse_loss
 from torchmetrics import MeanSquaredError, MetricCollection
 
 from ssmbench.errors import require
+from ssmbench.options import COUNT, POSITIVE_COUNT, option
 from ssmbench.spec import Channels, TaskSizes
 from ssmbench.tasks.base import Task
+from ssmbench.tasks.baselines import LinearFilter, Predictor, always
 from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.sequences import Sequences, Splits
-from ssmbench.tasks.sysid.record import Description, Experiments, Normalisation
+from ssmbench.tasks.sysid.fit import Fit
+from ssmbench.tasks.sysid.record import Description, Experiments, Normalisation, Record
+
+#: Steps at a time from which the linear filter is fitted.
+_FILTER_PART = 4096
 
 
 @dataclass
@@ -39,6 +47,12 @@ class RecordConfig:
     refit: bool = False
     #: Standard deviation of white noise on the training inputs, relative to that of the inputs.
     input_noise: float = 0.0
+    #: Steps at the start of a test record that are not scored: the state is initialised on them.
+    test_washout: int = option(0, COUNT, added=2)
+    #: Samples before the held-out ones that validation starts with; null for all of the record.
+    validation_washout: int | None = option(None, COUNT, added=2)
+    #: Length of the linear filter among the baselines; null: 200, or half a window if less.
+    fir_taps: int | None = option(None, POSITIVE_COUNT, added=2)
 
 
 class SystemIdentification(Task):
@@ -46,10 +60,12 @@ class SystemIdentification(Task):
 
     All signals are normalised by the part of the estimation record that is trained on. The steps
     before the last S are washout: the model runs through them, and they are not scored. Training:
-    windows of the estimation record. Validation: the whole estimation record, of which the held-out
-    end is scored. Test: the whole test record from an unknown initial state, all of it scored.
+    windows of the estimation record. Validation: the estimation record, of which the held-out end
+    is scored. Test: the whole test record from an unknown initial state, all of it scored, unless
+    the benchmark (:attr:`Record.scored_from`) or the option ``test_washout`` says otherwise. Of
+    several estimation records, each is cut so.
 
-    A derived class sets :attr:`description` and defines :meth:`experiments`.
+    A derived class sets :attr:`description` and :attr:`origin`, and defines :meth:`experiments`.
     """
 
     score = "rmse"
@@ -57,7 +73,11 @@ class SystemIdentification(Task):
 
     config: RecordConfig
     description: Description
+    #: Where the records come from, as a phrase.
+    origin: str
+    _inputs: Normalisation
     _outputs: Normalisation
+    _trained: tuple[tuple[Tensor, Tensor], ...]
 
     @abstractmethod
     def experiments(self) -> Experiments:
@@ -66,6 +86,12 @@ class SystemIdentification(Task):
         Raises:
             UsageError: they cannot be found or used.
         """
+
+    @property
+    def source(self) -> str:
+        """Where the data come from, and which part of a test is not scored."""
+        first = self.config.test_washout
+        return f"{self.origin}, scored from sample {first}" if first else self.origin
 
     @property
     def unit(self) -> str:
@@ -89,26 +115,65 @@ class SystemIdentification(Task):
             check_lengths(self.description.name, self.config, samples)
 
     def load(self) -> Splits:
-        """Both records, cut and normalised.
+        """All records, cut and normalised.
 
         Raises:
-            UsageError: the records cannot be used, or lengths do not fit the estimation record.
+            UsageError: the records cannot be used, or lengths do not fit a record.
         """
-        about, config, records = self.description, self.config, self.experiments()
-        estimation, test, samples = records.estimation, records.test, len(records.estimation)
-        check_lengths(about.name, config, samples)
-        held_out = samples - config.validation
-        trained = samples if config.refit else held_out
-        inputs = Normalisation.of(estimation.u[:trained], about.inputs, about.name)
-        outputs = Normalisation.of(estimation.y[:trained], about.outputs, about.name)
-        u, y = inputs.apply(estimation.u), outputs.apply(estimation.y)
-        steps = windows(trained, config.window, config.stride)
-        self._outputs = outputs
+        records = self.experiments()
+        for record in records.estimations:
+            check_lengths(self.description.name, self.config, len(record))
+        self._normalise_by([r.part(0, self._held_out_from(r)) for r in records.estimations])
+        scaled = [self._scaled(record) for record in records.estimations]
+        ends = [self._held_out_from(record) for record in records.estimations]
+        self._trained = tuple((u[:end], y[:end]) for (u, y), end in zip(scaled, ends, strict=True))
         return Splits(
-            train=Sequences(u[steps], y[steps[:, config.washout :]]),
-            val=Sequences(u[None], y[None, held_out:]),
-            test=Sequences(inputs.apply(test.u)[None], outputs.apply(test.y)[None]),
+            train=self._training_windows(),
+            val=self._validation(scaled),
+            test=self._tested("the test record", records.test),
+            further={name: self._tested(name, one) for name, one in records.further.items()},
         )
+
+    def _held_out_from(self, record: Record) -> int:
+        """The number of a record's samples that are trained on."""
+        return len(record) - (0 if self.config.refit else self.config.validation)
+
+    def _normalise_by(self, trained: Sequence[Record]) -> None:
+        about = self.description
+        u, y = (_joined([getattr(r, signals) for r in trained]) for signals in "uy")
+        self._inputs = Normalisation.of(u, about.inputs, about.name)
+        self._outputs = Normalisation.of(y, about.outputs, about.name)
+
+    def _scaled(self, record: Record) -> tuple[Float[Tensor, "L m"], Float[Tensor, "L p"]]:
+        return self._inputs.apply(record.u), self._outputs.apply(record.y)
+
+    def _tested(self, name: str, record: Record) -> Sequences:
+        first = max(record.scored_from, self.config.test_washout)
+        require(
+            first < len(record),
+            f"{self.description.name}: test_washout {self.config.test_washout} leaves nothing of "
+            f"the {len(record)} samples of {name}",
+        )
+        u, y = self._scaled(record)
+        return Sequences(u[None], y[None, first:])
+
+    def _training_windows(self) -> Sequences:
+        config = self.config
+        u, y = [], []
+        for inputs, outputs in self._trained:
+            steps = windows(len(inputs), config.window, config.stride)
+            u.append(inputs[steps])
+            y.append(outputs[steps[:, config.washout :]])
+        return Sequences(torch.cat(u), torch.cat(y))
+
+    def _validation(self, scaled: Sequence[tuple[Tensor, Tensor]]) -> Sequences:
+        """The ends of all records, of equal length: at most as long as the shortest record."""
+        held_out, before = self.config.validation, self.config.validation_washout
+        length = min(len(u) for u, _ in scaled)
+        if before is not None:
+            length = min(length, held_out + before)
+        u = torch.stack([u[-length:] for u, _ in scaled])
+        return Sequences(u, torch.stack([y[-held_out:] for _, y in scaled]))
 
     def augment(self, batch: Batch) -> Batch:
         """The inputs with white noise, against overfitting to a short record."""
@@ -122,8 +187,29 @@ class SystemIdentification(Task):
         return mse_loss(prediction, target)
 
     def metrics(self) -> MetricCollection:
-        """The root mean square error over all scored steps and outputs."""
-        return MetricCollection({"rmse": MeanSquaredError(squared=False)})
+        """The root mean square error over all scored steps and outputs, and the fit in percent
+        (:class:`Fit`)."""
+        outputs = len(self.description.outputs)
+        return MetricCollection({"rmse": MeanSquaredError(squared=False), "fit": Fit(outputs)})
+
+    def baselines(self) -> Mapping[str, Predictor]:
+        """The mean of the samples trained on, and the best linear filter of their inputs."""
+        outputs = len(self.description.outputs)
+        taps = self.config.fir_taps or max(min(200, self.config.window // 2), 1)
+        parts = (part for record in self._trained for part in self._parts(*record, taps))
+        return {
+            "mean": always(torch.zeros(outputs), per_step=True),
+            f"linear FIR of {taps} taps": LinearFilter(parts, taps),
+        }
+
+    def _parts(self, u: Tensor, y: Tensor, taps: int) -> Iterator[Batch]:
+        """A record in parts with the inputs before them, so that a filter's regressors fit in
+        memory."""
+        first = self.config.washout
+        while first < len(u):
+            end = first + _FILTER_PART
+            yield Batch(u[None, max(first - taps + 1, 0) : end], y[None, first:end])
+            first = end
 
     def to_metric(
         self, prediction: Float[Tensor, "n p"], target: Float[Tensor, "n p"]
@@ -131,6 +217,11 @@ class SystemIdentification(Task):
         """The outputs at the scored steps of all sequences, in physical units."""
         self.setup()
         return self._outputs.invert(prediction).flatten(), self._outputs.invert(target).flatten()
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """As one array; a single one as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def windows(samples: int, window: int, stride: int) -> Int64[Tensor, "n window"]:
