@@ -115,6 +115,34 @@ def read_columns(
     return table
 
 
+def column_names(path: Path, *, numeric: bool = False) -> list[str]:
+    """The columns in a CSV file's header line; with ``numeric``, those whose first value is a
+    number.
+
+    Raises:
+        UsageError: the file cannot be read, or it has no such column.
+    """
+    lines = _csv_lines(path)
+    names = [name.strip() for name in lines[0][1]] if lines else []
+    first = lines[1][1] if len(lines) > 1 else []
+    found = [
+        name
+        for at, name in enumerate(names)
+        if name and (not numeric or (at < len(first) and _is_number(first[at])))
+    ]
+    if not found:
+        raise UsageError(f"{path}: no column{' of numbers' if numeric else ''}")
+    return found
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
 def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
     """The non-empty lines with their numbers; the first is the header."""
     try:

@@ -73,6 +73,27 @@ class Sequences(SequenceData):
         return Batch(self.u, self.target, dt=self.dt)
 
 
+class WindowedSequences(SequenceData):
+    """Windows of one long record, which is not copied: ``series`` (T, ...), the first row of each
+    window in ``starts``, and their ``length``."""
+
+    def __init__(self, series: Shaped[Tensor, "T ..."], starts: Sequence[int], length: int):
+        self.series, self.length = series, length
+        self.starts = torch.as_tensor(starts, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """By one indexing of the record."""
+        first = self.starts[torch.as_tensor(indices)]
+        return self.of_windows(self.series[first[:, None] + torch.arange(self.length)])
+
+    @abstractmethod
+    def of_windows(self, windows: Shaped[Tensor, "B L ..."]) -> Batch:
+        """The sequences and targets of some windows."""
+
+
 class Sample(NamedTuple):
     """One sequence: ``u`` (L, channels) or tokens (L,), for a pair a tuple of two; ``target`` of
     any shape, or (L, ...) per step; ``dt`` (L,) or None, for a pair a tuple of two or None.
