@@ -58,7 +58,7 @@ class ForecastConfig:
 @tasks.register(
     "forecast",
     config=ForecastConfig,
-    citation="H. Zhou et al., Informer, AAAI 2021, arXiv 2012.07436 (the data ETT); as one sequence "
+    citation="H. Zhou et al., Informer, AAAI 2021, arXiv 2012.07436 (the data ETT); as a sequence "
     "with a masked future: A. Gu, K. Goel, C. Re, S4, ICLR 2022, arXiv 2111.00396, section 4.3",
     summary="The next values of a table's columns from past ones; ETTh1 by default; MSE of "
     "standardised values",
