@@ -1,7 +1,7 @@
 """The data of a split: in memory, in a memory-mapped file, or generated on demand.
 
 All classes give batches (:class:`~ssmbench.tasks.batch.Batch`); sequences of different lengths are
-padded by :func:`collate`.
+padded by :mod:`ssmbench.tasks.collation`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from ssmbench.errors import require
 from ssmbench.tasks.batch import Batch
+from ssmbench.tasks.collation import Sample, array_of, collate, interleaved, stacked, tensor_of
 
 
 class SequenceData(Dataset[Batch], ABC):
@@ -94,18 +94,6 @@ class WindowedSequences(SequenceData):
         """The sequences and targets of some windows."""
 
 
-class Sample(NamedTuple):
-    """One sequence: ``u`` (L, channels) or tokens (L,), for a pair a tuple of two; ``target`` of
-    any shape, or (L, ...) per step; ``dt`` (L,) or None, for a pair a tuple of two or None.
-
-    Tensors, or anything that numpy converts to arrays. Real numbers become float32, integers int64.
-    """
-
-    u: Any
-    target: Any
-    dt: Any = None
-
-
 class Samples(SequenceData):
     """Sequences read one by one and padded to the longest of a batch, with their lengths.
 
@@ -144,8 +132,8 @@ class PaddedSequences(Samples):
         per_step: bool = False,
         padding: int = 0,
     ):
-        self.values, self.target = _indexable(values), _indexable(target)
-        self.dt = None if dt is None else _indexable(dt)
+        self.values, self.target = array_of(values), array_of(target)
+        self.dt = None if dt is None else array_of(dt)
         self.offsets = np.asarray(offsets)
         self.per_step, self.padding = per_step, padding
         rows, ends = len(values), self.offsets
@@ -255,7 +243,7 @@ class PairedSequences(Samples):
     def __init__(self, first: Samples, second: Samples, target: Any):
         same = len(first) == len(second) == len(target)
         require(same, f"pairs: {len(first)} and {len(second)} sequences, {len(target)} targets")
-        self.first, self.second, self.target = first, second, _indexable(target)
+        self.first, self.second, self.target = first, second, array_of(target)
         self.padding = first.padding
 
     def __len__(self) -> int:
@@ -274,9 +262,9 @@ class PairedSequences(Samples):
         if not (isinstance(first, PaddedSequences) and isinstance(second, PaddedSequences)):
             return super().batch(indices)
         both = first, second
-        u = _in_turn([one.parts(one.values, chosen) for one in both])
+        u = interleaved([one.parts(one.values, chosen) for one in both])
         uneven = all(one.dt is not None for one in both)
-        dt = _in_turn([one.parts(one.dt, chosen) for one in both]) if uneven else None
+        dt = interleaved([one.parts(one.dt, chosen) for one in both]) if uneven else None
         return Batch(
             stacked(u, self.padding).unflatten(0, (-1, 2)),
             tensor_of(self.target[chosen]),
@@ -287,58 +275,6 @@ class PairedSequences(Samples):
     def sample(self, index: int) -> Sample:
         a, b = self.first.sample(index), self.second.sample(index)
         return Sample((a.u, b.u), self.target[index], None if a.dt is None else (a.dt, b.dt))
-
-
-def collate(samples: Sequence[Sample], *, per_step: bool = False, padding: int = 0) -> Batch:
-    """One batch of samples of any lengths, padded at the end to the longest."""
-    paired = isinstance(samples[0].u, tuple)
-    u, lengths = padded([tensor_of(part) for s in samples for part in _parts(s.u)], padding)
-    targets = [tensor_of(s.target) for s in samples]
-    target = padded(targets, 0)[0] if per_step else torch.stack(targets)
-    dt = None
-    if samples[0].dt is not None:
-        dt = padded([tensor_of(part) for s in samples for part in _parts(s.dt)], 1)[0]
-    if not paired:
-        return Batch(u, target, lengths, dt)
-    u, lengths = u.unflatten(0, (-1, 2)), lengths.unflatten(0, (-1, 2))
-    return Batch(u, target, lengths, None if dt is None else dt.unflatten(0, (-1, 2)))
-
-
-def padded(
-    rows: Sequence[Shaped[Tensor, "_ ..."]], filling: int
-) -> tuple[Shaped[Tensor, "n L *rest"], Int[Tensor, " n"]]:
-    """Rows of different lengths in one tensor, padded with ``filling``, and their lengths."""
-    lengths = torch.tensor([len(row) for row in rows])
-    return pad_sequence(list(rows), batch_first=True, padding_value=filling), lengths
-
-
-def stacked(parts: Sequence[Any], filling: int) -> Shaped[Tensor, "n L *rest"]:
-    """Arrays of different lengths in one tensor, with ``filling`` at the end of shorter ones."""
-    longest = max(len(part) for part in parts)
-    rows = np.full((len(parts), longest, *parts[0].shape[1:]), filling, parts[0].dtype)
-    for row, part in zip(rows, parts, strict=True):
-        row[: len(part)] = part
-    return tensor_of(rows)
-
-
-def _in_turn(lists: Sequence[list[Any]]) -> list[Any]:
-    """The first of each list, the second of each, and so on."""
-    return [part for together in zip(*lists, strict=True) for part in together]
-
-
-def tensor_of(values: Any) -> Tensor:
-    """A tensor that shares no memory with ``values``: real numbers float32, integers int64."""
-    tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
-    return tensor.to(torch.float32 if tensor.is_floating_point() else torch.int64)
-
-
-def _indexable(values: Any) -> np.ndarray:
-    """An array, also one in a file, as it is; a list or tensor as an array."""
-    return values if isinstance(values, np.ndarray) else np.asarray(values)
-
-
-def _parts(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmbench.tasks.sequences import PaddedSequences, PairedSequences, collate
+from ssmbench.tasks.collation import collate
+from ssmbench.tasks.sequences import PaddedSequences, PairedSequences
 
 
 def drawn(seed: int, number: int, *, per_step: bool, uneven: bool, tokens: bool) -> PaddedSequences:

@@ -12,7 +12,7 @@ typedef REAL NAME(wide) __attribute__((vector_size(64), aligned(64)));
 #define VEC NAME(wide)
 #define LANES ((int64_t)(64 / sizeof(REAL)))
 #define SEQUENCES 4
-#define ROWS 4 /* vectors of rows at a time: with as many sequences, sums for all registers */
+#define ROWS 4 /* vectors of rows at a time: ROWS x SEQUENCES sums are kept in registers */
 
 /* out[q] = G[rows] in[q] for `rows` vectors of rows; in (SEQUENCES, width), out (SEQUENCES, W). */
 static inline __attribute__((always_inline)) void NAME(product)(int rows, int64_t width, int64_t W,

@@ -1,6 +1,6 @@
 /* The fused layer for one floating-point type: included by kernels.c with REAL and NAME(x) defined.
  *
- * Vectors hold LANES numbers, 64 bytes: one AVX-512 register, or what the compiler makes of it.
+ * Vectors hold LANES numbers, 64 bytes: one AVX-512 register, or several smaller ones.
  * Work is a range of independent items; the caller gives each thread a range of its own.
  */
 

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Int, Integer, UInt8
 
 from ssmbench.tasks.batch import Batch
-from ssmbench.tasks.sequences import SequenceData, tensor_of
+from ssmbench.tasks.collation import tensor_of
+from ssmbench.tasks.sequences import SequenceData
 
 
 class PixelSequences(SequenceData):
