@@ -25,6 +25,7 @@ from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
 from ssmbench.spec import Channels, TaskSizes
+from ssmbench.systems import Readout
 
 
 def discretizer_for(parametrization: str, discretizer: str = "zoh") -> str | None:
@@ -62,6 +63,7 @@ def build_layer(
     d_model: int = 4,
     seed: int | None = None,
     initial_state: InitialState = InitialState.zero,
+    readout: Readout = Readout.before,
 ) -> SSMLayer:
     """A layer of parts by name, with default options, or of the parts themselves.
 
@@ -70,6 +72,7 @@ def build_layer(
         seed: where the random numbers of the process start anew before the layer is built; they
             go on from where they are if None.
         initial_state: as the layer takes it.
+        readout: as the layer takes it.
 
     Raises:
         UsageError: the parts do not fit together; nothing is chosen to make them fit, see
@@ -85,7 +88,8 @@ def build_layer(
         scan = build_scan(scan)
     if isinstance(normaliser, str):
         normaliser = registry.normalisers.get(normaliser).build()
-    return SSMLayer(parametrization, discretizer, scan, normaliser, initial_state=initial_state)
+    parts = (parametrization, discretizer, scan, normaliser)
+    return SSMLayer(*parts, initial_state=initial_state, readout=readout)
 
 
 def build_block(

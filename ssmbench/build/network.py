@@ -17,6 +17,7 @@ from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
 from ssmbench.spec import TaskSizes
+from ssmbench.systems import Readout
 
 
 def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
@@ -71,4 +72,5 @@ def build_layer(config: RunConfig) -> SSMLayer:
         model.normaliser and build_component(kinds.normalisers, model.normaliser, Normaliser),
         InitialState[model.initial_state],
         declared_states=getattr(options, "d_state", None),
+        readout=Readout[model.readout],
     )

@@ -49,6 +49,8 @@ class ModelConfig(component_fields("model")):
     bidirectional: bool = False
     #: The state from which every sequence starts.
     initial_state: str = option("zero", one_of("zero", "learned"))
+    #: The state that outputs read: before the input of their step, or after it, as published.
+    readout: str = option("before", one_of("before", "after"), added=2)
 
 
 @dataclass

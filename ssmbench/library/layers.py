@@ -28,6 +28,7 @@ def layer(
     normaliser: Component | None = None,
     scan: Component = "auto",
     initial_state: str = "zero",
+    readout: str = "before",
     seed: int | None = None,
     **options: Any,
 ) -> SSMLayer:
@@ -45,6 +46,7 @@ def layer(
         normaliser: prescribes the gain of the discrete system.
         scan: the backend that computes y; "auto" chooses one for the device and the system.
         initial_state: "zero" or "learned".
+        readout: the state that outputs read, "before" or "after" the input of their step.
         seed: seed of the parameters; None draws them from torch's global generator.
         options: options of the parametrization; see ``show("parametrization", name)``.
 
@@ -60,6 +62,7 @@ def layer(
         "normaliser": normaliser,
         "scan": scan,
         "initial_state": initial_state,
+        "readout": readout,
     }
     config = RunConfig(model=resolve_model(model, "layer"))
     with _seeded(seed):

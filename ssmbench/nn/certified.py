@@ -34,9 +34,15 @@ def declared_bound(blocks: Iterable[Block]) -> Bound:
     for index, block in enumerate(blocks):
         gain = block.declared_gain()
         known = gain is not None or any(layer.time_varying for layer in block.layers)
-        undeclared = Bound.none(f"the SSM layer of block {index} declares no gain")
+        undeclared = Bound.none(f"the SSM layer of block {index} declares no gain{_why(block)}")
         total = total.then(block.bound(gain) if known else undeclared)
     return total
+
+
+def _why(block: Block) -> str:
+    """The reason why a layer of the block declares no gain, if there is more to say."""
+    reasons = [layer.undeclared_reason() for layer in block.layers]
+    return next((f": {reason}" for reason in reasons if reason), "")
 
 
 def check_certifiable(

@@ -1,4 +1,4 @@
-"""The SSM layer: parametrization, discretizer, normaliser and scan, one after another."""
+"""The SSM layer: parametrization, discretizer, readout, normaliser, scan, one after another."""
 
 from __future__ import annotations
 
@@ -34,12 +34,15 @@ from ssmbench.parametrizations.base import ParameterOptions, Parametrization
 from ssmbench.scans.base import ScanBackend, Scannable, scan_by_parts
 from ssmbench.systems import (
     FROZEN_ONLY,
+    NO_GAIN_AFTER,
     ContinuousOscillator,
     ContinuousSystem,
     ContinuousTime,
     ContinuousTimeVaryingDiagonal,
     DiscreteLTI,
+    Readout,
     TimeVaryingDiagonal,
+    after_input,
 )
 
 
@@ -48,6 +51,10 @@ class SSMLayer(nn.Module):
 
     ``rate`` multiplies a continuous system's step size: 0.5 for signals that are sampled twice as
     fast as those of the training. Set it with :meth:`SequenceModel.at_rate`, which checks it.
+
+    ``readout``: the state that outputs read (:class:`~ssmbench.systems.Readout`). With ``after``,
+    the discrete system that normaliser, scan and every analysis see is the one of
+    :func:`~ssmbench.systems.after_input`; states and streams are the same as with ``before``.
 
     What each part returns is checked once, when it is first used.
 
@@ -68,6 +75,7 @@ class SSMLayer(nn.Module):
         normaliser: Normaliser | None = None,
         initial_state: InitialState = InitialState.zero,
         declared_states: int | None = None,
+        readout: Readout = Readout.before,
     ):
         super().__init__()
         check_pairing(type(parametrization), discretizer and type(discretizer))
@@ -77,6 +85,7 @@ class SSMLayer(nn.Module):
         self.discretizer = discretizer
         self.normaliser = normaliser
         self.scan = scan
+        self.readout = readout
         self.rate = 1.0
         self._fixed: DiscreteLTI | None = None
         self._first_use = FirstUse()
@@ -103,6 +112,7 @@ class SSMLayer(nn.Module):
         system = self._parametrized()
         if isinstance(system, ContinuousSystem):
             system = self._discretized(system)
+        system = after_input(system) if self.readout is Readout.after else system
         return system if self.normaliser is None else self._normalised(system, self.normaliser)
 
     @overload
@@ -162,7 +172,8 @@ class SSMLayer(nn.Module):
         if dt is not None:
             self._check_time_steps(dt, tuple(u.shape[:2]))
             system = at_time_steps(system, dt, type(self.parametrization))
-        return self._discretized(system) if isinstance(system, ContinuousTime) else system
+        sampled = self._discretized(system) if isinstance(system, ContinuousTime) else system
+        return after_input(sampled) if self.readout is Readout.after else sampled
 
     def _check_time_steps(self, dt: Tensor, shape: tuple[int, ...]) -> None:
         owner = f"dt: {type(self.parametrization).__name__}"
@@ -174,13 +185,24 @@ class SSMLayer(nn.Module):
         check_time_steps(dt, shape)
 
     def declared_gain(self) -> float | None:
-        """The L2 gain that this layer declares; None if there is none, or if the discretizer does
-        not preserve it."""
+        """The L2 gain that this layer declares; None if there is none, if the discretizer does
+        not preserve it, or if outputs read the state after the input (:data:`NO_GAIN_AFTER`). That
+        of a normaliser, which acts on the system as it is read, holds for both readouts."""
         facts = None if self.discretizer is None else self.discretizer.facts
         if self.normaliser is not None:
             stable = self.parametrization.stable_by_construction and (not facts or facts.a_stable)
             return self.normaliser.gamma if stable and self.normaliser.infinite_horizon else None
-        return None if facts and not facts.preserves_gain else self.parametrization.declared_gain()
+        if self.readout is Readout.after or (facts and not facts.preserves_gain):
+            return None
+        return self.parametrization.declared_gain()
+
+    def undeclared_reason(self) -> str:
+        """Why the gain that the parametrization declares is not the layer's; "" if the readout is
+        not the reason."""
+        prescribed = self.normaliser is not None
+        if prescribed or self.readout is Readout.before:
+            return ""
+        return NO_GAIN_AFTER if self.parametrization.declared_gain() is not None else ""
 
     def check_rate(self, rate: float) -> None:
         """Raise a UsageError unless :attr:`rate` can be set to ``rate``."""

@@ -13,7 +13,7 @@ Departures from the published code: a = exp(log_a), unless ``constraint=relu`` a
 published ReLU, under which an oscillator that reaches a = 0 is an undamped double integrator and
 stays one, for its gradient is zero; B and C are real, as in the equations (the code carries complex
 ones and takes the real part); the state read at step k is the one *before* input k, control's
-convention.
+convention (``model.readout: after`` reads the published one).
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ system here stores one of each conjugate pair, ``y = 2 Re(C x) + D u``: so its C
 paper's, and the real system has twice as many states as the paper counts.
 
 Departures from the published code: the state read at step k is the one *before* input k, control's
-convention; exp(nu) is kept above 2^-22, so that rounding to float32 leaves every pole inside the
-unit circle; and with ``learn_gamma=false`` gamma follows lam in training, instead of being a
-parameter that only starts there.
+convention (``model.readout: after`` reads the published one); exp(nu) is kept above 2^-22, so that
+rounding to float32 leaves every pole inside the unit circle; and with ``learn_gamma=false`` gamma
+follows lam in training, instead of being a parameter that only starts there.
 """
 
 from __future__ import annotations

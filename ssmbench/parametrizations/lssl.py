@@ -8,7 +8,8 @@ single-channel heads, each with its own step size. Departures from the paper and
   multiply by and no less free to go unstable;
 * one output channel per head: the mixing of channels is the block's;
 * B is trained too, and the step sizes are trained even where A is fixed;
-* ``y[k] = C x[k] + D u[k]`` with the state *before* input k, control's convention.
+* ``y[k] = C x[k] + D u[k]`` with the state *before* input k, control's convention; with
+  ``model.readout: after`` it is the published state, after it.
 """
 
 from __future__ import annotations

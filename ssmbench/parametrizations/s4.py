@@ -8,7 +8,8 @@ Re lam < 0 make A + A* negative definite, so every parameter value is stable (Go
 * lam, P, B belong to each head; the code shares them between heads unless told otherwise;
 * C itself is a parameter. The paper learns ``C (I - A_bar^L)``, which ties it to one length L;
 * the output is ``y[k] = C x[k] + D u[k]`` with the state *before* input k, control's convention:
-  the kernel starts D, C B_bar, C A_bar B_bar, where the paper's starts C B_bar + D;
+  the kernel starts D, C B_bar, C A_bar B_bar, where the paper's starts C B_bar + D, as it does
+  with ``model.readout: after``;
 * Re lam stays a rounding error's worth below zero, so that float32 matrices keep the guarantee;
   ``legt`` and ``fout``, whose normal parts are undamped, start at Re lam = -0.001;
 * ``fout`` has d_state - 1 Fourier functions: the constant takes a conjugate pair, of frequency 0.

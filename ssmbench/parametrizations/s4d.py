@@ -2,7 +2,7 @@
 
 A bank of H = d_model single-channel heads. Departures from the published code: B stays fixed at
 one (it only multiplies C), and the output is ``y[k] = C x[k] + D u[k]`` with the state *before*
-input k, control's convention, where the published kernel starts at C B.
+input k, control's convention, where the published kernel starts at C B: ``model.readout: after``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ the paper's; the frequency response of the *continuous* system is that in each s
 
 Departures from the published code: ``Re lam = -exp(log_decay)`` instead of a free real part that
 may turn positive (or is clipped at -1e-4); the output is ``y[k] = C x[k] + D u[k]`` with the state
-*before* input k, control's convention; bidirectionality is no part of the parametrization.
+*before* input k, control's convention (``model.readout: after`` reads the published one);
+bidirectionality is no part of the parametrization.
 """
 
 from __future__ import annotations

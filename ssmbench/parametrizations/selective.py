@@ -6,7 +6,7 @@ from the published code, which fuses discretization, scan and read-out into one 
 * the discretizer is the run's choice; with ``zoh`` B_bar is exact, where the code takes Euler's
   B_bar = dt B beside an exact A_bar;
 * ``y[k] = C[k] x[k] + D u[k]`` with the state *before* input k, control's convention, where the
-  published scan reads C[k] x[k+1];
+  published scan reads C[k] x[k+1], as it does with ``model.readout: after``;
 * the layer is the SSM alone: Mamba's gate and causal convolution are no part of it.
 """
 

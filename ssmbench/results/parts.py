@@ -17,9 +17,10 @@ class LayerGains(Record):
     (infinite where no proof succeeded); ``unproved`` names the figures that are estimates. Both
     are of exact arithmetic on the stored matrices; ``rounding`` bounds what the layer's own
     precision may add.
-    A time-varying layer has nothing verified, and a ``note`` that says so; ``frozen``, the radius
-    and the margin are those of the systems that it is at some steps of some inputs, and the attack
-    is incremental, around zero input and its inputs.
+    ``note`` says why a gain that the parametrization declares is not the layer's, if its readout is
+    the reason. A time-varying layer has nothing verified, and a ``note`` that says so; ``frozen``,
+    the radius and the margin are those of the systems that it is at some steps of some inputs, and
+    the attack is incremental, around zero input and its inputs.
     """
 
     declared: float | None

@@ -33,6 +33,7 @@ from ssmbench.systems.oscillator import (
     block_diagonal,
     interleaved,
 )
+from ssmbench.systems.readout import NO_GAIN_AFTER, Readout, after_input
 from ssmbench.systems.time_varying import (
     ContinuousTime,
     ContinuousTimeVaryingDiagonal,
@@ -44,6 +45,7 @@ from ssmbench.systems.time_varying import (
 
 __all__ = [
     "FROZEN_ONLY",
+    "NO_GAIN_AFTER",
     "PAIR_MARGIN",
     "ContinuousDense",
     "ContinuousDiagonal",
@@ -59,9 +61,11 @@ __all__ = [
     "DiscreteSystem",
     "DiscreteTime",
     "LinearSystem",
+    "Readout",
     "TimeVaryingDiagonal",
     "TimeVaryingSystem",
     "Value",
+    "after_input",
     "at_steps",
     "block_diagonal",
     "interleaved",

@@ -191,6 +191,7 @@ def _measure_layer(
         promised=_declared_before_sampling(layer),
         verified_bound=report.hinf_upper_bound,
         rounding=_rounding(layer),
+        note=layer.undeclared_reason(),
         unproved=tuple(_FIGURES[name] for name in report.unproved if name in _FIGURES),
     )
 
