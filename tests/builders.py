@@ -20,6 +20,7 @@ from ssmbench.nn.initial_state import InitialState
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.nn.norms.base import Norm
 from ssmbench.nn.pooling import Pooling
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
@@ -52,6 +53,11 @@ def build_scan(name: str = "auto") -> ScanBackend:
 
 def build_nonlinearity(name: str, d_model: int = 4) -> Nonlinearity:
     return registry.nonlinearities.get(name).build(d_model=d_model)
+
+
+def build_norm(name: str, d_model: int = 4, **options: Any) -> Norm:
+    entry = registry.norms.get(name)
+    return entry.build(entry.config(**options), d_model=d_model)
 
 
 def build_layer(
@@ -97,6 +103,8 @@ def build_block(
 ) -> Block:
     if isinstance(nonlinearity, str):
         nonlinearity = build_nonlinearity(nonlinearity, d_model)
+    if isinstance(options.get("norm"), str):
+        options["norm"] = build_norm(options["norm"], d_model)
     return Block(layer, nonlinearity, d_model=d_model, **options)
 
 
@@ -108,10 +116,13 @@ def build_model(
     d_model: int = 4,
     pooling: Pooling | None = None,
     gamma: float | None = None,
+    final_norm: Norm | None = None,
 ) -> SequenceModel:
     """A network of channels, its ends as a run's config chooses them by default."""
     sizes = TaskSizes(Channels(inputs), outputs, length=1, per_step=pooling is None)
     config = RunConfig(model=ModelConfig(d_model=d_model, gamma=gamma))
     encoder = build_encoder(config, sizes)
     decoder = build_decoder(config, sizes, pooling or Pooling.mean)
-    return SequenceModel(blocks, encoder=encoder, decoder=decoder, gamma=gamma)
+    return SequenceModel(
+        blocks, encoder=encoder, decoder=decoder, gamma=gamma, final_norm=final_norm
+    )

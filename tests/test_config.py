@@ -27,7 +27,7 @@ from ssmbench.config import (
     typed,
 )
 from ssmbench.errors import UsageError
-from ssmbench.nn.block import Norm, Residual
+from ssmbench.nn.block import NormPosition, Residual
 from ssmbench.nn.initial_state import InitialState
 from ssmbench.nn.pooling import Pooling
 from ssmbench.options import declared
@@ -342,6 +342,7 @@ CONFIGS = st.fixed_dictionaries(
                 "parametrization": _named(registry.parametrizations),
                 "discretizer": st.none() | _named(registry.discretizers),
                 "nonlinearity": _named(registry.nonlinearities),
+                "norm": _named(registry.norms),
                 "dropout": st.floats(0, 0.99),
             }
         ),
@@ -384,7 +385,7 @@ def test_every_combination_in_the_registry_has_a_fingerprint_of_its_own():
 
 def test_every_entry_in_the_registry_is_read_back_as_the_same_run(workplace):
     file = workplace / "stored.yaml"
-    for kind in ("parametrization", "discretizer", "nonlinearity"):
+    for kind in ("parametrization", "discretizer", "nonlinearity", "norm"):
         for name in registry.get_kind(kind).names():
             config = resolve({"model": {"discretizer": "zoh", kind: name}})
             file.write_text(dump_yaml(config))
@@ -397,7 +398,7 @@ def test_every_entry_in_the_registry_is_read_back_as_the_same_run(workplace):
 @pytest.mark.parametrize(
     ("option", "choices"),
     [
-        ("norm", Norm),
+        ("norm_position", NormPosition),
         ("pooling", Pooling),
         ("residual", Residual),
         ("initial_state", InitialState),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ssmbench import registry
 from ssmbench.build.component import build_component
 from ssmbench.build.encoder_decoder import build_decoder, build_encoder
 from ssmbench.config import RunConfig, options_of
 from ssmbench.discretizers.base import Discretizer
-from ssmbench.nn.block import Block, Norm, Residual
+from ssmbench.nn.block import Block, NormPosition, Residual
 from ssmbench.nn.initial_state import InitialState
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.nn.norms.base import Norm
 from ssmbench.nn.pooling import Pooling
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
@@ -28,22 +32,26 @@ def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
             parametrization.
     """
     model = config.model
-    norm = Norm[model.norm]
     pooling = Pooling[model.pooling]
-    blocks = [_build_block(config, norm) for _ in range(model.n_layers)]
+    blocks = [_build_block(config) for _ in range(model.n_layers)]
     encoder = build_encoder(config, sizes)
     decoder = build_decoder(config, sizes, pooling)
     return SequenceModel(
         blocks,
         encoder=encoder,
         decoder=decoder,
+        final_norm=model.final_norm and _build_norm(model.final_norm, model.d_model),
         gamma=model.gamma,
         d_model=model.d_model,
         sizes=sizes,
     )
 
 
-def _build_block(config: RunConfig, norm: Norm) -> Block:
+def _build_norm(component: Mapping[str, Any], d_model: int) -> Norm:
+    return build_component(registry.norms, component, Norm, d_model=d_model)
+
+
+def _build_block(config: RunConfig) -> Block:
     model = config.model
     return Block(
         build_layer(config),
@@ -51,7 +59,8 @@ def _build_block(config: RunConfig, norm: Norm) -> Block:
             registry.nonlinearities, model.nonlinearity, Nonlinearity, d_model=model.d_model
         ),
         d_model=model.d_model,
-        norm=norm,
+        norm=_build_norm(model.norm, model.d_model),
+        norm_position=NormPosition[model.norm_position],
         mix=model.mix,
         residual=Residual[model.residual],
         dropout=model.dropout,

@@ -10,6 +10,7 @@ from typing import Any
 from ssmbench import jsonio
 from ssmbench.config.components import schemas_of
 from ssmbench.config.layers import leaves
+from ssmbench.config.places import FORMER_OPTIONS
 from ssmbench.options import added
 
 #: Part of every fingerprint; to be raised when the meaning of a config changes.
@@ -29,7 +30,7 @@ def fingerprint(resolved: Mapping[str, Any]) -> str:
     """
     later = _added_later(resolved)
     identifying = {
-        path: value
+        FORMER_OPTIONS.get(path, path): value
         for path, value in leaves(resolved)
         if not _is_excluded(path) and not (path in later and later[path] == value)
     }

@@ -21,6 +21,9 @@ IMPLIED_NAMES = {
     place.path.rpartition(".")[2]: place.default for place, _ in _PLACES if place.default_implied
 }
 
+#: The paths of the entries' names in fingerprints, for places that held a name only in the past.
+FORMER_OPTIONS = {f"{place.path}.name": place.path for place, _ in _PLACES if place.was_option}
+
 
 def component_fields(section: str) -> Any:
     """A base class for the dataclass of a section of the run config, with a field per component.

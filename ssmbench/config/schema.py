@@ -33,8 +33,8 @@ class ModelConfig(component_fields("model")):
     d_model: int = option(32, SIZE)
     #: Number of blocks, each with one SSM layer.
     n_layers: int = option(2, _LAYERS)
-    #: Normalisation before each block: none, or layer (LayerNorm, whose gain is not finite).
-    norm: str = option("none", one_of("none", "layer"))
+    #: Whether a block normalises its branch's input (pre) or its output (post).
+    norm_position: str = option("pre", one_of("pre", "post"), added=2)
     #: Pooling over the steps, for tasks with one prediction per sequence; unit is sum / sqrt(L).
     pooling: str = option("mean", one_of("mean", "last", "unit"))
     #: Whether a linear map mixes the channels after the nonlinearity.

@@ -11,21 +11,23 @@ from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.lengths import reversed_time
-from ssmbench.nn.bounds import layer_bound, linear_bound, norm_bound, total_gain
-from ssmbench.nn.contracts import FirstUse, check_nonlinearity
+from ssmbench.nn.bounds import layer_bound, linear_bound, total_gain
+from ssmbench.nn.contracts import FirstUse, check_nonlinearity, check_norm
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.linear import BoundedLinear
 from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.nn.norms.base import Norm
+from ssmbench.nn.norms.stepwise import no_norm
 
 #: Why a time-varying SSM layer has no incremental gain.
 NO_CONSTANT = "an SSM layer is time-varying, and its selectivity has no global Lipschitz constant"
 
 
-class Norm(Enum):
-    """Normalisation at a block's entry."""
+class NormPosition(Enum):
+    """Where a block normalises: its branch's input, or its output after the residual connection."""
 
-    none = "none"
-    layer = "layer"
+    pre = "pre"
+    post = "post"
 
 
 class Residual(Enum):
@@ -38,7 +40,8 @@ class Residual(Enum):
 
 
 class Block(nn.Module):
-    """x + mix(nonlinearity(layer(norm(x)))), all (B, L, d_model).
+    """x + mix(nonlinearity(layer(norm(x)))), all (B, L, d_model); with the norm in the position
+    ``post``, norm(x + mix(nonlinearity(layer(x)))).
 
     The mixing of a ``bounded`` block has spectral norm 1. With a ``reverse_layer``, its output for
     the signal in reversed time, reversed again, is added to that of the layer.
@@ -50,7 +53,8 @@ class Block(nn.Module):
         nonlinearity: Nonlinearity,
         *,
         d_model: int,
-        norm: Norm = Norm.none,
+        norm: Norm | None = None,
+        norm_position: NormPosition = NormPosition.pre,
         mix: bool = True,
         residual: Residual = Residual.add,
         dropout: float = 0.0,
@@ -58,7 +62,8 @@ class Block(nn.Module):
         reverse_layer: SSMLayer | None = None,
     ):
         super().__init__()
-        self.norm = nn.LayerNorm(d_model) if norm is Norm.layer else nn.Identity()
+        self.norm = norm or no_norm()
+        self.norm_position = norm_position
         self.layer = layer
         self.reverse_layer = reverse_layer
         self.nonlinearity = nonlinearity
@@ -88,18 +93,26 @@ class Block(nn.Module):
         """``lengths``: the valid steps, within which time is reversed; later steps do not influence
         them. ``dt``: see :meth:`SSMLayer.forward`; only without a reverse layer.
         """
-        v = self.norm(x)
+        v = self._at(NormPosition.pre, x, lengths)
         y = self.layer(v, dt)
         if self.reverse_layer is not None:
             y = y + reversed_time(self.reverse_layer(reversed_time(v, lengths)), lengths)
-        return self._join(x, y)
+        return self._at(NormPosition.post, self._join(x, y), lengths)
 
     def stream(
         self, x: Float[Tensor, "B L d"], x0: Inexact[Tensor, ...] | None
     ) -> tuple[Float[Tensor, "B L d"], Inexact[Tensor, "B H N"]]:
         """The output, and the SSM layer's state after x, from its state x0 (B, H, N) before x."""
-        y, final = self.layer.run(self.norm(x), x0)
-        return self._join(x, y), final
+        y, final = self.layer.run(self._at(NormPosition.pre, x), x0)
+        return self._at(NormPosition.post, self._join(x, y)), final
+
+    def _at(self, position: NormPosition, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """x, normalised if this is the norm's position."""
+        if position is not self.norm_position:
+            return x
+        v = self.norm(x, lengths)
+        self._first_use.check("norm", check_norm, self.norm, x, v)
+        return v
 
     def _join(self, x: Tensor, y: Tensor) -> Tensor:
         shaped = self.nonlinearity(y)
@@ -118,8 +131,18 @@ class Block(nn.Module):
             layer = Bound.none("no bound is known for an SSM layer")
         else:
             layer = layer_bound(layer_gain)
-        branch = norm_bound(self.norm).then(layer)
+        pre, post = self._norm_bounds()
+        branch = pre.then(layer)
         branch = branch.then(self.nonlinearity.bound()).then(linear_bound(self.mix))
+        return self._joined_bound(branch).then(post)
+
+    def _norm_bounds(self) -> tuple[Bound, Bound]:
+        """The bounds of the normalisation of the branch's input and of the block's output."""
+        bound = self.norm.bound()
+        return (bound, IDENTITY) if self.norm_position is NormPosition.pre else (IDENTITY, bound)
+
+    def _joined_bound(self, branch: Bound) -> Bound:
+        """The bound of the branch together with the residual connection."""
         if self.residual is Residual.convex:
             share = torch.sigmoid(self.share.detach().double()).item()
             if math.isnan(share):

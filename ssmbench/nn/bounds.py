@@ -35,13 +35,6 @@ def weight_bound(weight: Float[Tensor, "out in"]) -> Bound:
     return Bound(torch.linalg.matrix_norm(weight.detach().double(), 2).item())
 
 
-def norm_bound(module: nn.LayerNorm | nn.Identity) -> Bound:
-    """The Lipschitz constant of a normalisation; LayerNorm has none."""
-    if isinstance(module, nn.Identity):
-        return IDENTITY
-    return Bound.none("LayerNorm divides by the signal's spread, which may vanish")
-
-
 def total_gain(gains: Sequence[float | None]) -> float | None:
     """A gain of the sum of maps with these gains; None if one is unknown."""
     known = [gain for gain in gains if gain is not None]

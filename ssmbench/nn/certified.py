@@ -11,6 +11,7 @@ from ssmbench.errors import require
 from ssmbench.nn.block import Block
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.encoders.base import Encoder
+from ssmbench.nn.norms.base import Norm
 from ssmbench.spec import Channels, Reading
 
 
@@ -28,15 +29,15 @@ def gains_from(encoder: Encoder, decoder: Decoder) -> GainsFrom:
     return GainsFrom.input if channels else GainsFrom.encoded
 
 
-def declared_bound(blocks: Iterable[Block]) -> Bound:
-    """Bound of all blocks in series, from what their SSM layers declare."""
+def declared_bound(blocks: Iterable[Block], final_norm: Norm) -> Bound:
+    """Bound of all blocks and the final norm in series, from what the SSM layers declare."""
     total = IDENTITY
     for index, block in enumerate(blocks):
         gain = block.declared_gain()
         known = gain is not None or any(layer.time_varying for layer in block.layers)
         undeclared = Bound.none(f"the SSM layer of block {index} declares no gain{_why(block)}")
         total = total.then(block.bound(gain) if known else undeclared)
-    return total
+    return total.then(final_norm.bound())
 
 
 def _why(block: Block) -> str:
@@ -46,7 +47,7 @@ def _why(block: Block) -> str:
 
 
 def check_certifiable(
-    gamma: float, encoder: Encoder, blocks: Iterable[Block], decoder: Decoder
+    gamma: float, encoder: Encoder, blocks: Iterable[Block], final_norm: Norm, decoder: Decoder
 ) -> None:
     """Raise a UsageError unless the gain of a network of these parts can be prescribed."""
     require(0 < gamma < math.inf, f"model.gamma: must be positive, got {gamma}")
@@ -62,5 +63,5 @@ def check_certifiable(
         f"model.gamma: the gain of the decoder {type(decoder).__name__} cannot be prescribed: "
         f"{decoder.unbounded_reason or 'it follows from the weights'}",
     )
-    bound = declared_bound(blocks)
+    bound = declared_bound(blocks, final_norm)
     require(bound.finite, f"model.gamma: no finite certificate because {bound.reason}")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.nn.norms.base import Norm
 from ssmbench.origins import describe_type, dtype_name, plugin_require
 from ssmbench.registry import Entry
 from ssmbench.spec import Reading, TaskSizes
@@ -94,6 +95,16 @@ def _check_parameter(module: type[nn.Module], name: str, parameter: Tensor) -> N
 
 def check_nonlinearity(module: Nonlinearity, x: Tensor, y: Any) -> None:
     """Check the output of a nonlinearity: a tensor of the shape and device of its input.
+
+    Raises:
+        PluginError: it is not; the message names ``forward``'s file and line.
+    """
+    name = "the output (B, L, d_model)"
+    check_signal(type(module).forward, name, y, tuple(x.shape), x.device)
+
+
+def check_norm(module: Norm, x: Tensor, y: Any) -> None:
+    """Check the output of a norm: a tensor of the shape and device of its input.
 
     Raises:
         PluginError: it is not; the message names ``forward``'s file and line.

@@ -16,10 +16,12 @@ from ssmbench.lengths import check_lengths, mask_steps, valid_steps
 from ssmbench.nn.block import Block
 from ssmbench.nn.bounds import total_gain
 from ssmbench.nn.certified import GainsFrom, check_certifiable, declared_bound, gains_from
-from ssmbench.nn.contracts import FirstUse, check_decoded, check_encoded
+from ssmbench.nn.contracts import FirstUse, check_decoded, check_encoded, check_norm
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.norms.base import Norm
+from ssmbench.nn.norms.stepwise import no_norm
 from ssmbench.nn.pairs import join_pairs, split_pairs
 from ssmbench.nn.pooling import Pooling
 from ssmbench.nn.stream import StreamState, check_stream
@@ -30,6 +32,11 @@ from ssmbench.spec import Reading, TaskSizes
 NO_SHARING = (
     "a bidirectional network cannot share a sequence among ranks: its reversed scan would need the "
     "segments in reversed order"
+)
+#: Why ranks cannot share a sequence where a norm reads the whole batch.
+NO_SHARED_BATCH = (
+    "a network with batch normalisation cannot share a sequence among ranks: each rank would have "
+    "the statistics of its own segment only"
 )
 
 
@@ -55,6 +62,7 @@ class SequenceModel(nn.Module):
         *,
         encoder: Encoder,
         decoder: Decoder,
+        final_norm: Norm | None = None,
         gamma: float | None = None,
         d_model: int | None = None,
         sizes: TaskSizes | None = None,
@@ -64,11 +72,12 @@ class SequenceModel(nn.Module):
         self._first_use = FirstUse()
         self.encoder = encoder
         self.blocks = cast("Sequence[Block]", nn.ModuleList(blocks))
+        self.final_norm = final_norm or no_norm()
         self.decoder = decoder
         self.gamma = gamma
         self.segments: Segments | None = None
         if gamma is not None:
-            check_certifiable(gamma, self.encoder, self.blocks, self.decoder)
+            check_certifiable(gamma, encoder, self.blocks, self.final_norm, decoder)
 
     @property
     def layers(self) -> list[SSMLayer]:
@@ -79,6 +88,11 @@ class SequenceModel(nn.Module):
     def bidirectional(self) -> bool:
         """Whether outputs depend on later inputs."""
         return any(block.reverse_layer is not None for block in self.blocks)
+
+    @property
+    def _reads_batch(self) -> bool:
+        """Whether a norm reads the whole batch in training."""
+        return any(m.reads_batch for m in self.modules() if isinstance(m, Norm))
 
     @property
     def pooling(self) -> Pooling | None:
@@ -208,6 +222,7 @@ class SequenceModel(nn.Module):
         for block, x0 in zip(self.blocks, before.layers, strict=True):
             x, final = block.stream(x, x0)
             finals.append(final)
+        x = self._finally_normalised(x, None)
         steps = before.steps + x.shape[1]
         y, total = self.decoder.stream(x, before.total, steps, **self._decoder_gain())
         return y, StreamState(tuple(finals), total, steps)
@@ -251,7 +266,7 @@ class SequenceModel(nn.Module):
         """The keyword that prescribes the decoder's gain; none without a ``gamma``."""
         if self.gamma is None:
             return {}
-        return {"gain": self.gamma / declared_bound(self.blocks).value}
+        return {"gain": self.gamma / declared_bound(self.blocks, self.final_norm).value}
 
     def _check_steps(self, dt: Tensor | None) -> None:
         require(
@@ -268,7 +283,12 @@ class SequenceModel(nn.Module):
     def _features(self, x: Tensor, lengths: Tensor | None, dt: Tensor | None) -> Tensor:
         for block in self.blocks:
             x = block(x, lengths, dt)
-        return x
+        return self._finally_normalised(x, lengths)
+
+    def _finally_normalised(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        y = self.final_norm(x, lengths)
+        self._first_use.check("final norm", check_norm, self.final_norm, x, y)
+        return y
 
     @contextmanager
     def sharing(self, segments: Segments) -> Iterator[None]:
@@ -276,9 +296,10 @@ class SequenceModel(nn.Module):
         computes the features of its own segment only.
 
         Raises:
-            UsageError: the network is bidirectional.
+            UsageError: the network is bidirectional, or a norm reads the whole batch.
         """
         require(not self.bidirectional, NO_SHARING)
+        require(not self._reads_batch, NO_SHARED_BATCH)
         scans = [layer.scan for layer in self.layers]
         self.segments = segments
         for layer, scan in zip(self.layers, scans, strict=True):
@@ -303,6 +324,7 @@ class SequenceModel(nn.Module):
         for block in self.blocks:
             together = total_gain([gains[layer] for layer in block.layers])
             total = total.then(block.bound(together))
+        total = total.then(self.final_norm.bound())
         return total.then(self.decoder.bound(length, **self._decoder_gain()))
 
     def parameter_count(self) -> int:

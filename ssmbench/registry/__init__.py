@@ -83,6 +83,13 @@ nonlinearities = declare(
     "ssmbench.nn.nonlinearities.base:Nonlinearity",
     Place("model.nonlinearity", default="gelu"),
 )
+norms = declare(
+    "norm",
+    "ssmbench.nn.norms",
+    "ssmbench.nn.norms.base:Norm",
+    Place("model.norm", default="none", was_option=True),
+    Place("model.final_norm", added=2),
+)
 encoders = declare(
     "encoder",
     "ssmbench.nn.encoders",

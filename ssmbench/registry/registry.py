@@ -31,12 +31,15 @@ class Place:
     ``default_implied``: a mapping of options without a name always refers to the default entry;
     ``optimizer: {lr: 0.01}``, for example, to AdamW. ``added``: see
     :func:`ssmbench.options.option`; a place that was added later must have the default None.
+    ``was_option``: earlier versions had an option with the entry's name here; fingerprints keep it,
+    so that earlier runs keep theirs.
     """
 
     path: str
     default: str | None = None
     default_implied: bool = False
     added: int = 0
+    was_option: bool = False
 
 
 class Registry(Generic[T]):

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from ssmbench import registry
 from ssmbench.errors import UsageError
 from ssmbench.lengths import reversed_time
-from ssmbench.nn.block import Norm
 from ssmbench.nn.pooling import Pooling
 from tests.nn.networks import NAMES, error, network, signal
 
@@ -32,7 +31,7 @@ def padded(batch: int, total: int, lengths: torch.Tensor, filling: torch.Tensor)
     bidirectional=st.booleans(),
     learned=st.booleans(),
     pooling=st.sampled_from(POOLINGS),
-    norm=st.sampled_from(Norm),
+    norm=st.sampled_from(registry.norms.names()),
     size=st.sampled_from([1.0, 1e6]),
 )
 def test_a_padded_batch_gives_what_each_sequence_gives_alone(

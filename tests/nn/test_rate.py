@@ -10,7 +10,6 @@ import torch
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.config import AnalysisConfig
 from ssmbench.errors import UsageError
-from ssmbench.nn.block import Norm
 from ssmbench.nn.freeze import freeze
 from ssmbench.systems import TimeVaryingSystem
 from ssmbench.training.gains import measure_gains
@@ -21,7 +20,7 @@ from tests.nn.networks import CONTINUOUS, D_MODEL, DISCRETE, error, layer_of, ne
 @pytest.mark.parametrize("times", [2, 3])
 def test_a_held_signal_sampled_faster_gives_the_same_outputs_at_common_times(name, times):
     """Zero-order hold is exact for held signals, and all else acts on one time step."""
-    model, u = network(name, layers=1, norm=Norm.layer), signal(2, 25)
+    model, u = network(name, layers=1, norm="layer"), signal(2, 25)
     faster = u.repeat_interleave(times, 1)
     with torch.no_grad():
         expected, unaware = model(u), model(faster)[:, ::times]

@@ -23,6 +23,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "normaliser": {"model": {"normaliser": "with_margin"}},
     "scan": {"model": {"scan": "doubling"}},
     "nonlinearity": {"model": {"nonlinearity": "softsign"}},
+    "norm": {"model": {"norm": "bounded"}},
     "encoder": {"model": {"encoder": "clipped"}},
     "decoder": {"model": {"decoder": "two_layers"}},
     "optimizer": {"optimizer": "rmsprop"},

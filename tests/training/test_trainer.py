@@ -13,6 +13,7 @@ from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
 from ssmbench.errors import UsageError
 from ssmbench.nn.block import Residual
+from ssmbench.nn.norms.stepwise import LayerNorm
 from ssmbench.runs.execute import execute
 from ssmbench.runs.run import Run
 from ssmbench.training.environment import is_main_process
@@ -320,7 +321,7 @@ def test_seed_out_of_range(tiny, seed):
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ({"norm": "layr"}, r"model\.norm: 'layr' .*'layer'"),
+        ({"norm": "layr"}, r"unknown norm 'layr': .*'layer'"),
         ({"pooling": "max"}, r"model\.pooling: 'max'"),
         ({"discretizer": None}, "continuous-time"),
         ({"parametrization": "l2ru"}, "L2RU takes no discretizer"),
@@ -343,7 +344,7 @@ def test_model_is_built_as_the_config_says(tiny):
     network = build_network(run, build_task(run).sizes)
     assert len(network.layers) == 3
     block = network.blocks[0]
-    assert isinstance(block.norm, torch.nn.LayerNorm)
+    assert isinstance(block.norm, LayerNorm)
     assert isinstance(block.mix, torch.nn.Identity)
     assert (block.residual, block.dropout.p) == (Residual.none, 0.5)
     assert type(block.nonlinearity).__name__ == "Tanh"

@@ -1,0 +1,55 @@
+"""The base class of norms: normalisations of a block's input or output, or of the last features."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ssmbench.analysis.certificate import Bound
+
+
+class Norm(nn.Module):
+    """A map from (B, L, d_model) to (B, L, d_model); built as ``factory(config, d_model=...)``."""
+
+    #: Declared Lipschitz constant in l2 for all parameter values; None if there is none.
+    lipschitz: ClassVar[float | None] = None
+    #: Why :meth:`bound` gives none; "" if it follows from the weights.
+    why_unbounded: ClassVar[str] = "the norm declares no Lipschitz constant"
+    #: Whether an output in training mode depends on the batch's other steps and sequences.
+    reads_batch: ClassVar[bool] = False
+
+    def __init__(self, config: Any, *, d_model: int):
+        super().__init__()
+
+    def forward(
+        self, x: Float[Tensor, "B L d"], lengths: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B L d"]:
+        """``lengths``: the valid steps of sequences padded at the end; values in the padding must
+        influence no output and no statistic."""
+        raise NotImplementedError
+
+    def bound(self) -> Bound:
+        """A bound on the Lipschitz constant in evaluation mode, for the present parameters."""
+        if self.lipschitz is None:
+            return Bound.none(self.why_unbounded)
+        return Bound(self.lipschitz)
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """The class's facts as plain values."""
+        by_weights = cls.lipschitz is None and not cls.why_unbounded
+        words = "of its weights" if by_weights else f"none: {cls.why_unbounded}"
+        return {
+            "lipschitz": words if cls.lipschitz is None else cls.lipschitz,
+            "reads_batch": cls.reads_batch,
+        }
+
+
+def largest(factors: Float[Tensor, " d"]) -> Bound:
+    """The Lipschitz constant of a multiplication of each channel by a factor."""
+    if not torch.isfinite(factors).all():
+        return Bound.none("a weight is not finite")
+    return Bound(factors.detach().double().abs().max().item())
