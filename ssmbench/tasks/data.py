@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from ssmbench.errors import UsageError
+from ssmbench.errors import UsageError, suggest
 from ssmbench.paths import absolute
 
 DATA_VARIABLE = "SSMBENCH_DATA"
@@ -83,7 +83,7 @@ def _any_of(relative: Sequence[str]) -> str:
 
 
 def read_columns(
-    path: Path, columns: Sequence[str], rows: int | None = None
+    path: Path, columns: Sequence[str], rows: int | None = None, delimiter: str = ","
 ) -> Float64[np.ndarray, "rows columns"]:
     """The named columns of a CSV file with a header line, as float64.
 
@@ -94,12 +94,15 @@ def read_columns(
         UsageError: the file cannot be read, a column is missing, a cell is not a finite number,
             or the number of rows is not ``rows`` (None: any number but zero).
     """
-    lines = _csv_lines(path)
+    lines = _csv_lines(path, delimiter)
     header = [name.strip() for name in lines[0][1]] if lines else []
     missing = [name for name in columns if name not in header]
     if missing:
-        found = ", ".join(name for name in header if name) or "none"
-        raise UsageError(f"{path}: no column {', '.join(missing)} (columns: {found})")
+        nearest = suggest(missing[0], filter(None, header))
+        raise UsageError(f"{path}: no column {', '.join(missing)}; {nearest}")
+    twice = [name for name in columns if header.count(name) > 1]
+    if twice:
+        raise UsageError(f"{path}: several columns have the name {twice[0]}")
     places = [header.index(name) for name in columns]
     body = lines[1:]
     if len(body) != (rows or len(body)) or not body:
@@ -143,11 +146,11 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
+def _csv_lines(path: Path, delimiter: str = ",") -> list[tuple[int, list[str]]]:
     """The non-empty lines with their numbers; the first is the header."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, skipinitialspace=True)
+            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
             return [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a CSV text file"
