@@ -20,7 +20,8 @@ from torch.nn.functional import mse_loss
 
 from ssmbench import registry
 from ssmbench.build.network import build_network
-from ssmbench.build.optimizer import Schedule, build_optimizer
+from ssmbench.build.optimizer import build_optimizer
+from ssmbench.build.schedule import Schedule
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig, load_run, options_of, typed
 from ssmbench.errors import UsageError, require

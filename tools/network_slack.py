@@ -39,7 +39,8 @@ from torch import Tensor, nn
 from ssmbench import jsonio, registry
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.build.network import build_network
-from ssmbench.build.optimizer import Schedule, parameter_groups
+from ssmbench.build.optimizer import parameter_groups
+from ssmbench.build.schedule import Schedule
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig, load_run, options_of, typed
 from ssmbench.errors import UsageError, require

@@ -1,8 +1,7 @@
-"""Build the optimizer of a run: its parameter groups and its learning-rate schedule."""
+"""Build the optimizer of a run: its parameter groups."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,22 +16,6 @@ from ssmbench.optimizers.base import OptimizerConfig
 from ssmbench.origins import plugin_require
 from ssmbench.parametrizations.base import ParameterOptions, Parametrization
 from ssmbench.registry import Entry
-
-
-class Schedule:
-    """Factor of the learning rate: linear warm-up, then cosine decay to ``final_fraction``."""
-
-    def __init__(self, config: OptimizerConfig, total: int):
-        self.warmup = max(1, round(config.warmup_fraction * total))
-        self.decay = max(1, total - self.warmup)
-        self.final = config.final_fraction
-
-    def __call__(self, step: int) -> float:
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        done = min(1.0, (step - self.warmup) / self.decay)
-        return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
-
 
 _SSM_PARAMETERS = ParameterOptions()
 _MATRICES = ParameterOptions("main", decay=True)

@@ -6,6 +6,7 @@ every option of every component, so its fingerprint identifies the run.
 """
 
 from ssmbench.config.components import build, options_of, resolve_component
+from ssmbench.config.durations import seconds
 from ssmbench.config.identity import NOT_FINGERPRINTED, SCHEMA_VERSION, fingerprint
 from ssmbench.config.layers import leaves, merge, nested, parse_overrides
 from ssmbench.config.places import COMPONENTS
@@ -45,6 +46,7 @@ __all__ = [
     "resolve",
     "resolve_component",
     "resolve_model",
+    "seconds",
     "typed",
     "without_sources",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ssmbench.config.durations import DURATION
 from ssmbench.config.places import component_fields
 from ssmbench.options import (
     COUNT,
@@ -83,6 +84,9 @@ class RunConfig(component_fields("")):
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     #: Arguments of Lightning's Trainer.
     trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 20, "devices": 1})
+    #: Training time, for example 30 min or 1.5 h, in place of the trainer's max_epochs and
+    #: max_steps; the warm-up and the decay of the learning rates run over it.
+    budget: str | None = option(None, DURATION, added=2)
     #: Number of sequences in a batch of one rank.
     batch_size: int = option(64, POSITIVE_COUNT)
     #: Number of ranks that share each sequence, in segments; divides trainer.devices x num_nodes.

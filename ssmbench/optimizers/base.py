@@ -16,10 +16,13 @@ import torch
 from torch import Tensor
 
 from ssmbench.errors import UsageError, require
-from ssmbench.options import FRACTION, NOT_NEGATIVE, option
+from ssmbench.options import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, one_of, option
 
 #: Evaluates the loss at the present parameters and leaves its gradient in them.
 Closure = Callable[[], Tensor]
+
+#: How learning rates fall after the warm-up.
+SCHEDULES = ("cosine", "linear", "step", "plateau", "constant")
 
 
 @dataclass
@@ -36,10 +39,21 @@ class OptimizerConfig:
     ssm_lr: float = option(1e-3, NOT_NEGATIVE)
     #: Of the parameters with the rate lr.
     weight_decay: float = option(0.01, NOT_NEGATIVE)
-    #: Share of the steps over which both rates rise linearly.
+    #: Share of the steps, or of a budget of time, over which both rates rise linearly.
     warmup_fraction: float = option(0.1, FRACTION)
-    #: Share of the rates to which they fall by the last step, along a cosine.
+    #: Share of the rates to which they fall at most; along a cosine or a line, by the last step.
     final_fraction: float = option(0.01, FRACTION)
+    #: How the rates fall after the warm-up; by stages every decay_every, or where the validation
+    #: score stays as it is (plateau).
+    schedule: str = option("cosine", one_of(*SCHEDULES), added=2)
+    #: Steps of the warm-up, in place of warmup_fraction.
+    warmup_steps: int | None = option(None, COUNT, added=2)
+    #: Share of what follows the warm-up after which the rates of the schedule step fall again.
+    decay_every: float = option(0.25, (POSITIVE, FRACTION), added=2)
+    #: Factor by which the rates of the schedules step and plateau fall each time.
+    decay_factor: float = option(0.1, (POSITIVE, FRACTION), added=2)
+    #: Validations in a row without a better score that the schedule plateau accepts.
+    plateau_patience: int = option(5, COUNT, added=2)
 
 
 class ClosureOptimizer(torch.optim.Optimizer):

@@ -138,10 +138,11 @@ def _record_stop(folder: RunFolder, error: BaseException) -> str:
 
 
 def _why_out_of_time(config: Mapping[str, Any], trained: Trained) -> str:
-    limit = config["trainer"]["max_time"]
+    limit, module = config["trainer"]["max_time"], trained.module
+    of_all = "" if module.budget else f" of {module.total_steps()}"
     return (
-        f"trainer.max_time={limit} ended it at step {trained.steps} of "
-        f"{trained.module.total_steps()}; run it again with a larger one to resume"
+        f"trainer.max_time={limit} ended it at step {trained.steps}{of_all}; run it again with a "
+        "larger one to resume"
     )
 
 

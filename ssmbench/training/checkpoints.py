@@ -16,13 +16,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
 from ssmbench.errors import OutOfTimeError, UsageError, one_line
 from ssmbench.tasks.base import Task
 from ssmbench.training.module import SequenceModule
+from ssmbench.training.time_limits import TimeLimit
 
 FOLDER, BEST, LAST, PREVIOUS = "checkpoints", "best.ckpt", "last.ckpt", "previous.ckpt"
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
@@ -153,27 +154,6 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(moved)
 
 
-class TimeLimit(Timer):
-    """Measures the training time of a run over all its resumes, and compares it with a limit.
-
-    It does not stop the training, as Lightning's ``Timer`` would.
-    """
-
-    def __init__(self, duration: Any):
-        super().__init__(duration, verbose=False)
-
-    def on_fit_start(self, *args: Any, **kwargs: Any) -> None:
-        """Overridden, because Lightning's would end the fit as if it were complete."""
-
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Overridden for the same reason as :meth:`on_fit_start`."""
-
-    def is_over(self, trainer: pl.Trainer) -> bool:
-        """Whether the limit is reached by the clock of rank 0; the same answer on every rank."""
-        remaining = self.time_remaining()
-        return bool(trainer.strategy.broadcast(remaining is not None and remaining <= 0))
-
-
 class LastCheckpoint(Checkpoint):
     """Saves the state from which a run is resumed, and stops a run that is out of time.
 
@@ -230,5 +210,5 @@ class LastCheckpoint(Checkpoint):
             raise OutOfTimeError(trainer.global_step)
 
     def _is_out_of_time(self, trainer: pl.Trainer, pl_module: SequenceModule) -> bool:
-        complete = 0 <= pl_module.max_steps <= trainer.global_step
+        complete = trainer.should_stop or 0 <= pl_module.max_steps <= trainer.global_step
         return not complete and self._limit.is_over(trainer)

@@ -17,9 +17,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from ssmbench.config import RunConfig, ranks
 from ssmbench.errors import UsageError, last_line, one_line, require
 from ssmbench.nn.model import NO_SHARING
-from ssmbench.training.checkpoints import METRICS, LastCheckpoint, TimeLimit
+from ssmbench.training.checkpoints import METRICS, LastCheckpoint
 from ssmbench.training.environment import cluster_environment
 from ssmbench.training.loggers import EventsLogger, JsonLinesLogger
+from ssmbench.training.time_limits import TimeLimit
 from ssmbench.training.trainer_options import check_trainer_options
 
 #: Processes allowed on a machine with fewer cores than that.
@@ -41,7 +42,7 @@ def check_trainer(run: RunConfig) -> None:
     Raises:
         UsageError: the message names the argument.
     """
-    check_trainer_options(run.trainer)
+    check_trainer_options(run.trainer, ends=run.budget is not None)
     _check_sharing(run)
     devices = str(run.trainer.get("devices", "auto"))
     require(
@@ -80,14 +81,16 @@ def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -
     ]
     options = dict(run.trainer)
     options.setdefault("max_epochs", -1 if options.pop("max_steps", -1) >= 0 else None)
+    if run.budget is not None:
+        options["max_epochs"] = -1
     try:
         environment = cluster_environment(ranks(run.trainer))
         plugins = [environment, *_listed(options.pop("plugins", None))]
-        last = LastCheckpoint(folder, TimeLimit(options.pop("max_time", None)))
+        limit = TimeLimit(options.pop("max_time", None))
         return pl.Trainer(
             default_root_dir=folder,
             logger=loggers,
-            callbacks=[*callbacks, last],
+            callbacks=[*callbacks, limit, LastCheckpoint(folder, limit)],
             plugins=[plugin for plugin in plugins if plugin is not None],
             num_sanity_val_steps=0,
             use_distributed_sampler=False,

@@ -15,7 +15,8 @@ from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 
 from ssmbench import registry
-from ssmbench.build.optimizer import Schedule, build_optimizer
+from ssmbench.build.optimizer import build_optimizer
+from ssmbench.build.schedule import Schedule
 from ssmbench.config import options_of
 from ssmbench.errors import DivergedError, require
 from ssmbench.nn.bounds import is_finite
@@ -25,6 +26,7 @@ from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.batch import Batch
 from ssmbench.training.batches import check_batches, used_batches
+from ssmbench.training.time_limits import Budget
 
 
 class SequenceModule(pl.LightningModule):
@@ -32,7 +34,7 @@ class SequenceModule(pl.LightningModule):
 
     ``max_steps`` is the number of optimizer steps after which training ends, -1 for no limit. It is
     enforced here and not by Lightning's Trainer, which resumes a run of limited steps in the wrong
-    epoch.
+    epoch. ``budget`` is the training time of the run, None if it ends after epochs or steps.
 
     Raises:
         DivergedError: a loss or prediction is not finite on any rank; all ranks raise together.
@@ -44,9 +46,12 @@ class SequenceModule(pl.LightningModule):
         task: Task,
         optimizer: Mapping[str, Any],
         max_steps: int = -1,
+        budget: Budget | None = None,
     ):
         super().__init__()
         self.max_steps = max_steps
+        self.budget = budget
+        self._schedule: Schedule | None = None
         self.model = model
         self.task = task
         self.optimizer = optimizer
@@ -166,7 +171,7 @@ class SequenceModule(pl.LightningModule):
             raise DivergedError(self.global_step)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """The optimizer of the run, with linear warm-up and cosine decay per step.
+        """The optimizer of the run, whose learning rates follow its schedule from step to step.
 
         Raises:
             UsageError: the optimizer does not support the number of ranks, or accumulated batches.
@@ -175,15 +180,25 @@ class SequenceModule(pl.LightningModule):
         if isinstance(optimizer, ClosureOptimizer):
             optimizer.check_trainer(self.trainer.world_size, self.trainer.accumulate_grad_batches)
         config = options_of(registry.optimizers, self.optimizer)
-        schedule = Schedule(config, self.total_steps())
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+        self._schedule = Schedule(config, None if self.budget else self.total_steps())
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        if self.budget is not None and self._schedule is not None:
+            self._schedule.advance_to(self.budget.share(self.trainer))
+        super().lr_scheduler_step(scheduler, metric)
+
+    def lower_rates(self) -> None:
+        """Lower the learning rates as the schedule ``plateau`` does."""
+        if self._schedule is not None:
+            self._schedule.reduce()
+
     def total_steps(self) -> int:
-        """Optimizer steps of the whole run.
+        """Optimizer steps of the whole run, of one without a budget of time.
 
         ``Trainer.estimated_stepping_batches`` is not used, because it sets up the loaders before
         their state is read from a checkpoint: a run resumed within an epoch would see the first
@@ -200,7 +215,8 @@ class SequenceModule(pl.LightningModule):
         ]
         require(
             max(ends) >= 0,
-            "trainer: the learning rate's schedule needs an end; set max_epochs or max_steps",
+            "trainer: the learning rate's schedule needs an end; set max_epochs, max_steps or "
+            "budget",
         )
         return min(end for end in ends if end >= 0)
 

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
-from ssmbench.config import RunConfig
+from ssmbench.config import RunConfig, seconds
 from ssmbench.errors import DivergedError, OutOfTimeError
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import Scores
@@ -29,7 +29,9 @@ from ssmbench.training.evaluation import evaluate
 from ssmbench.training.lightning_trainer import build_trainer, check_trainer, quiet_lightning
 from ssmbench.training.module import SequenceModule
 from ssmbench.training.monitor import GainMonitor
+from ssmbench.training.plateau import Plateau
 from ssmbench.training.step_sizes import step_size_warning
+from ssmbench.training.time_limits import Budget
 
 
 @dataclass
@@ -66,14 +68,18 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
     check_trainer(run)
     pl.seed_everything(run.seed, verbose=False)
     task = build_task(run)
-    steps = run.trainer.get("max_steps", -1)
-    module = SequenceModule(build_network(run, task.sizes), task, run.optimizer, steps)
+    budget = None if run.budget is None else Budget(seconds(run.budget))
+    steps = -1 if budget else run.trainer.get("max_steps", -1)
+    module = SequenceModule(build_network(run, task.sizes), task, run.optimizer, steps, budget)
     warned = _warn_of_step_sizes(run, module.model)
     point = find_resume_point(folder)
     if is_main_process():
         prepare_folder(folder, point)
     speed, best = Speed(), BestCheckpoint(folder, task)
     callbacks = [GainMonitor(run.analysis.every_n_epochs), speed, LogSizes(folder)]
+    callbacks += [budget] if budget else []
+    if run.optimizer.get("schedule") == "plateau":
+        callbacks += [Plateau(run.optimizer["plateau_patience"])]
     callbacks += [EpochProgress(label)] if label else []
     trainer = build_trainer(run, folder, [*callbacks, best])
     diverged_at, scores, out_of_time = None, None, False

@@ -125,8 +125,10 @@ def _allowed_values() -> dict[str, Allowed]:
     }
 
 
-def check_trainer_options(options: Mapping[str, Any]) -> None:
+def check_trainer_options(options: Mapping[str, Any], ends: bool = False) -> None:
     """Check arguments of Lightning's Trainer: names, types and values, and that training ends.
+
+    ``ends``: whether something else ends it, a budget of time.
 
     Raises:
         UsageError: the message names the argument and what is allowed.
@@ -138,7 +140,8 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
         near = suggest(str(key), known)
         require(key in known, f"trainer.{key}: no such Trainer argument; {near}")
         _check_value(f"trainer.{key}", value, hints[key], allowed.get(key))
-    _check_end(options)
+    if not ends:
+        _check_end(options)
     require(
         str(options.get("precision")) not in HALF_PARAMETERS,
         "trainer.precision: an SSM's complex parameters have no half precision; take bf16-mixed, "
@@ -159,7 +162,7 @@ def _check_end(options: Mapping[str, Any]) -> None:
     endless = options.get("max_epochs") == -1 and options.get("max_steps", -1) == -1
     require(
         not endless,
-        "trainer: the learning rate's schedule needs an end; set max_epochs or max_steps",
+        "trainer: the learning rate's schedule needs an end; set max_epochs, max_steps or budget",
     )
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,9 @@ from ssmbench.runs import execute as execution
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.run import Run
-from ssmbench.training.checkpoints import FOLDER, LAST, TimeLimit
+from ssmbench.training.checkpoints import FOLDER, LAST
+from ssmbench.training.module import SequenceModule
+from ssmbench.training.time_limits import TimeLimit
 from tests.training.runs import TOYS, rows
 
 LIMIT = {"max_time": "00:01:00:00"}
@@ -84,8 +87,29 @@ def test_a_run_that_is_complete_when_its_time_is_over_has_finished(tiny, tmp_pat
     assert execute(Run.of(tiny(trainer={"max_steps": 6} | LIMIT), tmp_path)) == "finished"
 
 
+def test_time_is_over_by_the_clock_of_the_training(tiny, tmp_path, monkeypatch):
+    """It starts with the training, and a resumed run goes on from the time used so far."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("lightning.pytorch.callbacks.timer.time", clock)
+    step = SequenceModule.training_step
+
+    def slow(self, batch, batch_idx):
+        clock.now += 10
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(SequenceModule, "training_step", slow)
+    run = Run.of(tiny(trainer={"max_time": "00:00:01:00"}), tmp_path)
+    assert execute(run) == "out_of_time"
+    assert "ended it at step 6" in run.folder.reason
+    longer = Run.of(tiny(trainer={"max_time": "00:00:01:30"}), tmp_path)
+    assert execute(longer) == "out_of_time"
+    assert "ended it at step 9" in longer.folder.reason
+
+
 def test_the_command_line_says_that_time_is_over_and_exits_with_1(tiny, tmp_path):
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tiny(trainer={"max_time": "00:00:00:00"})))
+    (tmp_path / "run.yaml").write_text(
+        yaml.safe_dump(tiny(trainer={"max_time": {"microseconds": 1}}))
+    )
     command = [sys.executable, "-m", "ssmbench", "run", "run.yaml", "--plugins", str(TOYS)]
     done = subprocess.run(
         [*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False

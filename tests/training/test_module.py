@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ssmbench import registry
 from ssmbench.build.network import build_network
-from ssmbench.build.optimizer import Schedule, parameter_groups
+from ssmbench.build.optimizer import parameter_groups
+from ssmbench.build.schedule import Schedule
 from ssmbench.build.task import build_task
 from ssmbench.config import options_of, typed
 from ssmbench.errors import UsageError
