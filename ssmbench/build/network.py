@@ -11,6 +11,7 @@ from ssmbench.build.encoder_decoder import build_decoder, build_encoder
 from ssmbench.config import RunConfig, options_of
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.nn.block import Block, NormPosition, Residual
+from ssmbench.nn.framing import Framing
 from ssmbench.nn.initial_state import InitialState
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
@@ -33,6 +34,8 @@ def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
     """
     model = config.model
     pooling = Pooling[model.pooling]
+    framing = Framing(model.frame)
+    sizes = framing.sizes(sizes)
     blocks = [_build_block(config) for _ in range(model.n_layers)]
     encoder = build_encoder(config, sizes)
     decoder = build_decoder(config, sizes, pooling)
@@ -41,6 +44,7 @@ def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
         encoder=encoder,
         decoder=decoder,
         final_norm=model.final_norm and _build_norm(model.final_norm, model.d_model),
+        framing=framing,
         gamma=model.gamma,
         d_model=model.d_model,
         sizes=sizes,

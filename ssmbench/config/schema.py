@@ -36,6 +36,9 @@ class ModelConfig(component_fields("model")):
     n_layers: int = option(2, _LAYERS)
     #: Whether a block normalises its branch's input (pre) or its output (post).
     norm_position: str = option("pre", one_of("pre", "post"), added=2)
+    #: Number of samples that are read together as one step, for inputs of channels and predictions
+    #: for whole sequences.
+    frame: int = option(1, SIZE, added=2)
     #: Pooling over the steps, for tasks with one prediction per sequence; unit is sum / sqrt(L).
     pooling: str = option("mean", one_of("mean", "last", "unit"))
     #: Whether a linear map mixes the channels after the nonlinearity.

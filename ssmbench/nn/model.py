@@ -19,6 +19,7 @@ from ssmbench.nn.certified import GainsFrom, check_certifiable, declared_bound, 
 from ssmbench.nn.contracts import FirstUse, check_decoded, check_encoded, check_norm
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.encoders.base import Encoder
+from ssmbench.nn.framing import Framing
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.norms.base import Norm
 from ssmbench.nn.norms.stepwise import no_norm
@@ -44,7 +45,8 @@ class SequenceModel(nn.Module):
     """Maps an input u to y (B, L, outputs) per step, or to y (B, outputs) per sequence.
 
     u is (B, L, channels) of real numbers or (B, L) of tokens, as the ``encoder`` takes it; for a
-    ``decoder`` that reads pairs, (B, 2, L, channels) or (B, 2, L).
+    ``decoder`` that reads pairs, (B, 2, L, channels) or (B, 2, L). With a ``framing``, several
+    samples of u are one step of the network.
 
     With a ``gamma``, the incremental gain of the network is at most gamma for all parameter values:
     the encoder has gain 1, and the decoder has gamma divided by the declared gain of the blocks.
@@ -63,6 +65,7 @@ class SequenceModel(nn.Module):
         encoder: Encoder,
         decoder: Decoder,
         final_norm: Norm | None = None,
+        framing: Framing | None = None,
         gamma: float | None = None,
         d_model: int | None = None,
         sizes: TaskSizes | None = None,
@@ -74,6 +77,7 @@ class SequenceModel(nn.Module):
         self.blocks = cast("Sequence[Block]", nn.ModuleList(blocks))
         self.final_norm = final_norm or no_norm()
         self.decoder = decoder
+        self.framing = framing or Framing()
         self.gamma = gamma
         self.segments: Segments | None = None
         if gamma is not None:
@@ -125,7 +129,7 @@ class SequenceModel(nn.Module):
             UsageError: lengths of another shape, or outside 1..L; a dt that a layer cannot take, or
                 one for a network that is bidirectional or has a ``gamma``.
         """
-        rows, lengths, dt = self._rows(u, lengths, dt)
+        rows, lengths, dt = self._frames(u, lengths, dt)
         return self._predict(self._encoded, rows, lengths, dt)
 
     def encode(
@@ -133,7 +137,7 @@ class SequenceModel(nn.Module):
     ) -> Float[Tensor, "B L d"]:
         """The encoded input (B, L, d_model), zero in the padding; for pairs of sequences, both
         encodings as channels of one signal, (B, L, 2 d_model)."""
-        rows, lengths, _ = self._rows(u, lengths, None)
+        rows, lengths, _ = self._frames(u, lengths, None)
         x = self._encoded(rows)
         if lengths is not None:
             x = mask_steps(x, valid_steps(lengths, x.shape[1]))
@@ -147,7 +151,8 @@ class SequenceModel(nn.Module):
     ) -> Float[Tensor, " B *out"]:
         """The prediction for an encoded input, as :meth:`encode` gives it.
 
-        ``lengths`` and ``dt`` as in :meth:`forward`. Raises what it raises.
+        ``lengths`` and ``dt`` as in :meth:`forward`, but counted in frames. Raises what it
+        raises.
         """
         rows, lengths, dt = self._rows(split_pairs(x) if self._pairs else x, lengths, dt)
         return self._predict(lambda rows, start=0: rows, rows, lengths, dt)
@@ -172,6 +177,17 @@ class SequenceModel(nn.Module):
         check_lengths(lengths, *signal.shape[:2])
         valid = valid_steps(lengths, signal.shape[1])
         return mask_steps(signal, valid), lengths, dt if dt is None else torch.where(valid, dt, 1)
+
+    def _frames(
+        self, signal: Tensor, lengths: Tensor | None, dt: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """As :meth:`_rows`, in frames."""
+        rows, lengths, dt = self._rows(signal, lengths, dt)
+        if self.framing.samples == 1:
+            return rows, lengths, dt
+        lengths = None if lengths is None else self.framing.lengths(lengths)
+        dt = None if dt is None else self.framing.time_steps(dt, tuple(rows.shape[:2]))
+        return self.framing.signal(rows), lengths, dt
 
     def _encoded(self, rows: Tensor, start: int = 0) -> Tensor:
         x = self.encoder(rows, start)
@@ -217,7 +233,7 @@ class SequenceModel(nn.Module):
         self._check_stream(u)
         before = StreamState((None,) * len(self.blocks)) if state is None else state
         check_stream(before, len(self.blocks))
-        rows, _, _ = self._rows(u, None, None)
+        rows, _, _ = self._frames(u, None, None)
         x, finals = self._encoded(rows, before.steps), []
         for block, x0 in zip(self.blocks, before.layers, strict=True):
             x, final = block.stream(x, x0)
@@ -236,6 +252,7 @@ class SequenceModel(nn.Module):
         require(self.segments is None, "a sequence shared among ranks cannot be streamed")
         length = u.shape[2 if self._pairs else 1]
         require(length > 0, "a chunk of a stream needs at least one step")
+        self.framing.check_chunk(length)
 
     def set_rate(self, rate: float) -> None:
         """Let every layer use its trained step size times ``rate``.
@@ -325,7 +342,8 @@ class SequenceModel(nn.Module):
             together = total_gain([gains[layer] for layer in block.layers])
             total = total.then(block.bound(together))
         total = total.then(self.final_norm.bound())
-        return total.then(self.decoder.bound(length, **self._decoder_gain()))
+        steps = self.framing.count(length)
+        return total.then(self.decoder.bound(steps, **self._decoder_gain()))
 
     def parameter_count(self) -> int:
         """The number of trainable real numbers."""

@@ -75,7 +75,7 @@ def measure_gains(
     network, signals = _signals(frozen, inputs, lengths)
     steps, seen = signals.shape[1], layer_inputs(frozen, inputs, lengths)
     layers = [
-        _measure_layer(layer, fixed, u, steps, config)
+        _measure_layer(layer, fixed, u, model.framing.count(steps), config)
         for layer, fixed, u in zip(model.layers, frozen.layers, seen, strict=True)
     ]
     bound, steps = _worst_bound(model, layers, steps, lengths)
