@@ -165,6 +165,7 @@ def test_precisions(tiny, tmp_path, precision, parametrization):
     config = tiny(model=model_with(parametrization), trainer={"precision": precision})
     result = result_of(config, tmp_path)
     assert result["status"] == "finished"
+    assert result["scores"].pop("further") == {}
     assert all(math.isfinite(score) for score in result["scores"].values())
     assert result["gain"]["violations"] == []
     assert ("16-bit" in "".join(result["warnings"])) is (precision != "64-true")
