@@ -37,3 +37,8 @@ def test_an_unknown_name_is_a_usage_error(ssmbench):
     answer = ssmbench("conform", "parametrizations", "s4x")
     assert answer.code == 2
     assert "did you mean 's4'" in answer.err
+
+
+def test_a_task_is_checked_without_its_data(ssmbench):
+    answer = ssmbench("conform", "task", "spoken_digits")
+    assert answer.code == 0, answer.out
