@@ -68,6 +68,7 @@ def _build_block(config: RunConfig) -> Block:
         mix=model.mix,
         residual=Residual[model.residual],
         dropout=model.dropout,
+        dropout_tied=model.dropout_tied,
         bounded=model.gamma is not None,
         reverse_layer=build_layer(config) if model.bidirectional else None,
     )

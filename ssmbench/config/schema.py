@@ -47,6 +47,8 @@ class ModelConfig(component_fields("model")):
     residual: str = option("add", one_of("add", "convex", "none"))
     #: Dropout probability in the branch of each block.
     dropout: float = option(0.0, PROPER_FRACTION)
+    #: Whether dropout has the same mask at every step of a sequence.
+    dropout_tied: bool = option(False, added=2)
     #: Prescribed incremental gain of the whole network; null for none.
     gamma: float | None = None
     #: Whether each SSM layer adds the output of a second one in reversed time.

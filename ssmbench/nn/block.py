@@ -13,6 +13,7 @@ from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.lengths import reversed_time
 from ssmbench.nn.bounds import layer_bound, linear_bound, total_gain
 from ssmbench.nn.contracts import FirstUse, check_nonlinearity, check_norm
+from ssmbench.nn.dropout import build_dropout
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.linear import BoundedLinear
 from ssmbench.nn.nonlinearities.base import Nonlinearity
@@ -58,6 +59,7 @@ class Block(nn.Module):
         mix: bool = True,
         residual: Residual = Residual.add,
         dropout: float = 0.0,
+        dropout_tied: bool = False,
         bounded: bool = False,
         reverse_layer: SSMLayer | None = None,
     ):
@@ -70,7 +72,7 @@ class Block(nn.Module):
         self._first_use = FirstUse()
         linear = BoundedLinear if bounded else nn.Linear
         self.mix = linear(d_model, d_model) if mix else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = build_dropout(dropout, dropout_tied)
         self.residual = residual
         if residual is Residual.convex:
             self.share = nn.Parameter(torch.zeros(()))  # a = sigmoid(share)

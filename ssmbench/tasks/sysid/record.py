@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -71,6 +71,10 @@ class Record:
         before them that a model runs through."""
         before = max(first - run_in, 0)
         return Record(self.u[before:end], self.y[before:end], scored_from=first - before)
+
+    def scored(self, first: int) -> Record:
+        """The record, scored from this sample on."""
+        return replace(self, scored_from=first)
 
     def __len__(self) -> int:
         return len(self.u)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
-from ssmbench.options import FOLDER, option
+from ssmbench.errors import require
 from ssmbench.registry import tasks
-from ssmbench.tasks.data import read_columns, require_data
 from ssmbench.tasks.published import PublishedData
+from ssmbench.tasks.sysid.published import PublishedConfig, PublishedRecords
 from ssmbench.tasks.sysid.record import Description, Experiments, Record, Signal
-from ssmbench.tasks.sysid.task import RecordConfig, SystemIdentification
 
-FILES = ("sysid/SNLS80mV.csv", "SNLS80mV.csv")
-SCHROEDER = ("sysid/Schroeder80mV.csv", "Schroeder80mV.csv")
-COLUMNS = ("V1", "V2")
+FILES = ("sysid/SNLS80mV.csv", "SNLS80mV.csv", "sysid/SNLS80mV.mat", "SNLS80mV.mat")
+SCHROEDER = tuple(name.replace("SNLS", "Schroeder") for name in FILES)
 SAMPLES = 131_072
 SAMPLING_RATE = 610.35  # Hz
 #: The arrow: noise of growing amplitude. Its first samples start from an unknown state.
@@ -30,7 +30,7 @@ RUN_IN = 1024
 
 
 @dataclass
-class SilverboxConfig(RecordConfig):
+class SilverboxConfig(PublishedConfig):
     """How the multisine is cut; lengths in samples.
 
     ``schroeder``: whether the record of the second file, a multisine with Schroeder's phases at
@@ -42,7 +42,6 @@ class SilverboxConfig(RecordConfig):
     washout: int = 128
     validation: int = MULTISINE - VALIDATION
     validation_washout: int | None = 1024
-    data_dir: str | None = option(None, FOLDER)
     schroeder: bool = False
 
 
@@ -54,7 +53,7 @@ class SilverboxConfig(RecordConfig):
     summary="Electronic Duffing oscillator: output voltage from input voltage, free run over "
     "40,000 samples of growing amplitude; RMSE in mV; needs the data folder",
 )
-class Silverbox(SystemIdentification):
+class Silverbox(PublishedRecords):
     """One input and one output in mV at 610.35 Hz.
 
     Estimation: samples 40,700 to 122,879, realisations of a multisine of 8,192 samples, of which
@@ -66,7 +65,7 @@ class Silverbox(SystemIdentification):
     """
 
     config: SilverboxConfig
-    origin = "published CSV"
+    names = ("V1", "V2")
     description = Description(
         "silverbox",
         inputs=[Signal("the input voltage", "mV")],
@@ -83,10 +82,9 @@ class Silverbox(SystemIdentification):
         note="SNLS80mV.csv and Schroeder80mV.csv of SilverboxFiles.zip.",
     )
 
-    def data_files(self) -> tuple[Path, ...]:
-        """The files that are read. Raises UsageError where one is missing."""
-        places = (FILES, SCHROEDER) if self.config.schroeder else (FILES,)
-        return tuple(require_data("silverbox", self.config.data_dir, *names) for names in places)
+    def places(self) -> Sequence[Sequence[str]]:
+        """The second file only on request."""
+        return (FILES, SCHROEDER) if self.config.schroeder else (FILES,)
 
     @classmethod
     def tiny(cls, folder: Path) -> dict[str, Any]:
@@ -96,11 +94,12 @@ class Silverbox(SystemIdentification):
         (folder / FILES[1]).write_text(f'"V1","V2",\n{lines}\n')
         return {"data_dir": str(folder), "stride": 2048, "fir_taps": 4}
 
-    def experiments(self) -> Experiments:
-        first, *more = (self._record(file) for file in self.data_files())
-        estimation = first.part(ESTIMATION, MULTISINE)
+    def cut(self, signals: Sequence[Float64[np.ndarray, "L n"]]) -> Experiments:
+        for one in signals:
+            require(len(one) == SAMPLES, f"silverbox: {len(one):,} samples, not {SAMPLES:,}")
+        first, *more = (Record.single(*(1000 * one.T)) for one in signals)
         return Experiments(
-            estimation=[estimation, *more],
+            estimation=[first.part(ESTIMATION, MULTISINE), *more],
             test=first.part(0, ARROW),
             further={
                 "arrow to 25,000": first.part(SETTLED, 25_000, run_in=SETTLED),
@@ -108,7 +107,3 @@ class Silverbox(SystemIdentification):
                 "multisine": first.part(MULTISINE, END, run_in=RUN_IN),
             },
         )
-
-    def _record(self, file: Path) -> Record:
-        u, y = 1000 * read_columns(file, COLUMNS, SAMPLES).T
-        return Record.single(u, y)
