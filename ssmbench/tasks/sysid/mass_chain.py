@@ -1,0 +1,151 @@
+"""A chain of masses, springs and dampers: linear, so that its gain is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+
+from ssmbench.analysis.hinf import hinf_norm
+from ssmbench.errors import require
+from ssmbench.options import NOT_NEGATIVE, POSITIVE, POSITIVE_COUNT, SEED, Allowed, option
+from ssmbench.registry import tasks
+from ssmbench.systems import DiscreteDense
+from ssmbench.tasks.sysid.record import Description, Experiments, Record, Signal
+from ssmbench.tasks.sysid.task import RecordConfig, SystemIdentification
+
+_MASSES = (POSITIVE_COUNT[0], Allowed("at most 1000", lambda v: v <= 1000))
+
+
+@dataclass
+class MassChainConfig(RecordConfig):
+    """The chain, its sampling and its records; lengths in samples."""
+
+    window: int = 512
+    stride: int = 64
+    washout: int = 64
+    validation: int = 2048
+    #: Number of masses of 1 kg.
+    masses: int = option(4, _MASSES)
+    #: Of the springs, one between each mass and the next, and one to the wall, in N/m.
+    stiffness: float = option(1.0, POSITIVE)
+    #: Of the dampers beside the springs, in N s/m.
+    damping: float = option(0.1, POSITIVE)
+    #: In seconds; the force is constant in between.
+    sampling_time: float = option(0.5, POSITIVE)
+    #: Samples of the estimation record.
+    samples: int = option(16_384, POSITIVE_COUNT)
+    #: Samples of the test record.
+    test_samples: int = option(8192, POSITIVE_COUNT)
+    #: Standard deviation of white measurement noise, relative to that of the position.
+    noise: float = option(0.01, NOT_NEGATIVE)
+    #: Draws the force and the noise.
+    simulation_seed: int = option(0, SEED)
+
+
+@tasks.register(
+    "mass_chain",
+    config=MassChainConfig,
+    citation="simulation of this project",
+    summary="Mass-spring-damper chain, simulated: position of the last mass from the force on it; "
+    "linear, with a known gain; RMSE in m",
+)
+class MassChain(SystemIdentification):
+    """One input, the force on the last mass in N, white with unit deviation and constant between
+    samples, and one output, the position of that mass in m, from rest.
+
+    The first mass is tied to the wall. The discrete system is exact, so that its l2 gain
+    (:attr:`true_gain`) is known, and a model's can be compared with it.
+    """
+
+    config: MassChainConfig
+
+    def __init__(self, config: MassChainConfig, *, batch_size: int, seed: int):
+        self.description = Description(
+            "mass_chain",
+            inputs=[Signal("the force", "N")],
+            outputs=[Signal("the position", "m")],
+            sampling_time=config.sampling_time,
+            samples=config.samples,
+        )
+        super().__init__(config, batch_size=batch_size, seed=seed)
+
+    def check(self) -> None:
+        """Refuse a test record of no length. Raises UsageError."""
+        super().check()
+        require(
+            self.config.test_washout < self.config.test_samples,
+            f"mass_chain: test_washout must be below test_samples, {self.config.test_samples}",
+        )
+
+    @property
+    def origin(self) -> str:
+        """That it is a simulation, and its gain."""
+        return f"simulation with an l2 gain of {self.true_gain:.4g} m/N"
+
+    @cached_property
+    def system(self) -> DiscreteDense:
+        """Force to position, one head of 2 x masses states, in physical units."""
+        return chain(self.config)
+
+    @cached_property
+    def true_gain(self) -> float:
+        """The l2 gain (H-infinity norm) in m/N."""
+        return float(hinf_norm(self.system).norm[0])
+
+    @property
+    def true_normalised_gain(self) -> float:
+        """The l2 gain of the system whose input and output are normalised as those of a model:
+        what a model's declared and attacked gains are to be compared with. Loads the data."""
+        self.setup()
+        return self.true_gain * float(self._inputs.deviation[0] / self._outputs.deviation[0])
+
+    @classmethod
+    def tiny(cls, folder: Path) -> dict[str, Any]:
+        """Two masses and short records."""
+        lengths = {"window": 50, "stride": 10, "washout": 5, "validation": 100}
+        return {"masses": 2, "samples": 400, "test_samples": 200} | lengths
+
+    def experiments(self) -> Experiments:
+        random = np.random.default_rng(self.config.simulation_seed)
+        lengths = self.config.samples, self.config.test_samples
+        estimation, test = (self._record(random, length) for length in lengths)
+        return Experiments(estimation, test)
+
+    def _record(self, random: np.random.Generator, length: int) -> Record:
+        u = random.standard_normal(length)
+        y = respond(self.system, u)
+        return Record.single(u, y + self.config.noise * y.std() * random.standard_normal(length))
+
+
+def chain(config: MassChainConfig) -> DiscreteDense:
+    """The chain, sampled with a zero-order hold; float64."""
+    from scipy.signal import cont2discrete
+
+    n = config.masses
+    # Each mass is pulled towards its neighbours; the last has only one, and the first the wall.
+    coupling = 2 * np.eye(n) - np.eye(n, k=1) - np.eye(n, k=-1)
+    coupling[-1, -1] = 1.0
+    A = np.block(
+        [[np.zeros((n, n)), np.eye(n)], [-config.stiffness * coupling, -config.damping * coupling]]
+    )
+    B, C = np.zeros((2 * n, 1)), np.zeros((1, 2 * n))
+    B[-1, 0] = C[0, n - 1] = 1.0
+    sampled = cont2discrete((A, B, C, np.zeros((1, 1))), config.sampling_time, method="zoh")
+    A, B, C, D = (torch.from_numpy(np.asarray(part))[None] for part in sampled[:4])
+    return DiscreteDense(A=A, B=B, C=C, D=D)
+
+
+def respond(system: DiscreteDense, u: Float64[np.ndarray, " L"]) -> Float64[np.ndarray, " L"]:
+    """The output from rest, step by step."""
+    A, B, C, D = (part[0].numpy() for part in (system.A, system.B, system.C, system.D))
+    x, y = np.zeros(len(A)), np.empty(len(u))
+    for k, force in enumerate(u.tolist()):
+        y[k] = C[0] @ x + D[0, 0] * force
+        x = A @ x + B[:, 0] * force
+    return y
