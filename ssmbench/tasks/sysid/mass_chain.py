@@ -136,7 +136,7 @@ def chain(config: MassChainConfig) -> DiscreteDense:
     )
     B, C = np.zeros((2 * n, 1)), np.zeros((1, 2 * n))
     B[-1, 0] = C[0, n - 1] = 1.0
-    sampled = cont2discrete((A, B, C, np.zeros((1, 1))), config.sampling_time, method="zoh")
+    sampled: Any = cont2discrete((A, B, C, np.zeros((1, 1))), config.sampling_time, method="zoh")
     A, B, C, D = (torch.from_numpy(np.asarray(part))[None] for part in sampled[:4])
     return DiscreteDense(A=A, B=B, C=C, D=D)
 
