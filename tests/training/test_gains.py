@@ -419,6 +419,16 @@ def test_tolerance_of_a_violation():
     assert len(violations([right], dataclasses.replace(network, attacked=beyond))) == 1
 
 
+def test_what_the_layers_proofs_leave_open_is_no_violation():
+    """The figures of a trained network of four layers that declares a gain of 10."""
+    layers = [LayerGains(1.0, 0.99999, 0.9996, 0.0, 0.98, 0.02, verified_bound=1.00004)] * 4
+    composed = NetworkGains(10.0, 10 * 1.00004**4, "", 6.0)
+    assert composed.bound > 10 * (1 + TOLERANCE)
+    assert violations(layers, composed) == []
+    beyond = dataclasses.replace(composed, bound=10 * 1.00005**4 * (1 + 2 * TOLERANCE))
+    assert violations(layers, beyond) == [f"network: bound {beyond.bound:g} > declared 10"]
+
+
 def test_infinities_are_not_violations_of_infinities():
     unbounded = NetworkGains(None, math.inf, "", math.inf)
     lost = LayerGains(None, math.inf, math.inf, 0.0, math.inf, -math.inf)
