@@ -118,7 +118,7 @@ REFUSED = {
     "number for a section": ({"model": 3}, "ModelConfig"),
     "list for a component": ({"task": [1]}, "task: must be a task's name"),
     "number for a component": ({"optimizer": 3}, "optimizer: must be an optimizer's name"),
-    "unknown optimizer": ({"optimizer": "adam"}, "unknown optimizer 'adam'.*'adamw'"),
+    "unknown optimizer": ({"optimizer": "adamx"}, "unknown optimizer 'adamx'.*'adamw'"),
     "option of another optimizer": (
         {"optimizer": {"lr": 0.1, "nesterov": True}},
         r"optimizer \(adamw\).*nesterov",

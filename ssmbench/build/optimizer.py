@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from ssmbench import registry
 from ssmbench.config import build, options_of
 from ssmbench.errors import require
 from ssmbench.nn.contracts import check_built
-from ssmbench.optimizers.base import OptimizerConfig
+from ssmbench.optimizers.base import GROUPS, OptimizerConfig
 from ssmbench.origins import plugin_require
 from ssmbench.parametrizations.base import ParameterOptions, Parametrization
 from ssmbench.registry import Entry
@@ -56,21 +58,49 @@ def parameter_groups(
     and step sizes towards arbitrary values (Gu et al. 2022, S4, appendix D).
 
     A module's ``optimizer_options`` overrides this rule for the parameters that it names; groups
-    with options other than these three come last.
+    with options other than these three come last. ``config.groups`` overrides both.
 
     Raises:
-        UsageError: ``optimizer_options`` names a parameter that the module does not have.
+        UsageError: ``optimizer_options`` names a parameter that the module does not have, or a
+            pattern of ``config.groups`` matches no parameter.
     """
-    chosen = _chosen_options(model, kind)
-    groups: dict[ParameterOptions, list[nn.Parameter]] = {
-        _SSM_PARAMETERS: [],
-        _MATRICES: [],
-        _OTHERS: [],
+    chosen, matched = _chosen_options(model, kind), _matched_entries(model, config)
+    groups: dict[tuple[ParameterOptions, int | None], list[nn.Parameter]] = {
+        (_SSM_PARAMETERS, None): [],
+        (_MATRICES, None): [],
+        (_OTHERS, None): [],
     }
     for parameter in model.parameters():
         options = chosen.get(id(parameter), _MATRICES if parameter.ndim >= 2 else _OTHERS)
-        groups.setdefault(options, []).append(parameter)
-    return [_group(params, options, config) for options, params in groups.items() if params]
+        groups.setdefault((options, matched.get(id(parameter))), []).append(parameter)
+    return [
+        _group(params, options, config) | _own_options(config, entry)
+        for (options, entry), params in groups.items()
+        if params
+    ]
+
+
+def _matched_entries(model: nn.Module, config: OptimizerConfig) -> dict[int, int]:
+    """The index of the last entry of ``config.groups`` that matches, by id of the parameter."""
+    named, matched = list(model.named_parameters()), {}
+    entries = [] if config.groups is None else config.groups
+    require(GROUPS.test(entries), f"optimizer.groups: {GROUPS.problem(entries)}")
+    for index, entry in enumerate(entries):
+        found = [p for name, p in named if fnmatchcase(name, entry["pattern"])]
+        require(
+            bool(found),
+            f"optimizer.groups: no parameter matches {entry['pattern']!r}; their names are "
+            + ", ".join(dict.fromkeys(re.sub(r"(?<=\.)\d+(?=\.)", "*", name) for name, _ in named)),
+        )
+        matched |= {id(p): index for p in found}
+    return matched
+
+
+def _own_options(config: OptimizerConfig, entry: int | None) -> dict[str, float]:
+    if entry is None:
+        return {}
+    own = config.groups[entry]
+    return {key: own[key] for key in ("lr", "weight_decay") if key in own}
 
 
 def _chosen_options(model: nn.Module, kind: type[nn.Module]) -> dict[int, ParameterOptions]:

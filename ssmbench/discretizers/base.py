@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ssmbench.discretizers.facts import Facts, computed_facts
 from ssmbench.discretizers.rounding import is_wide, loss_per_step, rounded
+from ssmbench.errors import require
 from ssmbench.registry import discretizers
 from ssmbench.systems import (
     ContinuousDense,
@@ -114,6 +115,7 @@ class Discretizer(ABC):
 
         A method that changes C or D, such as Tustin's, keeps the state in coordinates that depend
         on dt. Where dt varies, such a method has order 1, whatever its order for constant dt.
+        Euler's B_bar, which some systems ask for (``euler_input``), does not fit these coordinates.
 
         The work is split into pieces that are recomputed in the backward pass: a method's
         intermediate values, if kept for every step, would take many times the memory of its result.
@@ -124,6 +126,12 @@ class Discretizer(ABC):
         make = self._discretized if functorch_active() else self._recomputed
         pieces = [make(piece) for piece in system.split(steps)]
         changed = {name: torch.cat([piece[name] for piece in pieces], 1) for name in pieces[0]}
+        coordinates = sorted(changed.keys() & {"C", "D"})
+        require(
+            not (system.euler_input and coordinates),
+            f"{type(self).__name__} changes {' and '.join(coordinates)} with B, so it cannot take "
+            "B_bar = dt B (euler_input); choose a method that keeps C and D, for example zoh",
+        )
         own = {"C": system.C, "D": system.D} | changed
         return TimeVaryingDiagonal(conjugate=system.conjugate, **own)
 
@@ -135,6 +143,8 @@ class Discretizer(ABC):
         bank = system.bank()
         found = self.diagonal(bank).tensors()
         changed = {name: t for name, t in found.items() if t is not getattr(bank, name)}
+        if system.euler_input:
+            changed["B"] = bank.dt[:, None, None] * bank.B
         place = (system.batch, system.length, system.heads)
         return {name: tensor.unflatten(0, place) for name, tensor in changed.items()}
 

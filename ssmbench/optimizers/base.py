@@ -8,21 +8,39 @@ stands in ``state`` and ``param_groups``, so that a resumed run goes on as if it
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ssmbench.errors import UsageError, require
-from ssmbench.options import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, one_of, option
+from ssmbench.options import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, Allowed, one_of, option
 
 #: Evaluates the loss at the present parameters and leaves its gradient in them.
 Closure = Callable[[], Tensor]
 
 #: How learning rates fall after the warm-up.
 SCHEDULES = ("cosine", "linear", "step", "plateau", "constant")
+
+
+def _is_groups(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_group, value))
+
+
+def _is_group(value: Any) -> bool:
+    if not (isinstance(value, Mapping) and isinstance(value.get("pattern"), str)):
+        return False
+    numbers = {key: number for key, number in value.items() if key != "pattern"}
+    valid = (type(number) in (int, float) and number >= 0 for number in numbers.values())
+    return bool(numbers) and set(numbers) <= {"lr", "weight_decay"} and all(valid)
+
+
+GROUPS = Allowed(
+    "a list of mappings with a pattern, and lr or weight_decay or both, none of them negative",
+    _is_groups,
+)
 
 
 @dataclass
@@ -41,7 +59,7 @@ class OptimizerConfig:
     weight_decay: float = option(0.01, NOT_NEGATIVE)
     #: Share of the steps, or of a budget of time, over which both rates rise linearly.
     warmup_fraction: float = option(0.1, FRACTION)
-    #: Share of the rates to which they fall at most; along a cosine or a line, by the last step.
+    #: Share of the rates below which they do not fall; a cosine and a line end there.
     final_fraction: float = option(0.01, FRACTION)
     #: How the rates fall after the warm-up; by stages every decay_every, or where the validation
     #: score stays as it is (plateau).
@@ -54,6 +72,9 @@ class OptimizerConfig:
     decay_factor: float = option(0.1, (POSITIVE, FRACTION), added=2)
     #: Validations in a row without a better score that the schedule plateau accepts.
     plateau_patience: int = option(5, COUNT, added=2)
+    #: Parameters with a learning rate or weight decay of their own, by patterns of their names; the
+    #: last entry that matches counts: [{pattern: "*.log_dt", lr: 0.001, weight_decay: 0}].
+    groups: Any = option(None, GROUPS, added=2)  # noqa: RUF009 - null cannot be changed
 
 
 class ClosureOptimizer(torch.optim.Optimizer):

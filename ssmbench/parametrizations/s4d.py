@@ -1,8 +1,13 @@
 """S4D: diagonal state-space models (Gu, Gupta, Goel, Re 2022, arXiv 2206.11893).
 
-A bank of H = d_model single-channel heads. Departures from the published code: B stays fixed at
-one (it only multiplies C), and the output is ``y[k] = C x[k] + D u[k]`` with the state *before*
-input k, control's convention, where the published kernel starts at C B: ``model.readout: after``.
+A bank of H = d_model single-channel heads. Departures from the published code:
+
+* B stays fixed at one (it only multiplies C), unless ``B_init: hippo`` asks for that of S4D-LegS;
+* ``init: real`` starts with C of variance 1. The published kernel is twice that of a C of variance
+  1/2 (state-spaces/s4 at e757cef, src/models/sequence/kernels/ssm.py with is_real), as if C had
+  variance 2: ``C_scale: 1.4142135623730951``;
+* the output is ``y[k] = C x[k] + D u[k]`` with the state *before* input k, control's convention,
+  where the published kernel starts at C B: ``model.readout: after``.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.options import SIZE, option
+from ssmbench.options import POSITIVE, SIZE, Allowed, one_of, option
 from ssmbench.parametrizations.base import (
     ParameterOptions,
     Parametrization,
@@ -44,7 +49,8 @@ class S4DConfig:
     """``d_state`` counts conjugates, so ``d_state / 2`` modes are stored (all, for ``real``).
 
     ``published_groups``: C and D are trained as in the published code, at the main learning rate
-    and with weight decay, not as SSM parameters.
+    and with weight decay, not as SSM parameters. ``B_init``: ones, fixed, or HiPPO's B, trained
+    (:func:`hippo_input`), which needs ``init: legs``. ``C_scale`` multiplies the initial C.
     """
 
     init: S4DInit = S4DInit.lin
@@ -52,6 +58,8 @@ class S4DConfig:
     dt_min: float = 0.001
     dt_max: float = 0.1
     published_groups: bool = False
+    B_init: str = option("ones", one_of("ones", "hippo"), added=2)
+    C_scale: float = option(1.0, (POSITIVE, Allowed("finite", math.isfinite)), added=2)
 
 
 @parametrizations.register(
@@ -73,6 +81,10 @@ class S4D(Parametrization):
             f"d_state must be even for init={config.init.name} (it counts conjugate pairs), got "
             f"{config.d_state}",
         )
+        require(
+            config.B_init == "ones" or config.init is S4DInit.legs,
+            f"B_init=hippo is the input of init=legs; init is {config.init.name}",
+        )
         check_step_sizes(config.dt_min, config.dt_max)
         lam = initial_poles(config.init, config.d_state)
         modes = len(lam)
@@ -82,9 +94,14 @@ class S4D(Parametrization):
         if self.conjugate:
             self.frequency = nn.Parameter(lam.imag.float().expand(d_model, -1).clone())
         parts = 2 if self.conjugate else 1
-        self.C = nn.Parameter(torch.randn(d_model, 1, modes, parts) * math.sqrt(1 / parts))
+        scale = config.C_scale * math.sqrt(1 / parts)
+        self.C = nn.Parameter(torch.randn(d_model, 1, modes, parts) * scale)
         self.D = nn.Parameter(torch.randn(d_model))
         self.log_dt = nn.Parameter(log_uniform_steps(d_model, config.dt_min, config.dt_max))
+        self.register_parameter("B", None)
+        if config.B_init == "hippo":
+            B = torch.view_as_real(hippo_input(config.d_state)).float()
+            self.B = nn.Parameter(B.expand(d_model, -1, -1).clone())
 
     def optimizer_options(self) -> Mapping[str, ParameterOptions]:
         """C and D, where they are not trained as SSM parameters."""
@@ -92,13 +109,14 @@ class S4D(Parametrization):
         return {"C": as_weight, "D": as_weight} if self.published_groups else {}
 
     def forward(self) -> ContinuousDiagonal:
-        """lam (H, N), B = 1 (H, N, 1), C (H, 1, N), D (H, 1, 1), dt (H,)."""
+        """lam (H, N), B (H, N, 1), C (H, 1, N), D (H, 1, 1), dt (H,)."""
         decay = -positive(self.log_decay)
         lam = torch.complex(decay, self.frequency) if self.conjugate else decay
+        B = torch.ones_like(lam) if self.B is None else torch.view_as_complex(self.B)
         C = torch.view_as_complex(self.C) if self.conjugate else self.C[..., 0]
         return ContinuousDiagonal(
             lam=lam,
-            B=torch.ones_like(lam)[..., None],
+            B=B[..., None],
             C=C,
             D=self.D[:, None, None],
             dt=positive(self.log_dt),
@@ -119,3 +137,17 @@ def initial_poles(init: S4DInit, d_state: int) -> Complex[Tensor, " N"] | Float[
         )
     poles = normal_plus_low_rank(Measure.legs, d_state).lam[d_state // 2 :]  # equation 7
     return torch.from_numpy(poles.copy())
+
+
+def hippo_input(d_state: int) -> Complex[Tensor, " N"]:
+    """The B of S4D-LegS for :func:`initial_poles`, complex128: HiPPO-LegS's in the basis of its
+    normal part, imaginary parts cut off at -2 and 2, not halved.
+
+    As published (state-spaces/s4 at e757cef, src/models/sequence/kernels/dplr.py, dplr, and
+    src/models/hippo/hippo.py, nplr with B_clip=2). The phases of eigenvectors are LAPACK's, for the
+    modes with negative imaginary part, whose conjugates are stored here; signs, which do not matter
+    to a random C, are those with Re B > 0.
+    """
+    B = torch.from_numpy(normal_plus_low_rank(Measure.legs, d_state).B[: d_state // 2].copy())
+    B = B * torch.sign(B.real)
+    return torch.complex(B.real, -B.imag.clamp(-2.0, 2.0)).flip(0)

@@ -22,11 +22,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.options import PAIRED_SIZE, option
+from ssmbench.options import PAIRED_SIZE, one_of, option
 from ssmbench.parametrizations.base import (
     Parametrization,
     check_step_sizes,
@@ -37,15 +37,27 @@ from ssmbench.parametrizations.hippo import Measure, normal_plus_low_rank
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDiagonal
 
+_C_INITS = ("normal", "trunc_standard_normal", "lecun_normal", "complex_normal")
+
+#: Standard deviation of a standard normal variable that is cut off at -2 and 2.
+_CUT_DEVIATION = 0.87962566103423978
+
 
 @dataclass
 class S5Config:
-    """``d_state`` counts conjugates, so ``d_state / 2`` modes are stored; ``blocks`` is J."""
+    """``d_state`` counts conjugates, so ``d_state / 2`` modes are stored; ``blocks`` is J.
+
+    ``B_init`` and ``C_init``: the distributions of B and C at the start (:func:`initial_B`,
+    :func:`initial_C`). The published ones are ``lecun_normal`` for B, and for C
+    ``trunc_standard_normal`` (the default there), ``lecun_normal`` or ``complex_normal``.
+    """
 
     d_state: int = option(64, PAIRED_SIZE)
     blocks: int = 1
     dt_min: float = 0.001
     dt_max: float = 0.1
+    B_init: str = option("normal", one_of("normal", "lecun_normal"), added=2)
+    C_init: str = option("normal", one_of(*_C_INITS), added=2)
 
 
 @parametrizations.register(
@@ -65,13 +77,12 @@ class S5(Parametrization):
         _check(config)
         n = config.d_state
         lam, V = block_hippo(n, config.blocks)
-        B = torch.randn(n, d_model, dtype=torch.float64) / math.sqrt(d_model)
-        C = torch.randn(d_model, n, dtype=torch.float64) / math.sqrt(n)
+        B = initial_B(config.B_init, V, d_model)
+        C = initial_C(config.C_init, V, d_model)
         self.log_decay = nn.Parameter(torch.log(-lam.real).float())
         self.frequency = nn.Parameter(lam.imag.float())
-        # V is unitary: its inverse is its adjoint
-        self.B = nn.Parameter(torch.view_as_real(V.mH @ B.to(V.dtype)).float())
-        self.C = nn.Parameter(torch.view_as_real(C.to(V.dtype) @ V).float())
+        self.B = nn.Parameter(torch.view_as_real(B).float())
+        self.C = nn.Parameter(torch.view_as_real(C).float())
         self.D = nn.Parameter(torch.randn(d_model))
         self.log_dt = nn.Parameter(log_uniform_steps(len(lam), config.dt_min, config.dt_max))
 
@@ -90,6 +101,44 @@ class S5(Parametrization):
             dt=torch.ones_like(step[:1]),
             conjugate=True,
         )
+
+
+def initial_B(init: str, V: Complex[Tensor, "N modes"], d_model: int) -> Complex[Tensor, "modes d"]:
+    """``V^-1 B``, B real and independent: normal of variance 1 / d_model, or ``lecun_normal``, as
+    published, of variance 1 / N and cut off at two standard deviations of the uncut variable
+    (lindermanlab/S5 at 3c18fdb, s5/ssm_init.py, init_VinvB).
+
+    The states' rms with ``lecun_normal`` is sqrt(d_model / N) times that with ``normal``.
+    """
+    n = len(V)
+    if init == "normal":
+        B = torch.randn(n, d_model, dtype=torch.float64) / math.sqrt(d_model)
+    else:
+        B = _cut_normal(n, d_model) / math.sqrt(n)
+    return V.mH @ B.to(V.dtype)  # V is unitary: its inverse is its adjoint
+
+
+def initial_C(init: str, V: Complex[Tensor, "N modes"], d_model: int) -> Complex[Tensor, "d modes"]:
+    """``C V``, or C itself for ``complex_normal`` (lindermanlab/S5 at 3c18fdb, s5/ssm.py, setup).
+
+    ``normal``: real C of variance 1 / N. ``trunc_standard_normal`` and ``lecun_normal``: real and
+    imaginary parts of variance 1 / N each, or 1 / (N d_model), cut off at two standard deviations.
+    ``complex_normal``: real and imaginary parts of variance 1/2 each.
+    """
+    n, modes = V.shape
+    if init == "normal":
+        C = torch.randn(d_model, n, dtype=torch.float64) / math.sqrt(n)
+        return C.to(V.dtype) @ V
+    if init == "complex_normal":
+        return torch.randn(d_model, modes, dtype=V.dtype)  # of variance 1
+    variance = n if init == "trunc_standard_normal" else n * d_model
+    return torch.view_as_complex(_cut_normal(d_model, n, 2) / math.sqrt(variance)) @ V
+
+
+def _cut_normal(*shape: int) -> Float[Tensor, ...]:
+    """Normal numbers, float64, cut off at two standard deviations and scaled to variance 1."""
+    cut = nn.init.trunc_normal_(torch.empty(shape, dtype=torch.float64), a=-2, b=2)
+    return cut / _CUT_DEVIATION
 
 
 def block_hippo(

@@ -4,7 +4,8 @@ Step size, B and C follow from the input at each step, so the system is time-var
 from the published code, which fuses discretization, scan and read-out into one kernel:
 
 * the discretizer is the run's choice; with ``zoh`` B_bar is exact, where the code takes Euler's
-  B_bar = dt B beside an exact A_bar;
+  B_bar = dt B beside an exact A_bar (selective_scan_ref in
+  mamba_ssm/ops/selective_scan_interface.py at e9594ce), as ``euler_input: true`` does;
 * ``y[k] = C[k] x[k] + D u[k]`` with the state *before* input k, control's convention, where the
   published scan reads C[k] x[k+1], as it does with ``model.readout: after``;
 * the layer is the SSM alone: Mamba's gate and causal convolution are no part of it.
@@ -34,12 +35,15 @@ from ssmbench.systems import ContinuousTimeVaryingDiagonal
 @dataclass
 class SelectiveConfig:
     """``d_state`` N, real modes of each channel; ``dt_rank``: of the map from u to step sizes, 0
-    for d_model / 16, rounded up. Initial step sizes are log-uniform in [dt_min, dt_max]."""
+    for d_model / 16, rounded up. Initial step sizes are log-uniform in [dt_min, dt_max].
+    ``euler_input``: B_bar = dt B, as published, instead of the discretizer's; refused for
+    discretizers that change C or D."""
 
     d_state: int = option(16, SIZE)
     dt_rank: int = option(0, COUNT)
     dt_min: float = 0.001
     dt_max: float = 0.1
+    euler_input: bool = option(False, added=2)
 
 
 @parametrizations.register(
@@ -64,6 +68,7 @@ class Selective(Parametrization):
         super().__init__()
         check_step_sizes(config.dt_min, config.dt_max)
         self.d_model = d_model
+        self.euler_input = config.euler_input
         self.rank = config.dt_rank or math.ceil(d_model / 16)
         modes = torch.arange(1.0, config.d_state + 1)  # S4D-real, section 3.6
         self.log_A = nn.Parameter(torch.log(modes).expand(d_model, -1).clone())
@@ -91,6 +96,7 @@ class Selective(Parametrization):
             C=C[:, :, None, None, :].expand(-1, -1, channels, -1, -1),
             D=self.D[:, None, None],
             dt=F.softplus(F.linear(low, weight, bias)),
+            euler_input=self.euler_input,
         )
 
 

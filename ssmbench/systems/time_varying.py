@@ -130,9 +130,14 @@ class TimeVaryingDiagonal(TimeVaryingSystem):
 
 @dataclass(frozen=True, kw_only=True)
 class ContinuousTimeVaryingDiagonal(TimeVaryingSystem):
-    """``x' = lam[k] x + B[k] u`` from sample k to the next, dt[k] later; dt (B, L, H)."""
+    """``x' = lam[k] x + B[k] u`` from sample k to the next, dt[k] later; dt (B, L, H).
+
+    ``euler_input``: the input enters by Euler's method, ``B_bar = dt B``, whichever method samples
+    lam. :meth:`bank` does not say so.
+    """
 
     dt: Float[Tensor, "B L H"]
+    euler_input: bool = False
 
     def bank(self) -> ContinuousDiagonal:
         return ContinuousDiagonal(**self._frozen())

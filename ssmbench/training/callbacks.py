@@ -39,17 +39,27 @@ class Speed(pl.Callback):
 
 
 class EpochProgress(pl.Callback):
-    """Progress on stderr: a bar on a terminal, else about ten lines over the whole training."""
+    """Progress on stderr: a bar on a terminal, else about ten lines over the whole training.
+
+    Within long epochs, the bar moves each second; without a terminal, a line is written when
+    ``_PAUSE`` seconds have passed since the last one, and a twentieth of the time so far, so that a
+    long run does not fill its log. Both have the time left.
+    """
 
     _LINES = 10
+    _PAUSE = 30.0
 
     def __init__(self, label: str):
         self._label = label
+        self._started = self._shown = 0.0
+        self._first = 0
         self._console = Console(stderr=True)
         self._progress: Progress | None = None
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._started = self._shown = time.monotonic()
+        self._first = trainer.current_epoch
         if not self._console.is_terminal:
             return
         columns = (
@@ -64,13 +74,62 @@ class EpochProgress(pl.Callback):
         self._bar = self._progress.add_task(self._label, total=total)
 
     @rank_zero_only
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if trainer.is_last_batch or not self._is_due():
+            return
+        self._shown = time.monotonic()
+        done = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
+        left = self._time_left(trainer, pl_module, done)
+        if self._progress is not None:
+            text = f"{self._text(trainer)} {left}".rstrip()
+            self._progress.update(self._bar, completed=done, description=text)
+            return
+        of_all = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
+        line = f"{self._text(trainer)} epoch {done:.2f}{of_all} {left}".rstrip()
+        print(line, file=sys.stderr, flush=True)
+
+    def _is_due(self) -> bool:
+        now = time.monotonic()
+        if self._progress is not None:
+            return now - self._shown >= 1
+        return now - self._shown >= max(self._PAUSE, (now - self._started) / 20)
+
+    def _time_left(self, trainer: pl.Trainer, module: pl.LightningModule, done: float) -> str:
+        """Of the run's budget, or as fast as the epochs have passed so far; "" if it has no end."""
+        budget, total = getattr(module, "budget", None), trainer.max_epochs or 0
+        if budget is not None:
+            seconds = max(0.0, budget.time_remaining() or 0.0)
+        elif total > 0:
+            passed = time.monotonic() - self._started
+            seconds = passed * (total - done) / (done - self._first)
+        else:
+            return ""
+        minutes = round(seconds / 60)
+        return (
+            f"{minutes // 60} h {minutes % 60} min left" if minutes >= 60 else f"{minutes} min left"
+        )
+
+    @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch, total = trainer.current_epoch + 1, trainer.max_epochs or 0
         if self._progress is not None:
             self._progress.update(self._bar, completed=epoch, description=self._text(trainer))
-        elif total < 1 or epoch % max(1, total // self._LINES) == 0 or epoch == total:
+        elif self._ends_with_a_line(epoch, total):
+            self._shown = time.monotonic()
             of_all = f"/{total}" if total > 0 else ""
             print(f"{self._text(trainer)} epoch {epoch}{of_all}", file=sys.stderr, flush=True)
+
+    def _ends_with_a_line(self, epoch: int, total: int) -> bool:
+        if total < 1:  # a budget of time: any number of epochs
+            return epoch == 1 or self._is_due()
+        return epoch % max(1, total // self._LINES) == 0 or epoch == total
 
     def _text(self, trainer: pl.Trainer) -> str:
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}

@@ -283,8 +283,9 @@ def test_s5_has_the_published_recurrence(method):
 
 
 def test_lru_has_the_published_recurrence():
-    """``x = lambda x + gamma B u``, ``y = Re(C x) + D u``; its C is twice the one that is stored,
-    and the modulus is exp(-exp(nu) - 2^-22)."""
+    """NicolasZucchet/minimal-LRU at bbd71b1, lru/model.py: ``x = lambda x + gamma B u``,
+    ``y = Re(C x) + D u``. Its C is twice the one that is stored here, and the modulus here is
+    exp(-exp(nu) - 2^-22)."""
     _, layer = layers("lru", None)
     p = layer.parametrization
     lam = torch.polar(torch.exp(-torch.exp(p.nu) - 2.0**-22), torch.exp(p.theta))

@@ -14,7 +14,7 @@ from ssmbench import registry
 from ssmbench.analysis.markov import markov_parameters
 from ssmbench.errors import UsageError
 from ssmbench.parametrizations.hippo import Measure, matrices, rank
-from ssmbench.parametrizations.s4 import S4, PairedBank, S4Config, kernel
+from ssmbench.parametrizations.s4 import S4, PairedBank, S4Config, initial_pairs, kernel
 from ssmbench.testing import randomise
 from tests.builders import build_layer
 
@@ -235,3 +235,32 @@ def test_timescales_are_log_uniform_per_head():
     assert dt.min() >= 0.01 * (1 - 1e-5)
     assert dt.max() <= 0.02 * (1 + 1e-5)
     assert math.log(dt.max().item() / dt.min().item()) > 0.5
+
+
+def test_clip_B_starts_as_the_published_code():
+    """state-spaces/s4 at e757cef, src/models/hippo/hippo.py, nplr: of a mode, which is defined up
+    to its sign, B and P together; the published modes are the conjugates of those here."""
+    A, B = (torch.from_numpy(m) for m in matrices(Measure.legs, 16))
+    P = torch.sqrt(0.5 + torch.arange(16, dtype=torch.float64))
+    AP = A + P[:, None] * P
+    V = torch.linalg.eigh(AP * -1j)[1][:, :8]
+    B, P = V.mH @ B.to(V), V.mH @ P.to(V)
+    B = B.real + 1j * torch.clamp(B.imag, min=-2.0, max=2.0)
+    start = S4(S4Config(d_state=16, clip_B=True), d_model=2).bank()
+    found = (start.B.conj() * start.P[..., 0])[0]
+    torch.testing.assert_close(found.to(B), (B * P.conj()).flip(0), rtol=1e-5, atol=1e-5)
+    free = S4(S4Config(d_state=16), d_model=2).bank()
+    torch.testing.assert_close(
+        free.B[0].to(B), initial_pairs(Measure.legs, 16)[2], rtol=1e-6, atol=0
+    )
+    assert bool((free.B.imag.abs() > 2).any())
+
+
+def test_windows_are_half_of_the_published_ones():
+    """state-spaces/s4 at e757cef, src/models/hippo/hippo.py, transition: legt, and fout without
+    its sine of frequency 0, which is no state here."""
+    two, pi, a, b, c = math.sqrt(2), math.pi, math.sqrt(3), math.sqrt(5), math.sqrt(15)
+    legt = 0.5 * np.array([[-1, a, -b], [-a, -3, c], [-b, -c, -5]])
+    fout = np.array([[-1, -two, 0], [-two, -2, -pi], [0, pi, 0]])
+    np.testing.assert_allclose(matrices(Measure.legt, 3)[0], 2 * legt, rtol=1e-12)
+    np.testing.assert_allclose(matrices(Measure.fout, 3)[0], 2 * fout, rtol=1e-12)

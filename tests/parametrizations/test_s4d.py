@@ -7,7 +7,7 @@ import torch
 from ssmbench import registry
 from ssmbench.errors import UsageError
 from ssmbench.parametrizations.hippo import Measure, matrices
-from ssmbench.parametrizations.s4d import S4D, S4DConfig, S4DInit, initial_poles
+from ssmbench.parametrizations.s4d import S4D, S4DConfig, S4DInit, hippo_input, initial_poles
 from ssmbench.parametrizations.unconstrained import UnconstrainedConfig, UnconstrainedDense
 
 
@@ -73,3 +73,50 @@ def test_the_unconstrained_system_may_go_unstable():
         module.A += 5 * torch.eye(4)
     assert not module().is_stable()
     assert not module.stable_by_construction
+
+
+def published_legs(n):
+    """lam and B as state-spaces/s4 at e757cef makes them: src/models/hippo/hippo.py, nplr."""
+    A, B = (torch.from_numpy(m) for m in matrices(Measure.legs, n))
+    P = torch.sqrt(0.5 + torch.arange(n, dtype=torch.float64))
+    AP = A + P[:, None] * P
+    w, V = torch.linalg.eigh(AP * -1j)
+    V, w = V[:, : n // 2], torch.diagonal(AP).mean() + 1j * w[: n // 2]
+    B = V.mH @ B.to(V)
+    return w, torch.complex(B.real, B.imag.clamp(-2.0, 2.0))
+
+
+@pytest.mark.parametrize("n", [2, 8, 64])
+def test_hippos_input_is_the_published_one(n):
+    """But for signs. The published modes are the conjugates of those here, in reversed order."""
+    lam, B = published_legs(n)
+    torch.testing.assert_close(initial_poles(S4DInit.legs, n), lam.conj().flip(0))
+    torch.testing.assert_close(
+        hippo_input(n), (B.real.sign() * B).conj().flip(0), rtol=1e-9, atol=1e-9
+    )
+
+
+def test_hippos_input_is_a_trained_parameter_and_ones_are_none():
+    torch.manual_seed(0)
+    module = S4D(S4DConfig(init=S4DInit.legs, d_state=8, B_init="hippo"), d_model=3)
+    system = module()
+    for head in system.B.detach():
+        torch.testing.assert_close(head[:, 0], hippo_input(8).to(head.dtype))
+    system.B.abs().sum().backward()
+    assert module.B is not None
+    assert bool(torch.isfinite(module.B.grad).all())
+    assert "B" not in dict(S4D(S4DConfig(), d_model=3).named_parameters())
+    with pytest.raises(UsageError, match="B_init=hippo is the input of init=legs; init is lin"):
+        S4D(S4DConfig(B_init="hippo"), d_model=3)
+
+
+def test_the_scale_of_C_makes_s4d_real_start_as_published():
+    """Published: ``2 sum C B ..`` with C the real part of a complex normal number of variance 1."""
+
+    def start(**options):
+        torch.manual_seed(0)
+        return S4D(S4DConfig(init=S4DInit.real, **options), d_model=256).C.detach()
+
+    torch.testing.assert_close(start(C_scale=2**0.5), 2**0.5 * start())
+    published = 2 * torch.randn(256, 64, dtype=torch.cfloat).real
+    assert start(C_scale=2**0.5).std() == pytest.approx(published.std().item(), rel=0.03)

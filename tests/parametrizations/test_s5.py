@@ -84,3 +84,47 @@ def test_zoh_is_the_papers_discretization_with_a_step_for_every_state():
 def test_impossible_options_are_refused(options, says):
     with pytest.raises(UsageError, match=says):
         S5(S5Config(**options), d_model=2)
+
+
+def parameters(**options):
+    """B and C, complex, of a layer with many numbers; the same seed for all options."""
+    torch.manual_seed(0)
+    module = S5(S5Config(d_state=64, **options), d_model=256)
+    return torch.view_as_complex(module.B.detach()), torch.view_as_complex(module.C.detach())
+
+
+@pytest.mark.parametrize(
+    ("options", "B", "C"),
+    [
+        ({}, 256**-0.5, 64**-0.5),
+        ({"B_init": "lecun_normal"}, 64**-0.5, 64**-0.5),
+        ({"C_init": "trunc_standard_normal"}, 256**-0.5, (2 / 64) ** 0.5),
+        ({"C_init": "lecun_normal"}, 256**-0.5, (2 / (64 * 256)) ** 0.5),
+        ({"C_init": "complex_normal"}, 256**-0.5, 1.0),
+    ],
+)
+def test_b_and_c_have_the_published_scales(options, B, C):
+    """lindermanlab/S5 at 3c18fdb, s5/ssm.py and s5/ssm_init.py, with jax's lecun_normal: variance
+    1 / fan_in, where the fan-in of (N, H) is N, of (1, N, 2) N, and of (H, N, 2) N H."""
+    found = [value.abs().square().mean().sqrt().item() for value in parameters(**options)]
+    assert found == pytest.approx([B, C], rel=0.03)
+
+
+def test_published_c_is_complex_before_it_is_rotated_and_b_is_cut_off():
+    _, V = block_hippo(64, 1)
+    B, C = parameters(B_init="lecun_normal", C_init="trunc_standard_normal")
+    # a real B is V V^-1 B and its conjugate; nothing of a normal number lies beyond the cut
+    whole = 2 * (V @ B.to(V.dtype)).real
+    assert whole.abs().max() <= 2 / 0.87962566 / 64**0.5 * 1.0001
+    assert whole.std().item() == pytest.approx(64**-0.5, rel=0.03)
+    assert C.imag.std().item() == pytest.approx(C.real.std().item(), rel=0.05)
+
+
+def test_the_default_distributions_are_drawn_as_ever():
+    B, C = parameters()
+    torch.manual_seed(0)
+    _, V = block_hippo(64, 1)
+    expected = torch.randn(64, 256, dtype=torch.float64) / 16
+    torch.testing.assert_close(B, (V.mH @ expected.to(V.dtype)).to(B.dtype), rtol=0, atol=0)
+    expected = torch.randn(256, 64, dtype=torch.float64) / 8
+    torch.testing.assert_close(C, (expected.to(V.dtype) @ V).to(C.dtype), rtol=0, atol=0)

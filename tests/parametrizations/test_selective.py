@@ -10,6 +10,7 @@ from ssmbench import registry
 from ssmbench.errors import UsageError
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.parametrizations.selective import Selective, SelectiveConfig
+from ssmbench.systems import Readout
 from tests.builders import build_layer
 
 WIDTH, STATES, LENGTH = 5, 3, 12
@@ -48,6 +49,42 @@ def test_output_is_that_of_the_algorithm_with_the_state_before_the_input():
         before, after = algorithm_2(layer, u[b].numpy())
         np.testing.assert_allclose(found[b], before, atol=1e-12)
         assert np.abs(found[b] - after).max() > 1e-2  # the departure that the module names
+
+
+def selective_scan_ref(layer: SSMLayer, u: np.ndarray, dt: np.ndarray) -> np.ndarray:
+    """state-spaces/mamba at e9594ce, mamba_ssm/ops/selective_scan_interface.py: deltaA = exp(delta
+    A), deltaB_u = delta B u, y = C x + D u with x after the input; ``dt`` (L,) times delta."""
+    p = {k: v.detach().numpy() for k, v in layer.parametrization.named_parameters()}
+    rank, x = p["dt_weight"].shape[1], np.zeros((WIDTH, STATES))
+    A, outputs = -np.exp(p["log_A"]), []
+    for row, factor in zip(u, dt, strict=True):
+        low, B, C = np.split(p["to_dt_B_C"] @ row, [rank, rank + STATES])
+        delta = factor * np.log1p(np.exp(p["dt_weight"] @ low + p["dt_bias"]))[:, None]
+        x = np.exp(delta * A) * x + delta * B * row[:, None]
+        outputs.append(x @ C + p["D"] * row)
+    return np.array(outputs)
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.5])
+def test_with_eulers_input_and_the_state_after_it_is_mamba_as_published(rate):
+    layer = layer_of(euler_input=True)
+    layer.readout, layer.rate = Readout.after, rate
+    u, dt = torch.randn(2, LENGTH, WIDTH, dtype=torch.float64), 0.5 + torch.rand(2, LENGTH).double()
+    for steps in (None, dt):
+        found = layer(u, steps).detach().numpy()
+        for b in range(2):
+            factors = rate * (torch.ones_like(dt) if steps is None else dt)[b].numpy()
+            expected = selective_scan_ref(layer, u[b].numpy(), factors)
+            np.testing.assert_allclose(found[b], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_eulers_input_trains_and_is_refused_for_methods_that_change_the_output():
+    layer = layer_of(euler_input=True)
+    u = torch.randn(2, LENGTH, WIDTH, dtype=torch.float64)
+    layer(u).square().sum().backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in layer.parameters())
+    with pytest.raises(UsageError, match=r"Tustin changes C and D with B.*keeps C and D"):
+        build_layer(layer.parametrization, "tustin")(u)
 
 
 def test_causal_and_sequences_apart():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from ssmbench.training.callbacks import EpochProgress, Speed
+from ssmbench.training.module import SequenceModule
 from tests.training.runs import rows, train
 
 FIGURES = ("spectral_radius", "margin", "verified_gain")
@@ -123,6 +125,47 @@ def test_progress_of_a_long_run_is_some_ten_lines(tiny, tmp_path, capfd):
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == EpochProgress._LINES
     assert lines[-1].endswith("40/40")
+
+
+@pytest.fixture
+def slow_batches(monkeypatch):
+    """A batch takes 20 s by the clock of the progress and of the budget."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now, perf_counter=lambda: clock.now)
+    monkeypatch.setattr("ssmbench.training.callbacks.time", clock)
+    monkeypatch.setattr("lightning.pytorch.callbacks.timer.time", clock)
+    step = SequenceModule.training_step
+
+    def slow(self, batch, batch_idx):
+        clock.now += 20
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(SequenceModule, "training_step", slow)
+
+
+def test_progress_within_a_long_epoch(tiny, tmp_path, capfd, slow_batches):
+    """Four batches of 20 s in each of two epochs: a line after the second, and at the end."""
+    train(tiny(trainer={"max_epochs": 2}), tmp_path, "slow")
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.partition("epoch ")[2] for line in lines] == [
+        "0.50/2 2 min left",
+        "1/2",
+        "1.50/2 1 min left",
+        "2/2",
+    ]
+    assert lines[0].startswith("slow train/loss ")
+
+
+def test_progress_of_a_budget_is_in_time(tiny, tmp_path, capfd, slow_batches):
+    train(tiny(budget="2 h"), tmp_path, "budget")
+    lines = [x.partition("epoch ")[2] for x in capfd.readouterr().err.splitlines()]
+    assert lines[:3] == ["0.50 1 h 59 min left", "1", "1.50 1 h 58 min left"]
+    assert len(lines) < 70, "of 90 epochs"
+
+
+def test_progress_on_a_terminal_has_the_time_left(tiny, tmp_path, capfd, monkeypatch, slow_batches):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    train(tiny(trainer={"max_epochs": 2}), tmp_path, "bar")
+    assert "min left" in capfd.readouterr().err
 
 
 def test_progress_of_a_run_of_limited_steps(tiny, tmp_path, capfd):

@@ -8,6 +8,10 @@ import pytest
 import torch
 
 from ssmbench import registry
+from ssmbench.build.network import build_network
+from ssmbench.build.optimizer import build_optimizer
+from ssmbench.build.task import build_task
+from ssmbench.config import typed
 from ssmbench.errors import UsageError
 from ssmbench.optimizers.base import ClosureOptimizer
 from tests.training.runs import check, losses, train
@@ -32,7 +36,9 @@ def passes(trained) -> int:
 
 
 def test_the_worked_examples_are_among_them():
-    assert {"adamw", "sgd", "chebyshev", "itoh_abe", "low_rank_descent"} <= set(OPTIMIZERS)
+    assert {"adam", "adamw", "lion", "sgd", "chebyshev", "itoh_abe", "low_rank_descent"} <= set(
+        OPTIMIZERS
+    )
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -104,6 +110,85 @@ def test_divergence_within_a_step_is_that_step(tiny, tmp_path, at, step):
     stages = {"name": "chebyshev", "stages": 3}
     trained = train(tiny(model=model, optimizer=stages), tmp_path)
     assert (trained.diverged_at, trained.steps, trained.scores) == (step, step, None)
+
+
+def after_steps(
+    name: str, parameter: torch.nn.Parameter, gradients: list, **options
+) -> torch.Tensor:
+    entry = registry.optimizers.get(name)
+    groups = [{"params": [parameter], "lr": 0.1, "weight_decay": 0.5}]
+    optimizer = entry.build(entry.config(**options), groups=groups)
+    for gradient in gradients:
+        parameter.grad = torch.tensor(gradient, dtype=parameter.dtype)
+        optimizer.step()
+    return parameter.detach()
+
+
+def test_lion_moves_as_published():
+    start = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    found = after_steps("lion", start, [[3.0, 0.0], [-1.0, 0.0]])
+    first = [0.95 * 1 - 0.1, 0.95 * -2]  # the sign of zero is zero
+    # m = 0.01 * 3, and 0.9 m - 0.1 is negative
+    assert found.tolist() == pytest.approx([0.95 * first[0] + 0.1, 0.95 * first[1]])
+    split = after_steps("lion", torch.nn.Parameter(torch.tensor([0j])), [[2 - 5j]])
+    assert split.tolist() == pytest.approx([-0.1 + 0.1j])
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adam_with_its_betas_and_eps(name):
+    """The first step, whose bias correction leaves the gradient and its square."""
+    options = {"beta1": 0.5, "beta2": 0.75, "eps": 1.0}
+    found = after_steps(name, torch.nn.Parameter(torch.tensor([2.0])), [[3.0]], **options)
+    gradient, kept = (3.0, 2 * 0.95) if name == "adamw" else (3.0 + 0.5 * 2, 2.0)
+    assert found.item() == pytest.approx(kept - 0.1 * gradient / (gradient + 1))
+
+
+# --- groups by name -----------------------------------------------------------------------------
+
+
+def test_parameters_have_the_rates_of_the_last_pattern_that_matches(tiny):
+    groups = [
+        {"pattern": "*.parametrization.*", "weight_decay": 0.3},
+        {"pattern": "*.log_dt", "lr": 0.5, "weight_decay": 0},
+    ]
+    run = typed(tiny(optimizer={"groups": groups}, model={"n_layers": 2}))
+    model = build_network(run, build_task(run).sizes)
+    found = {
+        id(p): (group["lr"], group["weight_decay"])
+        for group in build_optimizer(model, run.optimizer).param_groups
+        for p in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        if name.endswith(".log_dt"):
+            assert found[id(parameter)] == (0.5, 0), name
+        elif ".parametrization." in name:
+            assert found[id(parameter)] == (0.01, 0.3), name
+        else:
+            assert found[id(parameter)] == (0.02, 0.01 if parameter.ndim >= 2 else 0.0), name
+
+
+def test_a_pattern_that_matches_nothing_is_refused_with_the_names(tiny):
+    config = tiny(optimizer={"groups": [{"pattern": "*.lam", "lr": 0.1}]})
+    with pytest.raises(UsageError, match=r"matches '\*\.lam'; .*model|blocks\.\*\.layer") as error:
+        check(config)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        {"pattern": "*", "lr": 0.1},
+        [{"lr": 0.1}],
+        [{"pattern": "*"}],
+        [{"pattern": "*", "lr": -1}],
+        [{"pattern": "*", "lr": "fast"}],
+        [{"pattern": "*", "rate": 0.1}],
+        ["*"],
+    ],
+)
+def test_bad_groups_are_refused(tiny, groups):
+    with pytest.raises(UsageError, match="groups: must be a list of mappings with a pattern"):
+        check(tiny(optimizer={"groups": groups}))
 
 
 # --- what is refused ----------------------------------------------------------------------------

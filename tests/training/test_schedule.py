@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -49,7 +51,7 @@ def test_decay_at_each_plateau():
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_warm_up_in_steps_and_decay_over_time(kind):
     """With the share of a budget that each step would have, the decay is that over steps."""
-    options = {"schedule": kind, "warmup_steps": 0, "decay_every": 0.3}
+    options: dict[str, Any] = {"schedule": kind, "warmup_steps": 0, "decay_every": 0.3}
     timed = Schedule(OptimizerConfig(**options), None)
     found = []
     for step in range(50):
