@@ -189,7 +189,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_ones(workplace):
 
 
 def test_a_name_with_no_near_one_is_answered_with_all(workplace):
-    with pytest.raises(UsageError, match=r"known: cayley, gelu, glu"):
+    with pytest.raises(UsageError, match=r"known: cayley, gelu, gelu_tanh, glu"):
         nonlinearities.get("qqqqqqqq")
 
 

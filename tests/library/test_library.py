@@ -113,7 +113,7 @@ def s4d(**changes):
 BAD_LAYERS = {
     "name": (s4d(parametrization="s4dd"), "unknown parametrization 's4dd': did you mean 's4d'"),
     "no name": (s4d(parametrization=3), "must be a parametrization's name"),
-    "option": (s4d(d_sate=8), "Key 'd_sate' not in 'S4DConfig'. Did you mean: 'd_state'"),
+    "option": (s4d(d_sate=8), "Key 'd_sate' not in 'S4DConfig'. Did you mean one of: 'd_state'"),
     "second name": (s4d(name="s5"), "name: is given already, as 's4d'"),
     "value": (s4d(d_state="many"), "'many' of type 'str' could not be converted"),
     "width": (s4d(d_model=0), "d_model: must be positive, got 0"),
