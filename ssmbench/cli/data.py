@@ -25,7 +25,7 @@ Options = Annotated[
 
 
 def list_(as_json: AsJson = False) -> None:
-    """List the tasks: whether their data are bundled, found in the data folder, or missing."""
+    """List the tasks: whether their data are found in the data folder, missing, or not needed."""
     from ssmbench.library.data import all_data
 
     found = all_data()
@@ -84,7 +84,7 @@ def check(
     """Load the data of tasks: what is missing, what is damaged, and where users get it.
 
     The exit code is 1 if the data of a named task are not right. Without names, all that are in
-    the data folder or bundled are checked.
+    the data folder, or need no files, are checked.
     """
     from ssmbench.library.data import all_data, check_data
 

@@ -31,10 +31,10 @@ class TaskData:
 
     @property
     def state(self) -> str:
-        """``bundled``, ``found``, ``missing``, ``incomplete``, or ``optional``: the task generates
-        its data, or reads those of an installed package, where the files are missing."""
+        """``not needed``, ``found``, ``missing``, ``incomplete``, or ``optional``: without the
+        files the task generates data, or reads those of an installed package."""
         if self.published is None:
-            return "bundled"
+            return "not needed"
         if not self.missing:
             return "found"
         if self.published.optional:

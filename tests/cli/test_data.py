@@ -23,7 +23,7 @@ def test_states(folder):
     states = {data.task: data.state for data in all_data()}
     assert states["mnist"] == "found"
     assert states["spoken_digits"] == "missing"
-    assert states["digits"] == "bundled"
+    assert states["digits"] == "not needed"
     (folder / "mnist/t10k-labels-idx1-ubyte.gz").unlink()
     assert data_of("mnist").state == "incomplete"
 

@@ -14,6 +14,7 @@ from ssmbench.errors import UsageError, require
 from ssmbench.options import FOLDER, SEED, option
 from ssmbench.registry import tasks
 from ssmbench.tasks.data import DATA_VARIABLE, find_data, read_columns
+from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.sysid.record import Description, Experiments, Record, Signal
 from ssmbench.tasks.sysid.tanks_simulation import SAMPLE_TIME, SAMPLES, simulated_records
 from ssmbench.tasks.sysid.task import RecordConfig, SystemIdentification
@@ -82,6 +83,14 @@ class CascadedTanks(SystemIdentification):
         outputs=[Signal("the lower tank's level", "V")],
         sampling_time=SAMPLE_TIME,
         samples=SAMPLES,
+    )
+    published = PublishedData(
+        places=(FILES,),
+        size=30_000,
+        licence="none stated",
+        page="https://www.nonlinearbenchmark.org/benchmarks/cascaded-tanks",
+        note="Without the file, the same tanks are simulated.",
+        optional=True,
     )
 
     def check(self) -> None:
