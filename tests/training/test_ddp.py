@@ -142,16 +142,22 @@ def test_all_ranks_stop_where_one_diverges(tmp_path):
     assert "NaN" not in output.stdout
 
 
-def test_interrupted_run_goes_on(runs, tmp_path):
-    """Both ranks die after the first epoch, and the same command ends as if they had not."""
+@pytest.fixture
+def interrupted(tmp_path):
+    """A config whose run on two ranks died after the first epoch."""
     mortal = TINY["model"]["parametrization"] | {"name": "mortal"}
     config = merge(BASE, {"model": {"parametrization": mortal}})
     died = run_on_two(config, tmp_path, TOY_DIE_AT="6")
     assert died.returncode == 1, died.stderr
+    return config
+
+
+def test_interrupted_run_goes_on(runs, interrupted, tmp_path):
+    """Both ranks died, and the same command ends as if they had not."""
     folder = only_folder(tmp_path)
     assert RunFolder(folder).state == "failed"
     assert (folder / "checkpoints" / "last.ckpt").exists()
-    resumed = run_on_two(config, tmp_path)
+    resumed = run_on_two(interrupted, tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     steps = [r["step"] for r in rows(folder) if "train/loss" in r]
     assert steps == list(range(16)), "the second epoch is begun again, and written once"
