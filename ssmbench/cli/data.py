@@ -88,7 +88,9 @@ def check(
     """
     from ssmbench.library.data import all_data, check_data
 
-    names = tasks or [d.task for d in all_data() if d.state not in ("missing", "optional")]
+    names = tasks or [
+        d.task for d in all_data() if d.state not in ("missing", "optional", "your own")
+    ]
     results = [check_data(name) for name in names]
     if as_json:
         print_json([vars(result) for result in results])

@@ -20,21 +20,23 @@ from ssmbench.tasks.published import PublishedData
 class TaskData:
     """The data of one task.
 
-    ``published``: what it reads; None of a task whose data are generated or come with a package.
-    ``missing``: the places that the data folder does not have, alternatives together.
+    ``published``: what it reads; None of a task whose data are generated or come with a package,
+    and of one that reads files of the user's own (``reads_own_files``). ``missing``: the places
+    that the data folder does not have, alternatives together.
     """
 
     task: str
     summary: str
     published: PublishedData | None
     missing: tuple[tuple[str, ...], ...]
+    reads_own_files: bool = False
 
     @property
     def state(self) -> str:
-        """``not needed``, ``found``, ``missing``, ``incomplete``, or ``optional``: without the
-        files the task generates data, or reads those of an installed package."""
+        """``not needed``, ``your own``, ``found``, ``missing``, ``incomplete``, or ``optional``:
+        without the files the task generates data, or reads those of an installed package."""
         if self.published is None:
-            return "not needed"
+            return "your own" if self.reads_own_files else "not needed"
         if not self.missing:
             return "found"
         if self.published.optional:
@@ -74,7 +76,8 @@ def data_of(name: str, data_dir: str | None = None) -> TaskData:
     folder = data_folder(data_dir)
     places = () if published is None else published.places
     missing = tuple(names for names in places if folder is None or not _is_in(str(folder), names))
-    return TaskData(entry.name, entry.summary, published, missing)
+    reads = getattr(entry.factory, "data_files", Task.data_files) is not Task.data_files
+    return TaskData(entry.name, entry.summary, published, missing, reads and published is None)
 
 
 def _is_in(folder: str, names: Sequence[str]) -> bool:

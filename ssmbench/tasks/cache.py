@@ -12,8 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +54,24 @@ def cached_arrays(name: str, settings: Mapping[str, Any], make: Callable[[], Arr
     entry = cache_folder() / name / digest_of(settings, ())
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(entry.with_suffix(".lock")):
-            found = _read(entry)
-            return found if found is not None else _write(entry, settings, make)
+        lock = entry.with_suffix(".lock").open("w")
     except OSError as error:
-        _warn(f"{entry}: cannot be kept ({error.strerror or error}); set {CACHE_VARIABLE}")
-        return make()
+        return _unkept(entry, error, make())
+    with lock:  # the kernel gives it back when a process ends
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = _read(entry)
+        if found is not None:
+            return found
+        arrays = make()
+        try:
+            return _write(entry, settings, arrays)
+        except OSError as error:
+            return _unkept(entry, error, arrays)
+
+
+def _unkept(entry: Path, error: OSError, arrays: Arrays) -> Arrays:
+    _warn(f"{entry}: cannot be kept ({error.strerror or error}); set {CACHE_VARIABLE}")
+    return arrays
 
 
 def _read(entry: Path) -> Arrays | None:
@@ -79,8 +90,7 @@ def _read(entry: Path) -> Arrays | None:
     return None
 
 
-def _write(entry: Path, settings: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
-    arrays = make()
+def _write(entry: Path, settings: Mapping[str, Any], arrays: Arrays) -> Arrays:
     partial = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
     try:
         for key, values in arrays.items():
@@ -93,14 +103,6 @@ def _write(entry: Path, settings: Mapping[str, Any], make: Callable[[], Arrays])
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return {key: np.load(entry / f"{key}.npy", mmap_mode="r") for key in arrays}
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """One process at a time; the kernel gives the lock back when a process ends."""
-    with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _warn(message: str) -> None:

@@ -24,6 +24,7 @@ def test_states(folder):
     assert states["mnist"] == "found"
     assert states["spoken_digits"] == "missing"
     assert states["digits"] == "not needed"
+    assert states["records"] == "your own"
     (folder / "mnist/t10k-labels-idx1-ubyte.gz").unlink()
     assert data_of("mnist").state == "incomplete"
 

@@ -78,6 +78,26 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, c
     assert CACHE_VARIABLE in capsys.readouterr().err
 
 
+def test_a_full_disk_does_not_cost_what_was_made(monkeypatch, capsys):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    make = Maker()
+    np.testing.assert_array_equal(cached_arrays("task", SETTINGS, make)["target"], [1, 2])
+    assert make.calls == 1
+    assert "No space left" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_is_no_fault_of_the_cache(capsys):
+    def unreadable():
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"):
+        cached_arrays("task", SETTINGS, unreadable)
+    assert capsys.readouterr().err == ""
+
+
 def _count_in(log):
     def make():
         with Path(log).open("a") as file:

@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 from torchmetrics import MeanSquaredError, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from ssmbench.errors import require
 from ssmbench.options import POSITIVE_COUNT, SEED, SIZE, option
 from ssmbench.tasks.base import Task
-from ssmbench.tasks.baselines import Predictor, always, majority_class, mean_of
-from ssmbench.tasks.batch import UNSCORED
+from ssmbench.tasks.baselines import Predictor, always, mean_of
+from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.sequences import Sequences, Splits
 
 
@@ -93,28 +92,10 @@ class Probe(Task):
         return self.draw(np.random.default_rng((self.config.data_seed, part)), number, length)
 
 
-class ClassProbe(Probe):
-    """A probe that names classes; steps with the target :data:`UNSCORED` do not count."""
+class ClassProbe(Probe, Classification):
+    """A probe that names classes."""
 
-    score = "accuracy"
-    higher_is_better = True
-
-    def loss(
-        self, prediction: Float[Tensor, "n classes"], target: Int64[Tensor, " n"]
-    ) -> Float[Tensor, ""]:
-        """Cross-entropy in nats, from logits."""
-        return cross_entropy(prediction, target, ignore_index=UNSCORED)
-
-    def metrics(self) -> MetricCollection:
-        """The share of scored steps, or sequences, whose class has the largest logit."""
-        accuracy = MulticlassAccuracy(self.sizes.outputs, average="micro", ignore_index=UNSCORED)
-        return MetricCollection({"accuracy": accuracy})
-
-    def baselines(self) -> Mapping[str, Predictor]:
-        """The most frequent class of the training split."""
-        labels = self.scored_targets("train")
-        most = majority_class(labels[labels != UNSCORED], self.sizes.outputs)
-        return {"majority class": always(most, per_step=self.per_step)}
+    config: ProbeConfig
 
 
 class ValueProbe(Probe):
