@@ -145,6 +145,21 @@ def test_validation_is_drawn_from_the_training_reviews():
     assert len(task.split("test")) == 40
 
 
+def test_fewer_test_reviews_are_a_draw_that_the_source_names():
+    whole, task = tiny_task("text"), tiny_task("text", test_reviews=10)
+    places = task.split("test").places
+    assert len(set(places.tolist())) == 10
+    assert (places.min() >= 0, places.max() < 40, (np.diff(places) > 0).all()) == (True,) * 3
+    target = whole.split("test").batch(places.tolist()).target
+    assert task.split("test").batch(range(10)).target.tolist() == target.tolist()
+    assert (whole.source, task.source) == (
+        "published reviews",
+        "published reviews (10 test reviews drawn)",
+    )
+    with pytest.raises(UsageError, match=r"test_reviews is 41 of 40 reviews"):
+        tiny_task("text", test_reviews=41).split("test")
+
+
 def test_validation_as_published_is_the_test_part():
     task = tiny_task("text", validation=Validation.test)
     assert task.split("val") is task.split("test")

@@ -51,6 +51,9 @@ class TextConfig:
     ``split_seed``. With ``test``, the published scores can be reproduced, which are those of models
     that were selected on the test reviews: all 25,000 are then trained on, and the test score is
     not that of unseen data.
+
+    ``test_reviews``: score as many test reviews, drawn by ``split_seed``, instead of all 25,000;
+    the result's source says so. The standard error of an accuracy of 85% is 0.5% with 5,000.
     """
 
     data_dir: str | None = option(None, FOLDER)
@@ -59,6 +62,7 @@ class TextConfig:
     min_frequency: int = option(15, POSITIVE_COUNT)
     validation: Validation = Validation.drawn
     val_reviews: int = option(2_500, POSITIVE_COUNT)
+    test_reviews: int | None = option(None, POSITIVE_COUNT)
     split_seed: int = option(0, SEED)
 
 
@@ -92,8 +96,9 @@ class ReviewText(Classification):
 
     @property
     def source(self) -> str:
-        """Where the data come from."""
-        return "published reviews"
+        """Where the data come from, and how many test reviews are scored if not all are."""
+        drawn = self.config.test_reviews
+        return "published reviews" + (f" ({drawn} test reviews drawn)" if drawn else "")
 
     def data_files(self) -> tuple[Path, ...]:
         """The archive; none of a tree. Raises UsageError where there is neither."""
@@ -127,18 +132,26 @@ class ReviewText(Classification):
         """The reviews as tokens, memory-mapped from the cache.
 
         Raises:
-            UsageError: no data, files that are not right, or more reviews for validation than
-                there are.
+            UsageError: no data, files that are not right, or more reviews for validation or test
+                than there are.
         """
         config = self.config
         train, test = (held.padded() for held in self._tokens())
+        if config.test_reviews is not None:
+            test = Subset(test, np.sort(self._drawn("test_reviews", len(test))[0]))
         if config.validation is Validation.test:
             return Splits(train, test, test)
-        enough = config.val_reviews < len(train)
-        require(enough, f"text: val_reviews is {config.val_reviews} of {len(train)} reviews")
-        order = np.random.default_rng(config.split_seed).permutation(len(train))
-        val, rest = np.split(order, [config.val_reviews])
+        val, rest = self._drawn("val_reviews", len(train))
+        require(len(rest) > 0, f"text: val_reviews is {len(val)} of {len(train)} reviews")
         return Splits(Subset(train, rest), Subset(train, val), test)
+
+    def _drawn(self, option_name: str, available: int) -> list[np.ndarray]:
+        """Places of as many reviews as the option says, drawn by ``split_seed``, and the others."""
+        count = getattr(self.config, option_name)
+        enough = count <= available
+        require(enough, f"text: {option_name} is {count} of {available} reviews")
+        order = np.random.default_rng(self.config.split_seed).permutation(available)
+        return np.split(order, [count])
 
     def _tokens(self) -> list[TokenSequences]:
         config, place = self.config, self._place()
