@@ -13,6 +13,7 @@ from jaxtyping import Float32, Int16
 
 from ssmbench.errors import UsageError
 from ssmbench.tasks.cache import Arrays, cached_arrays
+from ssmbench.tasks.progress import Preparation
 from ssmbench.tasks.sequences import PaddedSequences, Splits
 
 #: Time between the samples of a recording of which every second sample is kept, in those of one
@@ -79,11 +80,12 @@ def _decoded(
     parts: Mapping[str, Sequence[Recording]], rate: int, max_samples: int | None
 ) -> Arrays:
     arrays: Arrays = {}
-    for part, recordings in parts.items():
-        waves = [read_wav(recording.file, rate)[:max_samples] for recording in recordings]
-        arrays[f"{part}_values"] = np.concatenate(waves).astype(np.float32)[:, None]
-        arrays[f"{part}_offsets"] = np.cumsum([0, *map(len, waves)])
-        arrays[f"{part}_labels"] = np.array([recording.label for recording in recordings])
+    with Preparation("recordings", sum(map(len, parts.values()))) as progress:
+        for part, listed in parts.items():
+            waves = [read_wav(one.file, rate)[:max_samples] for one in progress.over(listed)]
+            arrays[f"{part}_values"] = np.concatenate(waves).astype(np.float32)[:, None]
+            arrays[f"{part}_offsets"] = np.cumsum([0, *map(len, waves)])
+            arrays[f"{part}_labels"] = np.array([one.label for one in listed])
     mean, deviation = arrays["train_values"].mean(), arrays["train_values"].std()
     for part in parts:
         arrays[f"{part}_values"] = (arrays[f"{part}_values"] - mean) / deviation

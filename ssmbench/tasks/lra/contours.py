@@ -15,6 +15,7 @@ from jaxtyping import Float64, Int64, UInt8
 
 from ssmbench.tasks.lra.contour_placing import Placing, Plan
 from ssmbench.tasks.lra.strokes import FINEST_GRID, Pen, draw
+from ssmbench.tasks.progress import Preparation
 
 #: Images that are made together: part of what they are a function of.
 CHUNK = 256
@@ -34,14 +35,16 @@ def contour_images(
     """
     images = np.empty((number, size, size), np.uint8)
     labels = np.empty(number, np.int64)
-    for chunk, first in enumerate(range(0, number, CHUNK)):
-        random = np.random.default_rng((*seed, chunk))
-        label = random.integers(0, 2, CHUNK)
-        segments = _placed(random, size, dashes, distractors)
-        labels[first : first + CHUNK] = label[: number - first]
-        for sheet in range(first, min(first + CHUNK, number), _SHEET):
-            held = slice(sheet - first, min(sheet + _SHEET, number) - first)
-            images[sheet : sheet + _SHEET] = _drawn(segments[held], label[held], size)
+    with Preparation("pathfinder: images", number) as progress:
+        for chunk, first in enumerate(range(0, number, CHUNK)):
+            random = np.random.default_rng((*seed, chunk))
+            label = random.integers(0, 2, CHUNK)
+            segments = _placed(random, size, dashes, distractors)
+            labels[first : first + CHUNK] = label[: number - first]
+            for sheet in range(first, min(first + CHUNK, number), _SHEET):
+                held = slice(sheet - first, min(sheet + _SHEET, number) - first)
+                images[sheet : sheet + _SHEET] = _drawn(segments[held], label[held], size)
+            progress.advance(min(CHUNK, number - first))
     return images, labels
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int64
 
 from ssmbench.errors import UsageError
 from ssmbench.tasks.lra.tokens import END, SPECIAL, TokenSequences
+from ssmbench.tasks.progress import Preparation
 
 DIGITS = 10
 FIRST_DIGIT = SPECIAL
@@ -84,14 +85,16 @@ def expressions(
     sequences: list[bytes] = []
     targets: list[int] = []
     barren = 0
-    for drawn in _chunks(shape, np.random.default_rng(seed)):
-        before = len(sequences)
-        for tokens, value in _unseen(drawn, seen, number - before):
-            sequences.append(tokens)
-            targets.append(value)
-        barren = 0 if len(sequences) > before else barren + 1
-        if len(sequences) == number or barren == _PATIENCE:
-            break
+    with Preparation("listops: expressions", number) as progress:
+        for drawn in _chunks(shape, np.random.default_rng(seed)):
+            before = len(sequences)
+            for tokens, value in _unseen(drawn, seen, number - before):
+                sequences.append(tokens)
+                targets.append(value)
+            progress.advance(len(sequences) - before)
+            barren = 0 if len(sequences) > before else barren + 1
+            if len(sequences) == number or barren == _PATIENCE:
+                break
     if len(sequences) < number:
         raise UsageError(
             f"listops: {number} different expressions were asked for, but {_CHUNK * _PATIENCE} "

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from ssmbench.errors import UsageError
+from ssmbench.tasks.progress import Preparation
 
 #: Folders by the contours' length.
 LEVELS = {
@@ -99,8 +100,9 @@ def read_images(files: Sequence[Path], size: int) -> UInt8[np.ndarray, "n size s
         UsageError: one cannot be read, or has another size.
     """
     images = np.empty((len(files), size, size), np.uint8)
-    for held, file in zip(images, files, strict=True):
-        held[:] = _read_image(file, size)
+    with Preparation("pathfinder: PNG files", len(files)) as progress:
+        for held, file in zip(images, progress.over(files), strict=True):
+            held[:] = _read_image(file, size)
     return images
 
 
