@@ -55,6 +55,15 @@ class Framing:
             f"{samples}",
         )
 
+    def check_rate(self, rate: float) -> None:
+        """Raise a UsageError unless the network can run at ``rate``: the encoder of a frame was
+        trained on samples at their own distance."""
+        require(
+            self.samples == 1 or rate == 1,
+            f"rate: model.frame = {self.samples} reads samples together at the distance of the "
+            f"training; a framed network has no other sampling rate, got {rate:g}",
+        )
+
     def sizes(self, sizes: TaskSizes) -> TaskSizes:
         """The sizes of a task as the network sees them.
 

@@ -210,6 +210,13 @@ class SSMLayer(nn.Module):
         frozen = self._fixed is not None
         require(not frozen, "rate: this network is frozen; set the rate before freezing it")
 
+    @torch.no_grad()
+    def check_uneven(self) -> None:
+        """Raise a UsageError unless :meth:`forward` takes a ``dt``, whatever its values."""
+        width = self.parametrization.d_model if self.time_varying else 0
+        like = next(self.parameters())
+        self.system_for(like.new_zeros(1, 1, width), like.new_ones(1, 1))
+
     def optimizer_options(self) -> Mapping[str, ParameterOptions]:
         """The initial state is trained like a bias."""
         return {} if self.x0 is None else {"x0": ParameterOptions("main")}

@@ -25,6 +25,7 @@ from ssmbench.nn.norms.base import Norm
 from ssmbench.nn.norms.stepwise import no_norm
 from ssmbench.nn.pairs import join_pairs, split_pairs
 from ssmbench.nn.pooling import Pooling
+from ssmbench.nn.sampling import check_uneven_network
 from ssmbench.nn.stream import StreamState, check_stream
 from ssmbench.scans.sequence_parallel import Segments, SequenceParallelScan
 from ssmbench.spec import Reading, TaskSizes
@@ -167,7 +168,8 @@ class SequenceModel(nn.Module):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The single sequences, two for each pair, with their lengths and time steps; in the
         padding signals are zero and time steps are 1."""
-        self._check_steps(dt)
+        if dt is not None:
+            check_uneven_network(bidirectional=self.bidirectional, certified=self.gamma is not None)
         if self._pairs:
             signal = signal.flatten(0, 1)
             lengths = None if lengths is None else lengths.flatten()
@@ -260,9 +262,10 @@ class SequenceModel(nn.Module):
         Use 0.5 for signals that are sampled twice as fast as those of the training.
 
         Raises:
-            UsageError: a parametrization is discrete, the network is frozen, or the rate is not
-                positive and finite.
+            UsageError: a parametrization is discrete, the network is frozen or framed, or the rate
+                is not positive and finite.
         """
+        self.framing.check_rate(rate)
         for layer in self.layers:
             layer.check_rate(rate)
         for layer in self.layers:
@@ -285,17 +288,11 @@ class SequenceModel(nn.Module):
             return {}
         return {"gain": self.gamma / declared_bound(self.blocks, self.final_norm).value}
 
-    def _check_steps(self, dt: Tensor | None) -> None:
-        require(
-            dt is None or not self.bidirectional,
-            "dt: a bidirectional network needs uniform sampling, because the time steps differ in "
-            "reversed time",
-        )
-        certified = self.gamma is not None
-        require(
-            dt is None or not certified,
-            "dt: the certificate of model.gamma holds for uniform sampling only",
-        )
+    def check_uneven(self) -> None:
+        """Raise a UsageError unless :meth:`forward` takes a ``dt``, whatever its values."""
+        check_uneven_network(bidirectional=self.bidirectional, certified=self.gamma is not None)
+        for layer in self.layers:
+            layer.check_uneven()
 
     def _features(self, x: Tensor, lengths: Tensor | None, dt: Tensor | None) -> Tensor:
         for block in self.blocks:

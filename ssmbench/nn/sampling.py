@@ -65,3 +65,14 @@ def check_time_steps(dt: Float[Tensor, ...], shape: tuple[int, ...]) -> None:
     require(tuple(dt.shape) == shape, f"dt must be (B, L) = {shape}, got {tuple(dt.shape)}")
     positive = bool(((dt > 0) & torch.isfinite(dt)).all())
     require(positive, "dt must be positive and finite everywhere")
+
+
+def check_uneven_network(*, bidirectional: bool, certified: bool) -> None:
+    """Raise a UsageError unless such a network can be given time steps; ``certified``: it has a
+    prescribed gain."""
+    require(
+        not bidirectional,
+        "dt: a bidirectional network needs uniform sampling, because the time steps differ in "
+        "reversed time",
+    )
+    require(not certified, "dt: the certificate of model.gamma holds for uniform sampling only")

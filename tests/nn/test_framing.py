@@ -72,6 +72,15 @@ def test_a_padded_batch_gives_what_each_sequence_gives_alone():
         torch.testing.assert_close(y[row], alone, **EXACT)
 
 
+def test_a_framed_network_has_no_other_rate():
+    """Its encoder would read samples at another distance than those it was trained on."""
+    model = model_of(4)
+    with pytest.raises(UsageError, match=r"rate: model\.frame = 4 reads samples together"):
+        model.set_rate(0.5)
+    assert {layer.rate for layer in model.layers} == {1.0}
+    model.set_rate(1.0)
+
+
 def test_time_steps_of_a_frame():
     model, u = model_of(4), signal(2, 22)
     ones = torch.ones(2, 22, dtype=torch.float64)

@@ -126,9 +126,12 @@ def test_selective_steps_are_multiplied():
     ],
 )
 def test_systems_without_steps_of_their_own_refuse(arguments, says):
+    layer = layer_of(*arguments)
     with pytest.raises(UsageError, match=says) as caught:
-        layer_of(*arguments)(signal(), torch.ones(2, LENGTH))
+        layer(signal(), torch.ones(2, LENGTH))
     assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match=says):
+        layer.check_uneven()
 
 
 @pytest.mark.parametrize(
@@ -171,6 +174,10 @@ def test_network_with_a_certificate_refuses_steps():
     model = model_of("l2ru", gamma=3.0)
     with pytest.raises(UsageError, match=r"dt: the certificate of model\.gamma holds for uniform"):
         model(torch.randn(2, LENGTH, 2).double(), dt=torch.ones(2, LENGTH))
+    with pytest.raises(UsageError, match=r"dt: the certificate of model\.gamma"):
+        model.check_uneven()
+    for name in DIAGONAL:
+        model_of(name).check_uneven()
 
 
 def test_selective_network_has_no_certificate_and_says_why():
