@@ -99,6 +99,14 @@ def test_parts_of_a_data_set():
         tiny_task("time_series", fold=4)
 
 
+def test_refit_trains_on_the_held_out_part_too():
+    task, whole = tiny_task("time_series", fold=1), tiny_task("time_series", fold=1, refit=True)
+    parts = [len(task.split(name)) for name in ("train", "val", "test")]
+    assert len(whole.split("train")) == parts[0] + parts[1]
+    assert [len(whole.split(name)) for name in ("val", "test")] == parts[1:]
+    assert whole.data_digest != task.data_digest
+
+
 def test_augmentation_keeps_what_it_should():
     task = tiny_task("time_series", shift=5)
     batch = task.split("train").batch(range(8))
