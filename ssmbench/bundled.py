@@ -15,6 +15,8 @@ from ssmbench.paths import absolute
 
 #: A run config trains one model; a suite config trains a grid of models.
 Kind = Literal["runs", "suites"]
+#: The folders of each kind; the published models are suites, of a family of models each.
+_FOLDERS: Mapping[Kind, tuple[str, ...]] = {"runs": ("runs",), "suites": ("suites", "published")}
 
 _PACKAGE = Path(__file__).resolve().parent
 _SUFFIX = ".yaml"
@@ -28,7 +30,8 @@ def folder() -> Path:
 
 def bundled_configs(kind: Kind) -> Mapping[str, Path]:
     """The files of the bundled configs of one kind, by name, sorted."""
-    return {file.stem: file for file in sorted((folder() / kind).glob(f"*{_SUFFIX}"))}
+    found = (file for name in _FOLDERS[kind] for file in (folder() / name).glob(f"*{_SUFFIX}"))
+    return {file.stem: file for file in sorted(found, key=lambda file: file.stem)}
 
 
 def config_file(given: str | Path, kind: Kind) -> Path:

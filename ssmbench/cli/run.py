@@ -12,7 +12,10 @@ from ssmbench.cli.verb import AsJson, Force, Output, Overrides
 
 def run(
     config: Annotated[
-        str, typer.Argument(help="A run config: a YAML file, or the name of a bundled one.")
+        str,
+        typer.Argument(
+            help="A run config: a YAML file, the name of a bundled one, or SUITE:TASK/VARIANT."
+        ),
     ],
     overrides: Overrides = None,
     output: Output = None,

@@ -10,9 +10,11 @@ from typing import Any
 from ssmbench.bundled import config_file
 from ssmbench.config import merge, nested, parse_overrides, read_yaml, resolve
 from ssmbench.errors import require
+from ssmbench.suite.grid import load_cell
 from ssmbench.yamlio import check_plain
 
-#: A path to a YAML file, the name of a bundled config, or its content.
+#: A path to a YAML file, the name of a bundled config, SUITE:TASK/VARIANT for a run of a suite, or
+#: the content of a config.
 Config = str | Path | Mapping[str, Any]
 #: Values by dotted keys or as a nested mapping, or a list of "key=value".
 Overrides = Mapping[str, Any] | Sequence[str] | None
@@ -41,6 +43,10 @@ def read_run(config: Config, overrides: Overrides = None) -> ResolvedRun:
         isinstance(config, str | Path),
         f"config: must be a path, a bundled config's name or a mapping, got {config!r}",
     )
+    suite, colon, label = str(config).rpartition(":")
+    if colon and not Path(config).exists():
+        cell = load_cell(config_file(suite, "suites"), label, over)
+        return ResolvedRun(cell.config, cell.label)
     file = config_file(config, "runs")
     return ResolvedRun(resolve(merge(read_yaml(file), over), str(file)), file.stem)
 

@@ -202,7 +202,8 @@ def train(
     ('finished', True)
 
     Args:
-        config: the path of a YAML file, a bundled config's name, or a mapping.
+        config: the path of a YAML file, a bundled config's name, "SUITE:TASK/VARIANT" for a run of
+            a suite, or a mapping.
         overrides: values by dotted keys or as a nested mapping, or a list of "key=value".
         output: the parent of the run's folder; None for ``outputs/runs``.
         force: execute the run even if it is complete; its previous output is deleted.

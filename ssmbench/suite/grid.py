@@ -9,6 +9,7 @@
         discretizers: [zoh, tustin]                         # omit for discrete-time variants
     seeds: [0, 1]
     launcher: {name: local}                                 # how runs are executed; optional
+    published: {source: ..., parameters: {...}}             # what a publication states; optional
 
 ``discretizers: all`` selects every registered discretizer that can sample the variant; the others
 are recorded as refused, with the reason.
@@ -20,40 +21,27 @@ its task or of the base; variants in discrete time ignore the latter two.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ssmbench import registry
 from ssmbench.config import (
     ModelConfig,
-    check_part,
     leaves,
     merge,
     parse_overrides,
-    read_yaml,
     resolve,
     resolve_component,
 )
-from ssmbench.discretizers.base import Discretizer
-from ssmbench.errors import UsageError, require, suggest
-from ssmbench.nn.pairing import check_pairing
-from ssmbench.options import SEED
-from ssmbench.parametrizations.base import Parametrization
-from ssmbench.registry import Entry
+from ssmbench.errors import require, suggest
 from ssmbench.runs.run import Run
+from ssmbench.suite.file import Refusal, check_file_name, read_suite, suite_name
 
-T = TypeVar("T")
-
-ALL = "all"
 #: Name of the folder for the runs, inside the suite's folder.
 RUNS = "runs"
-#: Maximum length of a file name in bytes.
-_LONGEST_NAME = 255
-KEYS = ("name", "base", "tasks", "variants", "seeds", "launcher")
 
 #: Options that appear in the labels of a report; overriding them would make the labels wrong.
 _AXES = {
@@ -78,21 +66,11 @@ class Cell:
     @property
     def label(self) -> str:
         """Label of the run, for example ``digits/S4D-Lin-zoh-s0``."""
-        middle = "" if self.discretizer == "none" else f"-{self.discretizer}"
-        return f"{self.task}/{self.variant}{middle}-s{self.seed}"
+        return f"{label_of(self.task, self.variant, self.discretizer)}-s{self.seed}"
 
     def run(self, root: Path) -> Run:
         """The run of this cell, with its folder in ``root``."""
         return Run.of(self.config, root, self.label)
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A variant and a discretizer that cannot be combined, and the reason."""
-
-    variant: str
-    discretizer: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -116,126 +94,73 @@ def load_suite(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = 
     Raises:
         UsageError: the file, the overrides, or a resulting run config is invalid.
     """
-    raw = read_yaml(path)
-    for key in raw:
-        require(key in KEYS, f"{path}: unknown key {key!r}: {suggest(str(key), KEYS)}")
-    raw |= {key: _parts(raw, key, path) for key in ("tasks", "variants")}
-    tasks, variants = raw["tasks"], raw["variants"]
-    seeds = _seeds(raw.get("seeds", [0]), path)
+    raw, refused = read_suite(path)
     over = overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
     for key, _ in leaves(over):
         require(key not in _AXES, f"override {key}: {path} sets it for each run; change it there")
-    _check_parts(raw, path)
-    refused = _expand_all(variants, raw.get("base"), path)
-    cells = tuple(
-        Cell(
-            task, variant, label, seed, _resolve_cell(path, raw, task, variant, choice, seed, over)
-        )
-        for task in tasks
-        for variant in variants
-        for (label, choice), seed in product(_discretizers(raw, task, variant, path), seeds)
-    )
+    cells = tuple(place.cell(over) for place in _places(raw, path))
     _check_labels(cells, path)
     launcher = resolve_component(
         registry.launchers, raw.get("launcher", "local"), f"{path}: launcher"
     )
-    return Suite(_name(raw, path), cells, tuple(refused), launcher)
+    return Suite(suite_name(raw, path), cells, tuple(refused), launcher)
 
 
-def _seeds(seeds: Any, path: str | Path) -> list[int]:
-    listed = isinstance(seeds, list) and len(seeds) > 0
-    require(
-        listed and all(type(seed) is int and SEED.test(seed) for seed in seeds),
-        f"{path}: seeds: must be a list of whole numbers {SEED.words}, got {seeds!r}",
-    )
-    return seeds
+def load_cell(path: str | Path, label: str, overrides: Mapping[str, Any] | None = None) -> Cell:
+    """One run of a suite file, by its label, of which the seed, and the discretizer where there is
+    only one, may be left out: ``image/S4D-Lin``. Overrides as in a run config, nested.
+
+    Raises:
+        UsageError: as :func:`load_suite`; no run of that label, or several.
+    """
+    places = list(_places(read_suite(path)[0], path))
+    named = [place for place in places if label in place.names()]
+    of_one_seed = [place for place in named if place.seed == named[0].seed]
+    known = list(dict.fromkeys(place.label for place in (of_one_seed or places)))
+    problem = "several runs are" if of_one_seed else "no run is"
+    hint = ", ".join(known) if of_one_seed else suggest(label, known)
+    require(len(of_one_seed) == 1, f"{path}: {problem} called {label!r}; {hint}")
+    return of_one_seed[0].cell(overrides or {})
 
 
-def _name(raw: Mapping[str, Any], path: str | Path) -> str:
-    name = raw.get("name", Path(path).stem)
-    require(isinstance(name, str | int | float), f"{path}: name: must be a word, got {name!r}")
-    check_file_name(str(name), f"{path}: name")
-    return str(name)
+@dataclass(frozen=True)
+class _Place:
+    """A place in the grid of a suite file; its config is resolved when it is asked for."""
+
+    path: str | Path
+    raw: Mapping[str, Any]
+    task: str
+    variant: str
+    discretizer: str
+    choice: Any
+    seed: int
+
+    @property
+    def label(self) -> str:
+        return label_of(self.task, self.variant, self.discretizer)
+
+    def names(self) -> tuple[str, ...]:
+        """What the run may be called; the first leaves its discretizer out."""
+        return f"{self.task}/{self.variant}", self.label, f"{self.label}-s{self.seed}"
+
+    def cell(self, over: Mapping[str, Any]) -> Cell:
+        """The run, with overrides."""
+        config = _resolve_cell(
+            self.path, self.raw, self.task, self.variant, self.choice, self.seed, over
+        )
+        return Cell(self.task, self.variant, self.discretizer, self.seed, config)
 
 
-def check_file_name(name: str, where: str) -> None:
-    """Raise a UsageError unless ``name`` is a valid name of a folder inside another one."""
-    usable = bool(name) and "/" not in name and not name.startswith(".") and name.isprintable()
-    require(
-        usable,
-        f"{where} {name!r}: must not contain '/' or unprintable characters, or start with '.'",
-    )
-    try:
-        size = len(os.fsencode(name))
-    except UnicodeEncodeError:
-        raise UsageError(f"{where} {name!r}: not a name that this system can store") from None
-    require(
-        size <= _LONGEST_NAME,
-        f"{where} {name[:20]!r}...: must have at most {_LONGEST_NAME} bytes, not {size}",
-    )
+def _places(raw: Mapping[str, Any], path: str | Path) -> Iterator[_Place]:
+    for task, variant in product(raw["tasks"], raw["variants"]):
+        choices = _discretizers(raw, task, variant, path)
+        for (label, choice), seed in product(choices, raw["seeds"]):
+            yield _Place(path, raw, task, variant, label, choice, seed)
 
 
-def _check_parts(raw: Mapping[str, Any], path: str | Path) -> None:
-    """Check every part, including values that a later layer replaces."""
-    if raw.get("base") is not None:
-        check_part(raw["base"], f"{path}: base")
-    for key in ("tasks", "variants"):
-        for label, part in raw[key].items():
-            own = {k: v for k, v in part.items() if key == "tasks" or k != "discretizers"}
-            check_part(own, f"{path}: {key}: {label}")
-
-
-def _expand_all(variants: dict[str, Any], base: Any, path: str | Path) -> list[Refusal]:
-    """Replace ``discretizers: all`` by the names of those that can sample the variant; returns the
-    refused combinations."""
-    refused = []
-    for variant, part in variants.items():
-        if part.get("discretizers") != ALL:
-            continue
-        config = merge(base or {}, part)
-        kind = _parametrization(config.get("model"), f"{path}: {variant}")
-        reasons = {entry.name: _reason(kind, entry) for entry in registry.discretizers}
-        variants[variant] = part | {"discretizers": [n for n, why in reasons.items() if not why]}
-        refused += [Refusal(variant, name, why) for name, why in reasons.items() if why]
-    return refused
-
-
-def _class_of(entry: Entry, base: type[T]) -> type[T]:
-    """The class of an entry, whose class methods are called before anything is built."""
-    if not (isinstance(entry.factory, type) and issubclass(entry.factory, base)):
-        raise UsageError(f"{entry.kind} {entry.name}: must be a class derived from {base.__name__}")
-    return entry.factory
-
-
-def _parametrization(model: Any, where: str) -> type[Parametrization]:
-    component = model.get("parametrization") if isinstance(model, Mapping) else None
-    name = component.get("name") if isinstance(component, Mapping) else component
-    require(name is not None, f"{where}: discretizers: all needs model.parametrization")
-    kind = _class_of(registry.parametrizations.get(str(name)), Parametrization)
-    require(
-        kind.is_continuous(),
-        f"{where}: discretizers: {kind.__name__} takes none: {kind.no_discretizer_reason}",
-    )
-    return kind
-
-
-def _reason(kind: type[Parametrization], discretizer: Entry) -> str:
-    """Why the discretizer cannot sample the parametrization's systems; "" if it can."""
-    try:
-        check_pairing(kind, _class_of(discretizer, Discretizer))
-    except UsageError as error:
-        return str(error)
-    return ""
-
-
-def _parts(raw: Mapping[str, Any], key: str, path: str | Path) -> dict[str, Any]:
-    value = raw.get(key)
-    if not (isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values())):
-        raise UsageError(f"{path}: {key}: must map labels to parts of a run config")
-    parts = {str(label): part for label, part in value.items()}
-    for label in parts:  # labels become folder names, for TensorBoard
-        check_file_name(label, f"{path}: {key}: label")
-    return parts
+def label_of(task: str, variant: str, discretizer: str) -> str:
+    """Label of a run without its seed, for example ``digits/S4D-Lin-zoh``."""
+    return f"{task}/{variant}" if discretizer == "none" else f"{task}/{variant}-{discretizer}"
 
 
 def _discretizers(

@@ -10,7 +10,7 @@ import pytest
 from ssmbench import registry
 from ssmbench.config import fingerprint
 from ssmbench.errors import UsageError
-from ssmbench.suite.grid import component_label, load_suite
+from ssmbench.suite.grid import component_label, load_cell, load_suite
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
@@ -200,3 +200,33 @@ def test_all_discretizers_of_what_takes_none_are_refused(tmp_path):
     with pytest.raises(UsageError, match="takes none") as caught:
         load_suite(file)
     assert "\n" not in str(caught.value)
+
+
+# --- one run of a suite ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("label", "seed"), [("digits/L2RU", 0), ("digits/L2RU-s1", 1), ("digits/S4D-Lin-tustin-s1", 1)]
+)
+def test_one_run_is_that_of_the_grid(quickstart, root, label, seed):
+    cell = load_cell(root / "configs" / "suites" / "quickstart.yaml", label)
+    assert cell in quickstart.cells
+    assert cell.seed == seed
+    assert cell.label.startswith(label)
+
+
+def test_overrides_of_one_run(root):
+    file = root / "configs" / "suites" / "quickstart.yaml"
+    assert load_cell(file, "digits/L2RU", {"batch_size": 3}).config["batch_size"] == 3
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("digits/S4D-Lin", "several runs are called 'digits/S4D-Lin'; digits/S4D-Lin-zoh, "),
+        ("digits/L2U", "no run is called 'digits/L2U'; did you mean 'digits/L2RU'"),
+    ],
+)
+def test_a_label_of_no_run_or_of_several(root, label, message):
+    with pytest.raises(UsageError, match=message):
+        load_cell(root / "configs" / "suites" / "quickstart.yaml", label)

@@ -1,0 +1,57 @@
+"""The published networks in configs/published: each is built, and has the published size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from ssmbench.build.network import build_network
+from ssmbench.build.optimizer import build_optimizer
+from ssmbench.build.task import build_task
+from ssmbench.bundled import bundled_configs, config_file, folder
+from ssmbench.config import read_yaml, typed
+from ssmbench.library.configs import read_run
+from ssmbench.suite.grid import load_cell
+
+FILES = sorted((folder() / "published").glob("*.yaml"))
+
+
+def stated(file) -> Mapping[str, Any]:
+    return read_yaml(file).get("published", {})
+
+
+#: Suite and label of each network whose size a file states: it states that of all its runs.
+NETWORKS = [(file.stem, label) for file in FILES for label in stated(file).get("parameters", {})]
+
+
+@pytest.fixture(autouse=True)
+def without_data(monkeypatch, tmp_path):
+    monkeypatch.delenv("SSMBENCH_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_file_states_paper_source_and_the_size_of_each_network(file):
+    content = read_yaml(file)
+    assert {"paper", "source", "parameters"} <= set(stated(file))
+    grid = {f"{task}/{variant}" for task in content["tasks"] for variant in content["variants"]}
+    assert set(stated(file)["parameters"]) == grid
+    assert bundled_configs("suites")[file.stem] == file
+
+
+@pytest.mark.parametrize(("suite", "label"), NETWORKS)
+def test_a_network_has_the_published_number_of_parameters(suite, label):
+    file = config_file(suite, "suites")
+    run = typed(load_cell(file, label).config)
+    network = build_network(run, build_task(run).sizes)
+    build_optimizer(network, run.optimizer)
+    assert network.parameter_count() == stated(file)["parameters"][label]
+
+
+def test_a_network_is_a_run_config_by_its_suite_and_label():
+    run = read_run("s4d_minimal:scifar/S4D-Lin", ["model.n_layers=2"])
+    assert run.config["model"]["n_layers"] == 2
+    assert run.config["task"]["name"] == "scifar"
+    assert run.label == "scifar/S4D-Lin-zoh-s0"
