@@ -11,6 +11,7 @@ from typing import Any
 
 from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.report.collect import RunRecord
+from ssmbench.report.published import PublishedRow, published_rows
 from ssmbench.report.statistics import RobustnessRow, Row, robustness_rows, rows
 
 LEGEND = """\
@@ -35,6 +36,12 @@ ROBUSTNESS_LEGEND = """\
 Score on the first test sequences when every input sequence is disturbed. Columns: l2 norm of the
 disturbance relative to that of a typical input. **random**: Gaussian directions.
 **adversarial**: gradient ascent on the task's loss. `none`: a prediction was not finite.
+"""
+
+PUBLISHED_LEGEND = """\
+As the publications report them on this test data; none was run here. **Selected on**: the part of
+the data on which the publication chose weights and options. What was chosen on test data is not a
+score of unseen data.
 """
 
 
@@ -70,6 +77,7 @@ def _flat(value: Any) -> Any:
 def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ()) -> str:
     """The report as a Markdown page."""
     table, curves = rows(records), robustness_rows(records)
+    published = published_rows(records)
     parts = [f"# {name}\n", LEGEND]
     for task in dict.fromkeys(row.task for row in table):
         mine = [row for row in table if row.task == task]
@@ -79,6 +87,9 @@ def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ())
         if sampled:
             parts += [f"### Gain before and after sampling: {task}\n", SAMPLING_LEGEND]
             parts.append(sampling_table(sampled))
+        reported = [row for row in published if row.task == task]
+        if reported:
+            parts += [f"### Published: {task}\n", PUBLISHED_LEGEND, published_table(reported)]
         points = [point for point in curves if point.task == task]
         if points:
             parts += [f"### Robustness: {task}\n", ROBUSTNESS_LEGEND, robustness_table(points)]
@@ -152,6 +163,22 @@ def sampling_table(table: Iterable[Row]) -> str:
     return _markdown(SAMPLING_COLUMNS, [[cell(row) for cell in columns] for row in table])
 
 
+#: Scores of publications.
+PUBLISHED_COLUMNS = {
+    "published model": lambda r: r.model,
+    "test set": lambda r: r.test_set,
+    "selected on": lambda r: r.selected_on,
+    "source": lambda r: f"{r.source} ({r.note})" if r.note else r.source,
+    "score": lambda r: f"{r.score:.4f}",
+}
+
+
+def published_table(table: Iterable[PublishedRow]) -> str:
+    """One line for each published score."""
+    cells = [[cell(row) for cell in PUBLISHED_COLUMNS.values()] for row in table]
+    return _markdown(PUBLISHED_COLUMNS, cells, words=4)
+
+
 def robustness_table(points: Iterable[RobustnessRow]) -> str:
     """One line per variant, discretizer and kind of disturbance; one column per energy."""
     lines: dict[tuple[str, str, str], dict[float, str]] = {}
@@ -164,10 +191,11 @@ def robustness_table(points: Iterable[RobustnessRow]) -> str:
     return _markdown(header, cells)
 
 
-def _markdown(header: Iterable[str], table: Iterable[Iterable[str]]) -> str:
-    """A table whose first three columns are words."""
+def _markdown(header: Iterable[str], table: Iterable[Iterable[str]], words: int = 3) -> str:
+    """A table whose first ``words`` columns are words."""
     header = list(header)
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * 3 + " ---: |" * (len(header) - 3)]
+    rule = "|" + " --- |" * words + " ---: |" * (len(header) - words)
+    lines = ["| " + " | ".join(header) + " |", rule]
     for row in table:
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |")
     return "\n".join(lines) + "\n"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ssmbench import jsonio
 from ssmbench.report.collect import RunRecord, collect
+from ssmbench.report.published import PublishedRow, published_rows
 from ssmbench.report.statistics import RobustnessRow, robustness_rows, rows
 from ssmbench.report.tables import refusals_text, to_csv, to_markdown
 from ssmbench.runs.folder import write_atomically
@@ -28,15 +31,25 @@ def write_report(root: Path) -> dict[str, Path]:
     if curves:
         files["robustness_csv"] = out / "robustness.csv"
         write_atomically(files["robustness_csv"], to_csv(curves, RobustnessRow))
+    published = published_rows(records)
+    if published:
+        files["published_csv"] = out / "published.csv"
+        files["published_json"] = out / "published.json"
+        write_atomically(files["published_csv"], to_csv(published, PublishedRow))
+        write_atomically(files["published_json"], _json(published))
     files["csv"], files["json"] = out / "report.csv", out / "report.json"
     files["markdown"] = out / "report.md"
     write_atomically(files["csv"], to_csv(table))
-    write_atomically(files["json"], jsonio.dumps([asdict(row) for row in table], indent=1))
+    write_atomically(files["json"], _json(table))
     images = [file.name for file in files.values() if file.suffix == ".png"]
     suite = read_suite(root)
     page = to_markdown(suite["name"], records, images) + refusals_text(suite.get("refused", []))
     write_atomically(files["markdown"], page)
     return files
+
+
+def _json(table: Iterable[Any]) -> str:
+    return jsonio.dumps([asdict(row) for row in table], indent=1)
 
 
 def _write_figures(records: list[RunRecord], runs: Path, out: Path) -> dict[str, Path]:

@@ -108,10 +108,28 @@ class RobustnessPoint(Record):
 
 
 @dataclass(frozen=True)
+class PublishedScore(Record):
+    """A score that a publication reports on a task's test data, in the task's metric and unit.
+
+    ``selected_on``: the part of the data on which the publication chose among weights and options:
+    "validation", "test", or "not stated". ``test_set``: "test", or the name of a further test set.
+    ``note``: what else sets it apart from the scores of this task, if anything.
+    """
+
+    model: str
+    score: float
+    source: str
+    selected_on: str = "not stated"
+    test_set: str = "test"
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class TaskFacts(Record):
     """What a reader of the scores must know; ``source`` says where the data are from.
 
     ``baselines``: test scores of predictors that learn nothing of the task, by name.
+    ``published``: scores of publications, none where the task's options are not theirs.
     """
 
     name: str
@@ -121,6 +139,7 @@ class TaskFacts(Record):
     unit: str
     data_digest: str = ""
     baselines: dict[str, float] | None = None
+    published: tuple[PublishedScore, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,7 @@ def _task_facts(run: RunConfig, task: Task) -> TaskFacts:
         unit=task.unit,
         data_digest=run.data_digest,
         baselines=task.baseline_scores(),
+        published=tuple(task.published_scores()),
     )
 
 

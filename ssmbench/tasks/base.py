@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -21,13 +20,14 @@ from torch.utils.data.distributed import DistributedSampler
 from torchmetrics import MetricCollection
 
 from ssmbench.errors import UsageError, require, suggest
-from ssmbench.options import SEED, added
+from ssmbench.options import SEED
+from ssmbench.results import PublishedScore
 from ssmbench.spec import TaskSizes
 from ssmbench.tasks.baselines import Predictor
 from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.cache import Arrays, cached_arrays
 from ssmbench.tasks.contract import check_splits
-from ssmbench.tasks.digest import digest_of
+from ssmbench.tasks.digest import digest_of, identifying_options
 from ssmbench.tasks.order import Batches, LengthBuckets, evaluation_batches, order_seed
 from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.sequences import SequenceData, Splits
@@ -120,7 +120,7 @@ class Task(pl.LightningDataModule, ABC):
         and the contents of :meth:`data_files`: equal digests mean equal data. Raises what these
         raise. Options that were added later count where they do not have their defaults.
         """
-        options = _options(self.config)
+        options = identifying_options(self.config)
         options.pop("data_dir", None)
         options |= self.data_facts()
         settings = {"task": type(self).__name__, "version": self.data_version, **options}
@@ -208,6 +208,18 @@ class Task(pl.LightningDataModule, ABC):
         self.setup()
         predictors = self.baselines()
         return {name: np.array(self.score_of(predict)) for name, predict in predictors.items()}
+
+    def published_scores(self) -> Sequence[PublishedScore]:
+        """Scores that publications report on this test data; none by default.
+
+        A task gives them only where its options are those of the publications: what the task is
+        asked, and what it is tested on. Reports print them apart from the scores of runs. They
+        decide nothing, so they are no part of a run's identity.
+
+        Raises:
+            UsageError: the data files, on which this may depend, cannot be found.
+        """
+        return ()
 
     def score_of(self, predict: Predictor, split: str = "test") -> float:
         """The score of a function from a batch to what a network would predict for it."""
@@ -333,12 +345,3 @@ class Task(pl.LightningDataModule, ABC):
             return 1, 0
         shared = self.ranks_per_sequence
         return self.trainer.world_size // shared, self.trainer.global_rank // shared
-
-
-def _options(config: Any) -> dict[str, Any]:
-    """As a fingerprint has them: without options that were added later and have their default."""
-    if is_dataclass(config) and not isinstance(config, type):
-        later = {name: default for name, (_, default) in added(type(config)).items()}
-        options = asdict(config)
-        return {k: value for k, value in options.items() if k not in later or value != later[k]}
-    return {"config": config}

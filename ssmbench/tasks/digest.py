@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ssmbench.errors import UsageError
+from ssmbench.options import added
 
 
 def digest_of(settings: Mapping[str, Any], files: Iterable[Path]) -> str:
@@ -19,6 +21,15 @@ def digest_of(settings: Mapping[str, Any], files: Iterable[Path]) -> str:
     """
     text = repr([sorted(settings.items()), [file_digest(file) for file in files]])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def identifying_options(config: Any) -> dict[str, Any]:
+    """As a fingerprint has them: without options that were added later and have their default."""
+    if is_dataclass(config) and not isinstance(config, type):
+        later = {name: default for name, (_, default) in added(type(config)).items()}
+        options = asdict(config)
+        return {k: value for k, value in options.items() if k not in later or value != later[k]}
+    return {"config": config}
 
 
 def file_digest(file: Path) -> str:

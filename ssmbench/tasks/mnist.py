@@ -20,10 +20,12 @@ from jaxtyping import Int64, UInt8
 from ssmbench.errors import UsageError, require
 from ssmbench.options import FOLDER, SEED, one_of, option
 from ssmbench.registry import tasks
+from ssmbench.results import PublishedScore
 from ssmbench.spec import Channels, TaskSizes
 from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.data import require_data
 from ssmbench.tasks.published import PublishedData
+from ssmbench.tasks.published_scores import S5, as_published
 from ssmbench.tasks.sequences import Sequences, Splits
 
 CLASSES, SIDE = 10, 28
@@ -139,6 +141,11 @@ class MNIST(Classification):
             sequences(pixels[val], digits[val]),
             sequences(tested[kept], answers[kept]),
         )
+
+    def published_scores(self) -> tuple[PublishedScore, ...]:
+        """Of sequential MNIST in the order of the rows, with all test images."""
+        free = ("data_dir", "split_seed", "permutation_seed")
+        return (S5.accuracy("S5", 99.65),) if as_published(self.config, free) else ()
 
     def _read(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         pixels = read_idx(self._file(f"{part}-images-idx3-ubyte"), (SIDE, SIDE))

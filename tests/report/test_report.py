@@ -41,6 +41,7 @@ from ssmbench.results import (
     Environment,
     Gains,
     NetworkGains,
+    PublishedScore,
     Result,
     RobustnessPoint,
     Scores,
@@ -303,6 +304,28 @@ def test_robustness_stands_in_the_report_beside_the_gains(mixed_suite):
     lines = list(csv.DictReader(io.StringIO(files["robustness_csv"].read_text())))
     assert [line["score_mean"] for line in lines] == ["0.9", "0.1", "0.9", "none"]
     assert set(lines[0]) == {field.name for field in dataclasses.fields(RobustnessRow)}
+
+
+def test_published_scores_stand_apart_from_those_of_the_runs(mixed_suite):
+    folder = RunFolder(mixed_suite / "runs" / "finished0")
+    worse = PublishedScore("A", 0.9, "a paper", "test")
+    better = PublishedScore("B | C", 0.95, "another", note="in colour")
+    about = replace(folder.result.task, published=(worse, better))
+    folder.write_result(replace(folder.result, task=about))
+    files = write_report(mixed_suite)
+    section = files["markdown"].read_text().partition("### Published: digits")[2]
+    assert [line for line in section.splitlines() if line.startswith("| ")][2:] == [
+        r"| B \| C | test | not stated | another (in colour) | 0.9500 |",
+        "| A | test | test | a paper | 0.9000 |",
+    ]
+    written = strict_json(files["published_json"].read_text())
+    assert [(row["task"], row["model"], row["score"]) for row in written] == [
+        ("digits", "B | C", 0.95),
+        ("digits", "A", 0.9),
+    ]
+    lines = list(csv.DictReader(io.StringIO(files["published_csv"].read_text())))
+    assert [line["source"] for line in lines] == ["another", "a paper"]
+    assert "a paper" not in section.partition("### ")[2]
 
 
 def test_the_report_says_which_discretizer_kept_a_promised_gain(mixed_suite):

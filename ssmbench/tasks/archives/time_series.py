@@ -13,6 +13,7 @@ from jaxtyping import Int64
 from ssmbench.errors import require
 from ssmbench.options import COUNT, FOLDER, SEED, Allowed, option
 from ssmbench.registry import tasks
+from ssmbench.results import PublishedScore
 from ssmbench.spec import Channels, TaskSizes
 from ssmbench.tasks.archives.base import (
     AugmentationConfig,
@@ -21,6 +22,7 @@ from ssmbench.tasks.archives.base import (
     standardised,
 )
 from ssmbench.tasks.archives.files import Series, find_series, read_series
+from ssmbench.tasks.archives.published_scores import archive_scores
 from ssmbench.tasks.baselines import NearestNeighbour, Predictor
 from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.sequences import Splits
@@ -159,6 +161,10 @@ class TimeSeries(AugmentedClassification):
         dealt = drawn[np.argsort(classes[drawn], kind="stable")]
         held_out = np.sort(dealt[config.fold :: folds])
         return np.sort(dealt) if config.refit else np.setdiff1d(dealt, held_out), held_out
+
+    def published_scores(self) -> tuple[PublishedScore, ...]:
+        """Those that the package aeon carries, of the published training and test parts."""
+        return archive_scores(self.config.dataset)
 
     def baselines(self) -> dict[str, Predictor]:
         """The most frequent class; the nearest training series, where all have one length."""

@@ -13,12 +13,14 @@ import numpy as np
 from ssmbench.errors import UsageError, require
 from ssmbench.options import FOLDER, option
 from ssmbench.registry import tasks
+from ssmbench.results import PublishedScore
 from ssmbench.spec import Channels, TaskSizes
 from ssmbench.tasks.audio.recordings import Recording, recorded_splits
 from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.data import require_data
 from ssmbench.tasks.digest import listing_digest
 from ssmbench.tasks.published import Download, PublishedData
+from ssmbench.tasks.published_scores import S4D, S5
 from ssmbench.tasks.sequences import Splits
 
 RATE = 16_000
@@ -32,6 +34,17 @@ WORDS = (
     *("one", "right", "seven", "sheila", "six", "stop", "three", "tree", "two", "up", "visual"),
     *("wow", "yes", "zero"),
 )
+
+
+#: Published accuracies in percent at 16 kHz, and of the same weights at 8 kHz.
+_PUBLISHED = (
+    (S4D, "S4-LegS", 96.08, 91.32),
+    (S4D, "S4D-LegS", 95.83, 91.08),
+    (S4D, "S4D-Inv", 96.18, 91.80),
+    (S4D, "S4D-Lin", 96.25, 91.58),
+    (S5, "S5", 96.52, 94.53),
+)
+_PADDED = "recordings padded to a second"
 
 
 class Words(Enum):
@@ -144,6 +157,17 @@ class SpeechCommands(Classification):
             rate=RATE,
             max_samples=RATE,
             half_rate=self.config.half_rate,
+        )
+
+    def published_scores(self) -> tuple[PublishedScore, ...]:
+        """Of all 35 words, and of the recordings at half their sampling rate."""
+        if self.config.words is not Words.all:
+            return ()
+        sets = ("test", "half rate") if self.config.half_rate else ("test",)
+        return tuple(
+            by.accuracy(model, percent, test_set=test_set, note=_PADDED)
+            for by, model, *both in _PUBLISHED
+            for test_set, percent in zip(sets, both, strict=False)
         )
 
     def _parts(self) -> dict[str, list[Recording]]:

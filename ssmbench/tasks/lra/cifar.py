@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from ssmbench.errors import require
 from ssmbench.options import FOLDER, SEED, Allowed, option
 from ssmbench.registry import tasks
+from ssmbench.results import PublishedScore
 from ssmbench.spec import Channels, TaskSizes, Tokens
 from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.lra.cifar_files import (
@@ -27,7 +28,9 @@ from ssmbench.tasks.lra.cifar_files import (
     read_cifar,
 )
 from ssmbench.tasks.lra.pixels import PixelSequences
+from ssmbench.tasks.lra.published_scores import SCIFAR_SCORES, arena_scores
 from ssmbench.tasks.published import PublishedData
+from ssmbench.tasks.published_scores import as_published
 from ssmbench.tasks.sequences import Splits
 
 _SHARE = Allowed("above 0 and below 1", lambda value: 0 < value < 1)
@@ -93,6 +96,11 @@ class _Cifar(Classification):
         train, test = cifar_files(self.name, self.config.data_dir)
         return (*train, test)
 
+    def _as_published(self) -> bool:
+        """Whether all images are there, and split in the published proportion."""
+        complete = len(self.data_files()) == len(BATCHES) + 1
+        return complete and as_published(self.config, ("data_dir", "split_seed", "tokens"))
+
     @classmethod
     def tiny(cls, folder: Path) -> dict[str, Any]:
         """Sixty images of random pixels."""
@@ -149,6 +157,10 @@ class ColourImages(_Cifar):
         """Three channels of 1,024 steps, ten classes."""
         return TaskSizes(Channels(COLOURS), CLASSES, PIXELS)
 
+    def published_scores(self) -> tuple[PublishedScore, ...]:
+        """Of sequential CIFAR-10, where all images are read."""
+        return SCIFAR_SCORES if self._as_published() else ()
+
 
 @tasks.register(
     "image",
@@ -167,6 +179,10 @@ class GreyImages(_Cifar):
     def sizes(self) -> TaskSizes:
         """1,024 steps, ten classes."""
         return TaskSizes(Tokens(256) if self.config.tokens else Channels(1), CLASSES, PIXELS)
+
+    def published_scores(self) -> tuple[PublishedScore, ...]:
+        """Those of the Arena, where all images are read."""
+        return arena_scores("image") if self._as_published() else ()
 
     def _sequences(
         self, pixels: UInt8[np.ndarray, "n 1024 3"], rows: np.ndarray, labels: np.ndarray

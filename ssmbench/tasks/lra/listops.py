@@ -14,6 +14,7 @@ from torch import Tensor
 from ssmbench.errors import UsageError, require
 from ssmbench.options import FOLDER, NOT_NEGATIVE, POSITIVE_COUNT, SEED, Allowed, option
 from ssmbench.registry import tasks
+from ssmbench.results import PublishedScore
 from ssmbench.spec import TaskSizes, Tokens
 from ssmbench.tasks.baselines import Predictor
 from ssmbench.tasks.batch import Batch
@@ -23,9 +24,11 @@ from ssmbench.tasks.data import require_data
 from ssmbench.tasks.digest import file_digest
 from ssmbench.tasks.lra.listops_files import FILES, read_listops
 from ssmbench.tasks.lra.listops_trees import DIGITS, VOCABULARY, Shape, expressions
+from ssmbench.tasks.lra.published_scores import arena_scores
 from ssmbench.tasks.lra.records import Records, places, resolved
 from ssmbench.tasks.lra.tokens import PADDING, TokenSequences, from_arrays, to_arrays
 from ssmbench.tasks.published import PublishedData
+from ssmbench.tasks.published_scores import as_published
 from ssmbench.tasks.sequences import Splits
 
 _PLACES = {part: places(name, "listops-1000/", "listops/") for part, name in FILES.items()}
@@ -190,6 +193,11 @@ class ListOps(Classification):
     def baselines(self) -> dict[str, Predictor]:
         """The most frequent value, alone and of the expressions with the same first operator."""
         return {**super().baselines(), "root operator alone": self._by_first_token()}
+
+    def published_scores(self) -> tuple[PublishedScore, ...]:
+        """Those of the Arena, unless lengths, depth or numbers of expressions are others."""
+        free = ("records", "data_dir", "generation_seed")  # generated ones have the distribution
+        return arena_scores("listops") if as_published(self.config, free) else ()
 
     def _by_first_token(self) -> Predictor:
         counts = torch.zeros(VOCABULARY, DIGITS)

@@ -15,6 +15,7 @@ import torch
 from ssmbench.errors import require
 from ssmbench.options import COUNT, FOLDER, POSITIVE_COUNT, SEED, Allowed, one_of, option
 from ssmbench.registry import tasks
+from ssmbench.results import PublishedScore
 from ssmbench.spec import Channels, TaskSizes
 from ssmbench.tasks.cache import Arrays, cached_arrays
 from ssmbench.tasks.classification import Classification
@@ -24,6 +25,7 @@ from ssmbench.tasks.lra.contour_placing import MOST_DASHES
 from ssmbench.tasks.lra.contours import contour_images
 from ssmbench.tasks.lra.pathfinder_files import LEVELS, Listed, listed_images, read_images
 from ssmbench.tasks.lra.pixels import PixelSequences
+from ssmbench.tasks.lra.published_scores import arena_scores
 from ssmbench.tasks.lra.records import Records, places, resolved
 from ssmbench.tasks.lra.strokes import SMALLEST
 from ssmbench.tasks.published import PublishedData
@@ -148,6 +150,13 @@ class Pathfinder(Classification):
         scale = [0.5], [0.5]
         train, val, test = (PixelSequences(pixels, part, labels, scale) for part in parts)
         return Splits(train, val, test)
+
+    def published_scores(self) -> tuple[PublishedScore, ...]:
+        """Those of Pathfinder or Path-X, for the published images of the hard level alone."""
+        name = {32: "pathfinder", 128: "path-x"}.get(self.config.size)
+        if self._folder is None or self.config.level != "hard" or name is None:
+            return ()
+        return arena_scores(name)
 
     def _generated(self) -> Arrays:
         config = self.config

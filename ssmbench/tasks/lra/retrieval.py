@@ -13,6 +13,7 @@ import numpy as np
 from ssmbench.errors import require
 from ssmbench.options import FOLDER, POSITIVE_COUNT, Allowed, option
 from ssmbench.registry import tasks
+from ssmbench.results import PublishedScore
 from ssmbench.spec import Pair, TaskSizes, Tokens
 from ssmbench.tasks.cache import Arrays, cached_arrays
 from ssmbench.tasks.classification import Classification
@@ -20,9 +21,11 @@ from ssmbench.tasks.data import require_data
 from ssmbench.tasks.digest import file_digest
 from ssmbench.tasks.lra.characters import VOCABULARY_SIZE, Alphabet, Text
 from ssmbench.tasks.lra.documents import FILES, read_pairs
+from ssmbench.tasks.lra.published_scores import arena_scores
 from ssmbench.tasks.lra.records import places
 from ssmbench.tasks.lra.tokens import PADDING, TokenSequences, from_arrays, to_arrays
 from ssmbench.tasks.published import PublishedData
+from ssmbench.tasks.published_scores import as_published
 from ssmbench.tasks.sequences import PairedSequences, Splits
 
 _PLACES = {part: places(name, "tsv_data/", "aan/") for part, name in FILES.items()}
@@ -123,6 +126,10 @@ class Retrieval(Classification):
         arrays = cached_arrays("retrieval", settings, make)
         train, val, test = (_pairs(arrays, part) for part in FILES)
         return Splits(train, val, test)
+
+    def published_scores(self) -> tuple[PublishedScore, ...]:
+        """Those of the Arena, for its lengths and its vocabulary."""
+        return arena_scores("retrieval") if as_published(self.config, ("data_dir",)) else ()
 
 
 def _texts(file: Path) -> Iterator[Text]:

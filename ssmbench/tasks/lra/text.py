@@ -13,15 +13,18 @@ import numpy as np
 from ssmbench.errors import require
 from ssmbench.options import FOLDER, POSITIVE_COUNT, SEED, Allowed, option
 from ssmbench.registry import tasks
+from ssmbench.results import PublishedScore
 from ssmbench.spec import TaskSizes, Tokens
 from ssmbench.tasks.cache import Arrays, cached_arrays
 from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.data import require_data
 from ssmbench.tasks.digest import file_digest, listing_digest
 from ssmbench.tasks.lra.characters import VOCABULARY_SIZE, Alphabet
+from ssmbench.tasks.lra.published_scores import arena_scores
 from ssmbench.tasks.lra.reviews import CLASSES, PARTS, read_reviews
 from ssmbench.tasks.lra.tokens import PADDING, TokenSequences, from_arrays, to_arrays
 from ssmbench.tasks.published import PublishedData
+from ssmbench.tasks.published_scores import as_published
 from ssmbench.tasks.sequences import Splits, Subset
 
 _NAMES = ("aclImdb/", "aclImdb_v1.tar.gz", "aclImdb.tar.gz", "aclImdb.tar.xz")
@@ -152,6 +155,11 @@ class ReviewText(Classification):
         require(enough, f"text: {option_name} is {count} of {available} reviews")
         order = np.random.default_rng(self.config.split_seed).permutation(available)
         return np.split(order, [count])
+
+    def published_scores(self) -> tuple[PublishedScore, ...]:
+        """Those of the Arena, for its lengths and its vocabulary."""
+        free = ("data_dir", "validation", "val_reviews", "split_seed")
+        return arena_scores("text") if as_published(self.config, free) else ()
 
     def _tokens(self) -> list[TokenSequences]:
         config, place = self.config, self._place()
