@@ -153,9 +153,9 @@ class _Place:
 
 def _places(raw: Mapping[str, Any], path: str | Path) -> Iterator[_Place]:
     for task, variant in product(raw["tasks"], raw["variants"]):
-        choices = _discretizers(raw, task, variant, path)
-        for (label, choice), seed in product(choices, raw["seeds"]):
-            yield _Place(path, raw, task, variant, label, choice, seed)
+        for label, choice in _discretizers(raw, task, variant, path):
+            for seed in raw["seeds"]:
+                yield _Place(path, raw, task, variant, label, choice, seed)
 
 
 def label_of(task: str, variant: str, discretizer: str) -> str:
