@@ -69,21 +69,26 @@ class TaskSizes:
     ``input``: the kind of u. ``outputs``: the number of classes, or of channels of y. ``length``:
     the number of steps L of a training sequence (of the longest one if they differ).
     ``per_step``: whether the prediction has shape (B, L, outputs) instead of (B, outputs).
+    ``image``: rows and columns where the steps are the pixels of an image, row by row; else None.
 
     Raises:
-        UsageError: a size is below one, or the prediction for a pair is per step.
+        UsageError: a size is below one, the prediction for a pair is per step, or the image has
+            another number of pixels than there are steps.
     """
 
     input: InputSpec
     outputs: int
     length: int
     per_step: bool = False
+    image: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         least = min(self.outputs, self.length)
         require(least >= 1, f"TaskSizes: outputs and length must be at least 1, got {self}")
         alone = not (self.per_step and isinstance(self.input, Pair))
         require(alone, "TaskSizes: the prediction for a pair of sequences cannot be per step")
+        whole = self.image is None or self.image[0] * self.image[1] == self.length
+        require(whole, f"TaskSizes: an image of {self.image} pixels has not {self.length} steps")
 
     @property
     def sequence(self) -> SequenceSpec:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmbench.config import COMPONENTS, RunConfig
+from ssmbench.config.places import LISTED
 from ssmbench.options import declared
 from ssmbench.registry import Entry, Registry
 
@@ -31,7 +32,8 @@ them.
 A run config is a YAML file (or, in Python, a dict) with the keys below; each has a default. On the
 command line, `key=value` replaces a key, and a key inside a section is written with dots:
 `model.d_model=64`. A key whose type is *a task*, *a scan* and so on is a **component**: a name, or
-a mapping with the name and options, for example `{name: s4d, d_state: 32}`. The options of every
+a mapping with the name and options, for example `{name: s4d, d_state: 32}`; some keys hold a list
+of them. The options of every
 built-in component follow the sections; `ssmbench show KIND NAME` prints those of a plugin too. A
 key, name or value that is not allowed is refused before anything is trained.
 """
@@ -92,7 +94,7 @@ def _rows(schema: type, path: str) -> Iterator[tuple[str, ...]]:
         remark = f"[names and options](#{kind.kind})" if kind else remarks.get(option.name, "")
         yield (
             f"`{option.name}`",
-            "a section" if section else _type(hints[option.name], kind),
+            "a section" if section else _type(hints[option.name], kind, place in LISTED),
             f"[below](#{place})" if section else f"`{_shown(default)}`",
             ", ".join(limit.words for limit in limits.get(option.name, ())),
             _escaped(remark),
@@ -117,7 +119,9 @@ def _shown(value: Any) -> str:
     return str(value) if value != "" else '""'
 
 
-def _type(hint: Any, kind: Registry | None) -> str:
+def _type(hint: Any, kind: Registry | None, listed: bool = False) -> str:
+    if kind is not None and listed:
+        return f"a list of {kind.plural}"
     if kind is not None:
         return f"{'an' if kind.kind[0] in 'aeiou' else 'a'} {kind.kind}"
     if isinstance(hint, type) and issubclass(hint, Enum):

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ssmbench import registry
+from ssmbench.augmentations.base import Augmentation
+from ssmbench.build.component import build_component
 from ssmbench.config import RunConfig, build
+from ssmbench.errors import require
 from ssmbench.tasks.base import Task
 
 
 def build_task(config: RunConfig) -> Task:
-    """The data module of a run; no data are read yet."""
+    """The data module of a run; no data are read yet.
+
+    Raises:
+        UsageError: the task's options are invalid, or an augmentation does not suit it.
+    """
     task = build(registry.tasks, config.task, batch_size=config.batch_size, seed=config.seed)
     task.ranks_per_sequence = config.sequence_parallel
     task.expected_digest = config.data_digest
+    task.augmentations = [build_augmentation(one, task) for one in config.augment or ()]
     return task
+
+
+def build_augmentation(component: Mapping[str, Any], task: Task) -> Augmentation:
+    """An augmentation of a task's training batches.
+
+    Raises:
+        UsageError: it does not take the task's inputs, or would make its targets wrong.
+    """
+    sizes = task.sizes
+    made = build_component(registry.augmentations, component, Augmentation, sizes=sizes)
+    require(
+        made.keeps_values or (task.classifies and not sizes.per_step),
+        f"augmentation {component['name']}: it keeps the class of a whole sequence right, but this "
+        "task has other targets",
+    )
+    return made

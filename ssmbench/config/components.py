@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from ssmbench import registry
-from ssmbench.config.places import COMPONENTS
+from ssmbench.config.layers import by_place
+from ssmbench.config.places import COMPONENTS, LISTED
 from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig
 from ssmbench.config.validation import validated
 from ssmbench.errors import require
@@ -34,6 +35,20 @@ def resolve_component(kind: registry.Registry, component: Any, where: str) -> di
     return {"name": entry.name, **validated(entry.config, options, f"{where} ({entry.name})")}
 
 
+def resolve_components(kind: registry.Registry, given: Any, where: str) -> list[dict[str, Any]]:
+    """Complete a list of components, each as :func:`resolve_component` does.
+
+    Raises:
+        UsageError: it is no list, or as :func:`resolve_component`.
+    """
+    require(
+        isinstance(given, list),
+        f"{where}: must be a list of {kind.plural}, each a name or a mapping with the key 'name', "
+        f"got {given!r}",
+    )
+    return [resolve_component(kind, one, f"{where}.{place}") for place, one in enumerate(given)]
+
+
 def build(kind: registry.Registry, component: Mapping[str, Any], **context: Any) -> Any:
     """Build the object that a resolved component describes; ``context`` goes to its factory."""
     entry = kind.get(component["name"])
@@ -48,18 +63,27 @@ def options_of(kind: registry.Registry, component: Mapping[str, Any]) -> Any:
 
 
 def entries_of(config: Mapping[str, Any]) -> Iterator[tuple[str, registry.Entry]]:
-    """The dotted path and the registry entry of each component of a run config.
+    """The dotted path and the registry entry of each component of a run config; that of a list's
+    member ends with its place, from 0.
 
     Components without a known name are skipped: a stored config may be damaged, or its plugin may
     be missing.
     """
     for path, kind in COMPONENTS.items():
-        parent, _, key = path.rpartition(".")
-        section = config.get(parent) if parent else config
-        component = section.get(key) if isinstance(section, Mapping) else None
-        name = component.get("name") if isinstance(component, Mapping) else None
-        if isinstance(name, str) and name in kind:
-            yield path, kind.get(name)
+        for place, component in _components_at(config, path):
+            name = component.get("name") if isinstance(component, Mapping) else None
+            if isinstance(name, str) and name in kind:
+                yield place, kind.get(name)
+
+
+def _components_at(config: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    parent, _, key = path.rpartition(".")
+    section = config.get(parent) if parent else config
+    component = section.get(key) if isinstance(section, Mapping) else None
+    if path not in LISTED:
+        yield path, component
+    elif isinstance(component, list):
+        yield from ((f"{path}.{place}", one) for place, one in by_place(component).items())
 
 
 def schemas_of(config: Mapping[str, Any]) -> dict[str, type]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ssmbench.config.places import IMPLIED_NAMES
+from ssmbench.config.places import IMPLIED_NAMES, LISTED
 from ssmbench.errors import require
 from ssmbench.yamlio import read_override
 
@@ -63,9 +63,18 @@ def _same_name(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted path and the value of everything that is not a mapping."""
+    """The dotted path and the value of everything that is not a mapping; the members of a list of
+    components have their places in it as keys, from 0."""
     for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
+        inner = by_place(value) if f"{prefix}{key}" in LISTED else value
+        if isinstance(inner, Mapping):
+            yield from leaves(inner, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            yield f"{prefix}{key}", inner
+
+
+def by_place(value: Any) -> Any:
+    """The members of a list by their places in it; anything else unchanged."""
+    if not isinstance(value, list):
+        return value
+    return {str(place): member for place, member in enumerate(value)}

@@ -16,6 +16,9 @@ COMPONENTS: dict[str, Registry] = {place.path: kind for place, kind in _PLACES}
 #: The paths of optional components.
 OPTIONAL = frozenset(place.path for place, _ in _PLACES if place.default is None)
 
+#: The paths of lists of components.
+LISTED = frozenset(place.path for place, _ in _PLACES if place.many)
+
 #: The name that a mapping without a name implies, by the last part of the path.
 IMPLIED_NAMES = {
     place.path.rpartition(".")[2]: place.default for place, _ in _PLACES if place.default_implied

@@ -10,9 +10,9 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from ssmbench import registry
-from ssmbench.config.components import build, resolve_component
+from ssmbench.config.components import build, resolve_component, resolve_components
 from ssmbench.config.layers import merge, parse_overrides
-from ssmbench.config.places import COMPONENTS, OPTIONAL
+from ssmbench.config.places import COMPONENTS, LISTED, OPTIONAL
 from ssmbench.config.schema import ModelConfig, RunConfig
 from ssmbench.config.sources import sources_of
 from ssmbench.config.validation import validated
@@ -56,7 +56,8 @@ def _resolved(merged: Mapping[str, Any], source: str) -> dict[str, Any]:
         parent, _, key = path.rpartition(".")
         section = resolved.get(parent, {}) if parent else resolved
         if section.get(key) is not None:
-            section[key] = resolve_component(kind, section[key], f"{source}: {path}")
+            complete = resolve_components if path in LISTED else resolve_component
+            section[key] = complete(kind, section[key], f"{source}: {path}")
         else:
             missing = key in section and path not in OPTIONAL
             require(not missing, f"{source}: {path}: needs a {kind.kind}")

@@ -96,7 +96,7 @@ class RunConfig(component_fields("")):
     batch_size: int = option(64, POSITIVE_COUNT)
     #: Number of ranks that share each sequence, in segments; divides trainer.devices x num_nodes.
     sequence_parallel: int = option(1, POSITIVE_COUNT)
-    #: Seed of the parameters, the order of the training sequences, and dropout.
+    #: Seed of the parameters, the order of the training sequences, augmentation and dropout.
     seed: int = option(0, SEED)
     #: Digest of the data that the task reads; set by :func:`resolve`, "" if they are missing.
     data_digest: str = ""

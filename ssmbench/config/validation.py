@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssmbench.errors import UsageError
+from ssmbench.errors import UsageError, require
 from ssmbench.options import FOLDER, declared
 from ssmbench.paths import absolute
 from ssmbench.yamlio import first_line
@@ -28,7 +28,8 @@ def validated(
     """``config`` with all options of the dataclass ``schema`` and converted values.
 
     Args:
-        schema: the config dataclass.
+        schema: the config dataclass; its ``moved``, if it has one, says for former options how they
+            are written now.
         config: some of its options.
         source: begins the error messages.
         partial: whether options without a value are allowed.
@@ -58,6 +59,8 @@ def _copied(value: Any) -> Any:
 def _typed_anew(
     schema: type, config: Mapping[str, Any], source: str, partial: bool
 ) -> dict[str, Any]:
+    for name, place in getattr(schema, "moved", {}).items():
+        require(name not in config, f"{source}: {name}: is now written as {place}")
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), dict(config))
         if hasattr(

@@ -79,4 +79,4 @@ class Framing:
                 "channels and the prediction is for a whole sequence, but this task has " + has
             )
         framed = Channels(self.samples * sizes.input.count)
-        return replace(sizes, input=framed, length=self.count(sizes.length))
+        return replace(sizes, input=framed, length=self.count(sizes.length), image=None)

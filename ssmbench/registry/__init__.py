@@ -114,4 +114,10 @@ tasks = declare(
     "ssmbench.tasks.base:Task",
     Place("task", default="digits"),
 )
+augmentations = declare(
+    "augmentation",
+    "ssmbench.augmentations",
+    "ssmbench.augmentations.base:Augmentation",
+    Place("augment", many=True, added=2),
+)
 launchers = declare("launcher", "ssmbench.launchers", "ssmbench.launchers.base:Launcher")

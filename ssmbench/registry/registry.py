@@ -32,7 +32,7 @@ class Place:
     ``optimizer: {lr: 0.01}``, for example, to AdamW. ``added``: see
     :func:`ssmbench.options.option`; a place that was added later must have the default None.
     ``was_option``: earlier versions had an option with the entry's name here; fingerprints keep it,
-    so that earlier runs keep theirs.
+    so that earlier runs keep theirs. ``many``: a list of components, none by default.
     """
 
     path: str
@@ -40,6 +40,7 @@ class Place:
     default_implied: bool = False
     added: int = 0
     was_option: bool = False
+    many: bool = False
 
 
 class Registry(Generic[T]):

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data.distributed import DistributedSampler
 from torchmetrics import MetricCollection
 
+from ssmbench.augmentations.base import Augmentation, Signals, augmented
 from ssmbench.errors import UsageError, require, suggest
 from ssmbench.options import SEED
 from ssmbench.results import PublishedScore
@@ -59,6 +60,10 @@ class Task(pl.LightningDataModule, ABC):
     data_version: int = 1
     #: The published data that the task reads, for ``ssmbench data``; None of bundled and generated.
     published: ClassVar[PublishedData | None] = None
+    #: Whether a sequence's target is its class, which most changes of a signal keep right.
+    classifies: ClassVar[bool] = False
+    #: The changes of training batches that the run's config asks for, in their order.
+    augmentations: Sequence[Augmentation] = ()
     #: The digest that the data must have; "" if any is allowed.
     expected_digest: str = ""
 
@@ -161,8 +166,21 @@ class Task(pl.LightningDataModule, ABC):
     def augment(self, batch: Batch) -> Batch:
         """The batch that a training step uses in place of ``batch``, drawn in every step.
 
-        Random numbers must come from torch's global generator, which is seeded for every batch.
+        For changes that only this task knows; those of the run's ``augment`` follow. Random numbers
+        must come from torch's global generator, which is seeded for every batch.
         """
+        return batch
+
+    def augmented(self, batch: Batch) -> Batch:
+        """What a training step is given: ``batch`` after :meth:`augment` and the augmentations.
+
+        Raises:
+            PluginError: an augmentation returns signals of another form.
+        """
+        batch = self.augment(batch)
+        for augmentation in self.augmentations:
+            signals = augmented(augmentation, Signals(batch.u, batch.lengths, batch.dt))
+            batch = batch._replace(**signals._asdict())
         return batch
 
     @abstractmethod

@@ -21,6 +21,7 @@ class Classification(Task):
 
     score = "accuracy"
     higher_is_better = True
+    classifies = True
 
     def loss(
         self, prediction: Float[Tensor, "n classes"], target: Int64[Tensor, " n"]

@@ -19,7 +19,8 @@ from ssmbench.tasks.sequences import Sequences, Splits
 
 IMAGES = 1797
 CLASSES = 10
-PIXELS = 64
+SIDE = 8
+PIXELS = SIDE * SIDE
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Digits(Classification):
     @property
     def sizes(self) -> TaskSizes:
         """One channel of 64 steps, ten classes, one prediction per sequence."""
-        return TaskSizes(Channels(1), outputs=CLASSES, length=PIXELS)
+        return TaskSizes(Channels(1), outputs=CLASSES, length=PIXELS, image=(SIDE, SIDE))
 
     @property
     def source(self) -> str:

@@ -92,7 +92,8 @@ class MNIST(Classification):
     @property
     def sizes(self) -> TaskSizes:
         """One channel of 784 steps, ten classes, one prediction per sequence."""
-        return TaskSizes(Channels(1), outputs=CLASSES, length=PIXELS)
+        image = (SIDE, SIDE) if self.config.permutation == "none" else None
+        return TaskSizes(Channels(1), outputs=CLASSES, length=PIXELS, image=image)
 
     @property
     def source(self) -> str:

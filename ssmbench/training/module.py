@@ -78,14 +78,25 @@ class SequenceModule(pl.LightningModule):
     def forward(self, u: Shaped[Tensor, "B ..."]) -> Tensor:
         return self.model(u)
 
-    def seed_batch(self, batch_idx: int) -> None:
-        """Seed torch's generator from the run's seed, the epoch, the batch and the rank.
+    def seed_batch(self, batch_idx: int, rank: int | None = None) -> None:
+        """Seed torch's generator from the run's seed, the epoch, the batch and the rank, by default
+        this one.
 
         A resumed run then has the dropout and the augmentation of one that was not interrupted, and
         an optimizer that evaluates a batch several times per step sees the same function each time.
         """
-        place = (self.task.seed, self.current_epoch, batch_idx, self.global_rank)
+        rank = self.global_rank if rank is None else rank
+        place = (self.task.seed, self.current_epoch, batch_idx, rank)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+    def _augmented(self, batch: Batch, batch_idx: int) -> Batch:
+        """The batch that a step is given; ranks that share sequences draw the same changes."""
+        shared = self.task.ranks_per_sequence
+        self.seed_batch(batch_idx, self.global_rank // shared)
+        batch = self.task.augmented(batch)
+        if shared > 1:
+            self.seed_batch(batch_idx)  # dropout is of each rank's own segment
+        return batch
 
     def setup(self, stage: str) -> None:
         """Check the numbers of batches before training; see :func:`check_batches`."""
@@ -105,9 +116,7 @@ class SequenceModule(pl.LightningModule):
         return -1 if 0 <= self.max_steps <= self.global_step else None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        self.seed_batch(batch_idx)
-        batch = self.task.augment(batch)
-        loss = self._loss(batch)
+        loss = self._loss(self._augmented(batch, batch_idx))
         # The mean over ranks: the loss of their joint batch, not finite if that of a rank is not.
         joint = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
         if not bool(torch.isfinite(joint)):

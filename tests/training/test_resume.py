@@ -76,6 +76,13 @@ def test_resumed_run_is_bitwise_the_uninterrupted_one(mortal, tmp_path, monkeypa
     assert losses(tmp_path / "resumed") == losses(folder)
 
 
+def test_augmentation_goes_on_as_it_would_have(mortal, tmp_path, monkeypatch, once):
+    config = mortal(augment=[{"name": "noise", "deviation": 0.5}])
+    whole, folder = once(train, config)
+    assert_same(interrupted(config, tmp_path / "resumed", monkeypatch, 6), whole)
+    assert losses(tmp_path / "resumed") == losses(folder)
+
+
 def test_interrupted_twice(mortal, tmp_path, monkeypatch, once):
     whole, _ = once(train, mortal())
     # Passes are counted anew in each process: the second one starts at the second epoch.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -15,22 +16,20 @@ from ssmbench.options import COUNT, FOLDER, SEED, Allowed, option
 from ssmbench.registry import tasks
 from ssmbench.results import PublishedScore
 from ssmbench.spec import Channels, TaskSizes
-from ssmbench.tasks.archives.base import (
-    AugmentationConfig,
-    AugmentedClassification,
-    labelled,
-    standardised,
-)
+from ssmbench.tasks.archives.base import MOVED, labelled, standardised
 from ssmbench.tasks.archives.files import Series, find_series, read_series
 from ssmbench.tasks.archives.published_scores import archive_scores
 from ssmbench.tasks.baselines import NearestNeighbour, Predictor
+from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.sequences import Splits
 
 
 @dataclass
-class TimeSeriesConfig(AugmentationConfig):
+class TimeSeriesConfig:
     """Which data set, and which part of its training series is held out for validation."""
+
+    moved: ClassVar[Mapping[str, str]] = MOVED
 
     data_dir: str | None = option(None, FOLDER)
     #: Name of the data set, as its folder is called.
@@ -54,7 +53,7 @@ class TimeSeriesConfig(AugmentationConfig):
     summary="Any data set of the UCR and UEA archives by its name, from a folder or an installed "
     "package",
 )
-class TimeSeries(AugmentedClassification):
+class TimeSeries(Classification):
     """u (B, L, channels), each channel standardised; target (B,) int64: the class, in the order of
     the sorted labels.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -14,13 +15,9 @@ from ssmbench.errors import UsageError, require
 from ssmbench.options import COUNT, FOLDER, option
 from ssmbench.registry import tasks
 from ssmbench.spec import Channels, TaskSizes
-from ssmbench.tasks.archives.base import (
-    AugmentationConfig,
-    AugmentedClassification,
-    labelled,
-    standardised,
-)
+from ssmbench.tasks.archives.base import MOVED, labelled, standardised
 from ssmbench.tasks.archives.files import package_folder
+from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.data import find_data
 from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.sequences import Splits
@@ -30,8 +27,10 @@ CHANNELS, CLASSES = 6, 7
 
 
 @dataclass
-class WatchConfig(AugmentationConfig):
+class WatchConfig:
     """Who is left out: one person for the test, one for validation."""
+
+    moved: ClassVar[Mapping[str, str]] = MOVED
 
     data_dir: str | None = option(None, FOLDER)
     #: Place of the test person among the sorted numbers of the people, from 0.
@@ -49,7 +48,7 @@ class WatchConfig(AugmentationConfig):
     summary="Seven shoulder exercises from a watch's six sensors, 947 to 2,618 steps; one person "
     "is left out; needs the package seglearn",
 )
-class Watch(AugmentedClassification):
+class Watch(Classification):
     """u (B, L, 6): acceleration and rotation at 50 Hz, standardised; target (B,) int64: the
     exercise. Recordings of one person are in one part only."""
 

@@ -21,6 +21,7 @@ from ssmbench.tasks.lra.cifar_files import (
     CLASSES,
     COLOURS,
     PIXELS,
+    SIDE,
     TEST,
     cifar_files,
     grey,
@@ -155,7 +156,7 @@ class ColourImages(_Cifar):
     @property
     def sizes(self) -> TaskSizes:
         """Three channels of 1,024 steps, ten classes."""
-        return TaskSizes(Channels(COLOURS), CLASSES, PIXELS)
+        return TaskSizes(Channels(COLOURS), CLASSES, PIXELS, image=(SIDE, SIDE))
 
     def published_scores(self) -> tuple[PublishedScore, ...]:
         """Of sequential CIFAR-10, where all images are read."""
@@ -178,7 +179,8 @@ class GreyImages(_Cifar):
     @property
     def sizes(self) -> TaskSizes:
         """1,024 steps, ten classes."""
-        return TaskSizes(Tokens(256) if self.config.tokens else Channels(1), CLASSES, PIXELS)
+        input = Tokens(256) if self.config.tokens else Channels(1)
+        return TaskSizes(input, CLASSES, PIXELS, image=(SIDE, SIDE))
 
     def published_scores(self) -> tuple[PublishedScore, ...]:
         """Those of the Arena, where all images are read."""

@@ -10,7 +10,8 @@ from jaxtyping import UInt8
 from ssmbench.errors import UsageError
 from ssmbench.tasks.data import require_data
 
-CLASSES, PIXELS, COLOURS = 10, 32 * 32, 3
+CLASSES, SIDE, COLOURS = 10, 32, 3
+PIXELS = SIDE * SIDE
 #: Files of training images; the published data has all of them.
 BATCHES = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
 TEST = "test_batch.bin"

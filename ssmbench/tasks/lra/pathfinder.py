@@ -103,7 +103,8 @@ class Pathfinder(Classification):
     @property
     def sizes(self) -> TaskSizes:
         """One channel of size^2 steps, two classes."""
-        return TaskSizes(Channels(1), outputs=2, length=self.config.size**2)
+        size = self.config.size
+        return TaskSizes(Channels(1), outputs=2, length=size**2, image=(size, size))
 
     @property
     def source(self) -> str:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssmbench.config import resolve
 from ssmbench.errors import UsageError
 from ssmbench.tasks.archives.files import find_series, package_folder, read_series
 from ssmbench.tasks.archives.watch import Watch
@@ -107,17 +107,11 @@ def test_refit_trains_on_the_held_out_part_too():
     assert whole.data_digest != task.data_digest
 
 
-def test_augmentation_keeps_what_it_should():
-    task = tiny_task("time_series", shift=5)
-    batch = task.split("train").batch(range(8))
-    shifted = task.augment(batch)
-    for u, v, n in zip(batch.u, shifted.u, batch.lengths.tolist(), strict=True):
-        assert sorted(u[:n, 0].tolist()) == sorted(v[:n, 0].tolist())
-        assert torch.equal(u[n:], v[n:])
-    assert not torch.equal(batch.u, shifted.u)
-    louder = tiny_task("time_series", amplitude=0.1).augment(batch).u
-    ratio = louder[batch.u != 0] / batch.u[batch.u != 0]
-    assert 0.9 <= ratio.min() < ratio.max() <= 1.1
+@pytest.mark.parametrize("task", ["time_series", "watch"])
+@pytest.mark.parametrize("option", ["noise", "shift", "amplitude"])
+def test_former_options_name_their_new_place(task, option):
+    with pytest.raises(UsageError, match=rf"{option}: is now written as augment: .*name: {option}"):
+        resolve({"task": {"name": task, option: 1}})
 
 
 def test_each_person_is_in_one_part():
