@@ -12,18 +12,17 @@ import torch
 from jaxtyping import Float64
 
 from ssmbench.analysis.hinf import hinf_norm
-from ssmbench.errors import require
-from ssmbench.options import NOT_NEGATIVE, POSITIVE, POSITIVE_COUNT, SEED, Allowed, option
+from ssmbench.options import POSITIVE, POSITIVE_COUNT, Allowed, option
 from ssmbench.registry import tasks
 from ssmbench.systems import DiscreteDense
 from ssmbench.tasks.sysid.record import Description, Experiments, Record, Signal
-from ssmbench.tasks.sysid.task import RecordConfig, SystemIdentification
+from ssmbench.tasks.sysid.simulated import KnownGain, Simulated, SimulatedConfig
 
 _MASSES = (POSITIVE_COUNT[0], Allowed("at most 1000", lambda v: v <= 1000))
 
 
 @dataclass
-class MassChainConfig(RecordConfig):
+class MassChainConfig(SimulatedConfig):
     """The chain, its sampling and its records; lengths in samples."""
 
     window: int = 512
@@ -38,14 +37,6 @@ class MassChainConfig(RecordConfig):
     damping: float = option(0.1, POSITIVE)
     #: In seconds; the force is constant in between.
     sampling_time: float = option(0.5, POSITIVE)
-    #: Samples of the estimation record.
-    samples: int = option(16_384, POSITIVE_COUNT)
-    #: Samples of the test record.
-    test_samples: int = option(8192, POSITIVE_COUNT)
-    #: Standard deviation of white measurement noise, relative to that of the position.
-    noise: float = option(0.01, NOT_NEGATIVE)
-    #: Draws the force and the noise.
-    simulation_seed: int = option(0, SEED)
 
 
 @tasks.register(
@@ -55,7 +46,7 @@ class MassChainConfig(RecordConfig):
     summary="Mass-spring-damper chain, simulated: position of the last mass from the force on it; "
     "linear, with a known gain; RMSE in m",
 )
-class MassChain(SystemIdentification):
+class MassChain(Simulated):
     """One input, the force on the last mass in N, white with unit deviation and constant between
     samples, and one output, the position of that mass in m, from rest.
 
@@ -75,19 +66,6 @@ class MassChain(SystemIdentification):
         )
         super().__init__(config, batch_size=batch_size, seed=seed)
 
-    def check(self) -> None:
-        """Refuse a test record of no length. Raises UsageError."""
-        super().check()
-        require(
-            self.config.test_washout < self.config.test_samples,
-            f"mass_chain: test_washout must be below test_samples, {self.config.test_samples}",
-        )
-
-    @property
-    def origin(self) -> str:
-        """That it is a simulation, and its gain."""
-        return f"simulation with an l2 gain of {self.true_gain:.4g} m/N"
-
     @cached_property
     def system(self) -> DiscreteDense:
         """Force to position, one head of 2 x masses states, in physical units."""
@@ -99,11 +77,14 @@ class MassChain(SystemIdentification):
         return float(hinf_norm(self.system).norm[0])
 
     @property
+    def known_gain(self) -> KnownGain:
+        """The H-infinity norm; the system is linear, so that differences have it too."""
+        return KnownGain(self.true_gain, self.true_gain, incremental=False, unit="m/N")
+
+    @property
     def true_normalised_gain(self) -> float:
-        """The l2 gain of the system whose input and output are normalised as those of a model:
-        what a model's declared and attacked gains are to be compared with. Loads the data."""
-        self.setup()
-        return self.true_gain * float(self._inputs.deviation[0] / self._outputs.deviation[0])
+        """The l2 gain between a model's normalised input and output. Loads the data."""
+        return self.normalised_gain.most
 
     @classmethod
     def tiny(cls, folder: Path) -> dict[str, Any]:
@@ -119,8 +100,7 @@ class MassChain(SystemIdentification):
 
     def _record(self, random: np.random.Generator, length: int) -> Record:
         u = random.standard_normal(length)
-        y = respond(self.system, u)
-        return Record.single(u, y + self.config.noise * y.std() * random.standard_normal(length))
+        return self.measured(u, respond(self.system, u), random)
 
 
 def chain(config: MassChainConfig) -> DiscreteDense:
