@@ -17,11 +17,17 @@ def build_task(config: RunConfig) -> Task:
     """The data module of a run; no data are read yet.
 
     Raises:
-        UsageError: the task's options are invalid, or an augmentation does not suit it.
+        UsageError: the task's options are invalid, or an augmentation or label smoothing do not
+            suit it.
     """
     task = build(registry.tasks, config.task, batch_size=config.batch_size, seed=config.seed)
     task.ranks_per_sequence = config.sequence_parallel
     task.expected_digest = config.data_digest
+    require(
+        task.classifies or config.label_smoothing == 0,
+        f"label_smoothing: the targets of {config.task['name']} are not classes; it must be 0",
+    )
+    task.label_smoothing = config.label_smoothing
     task.augmentations = [build_augmentation(one, task) for one in config.augment or ()]
     return task
 

@@ -94,6 +94,9 @@ class RunConfig(component_fields("")):
     budget: str | None = option(None, DURATION, added=2)
     #: Number of sequences in a batch of one rank.
     batch_size: int = option(64, POSITIVE_COUNT)
+    #: Share of each class's probability that the training loss asks of all classes alike, of tasks
+    #: whose targets are classes; validation and test are scored without it.
+    label_smoothing: float = option(0.0, PROPER_FRACTION, added=2)
     #: Number of ranks that share each sequence, in segments; divides trainer.devices x num_nodes.
     sequence_parallel: int = option(1, POSITIVE_COUNT)
     #: Seed of the parameters, the order of the training sequences, augmentation and dropout.

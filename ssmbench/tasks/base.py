@@ -32,6 +32,7 @@ from ssmbench.tasks.digest import digest_of, identifying_options
 from ssmbench.tasks.order import Batches, LengthBuckets, evaluation_batches, order_seed
 from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.sequences import SequenceData, Splits
+from ssmbench.tasks.smoothing import uniform_cross_entropy
 
 Split = Literal["train", "val", "test"]
 
@@ -60,10 +61,13 @@ class Task(pl.LightningDataModule, ABC):
     data_version: int = 1
     #: The published data that the task reads, for ``ssmbench data``; None of bundled and generated.
     published: ClassVar[PublishedData | None] = None
-    #: Whether a sequence's target is its class, which most changes of a signal keep right.
+    #: Whether targets are classes, and predictions their logits. Most changes of a signal keep the
+    #: class of a sequence right.
     classifies: ClassVar[bool] = False
     #: The changes of training batches that the run's config asks for, in their order.
     augmentations: Sequence[Augmentation] = ()
+    #: How much of a class's probability the training loss asks of all classes alike.
+    label_smoothing: float = 0.0
     #: The digest that the data must have; "" if any is allowed.
     expected_digest: str = ""
 
@@ -162,6 +166,18 @@ class Task(pl.LightningDataModule, ABC):
     ) -> Float[Tensor, ""]:
         """The loss of a batch."""
         return self.loss(*batch.scored(prediction))
+
+    def training_loss(
+        self, prediction: Float[Tensor, "B *steps outputs"], batch: Batch
+    ) -> Float[Tensor, ""]:
+        """The loss that a training step lowers: :meth:`batch_loss`, and with ``label_smoothing`` s
+        (1 - s) of it and s times the mean of -log p over all classes (C. Szegedy et al., CVPR 2016,
+        arXiv 1512.00567, section 7). Validation and test have :meth:`batch_loss`.
+        """
+        loss, share = self.batch_loss(prediction, batch), self.label_smoothing
+        if share == 0:
+            return loss
+        return (1 - share) * loss + share * uniform_cross_entropy(*batch.scored(prediction))
 
     def augment(self, batch: Batch) -> Batch:
         """The batch that a training step uses in place of ``batch``, drawn in every step.

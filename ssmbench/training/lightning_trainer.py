@@ -14,9 +14,10 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from ssmbench import registry
 from ssmbench.config import RunConfig, ranks
 from ssmbench.errors import UsageError, last_line, one_line, require
-from ssmbench.nn.model import NO_SHARING
+from ssmbench.nn.model import NO_SHARED_BATCH, NO_SHARING
 from ssmbench.training.checkpoints import METRICS, LastCheckpoint
 from ssmbench.training.environment import cluster_environment
 from ssmbench.training.loggers import EventsLogger, JsonLinesLogger
@@ -61,6 +62,13 @@ def _check_sharing(run: RunConfig) -> None:
         f"set trainer.devices to a multiple of {shared}",
     )
     require(shared == 1 or not run.model.bidirectional, f"sequence_parallel: {NO_SHARING}")
+    require(shared == 1 or not _norms_read_batch(run), f"sequence_parallel: {NO_SHARED_BATCH}")
+
+
+def _norms_read_batch(run: RunConfig) -> bool:
+    chosen = [norm for norm in (run.model.norm, run.model.final_norm) if norm]
+    factories = [registry.norms.get(norm["name"]).factory for norm in chosen]
+    return any(getattr(factory, "reads_batch", False) for factory in factories)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -130,7 +130,7 @@ class SequenceModule(pl.LightningModule):
     def _loss(self, batch: Batch) -> Tensor:
         """The loss of a batch, scaled so that its mean over ranks is that of their joint batch."""
         prediction = self._predict(batch)
-        loss = self.task.batch_loss(prediction, batch)
+        loss = self.task.training_loss(prediction, batch)
         if batch.lengths is None:
             return loss
         weight = loss.new_tensor(batch.weight(prediction), dtype=torch.float32)

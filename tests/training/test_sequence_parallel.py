@@ -72,3 +72,11 @@ def test_ranks_that_cannot_be_grouped_are_refused(devices):
     config = resolve(merge(config, {"sequence_parallel": 2, "trainer": {"devices": devices}}))
     with pytest.raises(UsageError, match="2 ranks per sequence do not divide"):
         check(config)
+
+
+@pytest.mark.parametrize("place", ["norm", "final_norm"])
+def test_a_norm_of_the_batch_is_refused_before_training(place):
+    over = {"sequence_parallel": 2, "trainer": {"devices": 2}, "model": {place: "batch"}}
+    config = resolve(merge(merge(TINY, TASKS["pooled"]), over))
+    with pytest.raises(UsageError, match=r"sequence_parallel: .*batch normalisation cannot share"):
+        check(config)
