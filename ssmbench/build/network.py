@@ -10,6 +10,7 @@ from ssmbench.build.component import build_component
 from ssmbench.build.encoder_decoder import build_decoder, build_encoder
 from ssmbench.config import RunConfig, options_of
 from ssmbench.discretizers.base import Discretizer
+from ssmbench.errors import require
 from ssmbench.nn.block import Block, NormPosition, Residual
 from ssmbench.nn.framing import Framing
 from ssmbench.nn.initial_state import InitialState
@@ -18,6 +19,7 @@ from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.nn.norms.base import Norm
 from ssmbench.nn.pooling import Pooling
+from ssmbench.nn.tied import tie
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
@@ -56,26 +58,45 @@ def _build_norm(component: Mapping[str, Any], d_model: int) -> Norm:
 
 
 def _build_block(config: RunConfig) -> Block:
-    model = config.model
+    model, layer = config.model, build_layer(config)
+    nonlinearity = build_component(
+        registry.nonlinearities, model.nonlinearity, Nonlinearity, d_model=model.d_model
+    )
+    norm = _build_norm(model.norm, model.d_model)
+    reverse = _build_reverse(config, layer)
     return Block(
-        build_layer(config),
-        build_component(
-            registry.nonlinearities, model.nonlinearity, Nonlinearity, d_model=model.d_model
-        ),
+        layer,
+        nonlinearity,
         d_model=model.d_model,
-        norm=_build_norm(model.norm, model.d_model),
+        norm=norm,
         norm_position=NormPosition[model.norm_position],
         mix=model.mix,
         residual=Residual[model.residual],
         dropout=model.dropout,
         dropout_tied=model.dropout_tied,
+        ssm_dropout=model.ssm_dropout,
         bounded=model.gamma is not None,
-        reverse_layer=build_layer(config) if model.bidirectional else None,
+        reverse_layer=reverse,
     )
 
 
-def build_layer(config: RunConfig) -> SSMLayer:
-    """One SSM layer of a run, its parameters drawn from torch's global generator."""
+def _build_reverse(config: RunConfig, layer: SSMLayer) -> SSMLayer | None:
+    """The layer in reversed time beside ``layer``, if the network has one."""
+    model = config.model
+    if not model.bidirectional:
+        for key, default in (("tied", False), ("reverse_readout", None)):
+            unused = getattr(model, key) == default
+            require(unused, f"model.{key}: needs model.bidirectional=true")
+        return None
+    reverse = build_layer(config, Readout[model.reverse_readout or model.readout])
+    if model.tied:
+        tie(reverse.parametrization, layer.parametrization)
+    return reverse
+
+
+def build_layer(config: RunConfig, readout: Readout | None = None) -> SSMLayer:
+    """One SSM layer of a run, its parameters drawn from torch's global generator; ``readout``
+    instead of that of the config."""
     model, kinds = config.model, registry
     options = options_of(kinds.parametrizations, model.parametrization)
     width = {"d_model": model.d_model}
@@ -86,5 +107,5 @@ def build_layer(config: RunConfig) -> SSMLayer:
         model.normaliser and build_component(kinds.normalisers, model.normaliser, Normaliser),
         InitialState[model.initial_state],
         declared_states=getattr(options, "d_state", None),
-        readout=Readout[model.readout],
+        readout=readout or Readout[model.readout],
     )

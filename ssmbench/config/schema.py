@@ -47,16 +47,23 @@ class ModelConfig(component_fields("model")):
     residual: str = option("add", one_of("add", "convex", "none"))
     #: Dropout probability in the branch of each block.
     dropout: float = option(0.0, PROPER_FRACTION)
+    #: Dropout probability of the SSM layers' outputs, before the nonlinearity, never tied.
+    ssm_dropout: float = option(0.0, PROPER_FRACTION, added=2)
     #: Whether dropout has the same mask at every step of a sequence.
     dropout_tied: bool = option(False, added=2)
     #: Prescribed incremental gain of the whole network; null for none.
     gamma: float | None = None
     #: Whether each SSM layer adds the output of a second one in reversed time.
     bidirectional: bool = False
+    #: Whether that second layer shares all parameters of the first but C, and has no direct term D.
+    tied: bool = option(False, added=2)
     #: The state from which every sequence starts.
     initial_state: str = option("zero", one_of("zero", "learned"))
     #: The state that outputs read: before the input of their step, or after it, as published.
     readout: str = option("before", one_of("before", "after"), added=2)
+    #: The same for the layers in reversed time; null for that of readout. Before: an input's own
+    #: step is read in one direction only, as in the published S4.
+    reverse_readout: str | None = option(None, one_of("before", "after"), added=2)
 
 
 @dataclass

@@ -60,6 +60,7 @@ class Block(nn.Module):
         residual: Residual = Residual.add,
         dropout: float = 0.0,
         dropout_tied: bool = False,
+        ssm_dropout: float = 0.0,
         bounded: bool = False,
         reverse_layer: SSMLayer | None = None,
     ):
@@ -73,6 +74,8 @@ class Block(nn.Module):
         linear = BoundedLinear if bounded else nn.Linear
         self.mix = linear(d_model, d_model) if mix else nn.Identity()
         self.dropout = build_dropout(dropout, dropout_tied)
+        # no draw without it, so that the random numbers of a run stay those of earlier ones
+        self.ssm_dropout = nn.Dropout(ssm_dropout) if ssm_dropout > 0 else nn.Identity()
         self.residual = residual
         if residual is Residual.convex:
             self.share = nn.Parameter(torch.zeros(()))  # a = sigmoid(share)
@@ -117,6 +120,7 @@ class Block(nn.Module):
         return v
 
     def _join(self, x: Tensor, y: Tensor) -> Tensor:
+        y = self.ssm_dropout(y)
         shaped = self.nonlinearity(y)
         self._first_use.check("nonlinearity", check_nonlinearity, self.nonlinearity, y, shaped)
         branch = self.dropout(self.mix(shaped))

@@ -11,7 +11,8 @@ from types import UnionType
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ssmbench.errors import UsageError, require
@@ -60,6 +61,11 @@ class Parametrization(nn.Module, ABC):
     stable_by_construction: ClassVar[bool]
     #: The width of the input of :meth:`forward`, which those of a time-varying type set.
     d_model: int
+    #: The parameters on which only the output matrix C depends, and those of the direct term D: a
+    #: second layer with the same A, B and step size has a C of its own and no D (``model.tied``).
+    #: Empty where C cannot be chosen apart from A and B.
+    output_parameters: ClassVar[tuple[str, ...]] = ()
+    direct_parameters: ClassVar[tuple[str, ...]] = ()
     #: For discrete ones: why they take no discretizer, as the end of a sentence about them.
     no_discretizer_reason: ClassVar[str] = (
         "it returns a discrete-time system, so there is nothing left to discretize"
@@ -137,12 +143,54 @@ def positive(logarithm: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return torch.exp(logarithm.clamp(-_LARGEST_LOG, _LARGEST_LOG))
 
 
+def as_weights(module: Parametrization) -> dict[str, ParameterOptions]:
+    """C and D at the main learning rate with weight decay, as the published code of S4 trains
+    them; A, B and step sizes have ``ssm_lr`` and no decay."""
+    names = (*module.output_parameters, *module.direct_parameters)
+    own = dict(module.named_parameters())
+    return {name: ParameterOptions("main", decay=True) for name in names if name in own}
+
+
 def check_step_sizes(dt_min: float, dt_max: float) -> None:
     """Raise a UsageError unless 0 < dt_min <= dt_max."""
     require(
         0 < dt_min <= dt_max,
         f"needs 0 < dt_min <= dt_max, got dt_min={dt_min} and dt_max={dt_max}",
     )
+
+
+def for_each_head(copies: Shaped[Tensor, "S ..."], heads: int) -> Shaped[Tensor, "H ..."]:
+    """The values of H heads of which each S-th has the same copy: head h has copy h mod S, as in
+    state-spaces/s4 at e757cef, src/models/sequence/kernels/ssm.py (n_ssm)."""
+    times = heads // len(copies)
+    return copies if times == 1 else copies.repeat(times, *[1] * (copies.ndim - 1))
+
+
+def copies_of(n_ssm: int | None, heads: int) -> int:
+    """How many copies ``n_ssm`` asks for: one for each head if it is None.
+
+    Raises:
+        UsageError: it does not divide the number of heads.
+    """
+    copies = heads if n_ssm is None else n_ssm
+    require(heads % copies == 0, f"n_ssm must divide d_model, got {copies} and {heads}")
+    return copies
+
+
+#: How a step size follows from its parameter.
+DT_TRANSFORMS = ("exp", "softplus")
+
+
+def step_sizes(free: Float[Tensor, "*shape"], transform: str) -> Float[Tensor, "*shape"]:
+    """dt > 0 from a parameter: e^free, or log(1 + e^free), which is nearly the same below 0.1."""
+    if transform == "exp":
+        return positive(free)
+    return F.softplus(free.clamp(-_LARGEST_LOG, _LARGEST_LOG))
+
+
+def free_steps(log_dt: Float[Tensor, "*shape"], transform: str) -> Float[Tensor, "*shape"]:
+    """The parameter from which :func:`step_sizes` makes dt."""
+    return log_dt if transform == "exp" else torch.log(torch.expm1(torch.exp(log_dt)))
 
 
 def log_uniform_steps(heads: int, dt_min: float, dt_max: float) -> Float[Tensor, " H"]:

@@ -56,6 +56,8 @@ class LinOSS(Parametrization):
 
     system_type = ContinuousOscillator
     stable_by_construction = False  # on the boundary
+    output_parameters = ("C",)
+    direct_parameters = ("D",)
 
     def __init__(self, config: LinOSSConfig, *, d_model: int):
         super().__init__()

@@ -60,6 +60,8 @@ class LRU(Parametrization):
 
     system_type = DiscreteDiagonal
     stable_by_construction = True
+    output_parameters = ("C",)
+    direct_parameters = ("D",)
     no_discretizer_reason = (
         "its poles are parametrized on the unit disc itself and it has no step size, so it returns "
         "a discrete system and there is nothing left to discretize"

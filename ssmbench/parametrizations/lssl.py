@@ -57,6 +57,8 @@ class LSSL(Parametrization):
 
     system_type = ContinuousDense
     stable_by_construction = False
+    output_parameters = ("C",)
+    direct_parameters = ("D",)
 
     def __init__(self, config: LSSLConfig, *, d_model: int):
         super().__init__()

@@ -5,7 +5,7 @@ Gu, Goel, Re 2022, Efficiently Modeling Long Sequences with Structured State Spa
 Re lam < 0 make A + A* negative definite, so every parameter value is stable (Goel, Gu, Donahue, Re
 2022, SaShiMi, arXiv 2202.09729, section 4). Departures from the published code:
 
-* lam, P, B belong to each head; the code shares them between heads unless told otherwise;
+* lam, P, B belong to each head unless ``n_ssm: 1``, the published default, lets all share them;
 * B is HiPPO's; the code cuts imaginary parts of its entries off at -2 and 2, as ``clip_B: true``
   does: for ``legs`` with d_state = 64 in 11 of 32 modes, and the norm of B falls from 64 to 12.2;
 * ``legt`` and ``fout`` have a window of one time unit, in the code of two: ours run at twice the
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +32,19 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.options import PAIRED_SIZE, option
+from ssmbench.options import PAIRED_SIZE, SIZE, one_of, option
 from ssmbench.parametrizations.base import (
+    DT_TRANSFORMS,
+    ParameterOptions,
     Parametrization,
+    as_weights,
     check_step_sizes,
+    copies_of,
+    for_each_head,
+    free_steps,
     log_uniform_steps,
     positive,
+    step_sizes,
 )
 from ssmbench.parametrizations.hippo import Measure, normal_plus_low_rank, rank
 from ssmbench.registry import parametrizations
@@ -92,6 +100,10 @@ class S4Config:
 
     ``rank`` is that of P: 1 for ``legs``, ``lagt`` and ``fout``, 2 for ``legt``. ``clip_B``: the
     imaginary parts of the initial B are cut off at -2 and 2 (:func:`clipped`), as published.
+    ``n_ssm``: trained copies of lam, P and B, of which head h has number h mod n_ssm; null for one
+    each. ``dt_transform``: step sizes are e^p or log(1 + e^p) of the parameters ``log_dt``.
+    ``published_groups``: C and D are trained as in the published code, at the main learning rate
+    and with weight decay, not as SSM parameters.
     """
 
     init: Measure = Measure.legs
@@ -100,6 +112,9 @@ class S4Config:
     dt_min: float = 0.001
     dt_max: float = 0.1
     clip_B: bool = option(False, added=2)
+    n_ssm: int | None = option(None, SIZE, added=2)
+    dt_transform: str = option("exp", one_of(*DT_TRANSFORMS), added=2)
+    published_groups: bool = option(False, added=2)
 
 
 @parametrizations.register(
@@ -114,6 +129,8 @@ class S4(Parametrization):
 
     system_type = ContinuousDense
     stable_by_construction = True
+    output_parameters = ("C",)
+    direct_parameters = ("D",)
 
     def __init__(self, config: S4Config, *, d_model: int):
         super().__init__()
@@ -121,13 +138,20 @@ class S4(Parametrization):
         lam, P, B = initial_pairs(config.init, config.d_state)
         B = clipped(B) if config.clip_B else B
         decay = (-lam.real).clamp_min(_MIN_INITIAL_DECAY)
-        self.log_decay = _per_head(decay.log(), d_model)
-        self.frequency = _per_head(lam.imag, d_model)
-        self.P = _per_head(torch.view_as_real(P), d_model)
-        self.B = _per_head(torch.view_as_real(B), d_model)
+        copies = copies_of(config.n_ssm, d_model)
+        self.dt_transform, self.published_groups = config.dt_transform, config.published_groups
+        self.log_decay = _copies(decay.log(), copies)
+        self.frequency = _copies(lam.imag, copies)
+        self.P = _copies(torch.view_as_real(P), copies)
+        self.B = _copies(torch.view_as_real(B), copies)
         self.C = nn.Parameter(torch.randn(d_model, len(lam), 2) * math.sqrt(0.5))
         self.D = nn.Parameter(torch.randn(d_model))
-        self.log_dt = nn.Parameter(log_uniform_steps(d_model, config.dt_min, config.dt_max))
+        log_dt = log_uniform_steps(d_model, config.dt_min, config.dt_max)
+        self.log_dt = nn.Parameter(free_steps(log_dt, config.dt_transform))
+
+    def optimizer_options(self) -> Mapping[str, ParameterOptions]:
+        """C and D, where they are not trained as SSM parameters."""
+        return as_weights(self) if self.published_groups else {}
 
     def forward(self) -> ContinuousDense:
         """Real A (H, N, N), B (H, N, 1), C (H, 1, N), D (H, 1, 1), dt (H,), with N = d_state."""
@@ -137,13 +161,14 @@ class S4(Parametrization):
         """The structured form of the same system: what :func:`kernel` takes."""
         P = torch.view_as_complex(self.P)
         decay = _above_rounding(positive(self.log_decay), self.frequency, P)
+        lam, heads = torch.complex(-decay, self.frequency), len(self.log_dt)
         return PairedBank(
-            lam=torch.complex(-decay, self.frequency),
-            P=P,
-            B=torch.view_as_complex(self.B),
+            lam=for_each_head(lam, heads),
+            P=for_each_head(P, heads),
+            B=for_each_head(torch.view_as_complex(self.B), heads),
             C=torch.view_as_complex(self.C),
             D=self.D,
-            dt=positive(self.log_dt),
+            dt=step_sizes(self.log_dt, self.dt_transform),
         )
 
 
@@ -158,8 +183,8 @@ def _check(config: S4Config) -> None:
     )
 
 
-def _per_head(value: Tensor, heads: int) -> nn.Parameter:
-    return nn.Parameter(value.float().expand(heads, *value.shape).clone())
+def _copies(value: Tensor, number: int) -> nn.Parameter:
+    return nn.Parameter(value.float().expand(number, *value.shape).clone())
 
 
 def _above_rounding(decay: Tensor, frequency: Tensor, P: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 A bank of H = d_model single-channel heads. Departures from the published code:
 
-* B stays fixed at one (it only multiplies C), unless ``B_init: hippo`` asks for that of S4D-LegS;
+* B stays fixed at one (it only multiplies C), unless ``train_B``, or ``B_init: hippo``, which is
+  that of S4D-LegS. The larger of the two published codes trains it, the minimal one does not;
 * ``init: real`` starts with C of variance 1. The published kernel is twice that of a C of variance
   1/2 (state-spaces/s4 at e757cef, src/models/sequence/kernels/ssm.py with is_real), as if C had
   variance 2: ``C_scale: 1.4142135623730951``;
@@ -18,17 +19,23 @@ from dataclasses import dataclass
 from enum import Enum
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Inexact
 from torch import Tensor, nn
 
 from ssmbench.errors import require
 from ssmbench.options import POSITIVE, SIZE, Allowed, one_of, option
 from ssmbench.parametrizations.base import (
+    DT_TRANSFORMS,
     ParameterOptions,
     Parametrization,
+    as_weights,
     check_step_sizes,
+    copies_of,
+    for_each_head,
+    free_steps,
     log_uniform_steps,
     positive,
+    step_sizes,
 )
 from ssmbench.parametrizations.hippo import Measure, normal_plus_low_rank
 from ssmbench.registry import parametrizations
@@ -49,8 +56,11 @@ class S4DConfig:
     """``d_state`` counts conjugates, so ``d_state / 2`` modes are stored (all, for ``real``).
 
     ``published_groups``: C and D are trained as in the published code, at the main learning rate
-    and with weight decay, not as SSM parameters. ``B_init``: ones, fixed, or HiPPO's B, trained
-    (:func:`hippo_input`), which needs ``init: legs``. ``C_scale`` multiplies the initial C.
+    and with weight decay, not as SSM parameters. ``B_init``: ones, fixed unless ``train_B``, or
+    HiPPO's B, always trained (:func:`hippo_input`), which needs ``init: legs``. ``C_scale``
+    multiplies the initial C. ``n_ssm``: trained copies of lam and B, of which head h has number
+    h mod n_ssm; null for one each. ``dt_transform``: step sizes are e^p or log(1 + e^p) of the
+    parameters ``log_dt``.
     """
 
     init: S4DInit = S4DInit.lin
@@ -60,6 +70,9 @@ class S4DConfig:
     published_groups: bool = False
     B_init: str = option("ones", one_of("ones", "hippo"), added=2)
     C_scale: float = option(1.0, (POSITIVE, Allowed("finite", math.isfinite)), added=2)
+    train_B: bool = option(False, added=2)
+    n_ssm: int | None = option(None, SIZE, added=2)
+    dt_transform: str = option("exp", one_of(*DT_TRANSFORMS), added=2)
 
 
 @parametrizations.register(
@@ -73,6 +86,8 @@ class S4D(Parametrization):
 
     system_type = ContinuousDiagonal
     stable_by_construction = True
+    output_parameters = ("C",)
+    direct_parameters = ("D",)
 
     def __init__(self, config: S4DConfig, *, d_model: int):
         super().__init__()
@@ -86,42 +101,57 @@ class S4D(Parametrization):
             f"B_init=hippo is the input of init=legs; init is {config.init.name}",
         )
         check_step_sizes(config.dt_min, config.dt_max)
+        copies = copies_of(config.n_ssm, d_model)
         lam = initial_poles(config.init, config.d_state)
         modes = len(lam)
+        self.dt_transform = config.dt_transform
         self.conjugate = lam.is_complex()
         self.published_groups = config.published_groups
-        self.log_decay = nn.Parameter(torch.log(-lam.real).float().expand(d_model, -1).clone())
+        self.log_decay = nn.Parameter(torch.log(-lam.real).float().expand(copies, -1).clone())
         if self.conjugate:
-            self.frequency = nn.Parameter(lam.imag.float().expand(d_model, -1).clone())
+            self.frequency = nn.Parameter(lam.imag.float().expand(copies, -1).clone())
         parts = 2 if self.conjugate else 1
         scale = config.C_scale * math.sqrt(1 / parts)
         self.C = nn.Parameter(torch.randn(d_model, 1, modes, parts) * scale)
         self.D = nn.Parameter(torch.randn(d_model))
-        self.log_dt = nn.Parameter(log_uniform_steps(d_model, config.dt_min, config.dt_max))
-        self.register_parameter("B", None)
+        log_dt = log_uniform_steps(d_model, config.dt_min, config.dt_max)
+        self.log_dt = nn.Parameter(free_steps(log_dt, config.dt_transform))
+        trained = config.train_B or config.B_init == "hippo"
+        B = self._initial_input(config, copies, modes) if trained else None
+        self.register_parameter("B", B)
+
+    def _initial_input(self, config: S4DConfig, copies: int, modes: int) -> nn.Parameter:
+        """B (n_ssm, N), complex numbers as pairs."""
         if config.B_init == "hippo":
             B = torch.view_as_real(hippo_input(config.d_state)).float()
-            self.B = nn.Parameter(B.expand(d_model, -1, -1).clone())
+        else:
+            B = torch.ones(modes, dtype=torch.cfloat if self.conjugate else torch.float)
+            B = torch.view_as_real(B) if self.conjugate else B
+        return nn.Parameter(B.expand(copies, *B.shape).clone())
 
     def optimizer_options(self) -> Mapping[str, ParameterOptions]:
         """C and D, where they are not trained as SSM parameters."""
-        as_weight = ParameterOptions("main", decay=True)
-        return {"C": as_weight, "D": as_weight} if self.published_groups else {}
+        return as_weights(self) if self.published_groups else {}
 
     def forward(self) -> ContinuousDiagonal:
         """lam (H, N), B (H, N, 1), C (H, 1, N), D (H, 1, 1), dt (H,)."""
-        decay = -positive(self.log_decay)
+        decay, heads = -positive(self.log_decay), len(self.log_dt)
         lam = torch.complex(decay, self.frequency) if self.conjugate else decay
-        B = torch.ones_like(lam) if self.B is None else torch.view_as_complex(self.B)
+        lam = for_each_head(lam, heads)
+        B = torch.ones_like(lam) if self.B is None else for_each_head(self._trained_B(), heads)
         C = torch.view_as_complex(self.C) if self.conjugate else self.C[..., 0]
         return ContinuousDiagonal(
             lam=lam,
             B=B[..., None],
             C=C,
             D=self.D[:, None, None],
-            dt=positive(self.log_dt),
+            dt=step_sizes(self.log_dt, self.dt_transform),
             conjugate=self.conjugate,
         )
+
+    def _trained_B(self) -> Inexact[Tensor, "S N"]:
+        assert self.B is not None
+        return torch.view_as_complex(self.B) if self.conjugate else self.B
 
 
 def initial_poles(init: S4DInit, d_state: int) -> Complex[Tensor, " N"] | Float[Tensor, " N"]:

@@ -71,6 +71,8 @@ class S5(Parametrization):
 
     system_type = ContinuousDiagonal
     stable_by_construction = True
+    output_parameters = ("C",)
+    direct_parameters = ("D",)
 
     def __init__(self, config: S5Config, *, d_model: int):
         super().__init__()

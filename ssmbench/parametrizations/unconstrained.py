@@ -39,6 +39,8 @@ class UnconstrainedDense(Parametrization):
 
     system_type = ContinuousDense
     stable_by_construction = False
+    output_parameters = ("C",)
+    direct_parameters = ("D",)
 
     def __init__(self, config: UnconstrainedConfig, *, d_model: int):
         super().__init__()
@@ -70,6 +72,8 @@ class UnconstrainedDiagonal(Parametrization):
 
     system_type = ContinuousDiagonal
     stable_by_construction = False
+    output_parameters = ("C",)
+    direct_parameters = ("D",)
 
     def __init__(self, config: UnconstrainedConfig, *, d_model: int):
         super().__init__()

@@ -9,6 +9,7 @@ from ssmbench.errors import UsageError
 from ssmbench.parametrizations.hippo import Measure, matrices
 from ssmbench.parametrizations.s4d import S4D, S4DConfig, S4DInit, hippo_input, initial_poles
 from ssmbench.parametrizations.unconstrained import UnconstrainedConfig, UnconstrainedDense
+from tests.builders import build_parametrization
 
 
 @pytest.mark.parametrize("n", [2, 8, 64])
@@ -120,3 +121,53 @@ def test_the_scale_of_C_makes_s4d_real_start_as_published():
     torch.testing.assert_close(start(C_scale=2**0.5), 2**0.5 * start())
     published = 2 * torch.randn(256, 64, dtype=torch.cfloat).real
     assert start(C_scale=2**0.5).std() == pytest.approx(published.std().item(), rel=0.03)
+
+
+# --- as in the larger published code --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["s4d", "s4"])
+def test_heads_share_copies_in_turn(name):
+    def build(n_ssm):
+        torch.manual_seed(0)
+        return build_parametrization(name, 6, d_state=8, n_ssm=n_ssm, train_B=True)
+
+    shared, apart = build(2), build(None)
+    names = [key for key, p in shared.named_parameters() if len(p) == 2]
+    assert set(names) == {"log_decay", "frequency", "B"} | ({"P"} if name == "s4" else set())
+    with torch.no_grad():
+        for key in names:
+            copies = shared.get_parameter(key).normal_()
+            apart.get_parameter(key).copy_(torch.cat([copies] * 3))
+    for key, value in shared().tensors().items():
+        torch.testing.assert_close(value, apart().tensors()[key], rtol=0, atol=0)
+    with pytest.raises(UsageError, match="n_ssm must divide d_model, got 4 and 6"):
+        build(4)
+
+
+@pytest.mark.parametrize("name", ["s4d", "s4"])
+def test_softplus_starts_at_the_same_step_sizes(name):
+    steps = []
+    for transform in ("exp", "softplus"):
+        torch.manual_seed(0)
+        steps.append(build_parametrization(name, 64, dt_transform=transform)().dt)
+    torch.testing.assert_close(steps[0], steps[1], rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("name", ["s4d", "s4"])
+def test_published_groups_train_C_and_D_as_weights(name):
+    module = build_parametrization(name, published_groups=True)
+    options = module.optimizer_options()
+    assert set(options) == {"C", "D"}
+    assert all(o.rate == "main" and o.decay for o in options.values())
+    assert build_parametrization(name).optimizer_options() == {}
+
+
+@pytest.mark.parametrize("init", list(S4DInit))
+def test_ones_can_be_trained_too(init):
+    module = S4D(S4DConfig(init=init, d_state=8, train_B=True), d_model=3)
+    fixed = S4D(S4DConfig(init=init, d_state=8), d_model=3)
+    torch.testing.assert_close(module().B, fixed().B, rtol=0, atol=0)
+    module().B.abs().sum().backward()
+    assert module.B is not None
+    assert module.B.grad is not None
