@@ -88,6 +88,8 @@ class S4D(Parametrization):
     stable_by_construction = True
     output_parameters = ("C",)
     direct_parameters = ("D",)
+    #: The trained B, complex numbers as pairs; None if it is fixed at ones.
+    B: nn.Parameter | None
 
     def __init__(self, config: S4DConfig, *, d_model: int):
         super().__init__()
@@ -121,7 +123,6 @@ class S4D(Parametrization):
         self.register_parameter("B", B)
 
     def _initial_input(self, config: S4DConfig, copies: int, modes: int) -> nn.Parameter:
-        """B (n_ssm, N), complex numbers as pairs."""
         if config.B_init == "hippo":
             B = torch.view_as_real(hippo_input(config.d_state)).float()
         else:
@@ -135,10 +136,10 @@ class S4D(Parametrization):
 
     def forward(self) -> ContinuousDiagonal:
         """lam (H, N), B (H, N, 1), C (H, 1, N), D (H, 1, 1), dt (H,)."""
-        decay, heads = -positive(self.log_decay), len(self.log_dt)
+        decay = -positive(self.log_decay)
         lam = torch.complex(decay, self.frequency) if self.conjugate else decay
-        lam = for_each_head(lam, heads)
-        B = torch.ones_like(lam) if self.B is None else for_each_head(self._trained_B(), heads)
+        lam = for_each_head(lam, len(self.log_dt))
+        B = torch.ones_like(lam) if self.B is None else self._input(self.B)
         C = torch.view_as_complex(self.C) if self.conjugate else self.C[..., 0]
         return ContinuousDiagonal(
             lam=lam,
@@ -149,9 +150,10 @@ class S4D(Parametrization):
             conjugate=self.conjugate,
         )
 
-    def _trained_B(self) -> Inexact[Tensor, "S N"]:
-        assert self.B is not None
-        return torch.view_as_complex(self.B) if self.conjugate else self.B
+    def _input(self, B: Float[Tensor, "S N ..."]) -> Inexact[Tensor, "H N"]:
+        """The B of every head, from the trained copies."""
+        copies = torch.view_as_complex(B) if self.conjugate else B
+        return for_each_head(copies, len(self.log_dt))
 
 
 def initial_poles(init: S4DInit, d_state: int) -> Complex[Tensor, " N"] | Float[Tensor, " N"]:
