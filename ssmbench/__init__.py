@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ssmbench.library.conformance import conform
     from ssmbench.library.entries import list as list
     from ssmbench.library.entries import register, show
+    from ssmbench.library.imports import import_run
     from ssmbench.library.layers import layer, network
     from ssmbench.library.runs import IncompleteRunError, Run, attack, load, train
     from ssmbench.library.suites import Report, run_suite, write_report
@@ -41,6 +42,7 @@ _HOMES = {
     "attack": "library.runs",
     "conform": "library.conformance",
     "discretize": "library.systems",
+    "import_run": "library.imports",
     "layer": "library.layers",
     "list": "library.entries",
     "load": "library.runs",
@@ -66,6 +68,7 @@ __all__ = [
     "attack",
     "conform",
     "discretize",
+    "import_run",
     "layer",
     "load",
     "network",

@@ -14,6 +14,7 @@ from ssmbench.cli.conform import conform
 from ssmbench.cli.discretize import discretize
 from ssmbench.cli.doctor import doctor
 from ssmbench.cli.gain import gain
+from ssmbench.cli.import_ import import_
 from ssmbench.cli.list import list_
 from ssmbench.cli.report import report
 from ssmbench.cli.run import run
@@ -33,7 +34,20 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.callback()(add_plugins)
-for function in (list_, show, conform, run, suite, report, gain, attack, discretize, doctor, bench):
+for function in (
+    list_,
+    show,
+    conform,
+    run,
+    import_,
+    suite,
+    report,
+    gain,
+    attack,
+    discretize,
+    doctor,
+    bench,
+):
     add_verb(app, function)
 app.add_typer(data.app, name="data")
 app.add_typer(plot.app, name="plot")

@@ -31,7 +31,7 @@ from ssmbench.registry import parametrizations
 from ssmbench.systems import DiscreteDiagonal
 
 #: Distance of the poles to the unit circle at least: four roundings of float32.
-_GAP = 2.0**-22
+GAP = 2.0**-22
 
 
 @dataclass
@@ -86,7 +86,7 @@ class LRU(Parametrization):
 
     def forward(self) -> DiscreteDiagonal:
         """lam (1, N), B (1, N, d_model), C (1, d_model, N), D (1, d_model, d_model)."""
-        decay = positive(self.nu) + _GAP
+        decay = positive(self.nu) + GAP
         lam = torch.polar(torch.exp(-decay), positive(self.theta))
         gamma = unit_variance(decay) if self.log_gamma is None else positive(self.log_gamma)
         return DiscreteDiagonal(

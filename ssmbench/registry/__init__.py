@@ -121,3 +121,4 @@ augmentations = declare(
     Place("augment", many=True, added=2),
 )
 launchers = declare("launcher", "ssmbench.launchers", "ssmbench.launchers.base:Launcher")
+importers = declare("importer", "ssmbench.importers", "ssmbench.importers.base:Importer")

@@ -11,6 +11,7 @@ Attribute names are the keys of ``result.json``. Reading follows one rule:
 from ssmbench.results.parts import (
     Environment,
     Gains,
+    ImportedFrom,
     LayerGains,
     NetworkGains,
     PluginFacts,
@@ -28,6 +29,7 @@ __all__ = [
     "SCHEMA",
     "Environment",
     "Gains",
+    "ImportedFrom",
     "LayerGains",
     "NetworkGains",
     "PluginFacts",

@@ -168,3 +168,19 @@ class Environment(Record):
     python: str = ""
     packages: dict[str, str | None] | None = None
     plugins: tuple[PluginFacts, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImportedFrom(Record):
+    """Where the weights of an imported run are from.
+
+    ``file``: its name, with the digest of its content; ``layout`` and ``options``: how it was read;
+    ``left_out``: keys that were not used; ``when``: time of the import, UTC, ISO 8601.
+    """
+
+    file: str
+    sha256: str
+    layout: str
+    options: dict[str, str]
+    left_out: tuple[str, ...]
+    when: str

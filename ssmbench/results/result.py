@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from ssmbench.results.parts import Environment, Gains, RobustnessPoint, Scores, TaskFacts
+from ssmbench.results.parts import (
+    Environment,
+    Gains,
+    ImportedFrom,
+    RobustnessPoint,
+    Scores,
+    TaskFacts,
+)
 from ssmbench.results.record import Record, ResultError
 from ssmbench.results.schema import SCHEMA, migrated
 
@@ -16,7 +23,8 @@ class Result(Record):
     """A complete run, ``finished`` or ``diverged`` (which has no scores).
 
     ``diverged_at`` is the step of the first loss that is not finite; ``seconds`` is the time from
-    the start of training to the end of the measurement.
+    the start of training to the end of the measurement. ``imported``: where the weights are from,
+    if they were not trained here; without a task such a run has no scores either.
     """
 
     status: str
@@ -36,6 +44,7 @@ class Result(Record):
     seed: int = 0
     steps: int | None = None
     seconds: float | None = None
+    imported: ImportedFrom | None = None
     schema: int = SCHEMA
 
     @property
@@ -55,6 +64,6 @@ class Result(Record):
         result = super().from_dict(migrated(data, source), source)
         if result.status not in ("finished", "diverged"):
             raise ResultError(f"{source}: status: must be finished or diverged")
-        if not result.diverged and result.scores is None:
+        if not (result.diverged or result.imported) and result.scores is None:
             raise ResultError(f"{source}: scores: missing from a finished run")
         return result

@@ -20,11 +20,13 @@ from ssmbench.runs.run import Run
 from ssmbench.tasks.base import Task
 from ssmbench.training.checkpoints import BEST, FOLDER, LAST, load_checkpoint
 from ssmbench.training.gains import Measurement, measure_gains
+from ssmbench.training.trainer_options import DOUBLE
 
 WORST_INPUT = "worst_input.npz"
 #: Sequences of the validation split from which the adversary starts.
 ATTACK_INPUTS = 8
-_PREFIX = "model."
+#: Begins the names of the network's parameters in a checkpoint.
+PREFIX = "model."
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def load_trained(folder: Path, rate: float = 1.0) -> TrainedRun:
     task = build_task(config)
     with torch.random.fork_rng(devices=[]):
         model = build_network(config, task.sizes)
+    if str(config.trainer.get("precision")) in DOUBLE:
+        model = model.double()
     _load_weights(model, checkpoint)
     if rate != 1:
         model.set_rate(rate)
@@ -107,7 +111,7 @@ def _load_weights(model: SequenceModel, checkpoint: Path) -> None:
 
 def _weights(checkpoint: Path) -> Mapping[str, Tensor]:
     state = load_checkpoint(checkpoint)["state_dict"]
-    return {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
+    return {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
 
 
 def measure_task_gains(model: SequenceModel, task: Task, config: AnalysisConfig) -> Measurement:

@@ -29,7 +29,9 @@ RESERVED = {
 
 #: Precisions in which autocast computes parts of the network in 16 bits.
 MIXED = {"16", "16-mixed", "bf16", "bf16-mixed"}
-_FULL = {"32", "32-true", "64", "64-true"}
+#: Values of ``trainer.precision`` for parameters in double precision.
+DOUBLE = {"64", "64-true"}
+_FULL = {"32", "32-true"} | DOUBLE
 #: Precisions that would keep the parameters themselves in 16 bits.
 HALF_PARAMETERS = {"16-true", "bf16-true", "transformer-engine", "transformer-engine-float16"}
 _PRECISIONS = ("16-mixed", "bf16-mixed", "32-true", "64-true")
