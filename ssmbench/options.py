@@ -65,15 +65,28 @@ def option(default: Any, allowed: Allowed | tuple[Allowed, ...] = (), *, added: 
     addition (:data:`ssmbench.config.SCHEMA_VERSION`). An option with its default value is left out
     of the fingerprints of that version, so earlier runs keep their fingerprints.
     """
+    return dataclasses.field(default=default, metadata=metadata(allowed, added=added))
+
+
+def metadata(allowed: Allowed | tuple[Allowed, ...] = (), *, added: int = 0) -> dict[str, Any]:
+    """What :func:`option` notes of a field, for one whose default is a list or a mapping:
+    ``field(default_factory=list, metadata=metadata(...))``."""
     every = (allowed,) if isinstance(allowed, Allowed) else allowed
-    return dataclasses.field(default=default, metadata={_ALLOWED: every, _ADDED: added})
+    return {_ALLOWED: every, _ADDED: added}
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """The default of a field; None if it has none."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
 
 
 def added(schema: type) -> Mapping[str, tuple[int, Any]]:
     """The options that were added to a config dataclass later, by name: the version of the config
     schema at the time of the addition, and the default."""
     fields = dataclasses.fields(schema)
-    return {f.name: (f.metadata[_ADDED], f.default) for f in fields if f.metadata.get(_ADDED)}
+    return {f.name: (f.metadata[_ADDED], default_of(f)) for f in fields if f.metadata.get(_ADDED)}
 
 
 def declared(schema: type) -> Mapping[str, tuple[Allowed, ...]]:

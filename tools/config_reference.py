@@ -19,7 +19,7 @@ from typing import Any
 
 from ssmbench.config import COMPONENTS, RunConfig
 from ssmbench.config.places import LISTED
-from ssmbench.options import declared
+from ssmbench.options import declared, default_of
 from ssmbench.registry import Entry, Registry
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
@@ -55,7 +55,7 @@ def _sections(schema: type, path: str) -> Iterator[str]:
     yield f"{prose(schema)}\n"
     yield _table(schema, path)
     for option in dataclasses.fields(schema):
-        inner = _default(option)
+        inner = default_of(option)
         if dataclasses.is_dataclass(inner):
             yield from _sections(type(inner), f"{path}.{option.name}".lstrip("."))
 
@@ -88,7 +88,7 @@ def _rows(schema: type, path: str) -> Iterator[tuple[str, ...]]:
     hints, limits, remarks = typing.get_type_hints(schema), declared(schema), comments(schema)
     for option in dataclasses.fields(schema):
         place = f"{path}.{option.name}".lstrip(".")
-        default = _default(option)
+        default = default_of(option)
         section = dataclasses.is_dataclass(default)
         kind = COMPONENTS.get(place)
         remark = f"[names and options](#{kind.kind})" if kind else remarks.get(option.name, "")
@@ -99,12 +99,6 @@ def _rows(schema: type, path: str) -> Iterator[tuple[str, ...]]:
             ", ".join(limit.words for limit in limits.get(option.name, ())),
             _escaped(remark),
         )
-
-
-def _default(option: dataclasses.Field) -> Any:
-    if option.default_factory is not dataclasses.MISSING:
-        return option.default_factory()
-    return None if option.default is dataclasses.MISSING else option.default
 
 
 def _shown(value: Any) -> str:

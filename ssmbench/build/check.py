@@ -25,7 +25,10 @@ def check_parts(config: RunConfig) -> None:
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")  # the run will issue them again
-            network = build_network(config, build_task(config).sizes)
+            task = build_task(config)
+            network = build_network(config, task.sizes)
+            if task.conditions.uneven:
+                network.check_uneven()
             build_optimizer(network, config.optimizer)
     except UsageError as error:
         raise with_plugin_line(error) from error

@@ -11,16 +11,20 @@ from ssmbench.build.component import build_component
 from ssmbench.config import RunConfig, build
 from ssmbench.errors import require
 from ssmbench.tasks.base import Task
+from ssmbench.tasks.conditions import Conditions, check_droppable
 
 
 def build_task(config: RunConfig) -> Task:
-    """The data module of a run; no data are read yet.
+    """The data module of a run, under the run's conditions; no data are read yet.
 
     Raises:
-        UsageError: the task's options are invalid, or an augmentation or label smoothing do not
-            suit it.
+        UsageError: the task's options are invalid, an augmentation or label smoothing do not suit
+            it, or it does not meet a condition of the run.
     """
-    task = build(registry.tasks, config.task, batch_size=config.batch_size, seed=config.seed)
+    task: Task = build(registry.tasks, config.task, batch_size=config.batch_size, seed=config.seed)
+    task.conditions = _conditions(config)
+    if task.conditions.uneven:
+        check_droppable(config.task["name"], task.sizes, task.undroppable_reason)
     task.ranks_per_sequence = config.sequence_parallel
     task.expected_digest = config.data_digest
     require(
@@ -46,3 +50,10 @@ def build_augmentation(component: Mapping[str, Any], task: Task) -> Augmentation
         "task has other targets",
     )
     return made
+
+
+def _conditions(config: RunConfig) -> Conditions:
+    sampling = config.sampling
+    return Conditions(
+        dropped=sampling.dropped, test_dropped=tuple(sampling.test_dropped), seed=sampling.seed
+    )

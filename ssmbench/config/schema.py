@@ -16,10 +16,12 @@ from ssmbench.options import (
     SEED,
     SIZE,
     Allowed,
+    metadata,
     one_of,
     option,
 )
 
+_SHARES = Allowed("each in [0, 1)", lambda v: all(0 <= share < 1 for share in v))
 _LAYERS = (POSITIVE, Allowed("at most 10000", lambda v: v <= 10_000))
 
 
@@ -87,6 +89,23 @@ class AnalysisConfig:
 
 
 @dataclass
+class SamplingConfig:
+    """Irregular sampling: samples that are dropped at random, for tasks whose input is a signal.
+
+    The time from each kept sample to the next is handed to the network, whose layers must be
+    diagonal systems in continuous time. Baselines see all samples.
+    """
+
+    #: Share of each sequence's samples that is dropped: in training others in every epoch, in
+    #: validation and test always the same.
+    dropped: float = option(0.0, PROPER_FRACTION, added=2)
+    #: Further test sets with these shares of the samples dropped.
+    test_dropped: list[float] = field(default_factory=list, metadata=metadata(_SHARES, added=2))
+    #: Draws the samples that are dropped in validation and tests.
+    seed: int = option(0, SEED, added=2)
+
+
+@dataclass
 class RunConfig(component_fields("")):
     """One run."""
 
@@ -99,6 +118,7 @@ class RunConfig(component_fields("")):
     #: Training time, for example 30 min or 1.5 h, in place of the trainer's max_epochs and
     #: max_steps; the warm-up and the decay of the learning rates run over it.
     budget: str | None = option(None, DURATION, added=2)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     #: Number of sequences in a batch of one rank.
     batch_size: int = option(64, POSITIVE_COUNT)
     #: Share of each class's probability that the training loss asks of all classes alike, of tasks

@@ -193,7 +193,7 @@ def _result(identity: Run, trained: Trained, started: float) -> Result:
 def _task_facts(run: RunConfig, task: Task) -> TaskFacts:
     return TaskFacts(
         name=run.task["name"],
-        source=task.source,
+        source=task.source + task.conditions.remark,
         metric=task.score,
         higher_is_better=task.higher_is_better,
         unit=task.unit,

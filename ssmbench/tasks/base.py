@@ -6,6 +6,7 @@ sequences, ranks, batches and resuming are handled here.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
-from torch.utils.data.distributed import DistributedSampler
 from torchmetrics import MetricCollection
 
 from ssmbench.augmentations.base import Augmentation, Signals, augmented
@@ -27,9 +27,10 @@ from ssmbench.spec import TaskSizes
 from ssmbench.tasks.baselines import Predictor
 from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.cache import Arrays, cached_arrays
+from ssmbench.tasks.conditions import Conditions
 from ssmbench.tasks.contract import check_splits
 from ssmbench.tasks.digest import digest_of, identifying_options
-from ssmbench.tasks.order import Batches, LengthBuckets, evaluation_batches, order_seed
+from ssmbench.tasks.order import Batches, evaluation_batches, order_seed, training_order
 from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.sequences import SequenceData, Splits
 from ssmbench.tasks.smoothing import uniform_cross_entropy
@@ -57,6 +58,10 @@ class Task(pl.LightningDataModule, ABC):
     bucket_by_length: bool = True
     #: The number of ranks that share each sequence; they are given the same batches.
     ranks_per_sequence: int = 1
+    #: What the run adds to the task: samples that are dropped.
+    conditions: Conditions = Conditions()
+    #: Why no samples may be dropped, where the input is a signal; "" if they may.
+    undroppable_reason: ClassVar[str] = ""
     #: To be increased when :meth:`load` gives different data for the same files and options.
     data_version: int = 1
     #: The published data that the task reads, for ``ssmbench data``; None of bundled and generated.
@@ -86,6 +91,7 @@ class Task(pl.LightningDataModule, ABC):
         self.config = config
         self.batch_size = batch_size
         self.seed = seed
+        self._loaded: Splits | None = None
         self._splits: Splits | None = None
         self.check()
 
@@ -188,7 +194,7 @@ class Task(pl.LightningDataModule, ABC):
         return batch
 
     def augmented(self, batch: Batch) -> Batch:
-        """What a training step is given: ``batch`` after :meth:`augment` and the augmentations.
+        """``batch`` after :meth:`augment` and the augmentations.
 
         Raises:
             PluginError: an augmentation returns signals of another form.
@@ -198,6 +204,14 @@ class Task(pl.LightningDataModule, ABC):
             signals = augmented(augmentation, Signals(batch.u, batch.lengths, batch.dt))
             batch = batch._replace(**signals._asdict())
         return batch
+
+    def training_batch(self, batch: Batch, place: tuple[int, ...]) -> Batch:
+        """The batch of a training step: :meth:`augmented`, then the :attr:`conditions`.
+
+        ``place``: whole numbers that name the step; it draws the same samples whenever it is made.
+        """
+        random = np.random.default_rng(place)
+        return self.conditions.train_batch(self.augmented(batch), random, self.sizes.per_step)
 
     @abstractmethod
     def metrics(self) -> MetricCollection:
@@ -220,8 +234,9 @@ class Task(pl.LightningDataModule, ABC):
     def baselines(self) -> Mapping[str, Predictor]:
         """Predictors by name that use none, or next to none, of what the task is about.
 
-        Their scores are printed beside every model's. Called after :meth:`setup`, so that the
-        training split can be used; see :mod:`ssmbench.tasks.baselines`.
+        They are given all samples, also where the run drops some. Their scores are printed beside
+        every model's. Called after :meth:`setup`, so that the training split can be used; see
+        :mod:`ssmbench.tasks.baselines`.
         """
         return {}
 
@@ -240,8 +255,10 @@ class Task(pl.LightningDataModule, ABC):
 
     def _score_baselines(self) -> Arrays:
         self.setup()
-        predictors = self.baselines()
-        return {name: np.array(self.score_of(predict)) for name, predict in predictors.items()}
+        whole = copy.copy(self)
+        whole._splits = self._loaded
+        predictors = whole.baselines()
+        return {name: np.array(whole.score_of(predict)) for name, predict in predictors.items()}
 
     def published_scores(self) -> Sequence[PublishedScore]:
         """Scores that publications report on this test data; none by default.
@@ -286,7 +303,8 @@ class Task(pl.LightningDataModule, ABC):
             splits = self.load()
             self._check_digest()  # a file may have been replaced while it was read
             check_splits(type(self).load, self.sizes, splits)
-            self._splits = splits
+            self._loaded = splits
+            self._splits = self.conditions.applied(splits, per_step=self.sizes.per_step)
 
     def _check_digest(self) -> None:
         if self.expected_digest and self.data_digest != self.expected_digest:
@@ -336,21 +354,10 @@ class Task(pl.LightningDataModule, ABC):
                 f"batch_size {self.batch_size} on {ranks} rank(s) is more than the {len(data)}"
                 " training sequences of the task"
             )
-        sampler = self._training_order(data, ranks, rank)
-        return Batches(data, batch_size=self.batch_size, sampler=sampler, drop_last=True)
-
-    def _training_order(
-        self, data: SequenceData, ranks: int, rank: int
-    ) -> DistributedSampler[Batch]:
-        seed = order_seed(self.seed)
-        lengths = self._lengths(data)
-        if lengths is None:
-            return DistributedSampler(
-                data, num_replicas=ranks, rank=rank, shuffle=True, seed=seed, drop_last=True
-            )
-        return LengthBuckets(
-            data, lengths, batch_size=self.batch_size, ranks=ranks, rank=rank, seed=seed
+        sampler = training_order(
+            data, self._lengths(data), self.batch_size, ranks, rank, order_seed(self.seed)
         )
+        return Batches(data, batch_size=self.batch_size, sampler=sampler, drop_last=True)
 
     def _lengths(self, data: SequenceData) -> Int[np.ndarray, " n"] | None:
         return data.lengths if self.bucket_by_length else None

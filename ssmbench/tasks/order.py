@@ -101,6 +101,22 @@ class LengthBuckets(DistributedSampler):
         return len(self.lengths) // self.joint_size * (self.joint_size // self.num_replicas)
 
 
+def training_order(
+    data: SequenceData,
+    lengths: Int[np.ndarray, " n"] | None,
+    batch_size: int,
+    ranks: int,
+    rank: int,
+    seed: int,
+) -> DistributedSampler[Batch]:
+    """The shuffled order of one rank; where ``lengths`` are given, by :class:`LengthBuckets`."""
+    if lengths is None:
+        return DistributedSampler(
+            data, num_replicas=ranks, rank=rank, shuffle=True, seed=seed, drop_last=True
+        )
+    return LengthBuckets(data, lengths, batch_size=batch_size, ranks=ranks, rank=rank, seed=seed)
+
+
 def order_seed(seed: int) -> int:
     """A seed for DistributedSampler, which shuffles by seed + epoch: with the run's own seeds,
     successive seeds would share orders."""

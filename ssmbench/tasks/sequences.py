@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -278,17 +278,35 @@ class PairedSequences(Samples):
 
 
 @dataclass(frozen=True)
+class Varied:
+    """In what a further test set differs from ``test``: the ``value`` of a ``quantity``, for
+    example 4 of "length factor"."""
+
+    quantity: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Splits:
     """The parts of a task's data: one to train on, one to select on, and test sets.
 
     ``further``: more test sets by name, each scored beside ``test``, for example a part of it or
-    another record.
+    another record. ``varied``: of those that differ from ``test`` in one quantity, by name.
     """
 
     train: SequenceData
     val: SequenceData
     test: SequenceData
     further: Mapping[str, SequenceData] = field(default_factory=dict)
+    varied: Mapping[str, Varied] = field(default_factory=dict)
+
+    def and_further(self, more: Mapping[str, tuple[SequenceData, Varied]]) -> Splits:
+        """With more further test sets, each with what is varied in it."""
+        return replace(
+            self,
+            further={**self.further, **{name: data for name, (data, _) in more.items()}},
+            varied={**self.varied, **{name: varied for name, (_, varied) in more.items()}},
+        )
 
     def by_name(self) -> dict[str, SequenceData]:
         """All of them."""

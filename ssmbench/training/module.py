@@ -89,11 +89,13 @@ class SequenceModule(pl.LightningModule):
         place = (self.task.seed, self.current_epoch, batch_idx, rank)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
-    def _augmented(self, batch: Batch, batch_idx: int) -> Batch:
+    def _training_batch(self, batch: Batch, batch_idx: int) -> Batch:
         """The batch that a step is given; ranks that share sequences draw the same changes."""
         shared = self.task.ranks_per_sequence
-        self.seed_batch(batch_idx, self.global_rank // shared)
-        batch = self.task.augmented(batch)
+        rank = self.global_rank // shared
+        self.seed_batch(batch_idx, rank)
+        place = self.task.seed, self.current_epoch, batch_idx, rank
+        batch = self.task.training_batch(batch, place)
         if shared > 1:
             self.seed_batch(batch_idx)  # dropout is of each rank's own segment
         return batch
@@ -116,7 +118,7 @@ class SequenceModule(pl.LightningModule):
         return -1 if 0 <= self.max_steps <= self.global_step else None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self._loss(self._augmented(batch, batch_idx))
+        loss = self._loss(self._training_batch(batch, batch_idx))
         # The mean over ranks: the loss of their joint batch, not finite if that of a rank is not.
         joint = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
         if not bool(torch.isfinite(joint)):

@@ -28,6 +28,7 @@ class Adding(ValueProbe):
     """
 
     config: ProbeConfig
+    undroppable_reason = "without a marked number the sum is not determined"
 
     @property
     def sizes(self) -> TaskSizes:

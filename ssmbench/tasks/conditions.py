@@ -1,0 +1,76 @@
+"""Conditions that a run adds to a task: samples that are dropped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ssmbench.errors import require
+from ssmbench.spec import Channels, TaskSizes
+from ssmbench.tasks.batch import Batch
+from ssmbench.tasks.dropping import Thinned, drop_samples
+from ssmbench.tasks.sequences import SequenceData, Splits, Varied
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """``dropped``: the share of the samples that is dropped in every split; of the training
+    sequences others in every epoch, of the others always the same, by ``seed``. ``test_dropped``:
+    shares for further test sets."""
+
+    dropped: float = 0.0
+    test_dropped: tuple[float, ...] = ()
+    seed: int = 0
+
+    @property
+    def uneven(self) -> bool:
+        """Whether a network is given time steps that differ."""
+        return any(share > 0 for share in (self.dropped, *self.test_dropped))
+
+    @property
+    def remark(self) -> str:
+        """What a reader of the scores must know, after the source of the data."""
+        return f"; {self.dropped:.4g} of the samples dropped at random" if self.dropped else ""
+
+    def train_batch(self, batch: Batch, random: np.random.Generator, per_step: bool) -> Batch:
+        """A training batch without the samples that are dropped in this epoch."""
+        if self.dropped == 0:
+            return batch
+        numbers = torch.from_numpy(random.random(batch.u.shape[:2]))
+        return drop_samples(batch, self.dropped, numbers, per_step=per_step)
+
+    def applied(self, splits: Splits, *, per_step: bool) -> Splits:
+        """The splits under these conditions: ``splits`` itself where there is none.
+
+        Training sequences are thinned batch by batch, by :meth:`train_batch`.
+        """
+        if not (self.dropped or self.test_dropped):
+            return splits
+
+        def thinned(data: SequenceData, share: float) -> SequenceData:
+            return Thinned(data, share, self.seed, per_step=per_step) if share else data
+
+        more = {f"{100 * share:.6g}% dropped": share for share in self.test_dropped}
+        return replace(
+            splits,
+            val=thinned(splits.val, self.dropped),
+            test=thinned(splits.test, self.dropped),
+            further={name: thinned(one, self.dropped) for name, one in splits.further.items()},
+        ).and_further(
+            {
+                name: (thinned(splits.test, share), Varied("share dropped", share))
+                for name, share in more.items()
+            }
+        )
+
+
+def check_droppable(name: str, sizes: TaskSizes, reason: str) -> None:
+    """Raise a UsageError unless samples of the task called ``name`` can be dropped.
+
+    ``reason``: why its author does not allow it; "" if they can be.
+    """
+    if not isinstance(sizes.input, Channels):
+        reason = f"its input is {sizes.input}, not samples of a signal"
+    require(not reason, f"sampling: no samples of {name} can be dropped: {reason}")
