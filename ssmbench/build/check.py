@@ -12,7 +12,10 @@ from ssmbench.build.optimizer import build_optimizer
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig
 from ssmbench.errors import UsageError, one_line
+from ssmbench.nn.model import SequenceModel
 from ssmbench.origins import plugin_line, with_plugin_line
+from ssmbench.spec import Pair
+from ssmbench.tasks.base import Task
 
 
 def check_parts(config: RunConfig) -> None:
@@ -40,6 +43,25 @@ def check_parts(config: RunConfig) -> None:
 def _innermost(error: BaseException) -> str:
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{place.filename}:{place.lineno}"
+
+
+def check_splits_fit(network: SequenceModel, task: Task) -> None:
+    """Load the data, and check that the network takes the lengths and the time steps of every
+    split: a test set that it does not take would be found only after the training.
+
+    Raises:
+        UsageError: it does not, or the data cannot be used.
+    """
+    for name in ("train", "val", "test", *task.further_tests()):
+        data = task.split(name)
+        if len(data) == 0:
+            continue
+        one, lengths = data.batch([0]), data.lengths
+        steps = one.u.shape[2 if isinstance(task.sizes.input, Pair) else 1]
+        longest = steps if lengths is None else int(lengths.max())
+        network.encoder.check_length(network.framing.count(longest))
+        if one.dt is not None:
+            network.check_uneven()
 
 
 def check_data(config: RunConfig) -> None:

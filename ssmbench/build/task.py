@@ -25,6 +25,8 @@ def build_task(config: RunConfig) -> Task:
     task.conditions = _conditions(config)
     if task.conditions.uneven:
         check_droppable(config.task["name"], task.sizes, task.undroppable_reason)
+    reason = task.fixed_length_reason if config.length_factors else ""
+    require(not reason, f"length_factors: {config.task['name']} cannot be made longer: {reason}")
     task.ranks_per_sequence = config.sequence_parallel
     task.expected_digest = config.data_digest
     require(
@@ -55,5 +57,8 @@ def build_augmentation(component: Mapping[str, Any], task: Task) -> Augmentation
 def _conditions(config: RunConfig) -> Conditions:
     sampling = config.sampling
     return Conditions(
-        dropped=sampling.dropped, test_dropped=tuple(sampling.test_dropped), seed=sampling.seed
+        dropped=sampling.dropped,
+        test_dropped=tuple(sampling.test_dropped),
+        seed=sampling.seed,
+        length_factors=tuple(config.length_factors),
     )

@@ -22,6 +22,7 @@ from ssmbench.options import (
 )
 
 _SHARES = Allowed("each in [0, 1)", lambda v: all(0 <= share < 1 for share in v))
+_FACTORS = Allowed("each from 2 to 1024", lambda v: all(2 <= factor <= 1024 for factor in v))
 _LAYERS = (POSITIVE, Allowed("at most 10000", lambda v: v <= 10_000))
 
 
@@ -119,6 +120,8 @@ class RunConfig(component_fields("")):
     #: max_steps; the warm-up and the decay of the learning rates run over it.
     budget: str | None = option(None, DURATION, added=2)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    #: Further test sets whose sequences are so many times as long as those of the test set.
+    length_factors: list[int] = field(default_factory=list, metadata=metadata(_FACTORS, added=2))
     #: Number of sequences in a batch of one rank.
     batch_size: int = option(64, POSITIVE_COUNT)
     #: Share of each class's probability that the training loss asks of all classes alike, of tasks

@@ -256,12 +256,12 @@ class SSMLayer(nn.Module):
             channels = (self.parametrization, system, u.shape[-1])
             self._first_use.check("channels", check_channels, *channels)
             u = u.to(torch.promote_types(u.dtype, system.D.real.dtype))
-            start = self._start(u.shape[0], system, x0)
+            start = self.start(u.shape[0], system, x0)
             u = u.unflatten(-1, (system.heads, system.inputs))
             y, final = self._scanned(system, u, start)
             return y.flatten(-2), final
 
-    def _start(
+    def start(
         self, batch: int, system: Scannable, x0: Inexact[Tensor, ...] | None
     ) -> Inexact[Tensor, "B H N"] | None:
         """The state before the first step, in the form that ``system`` takes; None if zero."""

@@ -12,7 +12,14 @@ from typing import Any
 from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.report.collect import RunRecord
 from ssmbench.report.published import PublishedRow, published_rows
-from ssmbench.report.statistics import RobustnessRow, Row, robustness_rows, rows
+from ssmbench.report.statistics import (
+    FurtherRow,
+    RobustnessRow,
+    Row,
+    further_rows,
+    robustness_rows,
+    rows,
+)
 
 LEGEND = """\
 Gains are L2 gains. *Layer* gains are from the input to the output of one SSM layer, the largest
@@ -42,6 +49,14 @@ PUBLISHED_LEGEND = """\
 As the publications report them on this test data; none was run here. **Selected on**: the part of
 the data on which the publication chose weights and options. What was chosen on test data is not a
 score of unseen data.
+"""
+
+
+FURTHER_LEGEND = """\
+Scores of the same weights where one quantity differs from the training: the **length factor** of
+the test sequences, or the **share dropped** of their samples. In brackets: the largest norm of an
+SSM layer's state relative to that on the test set, over layers and seeds. `diverged`: in how many
+runs a prediction or a state was not finite.
 """
 
 
@@ -76,7 +91,7 @@ def _flat(value: Any) -> Any:
 
 def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ()) -> str:
     """The report as a Markdown page."""
-    table, curves = rows(records), robustness_rows(records)
+    table, curves, more = rows(records), robustness_rows(records), further_rows(records)
     published = published_rows(records)
     parts = [f"# {name}\n", LEGEND]
     for task in dict.fromkeys(row.task for row in table):
@@ -93,6 +108,10 @@ def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ())
         points = [point for point in curves if point.task == task]
         if points:
             parts += [f"### Robustness: {task}\n", ROBUSTNESS_LEGEND, robustness_table(points)]
+        others = [row for row in more if row.task == task]
+        if others:
+            parts += [f"### Longer and irregular tests: {task}\n", FURTHER_LEGEND]
+            parts += map(further_table, _by_quantity(others))
     found = [f"- {r.task}, {r.variant}, {r.discretizer}: {v}" for r in table for v in r.violations]
     notes = [f"- {r.task}, {r.variant}, {r.discretizer}: {note_text(r)}" for r in table if r.note]
     if notes:
@@ -191,6 +210,31 @@ def robustness_table(points: Iterable[RobustnessRow]) -> str:
     return _markdown(header, cells)
 
 
+def _by_quantity(further: list[FurtherRow]) -> list[list[FurtherRow]]:
+    quantities = dict.fromkeys(row.quantity for row in further)
+    return [[row for row in further if row.quantity == quantity] for quantity in quantities]
+
+
+def further_table(further: list[FurtherRow]) -> str:
+    """One line per variant and discretizer; one column per value of the quantity."""
+    lines: dict[tuple[str, str, str], dict[float, str]] = {}
+    for row in further:
+        line = lines.setdefault((row.variant, row.discretizer, row.quantity), {})
+        line[row.value] = further_text(row)
+    values = sorted({value for line in lines.values() for value in line})
+    header = ["variant", "discretizer", "quantity", *(f"{value:g}" for value in values)]
+    cells = [[*key, *(line.get(v, "none") for v in values)] for key, line in lines.items()]
+    return _markdown(header, cells)
+
+
+def further_text(row: FurtherRow) -> str:
+    """``0.9654 ± 0.0042 (1.03)``, or how many runs diverged."""
+    score = _mean_and_spread(row) or "none"
+    if row.diverged:
+        return f"{score} (diverged: {row.diverged} of {row.runs})"
+    return f"{score} ({number(row.state_norm)})"
+
+
 def _markdown(header: Iterable[str], table: Iterable[Iterable[str]], words: int = 3) -> str:
     """A table whose first ``words`` columns are words."""
     header = list(header)
@@ -213,7 +257,7 @@ def score_text(row: Row) -> str:
     return row.outcome if score is None else score + note
 
 
-def _mean_and_spread(row: Row | RobustnessRow) -> str | None:
+def _mean_and_spread(row: Row | RobustnessRow | FurtherRow) -> str | None:
     if row.score_mean is None:
         return None
     spread = "" if row.score_spread is None else f" ± {row.score_spread:.4f}"

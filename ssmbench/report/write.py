@@ -10,7 +10,13 @@ from typing import Any
 from ssmbench import jsonio
 from ssmbench.report.collect import RunRecord, collect
 from ssmbench.report.published import PublishedRow, published_rows
-from ssmbench.report.statistics import RobustnessRow, robustness_rows, rows
+from ssmbench.report.statistics import (
+    FurtherRow,
+    RobustnessRow,
+    further_rows,
+    robustness_rows,
+    rows,
+)
 from ssmbench.report.tables import refusals_text, to_csv, to_markdown
 from ssmbench.runs.folder import write_atomically
 from ssmbench.suite.grid import RUNS
@@ -27,10 +33,13 @@ def write_report(root: Path) -> dict[str, Path]:
     out = root / "report"
     out.mkdir(exist_ok=True)
     files = _write_figures(records, root / RUNS, out)
-    table, curves = rows(records), robustness_rows(records)
+    table, curves, more = rows(records), robustness_rows(records), further_rows(records)
     if curves:
         files["robustness_csv"] = out / "robustness.csv"
         write_atomically(files["robustness_csv"], to_csv(curves, RobustnessRow))
+    if more:
+        files["further_csv"] = out / "further_tests.csv"
+        write_atomically(files["further_csv"], to_csv(more, FurtherRow))
     published = published_rows(records)
     if published:
         files["published_csv"] = out / "published.csv"
@@ -53,7 +62,7 @@ def _json(table: Iterable[Any]) -> str:
 
 
 def _write_figures(records: list[RunRecord], runs: Path, out: Path) -> dict[str, Path]:
-    from ssmbench.report.figures import gains, poles, robustness  # slow: imports matplotlib
+    from ssmbench.report.figures import further, gains, poles, robustness  # slow: matplotlib
     from ssmbench.report.figures.saving import save_figure
 
     table, curves = rows(records), robustness_rows(records)
@@ -68,4 +77,9 @@ def _write_figures(records: list[RunRecord], runs: Path, out: Path) -> dict[str,
     for task in dict.fromkeys(point.task for point in curves):
         figure = robustness.robustness(curves, table, task)
         files[f"robustness_{task}"] = save_figure(figure, out / f"robustness_{task}.png")
+    more = further_rows(records)
+    for task, quantity in dict.fromkeys((row.task, row.quantity) for row in more):
+        figure = further.score_against(more, table, task, quantity)
+        name = f"{quantity.replace(' ', '_')}_{task}"
+        files[name] = save_figure(figure, out / f"{name}.png")
     return files

@@ -10,6 +10,7 @@ Attribute names are the keys of ``result.json``. Reading follows one rule:
 
 from ssmbench.results.parts import (
     Environment,
+    FurtherTest,
     Gains,
     ImportedFrom,
     LayerGains,
@@ -28,6 +29,7 @@ __all__ = [
     "OLDEST_SCHEMA",
     "SCHEMA",
     "Environment",
+    "FurtherTest",
     "Gains",
     "ImportedFrom",
     "LayerGains",

@@ -98,6 +98,26 @@ class Scores(Record):
 
 
 @dataclass(frozen=True)
+class FurtherTest(Record):
+    """The weights that were best in validation on a test set beside ``test``.
+
+    ``score``: None where a prediction was not finite; ``diverged``: whether a prediction or a state
+    was not. ``quantity`` and ``value``: in what it differs from the test set, for example 4 of the
+    "length factor", or 0.5 of the "share dropped"; "" and None where that is not one number. The
+    test set itself, under the name ``test``, is the first point of each quantity. ``state_norms``:
+    of each SSM layer the largest l2 norm of the state over the steps of the first sequences,
+    relative to that on the test set.
+    """
+
+    name: str
+    score: float | None
+    diverged: bool
+    quantity: str = ""
+    value: float | None = None
+    state_norms: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class RobustnessPoint(Record):
     """The score under disturbances of one ``kind`` (random or adversarial), whose l2 norm is
     ``energy`` times that of a typical input; None where a prediction is not finite."""

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from ssmbench.results.parts import (
     Environment,
+    FurtherTest,
     Gains,
     ImportedFrom,
     RobustnessPoint,
@@ -45,6 +46,7 @@ class Result(Record):
     steps: int | None = None
     seconds: float | None = None
     imported: ImportedFrom | None = None
+    further_tests: tuple[FurtherTest, ...] = ()
     schema: int = SCHEMA
 
     @property

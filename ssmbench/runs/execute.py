@@ -23,6 +23,7 @@ from ssmbench.runs.load import measure_task_gains, save_worst_input
 from ssmbench.runs.run import Run
 from ssmbench.tasks.base import Task
 from ssmbench.training.environment import is_main_process
+from ssmbench.training.further import further_tests
 from ssmbench.training.gains import measuring_device
 from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, train
@@ -169,6 +170,8 @@ def _result(identity: Run, trained: Trained, started: float) -> Result:
     write_poles(folder.path, [poles.cpu().numpy() for poles in found.poles])
     diverged = trained.diverged_at is not None
     curves = () if diverged else tuple(robustness(model, task, run.analysis))
+    scores = trained.scores
+    further = further_tests(model, task, scores.test, scores.further or {}) if scores else ()
     return Result(
         fingerprint=identity.fingerprint,
         status="diverged" if diverged else "finished",
@@ -182,6 +185,7 @@ def _result(identity: Run, trained: Trained, started: float) -> Result:
         scores=trained.scores,
         gain=found.gain,
         robustness=curves,
+        further_tests=further,
         parameters=model.parameter_count(),
         steps=trained.steps,
         steps_per_second=trained.steps_per_second,
@@ -199,7 +203,7 @@ def _task_facts(run: RunConfig, task: Task) -> TaskFacts:
         unit=task.unit,
         data_digest=run.data_digest,
         baselines=task.baseline_scores(),
-        published=tuple(task.published_scores()),
+        published=() if task.conditions.dropped else tuple(task.published_scores()),
     )
 
 

@@ -27,12 +27,12 @@ from ssmbench.spec import TaskSizes
 from ssmbench.tasks.baselines import Predictor
 from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.cache import Arrays, cached_arrays
-from ssmbench.tasks.conditions import Conditions
+from ssmbench.tasks.conditions import LENGTH_FACTOR, Conditions
 from ssmbench.tasks.contract import check_splits
 from ssmbench.tasks.digest import digest_of, identifying_options
 from ssmbench.tasks.order import Batches, evaluation_batches, order_seed, training_order
 from ssmbench.tasks.published import PublishedData
-from ssmbench.tasks.sequences import SequenceData, Splits
+from ssmbench.tasks.sequences import SequenceData, Splits, Varied
 from ssmbench.tasks.smoothing import uniform_cross_entropy
 
 Split = Literal["train", "val", "test"]
@@ -58,10 +58,12 @@ class Task(pl.LightningDataModule, ABC):
     bucket_by_length: bool = True
     #: The number of ranks that share each sequence; they are given the same batches.
     ranks_per_sequence: int = 1
-    #: What the run adds to the task: samples that are dropped.
+    #: What the run adds to the task: samples that are dropped, and longer test sequences.
     conditions: Conditions = Conditions()
     #: Why no samples may be dropped, where the input is a signal; "" if they may.
     undroppable_reason: ClassVar[str] = ""
+    #: Why :meth:`longer` has no sequences to give, as a clause; "" if it has.
+    fixed_length_reason: str = "its sequences are as long as its data have them"
     #: To be increased when :meth:`load` gives different data for the same files and options.
     data_version: int = 1
     #: The published data that the task reads, for ``ssmbench data``; None of bundled and generated.
@@ -157,6 +159,15 @@ class Task(pl.LightningDataModule, ABC):
         Raises:
             UsageError: the data, or a setting of the config, cannot be used.
         """
+
+    def longer(self, factor: int) -> SequenceData:
+        """Test sequences ``factor`` times as long as those of the test set; called after
+        :meth:`load`. A task that defines it sets :attr:`fixed_length_reason` to "".
+
+        Raises:
+            UsageError: there are none.
+        """
+        raise UsageError(f"{type(self).__name__} has no longer ones: {self.fixed_length_reason}")
 
     @abstractmethod
     def loss(
@@ -304,7 +315,9 @@ class Task(pl.LightningDataModule, ABC):
             self._check_digest()  # a file may have been replaced while it was read
             check_splits(type(self).load, self.sizes, splits)
             self._loaded = splits
-            self._splits = self.conditions.applied(splits, per_step=self.sizes.per_step)
+            self._splits = self.conditions.applied(
+                splits, self.longer, per_step=self.sizes.per_step
+            )
 
     def _check_digest(self) -> None:
         if self.expected_digest and self.data_digest != self.expected_digest:
@@ -314,23 +327,30 @@ class Task(pl.LightningDataModule, ABC):
                 "original data"
             )
 
+    @property
+    def _conditioned(self) -> Splits:
+        """The data, loaded if need be, under the conditions of the run."""
+        self.setup()
+        assert self._splits is not None
+        return self._splits
+
     def split(self, name: str) -> SequenceData:
         """The sequences of ``train``, ``val`` or ``test``, or of one of the further test sets.
 
         Raises:
             UsageError: no split of this name, or what :meth:`load` raises.
         """
-        self.setup()
-        assert self._splits is not None
-        splits = self._splits.by_name()
+        splits = self._conditioned.by_name()
         require(name in splits, f"no split {name!r}; {suggest(name, splits)}")
         return splits[name]
 
     def further_tests(self) -> tuple[str, ...]:
         """Names of the test sets beside ``test``. Raises what :meth:`load` raises."""
-        self.setup()
-        assert self._splits is not None
-        return tuple(self._splits.further)
+        return tuple(self._conditioned.further)
+
+    def varied(self) -> Mapping[str, Varied]:
+        """In what test sets beside ``test`` differ from it in one quantity, by name."""
+        return self._conditioned.varied
 
     def sample(self, split: str = "val", n: int | None = None) -> Batch:
         """The first ``n`` sequences of a split as one batch; all of them if None."""
@@ -376,8 +396,10 @@ class Task(pl.LightningDataModule, ABC):
 
     def _evaluation_loader(self, name: str) -> Batches:
         data = self.split(name)
-        lengths = self._lengths(data)
-        batches = evaluation_batches(len(data), self.batch_size, *self._ranks(), lengths)
+        lengths, varied = self._lengths(data), self.varied().get(name)
+        longer = varied is not None and varied.quantity == LENGTH_FACTOR
+        size = max(1, int(self.batch_size // varied.value)) if longer else self.batch_size
+        batches = evaluation_batches(len(data), size, *self._ranks(), lengths)
         return Batches(data, batch_sampler=batches)
 
     def _ranks(self) -> tuple[int, int]:

@@ -301,7 +301,9 @@ class Splits:
     varied: Mapping[str, Varied] = field(default_factory=dict)
 
     def and_further(self, more: Mapping[str, tuple[SequenceData, Varied]]) -> Splits:
-        """With more further test sets, each with what is varied in it."""
+        """With more further test sets, each with what is varied in it; itself with none."""
+        if not more:
+            return self
         return replace(
             self,
             further={**self.further, **{name: data for name, (data, _) in more.items()}},

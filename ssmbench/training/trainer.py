@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 
+from ssmbench.build.check import check_splits_fit
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig, seconds
@@ -71,6 +72,7 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
     budget = None if run.budget is None else Budget(seconds(run.budget))
     steps = -1 if budget else run.trainer.get("max_steps", -1)
     module = SequenceModule(build_network(run, task.sizes), task, run.optimizer, steps, budget)
+    check_splits_fit(module.model, task)
     warned = _warn_of_step_sizes(run, module.model)
     point = find_resume_point(folder)
     if is_main_process():

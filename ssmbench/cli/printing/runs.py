@@ -9,7 +9,7 @@ from ssmbench.cli.streams import say, warn
 
 if TYPE_CHECKING:
     from ssmbench.library.runs import Run
-    from ssmbench.results import Result
+    from ssmbench.results import FurtherTest, Result
 
 #: Norm of the disturbance, relative to a typical input, at which ``run`` prints the score.
 _SHOWN_ENERGY = 0.1
@@ -56,11 +56,22 @@ def _result_rows(result: Result) -> list[tuple[str, str]]:
         rows += [("gain note", gains.note), ("gain frozen", plain(gains.frozen))]
     keys = ("declared", "bound", "attacked")
     rows += [(f"network {key}", plain(getattr(network, key))) for key in keys]
+    rows += [
+        (f"largest state norm, {test.name}", _state_text(test))
+        for test in result.further_tests
+        if test.name != "test"
+    ]
     return rows + [
         (f"test {metric}, {p.kind} disturbance of {p.energy:g}", plain(p.score))
         for p in result.robustness
         if p.energy == _SHOWN_ENERGY
     ]
+
+
+def _state_text(test: FurtherTest) -> str:
+    """Of all layers, relative to that on the test set."""
+    norm = f"{plain(max(test.state_norms, default=None))} times that on the test set"
+    return f"{norm}; diverged" if test.diverged else norm
 
 
 def _scores(result: Result) -> list[tuple[str, float | None]]:

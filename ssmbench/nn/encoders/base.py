@@ -34,6 +34,9 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError
 
+    def check_length(self, steps: int) -> None:
+        """Raise a UsageError unless sequences of so many steps can be encoded."""
+
     def bound(self) -> Bound:
         """A bound on the Lipschitz constant for the present parameters."""
         if self.lipschitz is None:

@@ -75,17 +75,23 @@ class EmbeddingWithPositions(Embedding):
     def forward(self, u: Int64[Tensor, "B L"], start: int = 0) -> Float[Tensor, "B L d"]:
         """Raises a UsageError if a sequence is longer than the learned positions."""
         end = start + u.shape[1]
+        self.check_length(end)
         return super().forward(u) + self._positions(start, end)
 
     def _positions(self, start: int, end: int) -> Float[Tensor, "L d"]:
         if self.positions is None:
             return sinusoidal(start, end, self.weight)
+        return self.positions[start:end]
+
+    def check_length(self, steps: int) -> None:
+        """As long as the learned positions."""
+        if self.positions is None:
+            return
         require(
-            end <= len(self.positions),
-            f"embedding_positions: a sequence of {end} steps has no learned positions beyond "
+            steps <= len(self.positions),
+            f"embedding_positions: a sequence of {steps} steps has no learned positions beyond "
             f"{len(self.positions)}, the task's length; choose positions=sinusoidal",
         )
-        return self.positions[start:end]
 
 
 def sinusoidal(start: int, end: int, like: Float[Tensor, "_ d"]) -> Float[Tensor, "L d"]:

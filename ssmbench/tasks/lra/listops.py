@@ -3,6 +3,7 @@ and sums modulo 10, read token by token."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from ssmbench.tasks.lra.records import Records, places, resolved
 from ssmbench.tasks.lra.tokens import PADDING, TokenSequences, from_arrays, to_arrays
 from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.published_scores import as_published
-from ssmbench.tasks.sequences import Splits
+from ssmbench.tasks.sequences import PaddedSequences, Splits
 
 _PLACES = {part: places(name, "listops-1000/", "listops/") for part, name in FILES.items()}
 _AT_LEAST_TWO = Allowed("from 2 to 1000", lambda value: 2 <= value <= 1000)
@@ -88,6 +89,7 @@ class ListOps(Classification):
     """
 
     config: ListOpsConfig
+    fixed_length_reason = ""
 
     published = PublishedData(
         places=tuple(_PLACES.values()),
@@ -149,6 +151,27 @@ class ListOps(Classification):
 
     def _sizes_of_parts(self) -> dict[str, int]:
         return {part: getattr(self.config, f"{part}_expressions") for part in _DRAWN}
+
+    def longer(self, factor: int) -> PaddedSequences:
+        """As many expressions as the test has, ``factor`` times as long; generated, also where the
+        others are published. Trees may be deeper by one level for each doubling: at the depth of
+        the training there are next to none so long.
+
+        Raises:
+            UsageError: there are too few so long.
+        """
+        config = self.config
+        low, high = factor * config.min_length, factor * config.max_length
+        deeper = math.ceil(math.log2(factor))
+        shape = Shape(low, high, config.max_depth + deeper, config.max_args)
+        seed, number = (config.generation_seed, len(_DRAWN) + factor), config.test_expressions
+        settings = {"version": self.data_version, "seed": list(seed), "number": number}
+        arrays = cached_arrays(
+            "listops-longer",
+            settings | vars(shape),
+            lambda: to_arrays({"test": expressions(shape, number, seed, set())}),
+        )
+        return from_arrays(arrays, "test").padded()
 
     def _generated(self) -> dict[str, TokenSequences]:
         config, numbers = self.config, self._sizes_of_parts()

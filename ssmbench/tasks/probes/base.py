@@ -20,6 +20,7 @@ from ssmbench.options import POSITIVE_COUNT, SEED, SIZE, option
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.baselines import Predictor, always, mean_of
 from ssmbench.tasks.classification import Classification
+from ssmbench.tasks.conditions import longer_sets
 from ssmbench.tasks.sequences import Sequences, Splits
 
 
@@ -43,6 +44,7 @@ class Probe(Task):
     """A derived class sets :attr:`sizes` and draws sequences of a length in :meth:`draw`."""
 
     config: ProbeConfig
+    fixed_length_reason = ""
 
     @property
     def source(self) -> str:
@@ -80,13 +82,13 @@ class Probe(Task):
         train, val, test = (
             self._drawn(part, number, self.config.length) for part, number in enumerate(sizes)
         )
-        further = {
-            f"{factor} x length": self._drawn(
-                2 + factor, self.config.test_sequences, factor * self.config.length
-            )
-            for factor in self.config.length_factors
-        }
-        return Splits(train, val, test, further)
+        own = longer_sets(self.longer, self.config.length_factors)
+        return Splits(train, val, test).and_further(own)
+
+    def longer(self, factor: int) -> Sequences:
+        """As many sequences as the test set has, drawn anew."""
+        number, length = self.config.test_sequences, factor * self.config.length
+        return self._drawn(2 + factor, number, length)
 
     def _drawn(self, part: int, number: int, length: int) -> Sequences:
         return self.draw(np.random.default_rng((self.config.data_seed, part)), number, length)

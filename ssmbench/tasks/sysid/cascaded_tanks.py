@@ -15,8 +15,14 @@ from ssmbench.options import FOLDER, SEED, option
 from ssmbench.registry import tasks
 from ssmbench.tasks.data import DATA_VARIABLE, find_data, read_columns
 from ssmbench.tasks.published import PublishedData
+from ssmbench.tasks.sequences import Sequences
 from ssmbench.tasks.sysid.record import Description, Experiments, Record, Signal
-from ssmbench.tasks.sysid.tanks_simulation import SAMPLE_TIME, SAMPLES, simulated_records
+from ssmbench.tasks.sysid.tanks_simulation import (
+    SAMPLE_TIME,
+    SAMPLES,
+    longer_record,
+    simulated_records,
+)
 from ssmbench.tasks.sysid.task import RecordConfig, SystemIdentification
 
 FILES = ("sysid/dataBenchmark.csv", "dataBenchmark.csv")
@@ -114,6 +120,16 @@ class CascadedTanks(SystemIdentification):
             return Experiments(*simulated_records(self.config.simulation_seed))
         u_est, y_est, u_val, y_val = read_columns(file, COLUMNS, SAMPLES).T
         return Experiments(Record.single(u_est, y_est), Record.single(u_val, y_val))
+
+    @property
+    def fixed_length_reason(self) -> str:
+        """Published measurements end; a simulation goes on."""
+        return "" if self._file() is None else "the published test record ends after 1,024 samples"
+
+    def longer(self, factor: int) -> Sequences:
+        """A simulated test record, ``factor`` times as long."""
+        record = longer_record(self.config.simulation_seed, factor)
+        return self.tested("the record", record)
 
     def _file(self) -> Path | None:
         if self.config.records is Records.simulation:

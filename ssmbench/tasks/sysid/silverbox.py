@@ -66,6 +66,10 @@ class Silverbox(PublishedRecords):
 
     config: SilverboxConfig
     names = ("V1", "V2")
+    fixed_length_reason = (
+        "its test is the whole arrow, 40 times as long as a training sequence, and its further "
+        "tests are parts of it"
+    )
     description = Description(
         "silverbox",
         inputs=[Signal("the input voltage", "mV")],

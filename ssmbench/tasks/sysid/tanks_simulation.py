@@ -68,17 +68,31 @@ def simulated_records(seed: int) -> tuple[Record, Record]:
     the level sensor saturates at 10 V.
     """
     random = np.random.default_rng(seed)
-    start = tuple(random.uniform(5.0, 7.0, size=2))
+    start = _levels(random)
     estimation, test = (_experiment(random, start) for _ in range(2))
     return estimation, test
 
 
-def _experiment(random: np.random.Generator, start: tuple[float, float]) -> Record:
-    u = _multisine(random)
-    disturbance = PROCESS_NOISE * random.standard_normal((SAMPLES, 2))
+def longer_record(seed: int, periods: int) -> Record:
+    """A test record of so many multisines one after another, from the initial state of
+    :func:`simulated_records`."""
+    start = _levels(np.random.default_rng(seed))
+    return _experiment(np.random.default_rng((seed, periods)), start, periods)
+
+
+def _levels(random: np.random.Generator) -> tuple[float, float]:
+    upper, lower = random.uniform(5.0, 7.0, size=2)
+    return upper, lower
+
+
+def _experiment(
+    random: np.random.Generator, start: tuple[float, float], periods: int = 1
+) -> Record:
+    u = np.concatenate([_multisine(random) for _ in range(periods)])
+    disturbance = PROCESS_NOISE * random.standard_normal((len(u), 2))
     tanks = Tanks()
     level = simulate(tanks, u, start, disturbance)[:, 1]
-    measured = level - SENSOR_ZERO + MEASUREMENT_NOISE * random.standard_normal(SAMPLES)
+    measured = level - SENSOR_ZERO + MEASUREMENT_NOISE * random.standard_normal(len(u))
     return Record.single(u, np.clip(measured, 0.0, SENSOR_LIMIT))
 
 

@@ -70,6 +70,7 @@ class SystemIdentification(Task):
 
     score = "rmse"
     higher_is_better = False
+    fixed_length_reason = "its test record is a measurement, of which there is no more"
 
     config: RecordConfig
     description: Description
@@ -130,8 +131,8 @@ class SystemIdentification(Task):
         return Splits(
             train=self._training_windows(),
             val=self._validation(scaled),
-            test=self._tested("the test record", records.test),
-            further={name: self._tested(name, one) for name, one in records.further.items()},
+            test=self.tested("the test record", records.test),
+            further={name: self.tested(name, one) for name, one in records.further.items()},
         )
 
     def _held_out_from(self, record: Record) -> int:
@@ -147,7 +148,9 @@ class SystemIdentification(Task):
     def _scaled(self, record: Record) -> tuple[Float[Tensor, "L m"], Float[Tensor, "L p"]]:
         return self._inputs.apply(record.u), self._outputs.apply(record.y)
 
-    def _tested(self, name: str, record: Record) -> Sequences:
+    def tested(self, name: str, record: Record) -> Sequences:
+        """A test record as one sequence; ``name``: what it is, for messages. After
+        :meth:`load`."""
         first = max(record.scored_from, self.config.test_washout)
         require(
             first < len(record),
