@@ -318,6 +318,8 @@ class Task(pl.LightningDataModule, ABC):
             self._splits = self.conditions.applied(
                 splits, self.longer, per_step=self.sizes.per_step
             )
+            if self.conditions.length_factors:
+                check_splits(type(self).longer, self.sizes, self._splits)
 
     def _check_digest(self) -> None:
         if self.expected_digest and self.data_digest != self.expected_digest:
@@ -396,9 +398,9 @@ class Task(pl.LightningDataModule, ABC):
 
     def _evaluation_loader(self, name: str) -> Batches:
         data = self.split(name)
-        lengths, varied = self._lengths(data), self.varied().get(name)
-        longer = varied is not None and varied.quantity == LENGTH_FACTOR
-        size = max(1, int(self.batch_size // varied.value)) if longer else self.batch_size
+        lengths, varied = self._lengths(data), self.varied().get(name, Varied("", 1.0))
+        longer = varied.value if varied.quantity == LENGTH_FACTOR else 1
+        size = max(1, int(self.batch_size // longer))
         batches = evaluation_batches(len(data), size, *self._ranks(), lengths)
         return Batches(data, batch_sampler=batches)
 

@@ -23,7 +23,7 @@ from tests.training.runs import TINY
 
 DELAY = {"name": "delay", "length": 24, "lag": 8, "train_sequences": 12, "test_sequences": 6}
 #: Those that draw what they are made of.
-LONGER = {"listops", "mass_chain", "cascaded_tanks"} | {
+LONGER = {"listops", "text", "mass_chain", "cascaded_tanks"} | {
     entry.name for entry in tasks if entry.module.startswith("ssmbench.tasks.probes.")
 }
 
@@ -44,6 +44,14 @@ def test_every_task_has_longer_sequences_or_says_why_not(name, monkeypatch):
         return
     task.setup()
     usual, longer = task.sample("test"), task.longer(2).batch([0])
+    if name == "text":
+        data = task.longer(2)
+        assert data.lengths.max() == 2 * task.config.max_length
+        whole = task.split("test").lengths < task.config.max_length
+        assert (data.lengths[whole] == task.split("test").lengths[whole]).all()
+        length = task.config.max_length - 1  # the end follows
+        assert torch.equal(longer.u[0, :length], usual.u[0, :length])
+        return
     if name == "listops":
         config = task.config
         low, high = 2 * config.min_length + 1, 2 * config.max_length  # with the end

@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ssmbench.report.figures.style import (
     colours_of,
@@ -47,6 +48,8 @@ def score_against(
         {v: c for v, c in colours.items() if v in variants},
         {d: m for d, m in markers.items() if d in discretizers},
     )
+    if any(point.diverged for point in mine):
+        keys.append(Line2D([], [], color="black", marker="x", ls="", label="diverged"))
     figure.legend(handles=keys, loc="outside right center", frameon=False)
     return figure
 

@@ -25,7 +25,7 @@ from ssmbench.tasks.lra.reviews import CLASSES, PARTS, read_reviews
 from ssmbench.tasks.lra.tokens import PADDING, TokenSequences, from_arrays, to_arrays
 from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.published_scores import as_published
-from ssmbench.tasks.sequences import Splits, Subset
+from ssmbench.tasks.sequences import PaddedSequences, SequenceData, Splits, Subset
 
 _NAMES = ("aclImdb/", "aclImdb_v1.tar.gz", "aclImdb.tar.gz", "aclImdb.tar.xz")
 PLACES = tuple(f"{folder}{name}" for folder in ("imdb/", "") for name in _NAMES)
@@ -83,6 +83,7 @@ class ReviewText(Classification):
     """
 
     config: TextConfig
+    fixed_length_reason = ""
 
     published = PublishedData(
         places=(PLACES,),
@@ -138,15 +139,24 @@ class ReviewText(Classification):
             UsageError: no data, files that are not right, or more reviews for validation or test
                 than there are.
         """
-        config = self.config
-        train, test = (held.padded() for held in self._tokens())
-        if config.test_reviews is not None:
-            test = Subset(test, np.sort(self._drawn("test_reviews", len(test))[0]))
+        config, held = self.config, self._tokens()
+        train, test = held["train"].padded(), self._scored(held["test"].padded())
         if config.validation is Validation.test:
             return Splits(train, test, test)
         val, rest = self._drawn("val_reviews", len(train))
         require(len(rest) > 0, f"text: val_reviews is {len(val)} of {len(train)} reviews")
         return Splits(Subset(train, rest), Subset(train, val), test)
+
+    def longer(self, factor: int) -> SequenceData:
+        """The same test reviews, cut off after ``factor`` times as many characters; those that were
+        not cut off stay as they are."""
+        return self._scored(self._tokens(factor)["test"].padded())
+
+    def _scored(self, test: PaddedSequences) -> SequenceData:
+        """The test reviews that are scored."""
+        if self.config.test_reviews is None:
+            return test
+        return Subset(test, np.sort(self._drawn("test_reviews", len(test))[0]))
 
     def _drawn(self, option_name: str, available: int) -> list[np.ndarray]:
         """Places of as many reviews as the option says, drawn by ``split_seed``, and the others."""
@@ -161,17 +171,20 @@ class ReviewText(Classification):
         free = ("data_dir", "validation", "val_reviews", "split_seed")
         return arena_scores("text") if as_published(self.config, free) else ()
 
-    def _tokens(self) -> list[TokenSequences]:
+    def _tokens(self, factor: int = 1) -> dict[str, TokenSequences]:
+        """Both parts; the test alone at ``factor`` times the length, in the same alphabet."""
         config, place = self.config, self._place()
+        parts, longer = (PARTS, {}) if factor == 1 else (("test",), {"factor": factor})
         rules = {"vocabulary": config.vocabulary, "min_frequency": config.min_frequency}
 
         def make() -> Arrays:
             texts = read_reviews(place)
             alphabet = Alphabet.of(texts["train"], length=config.max_length, **rules)
-            held = {part: alphabet.encoded(texts[part]) for part in PARTS}
+            alphabet.kept = factor * config.max_length - 1
+            held = {part: alphabet.encoded(texts[part]) for part in parts}
             return to_arrays({part: TokenSequences.of_pairs(x) for part, x in held.items()})
 
-        settings = {"length": config.max_length, **rules, "version": self.data_version}
+        settings = {"length": config.max_length, **rules, "version": self.data_version, **longer}
         files = {"files": [file_digest(file) for file in self.data_files()], **self.data_facts()}
         arrays = cached_arrays("text", settings | files, make)
-        return [from_arrays(arrays, part) for part in PARTS]
+        return {part: from_arrays(arrays, part) for part in parts}
