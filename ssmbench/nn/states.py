@@ -36,8 +36,8 @@ def largest_states(network: SequenceModel, *inputs: Tensor | None) -> Float[Tens
 
     def note_norm(layer: nn.Module, given: tuple[Any, ...], output: Tensor) -> None:
         assert isinstance(layer, SSMLayer)
-        dt = given[1] if len(given) > 1 else None
-        norms[layer] = _largest(layer, given[0], dt, lengths[layer])
+        u, *steps = given
+        norms[layer] = _largest(layer, u, steps[0] if steps else None, lengths[layer])
 
     layers_of: dict[nn.Module, list[SSMLayer]] = {block: block.layers for block in network.blocks}
     hooks = [block.register_forward_pre_hook(note_lengths) for block in network.blocks]
