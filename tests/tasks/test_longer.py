@@ -23,7 +23,7 @@ from tests.training.runs import TINY
 
 DELAY = {"name": "delay", "length": 24, "lag": 8, "train_sequences": 12, "test_sequences": 6}
 #: Those that draw what they are made of.
-LONGER = {"listops", "text", "mass_chain", "cascaded_tanks"} | {
+LONGER = {"listops", "text", "mass_chain", "duffing", "two_tanks", "cascaded_tanks"} | {
     entry.name for entry in tasks if entry.module.startswith("ssmbench.tasks.probes.")
 }
 

@@ -108,6 +108,10 @@ class Duffing(Simulated):
         )
         return Experiments(estimation, test, {"twice the amplitude": twice})
 
+    def record(self, length: int, random: np.random.Generator) -> Record:
+        """From rest, under white force of the amplitude that is trained on."""
+        return self._record(self.config.amplitude, length, random)
+
     def _record(self, amplitude: float, length: int, random: np.random.Generator) -> Record:
         u = amplitude * random.standard_normal(length)
         names = ("stiffness", "cubic_stiffness", "damping", "sampling_time")

@@ -15,7 +15,6 @@ from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.options import POSITIVE, POSITIVE_COUNT, Allowed, option
 from ssmbench.registry import tasks
 from ssmbench.systems import DiscreteDense
-from ssmbench.tasks.sequences import Sequences
 from ssmbench.tasks.sysid.record import Description, Experiments, Record, Signal
 from ssmbench.tasks.sysid.simulated import KnownGain, Simulated, SimulatedConfig
 
@@ -56,7 +55,6 @@ class MassChain(Simulated):
     """
 
     config: MassChainConfig
-    fixed_length_reason = ""
 
     def __init__(self, config: MassChainConfig, *, batch_size: int, seed: int):
         self.description = Description(
@@ -97,15 +95,11 @@ class MassChain(Simulated):
     def experiments(self) -> Experiments:
         random = np.random.default_rng(self.config.simulation_seed)
         lengths = self.config.samples, self.config.test_samples
-        estimation, test = (self._record(random, length) for length in lengths)
+        estimation, test = (self.record(length, random) for length in lengths)
         return Experiments(estimation, test)
 
-    def longer(self, factor: int) -> Sequences:
-        """Another test record, ``factor`` times as long."""
-        random = np.random.default_rng((self.config.simulation_seed, factor))
-        return self.tested("the record", self._record(random, factor * self.config.test_samples))
-
-    def _record(self, random: np.random.Generator, length: int) -> Record:
+    def record(self, length: int, random: np.random.Generator) -> Record:
+        """From rest, under white force."""
         u = random.standard_normal(length)
         return self.measured(u, respond(self.system, u), random)
 

@@ -14,6 +14,7 @@ from jaxtyping import Float64
 from ssmbench.errors import require
 from ssmbench.options import NOT_NEGATIVE, POSITIVE_COUNT, SEED, option
 from ssmbench.tasks.cache import cached_arrays
+from ssmbench.tasks.sequences import Sequences
 from ssmbench.tasks.sysid.record import Record
 from ssmbench.tasks.sysid.task import RecordConfig, SystemIdentification
 
@@ -57,9 +58,11 @@ class KnownGain:
 
 
 class Simulated(SystemIdentification):
-    """A derived class defines :attr:`known_gain` beside what every record needs."""
+    """A derived class defines :attr:`known_gain` and :meth:`record` beside what every record
+    needs."""
 
     config: SimulatedConfig
+    fixed_length_reason = ""
 
     def check(self) -> None:
         """Refuse a test record of no length. Raises UsageError."""
@@ -69,6 +72,15 @@ class Simulated(SystemIdentification):
             f"{self.description.name}: test_washout must be below test_samples, "
             f"{self.config.test_samples}",
         )
+
+    @abstractmethod
+    def record(self, length: int, random: np.random.Generator) -> Record:
+        """A record of so many samples, drawn as the test record is."""
+
+    def longer(self, factor: int) -> Sequences:
+        """Another test record, ``factor`` times as long."""
+        random = np.random.default_rng((self.config.simulation_seed, factor))
+        return self.tested("the record", self.record(factor * self.config.test_samples, random))
 
     @property
     def origin(self) -> str:

@@ -90,10 +90,11 @@ class TwoTanks(Simulated):
     def experiments(self) -> Experiments:
         random = np.random.default_rng(self.config.simulation_seed)
         lengths = self.config.samples, self.config.test_samples
-        estimation, test = (self._record(length, random) for length in lengths)
+        estimation, test = (self.record(length, random) for length in lengths)
         return Experiments(estimation, test)
 
-    def _record(self, length: int, random: np.random.Generator) -> Record:
+    def record(self, length: int, random: np.random.Generator) -> Record:
+        """From the equilibrium of the middle voltage, under random levels of it."""
         config = self.config
         levels = random.uniform(config.lowest, config.highest, size=-(-length // config.hold))
         u = np.repeat(levels, config.hold)[:length]
