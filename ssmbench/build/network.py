@@ -38,7 +38,7 @@ def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
     pooling = Pooling[model.pooling]
     framing = Framing(model.frame)
     sizes = framing.sizes(sizes)
-    blocks = [_build_block(config) for _ in range(model.n_layers)]
+    blocks = [_build_block(config) for _ in range(model.n_layers)] * model.repeats
     encoder = build_encoder(config, sizes)
     decoder = build_decoder(config, sizes, pooling)
     return SequenceModel(

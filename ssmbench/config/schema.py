@@ -37,6 +37,8 @@ class ModelConfig(component_fields("model")):
     d_model: int = option(32, SIZE)
     #: Number of blocks, each with one SSM layer.
     n_layers: int = option(2, _LAYERS)
+    #: How often these blocks are applied, one after another, each time with the same parameters.
+    repeats: int = option(1, _LAYERS, added=2)
     #: Whether a block normalises its branch's input (pre) or its output (post).
     norm_position: str = option("pre", one_of("pre", "post"), added=2)
     #: Number of samples that are read together as one step, for inputs of channels and predictions

@@ -86,8 +86,9 @@ class SequenceModel(nn.Module):
 
     @property
     def layers(self) -> list[SSMLayer]:
-        """The SSM layers, first to last; a bidirectional block has two, the reverse one second."""
-        return [layer for block in self.blocks for layer in block.layers]
+        """The SSM layers, first to last; a bidirectional block has two, the reverse one second.
+        Those of a block that is applied several times are listed once."""
+        return list(dict.fromkeys(layer for block in self.blocks for layer in block.layers))
 
     @property
     def bidirectional(self) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -9,37 +12,51 @@ from ssmbench.analysis.certificate import Bound
 from ssmbench.nn.bounds import linear_bound
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.nn.linear import BoundedLinear
-from ssmbench.registry import NoOptions, encoders
+from ssmbench.options import one_of, option
+from ssmbench.registry import encoders
 from ssmbench.spec import Channels
 
 
-@encoders.register("linear")
+@dataclass
+class LinearConfig:
+    """``activation``: what is applied to each number of the result. The slope of tanh is at most 1,
+    so that bounds stay."""
+
+    activation: str = option("none", one_of("none", "tanh"), added=2)
+
+
+@encoders.register("linear", config=LinearConfig)
 class LinearEncoder(Encoder, nn.Linear):
-    """W u + b, step by step."""
+    """W u + b, step by step, or tanh of it."""
 
     unbounded_reason = ""
 
-    def __init__(self, config: NoOptions, *, input: Channels, length: int, d_model: int):
+    def __init__(self, config: LinearConfig, *, input: Channels, length: int, d_model: int):
         nn.Linear.__init__(self, input.count, d_model)
+        self.tanh = config.activation == "tanh"
 
     def forward(self, u: Float[Tensor, "B L c"], start: int = 0) -> Float[Tensor, "B L d"]:
-        return nn.Linear.forward(self, u)
+        x = nn.Linear.forward(self, u)
+        return torch.tanh(x) if self.tanh else x
 
     def bound(self) -> Bound:
         return linear_bound(self)
 
 
-@encoders.register("bounded_linear")
+@encoders.register("bounded_linear", config=LinearConfig)
 class BoundedLinearEncoder(Encoder, BoundedLinear):
-    """W u / ||W||_2 + b, step by step: its Lipschitz constant is 1 for all parameter values."""
+    """W u / ||W||_2 + b, step by step, or tanh of it: its Lipschitz constant is 1 for all parameter
+    values."""
 
     lipschitz = 1.0
 
-    def __init__(self, config: NoOptions, *, input: Channels, length: int, d_model: int):
+    def __init__(self, config: LinearConfig, *, input: Channels, length: int, d_model: int):
         BoundedLinear.__init__(self, input.count, d_model)
+        self.tanh = config.activation == "tanh"
 
     def forward(self, u: Float[Tensor, "B L c"], start: int = 0) -> Float[Tensor, "B L d"]:
-        return BoundedLinear.forward(self, u)
+        x = BoundedLinear.forward(self, u)
+        return torch.tanh(x) if self.tanh else x
 
     def bound(self) -> Bound:
         return linear_bound(self)
