@@ -62,3 +62,50 @@ def test_a_network_is_a_run_config_by_its_suite_and_label():
     assert run.config["model"]["n_layers"] == 2
     assert run.config["task"]["name"] == "scifar"
     assert run.label == "scifar/S4D-Lin-zoh-s0"
+
+
+# --- learning rate and weight decay of each parameter ---------------------------------------------
+
+SSM = "blocks.0.layer.parametrization."
+SECOND_C = "blocks.0.reverse_layer.parametrization.C"
+#: Of some parameters of each network: as train.py, src/utils/optim_groups.py and kernels/kernel.py
+#: of state-spaces/s4 at e757cef give them. A layer's ``lr: 0.001`` is that of C too, with decay.
+RATES = {
+    ("s4", "image/S4-LegS"): {
+        **{f"{SSM}{name}": (0.001, 0) for name in ("log_dt", "log_decay", "frequency", "P", "B")},
+        **{f"{SSM}C": (0.001, 0.05), SECOND_C: (0.001, 0.05), f"{SSM}D": (0.01, 0.05)},
+        **{
+            f"blocks.0.nonlinearity.linear.{k}": (0.01, w)
+            for k, w in (("weight", 0.05), ("bias", 0))
+        },
+        **{"blocks.0.norm.weight": (0.01, 0), "blocks.0.norm.bias": (0.01, 0)},
+        **{
+            f"{end}.{k}": (0.01, 0.05) for end in ("encoder", "decoder") for k in ("weight", "bias")
+        },
+    },
+    ("s4d", "retrieval/S4D-Inv"): {
+        **{f"{SSM}{name}": (0.001, 0) for name in ("log_decay", "frequency", "B")},
+        **{f"{SSM}log_dt": (0.01, 0), SECOND_C: (0.01, 0.05), f"{SSM}D": (0.01, 0.05)},
+        **{"encoder.weight": (0.01, 0.05), "final_norm.weight": (0.01, 0)},
+        **{"decoder.hidden.bias": (0.01, 0.05), "decoder.readout.bias": (0.01, 0.05)},
+    },
+    ("s4d", "pathx/S4D-LegS"): {
+        **{f"{SSM}{name}": (0.0005, 0) for name in ("log_dt", "log_decay", "B")},
+        **{f"{SSM}C": (0.0005, 0.05), f"{SSM}D": (0.001, 0.05), "decoder.bias": (0.001, 0.05)},
+    },
+    ("s4d_minimal", "scifar/S4D-Lin"): {
+        **{f"{SSM}{name}": (0.001, 0) for name in ("log_dt", "log_decay", "frequency")},
+        **{f"{SSM}C": (0.01, 0.01), f"{SSM}D": (0.01, 0.01), "blocks.0.norm.weight": (0.01, 0)},
+    },
+}
+
+
+@pytest.mark.parametrize(("suite", "label"), RATES)
+def test_rates_and_decays_are_the_published_ones(suite, label):
+    run = typed(load_cell(config_file(suite, "suites"), label, {"model": {"n_layers": 1}}).config)
+    network = build_network(run, build_task(run).sizes)
+    groups = build_optimizer(network, run.optimizer).param_groups
+    found = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    named = dict(network.named_parameters())
+    expected = RATES[suite, label]
+    assert {name: found[id(named[name])] for name in expected} == expected
