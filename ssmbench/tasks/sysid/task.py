@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import mse_loss
 from torchmetrics import MeanSquaredError, MetricCollection
@@ -23,6 +23,7 @@ from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.sequences import Sequences, Splits
 from ssmbench.tasks.sysid.fit import Fit
 from ssmbench.tasks.sysid.record import Description, Experiments, Normalisation, Record
+from ssmbench.tasks.sysid.windows import RecordWindows, with_initial_outputs
 
 #: Steps at a time from which the linear filter is fitted.
 _FILTER_PART = 4096
@@ -47,8 +48,12 @@ class RecordConfig:
     refit: bool = False
     #: Standard deviation of white noise on the training inputs, relative to that of the inputs.
     input_noise: float = 0.0
-    #: Steps at the start of a test record that are not scored: the state is initialised on them.
+    #: Steps at the start of a test record that are not scored: the model runs through them from
+    #: state zero.
     test_washout: int = option(0, COUNT, added=2)
+    #: Steps at the start of every sequence in which the measured outputs are given to the model as
+    #: further inputs, from which it can estimate the state; they are not scored. 0: none are given.
+    initial_outputs: int = option(0, COUNT, added=2)
     #: Samples before the held-out ones that validation starts with; null for all of the record.
     validation_washout: int | None = option(None, COUNT, added=2)
     #: Length of the linear filter among the baselines; null: 200, or half a window if less.
@@ -64,6 +69,12 @@ class SystemIdentification(Task):
     is scored. Test: the whole test record from an unknown initial state, all of it scored, unless
     the benchmark (:attr:`Record.scored_from`) or the option ``test_washout`` says otherwise. Of
     several estimation records, each is cut so.
+
+    A model starts from state zero. With ``initial_outputs`` it is given the measured outputs of
+    the first steps as well (:func:`~ssmbench.tasks.sysid.windows.with_initial_outputs`), and can
+    estimate the state from them as an encoder of the past does (G. Beintema, R. Toth, M. Schoukens,
+    Nonlinear state-space identification using deep encoder networks, L4DC 2021); here the network
+    itself is this encoder, so that every variant has it.
 
     A derived class sets :attr:`description` and :attr:`origin`, and defines :meth:`experiments`.
     """
@@ -90,9 +101,13 @@ class SystemIdentification(Task):
 
     @property
     def source(self) -> str:
-        """Where the data come from, and which part of a test is not scored."""
-        first = self.config.test_washout
-        return f"{self.origin}, scored from sample {first}" if first else self.origin
+        """Where the data come from, which part of a test is not scored, and which outputs are
+        given."""
+        given = self.config.initial_outputs
+        first = max(self.config.test_washout, given)
+        scored = f", scored from sample {first}" if first else ""
+        known = f", given the measured outputs of the first {given} samples" if given else ""
+        return self.origin + scored + known
 
     @property
     def unit(self) -> str:
@@ -101,9 +116,10 @@ class SystemIdentification(Task):
 
     @property
     def sizes(self) -> TaskSizes:
-        """A channel for each signal; the length is that of a training window."""
+        """A channel for each signal that is given; the length is that of a training window."""
         inputs, outputs = len(self.description.inputs), len(self.description.outputs)
-        return TaskSizes(Channels(inputs), outputs, length=self.config.window, per_step=True)
+        given = outputs + 1 if self.config.initial_outputs else 0
+        return TaskSizes(Channels(inputs + given), outputs, self.config.window, per_step=True)
 
     def check(self) -> None:
         """Refuse lengths that do not fit the record, where its length is known.
@@ -151,23 +167,26 @@ class SystemIdentification(Task):
     def tested(self, name: str, record: Record) -> Sequences:
         """A test record as one sequence; ``name``: what it is, for messages. After
         :meth:`load`."""
-        first = max(record.scored_from, self.config.test_washout)
+        config = self.config
+        first = max(record.scored_from, config.test_washout, config.initial_outputs)
         require(
             first < len(record),
-            f"{self.description.name}: test_washout {self.config.test_washout} leaves nothing of "
+            f"{self.description.name}: test_washout {config.test_washout} leaves nothing of "
             f"the {len(record)} samples of {name}",
         )
         u, y = self._scaled(record)
-        return Sequences(u[None], y[None, first:])
+        given = with_initial_outputs(u, y, config.initial_outputs)
+        return Sequences(given[None], y[None, first:])
 
-    def _training_windows(self) -> Sequences:
+    def _training_windows(self) -> RecordWindows:
         config = self.config
-        u, y = [], []
-        for inputs, outputs in self._trained:
-            steps = windows(len(inputs), config.window, config.stride)
-            u.append(inputs[steps])
-            y.append(outputs[steps[:, config.washout :]])
-        return Sequences(torch.cat(u), torch.cat(y))
+        return RecordWindows(
+            self._trained,
+            window=config.window,
+            stride=config.stride,
+            washout=config.washout,
+            initial_outputs=config.initial_outputs,
+        )
 
     def _validation(self, scaled: Sequence[tuple[Tensor, Tensor]]) -> Sequences:
         """The ends of all records, of equal length: at most as long as the shortest record."""
@@ -175,13 +194,23 @@ class SystemIdentification(Task):
         length = min(len(u) for u, _ in scaled)
         if before is not None:
             length = min(length, held_out + before)
-        u = torch.stack([u[-length:] for u, _ in scaled])
-        return Sequences(u, torch.stack([y[-held_out:] for _, y in scaled]))
+        given = self.config.initial_outputs
+        scored = min(held_out, length - given)
+        u = torch.stack([with_initial_outputs(u[-length:], y[-length:], given) for u, y in scaled])
+        return Sequences(u, torch.stack([y[-scored:] for _, y in scaled]))
 
     def augment(self, batch: Batch) -> Batch:
         """The inputs with white noise, against overfitting to a short record."""
         noise = self.config.input_noise
-        return batch._replace(u=batch.u + noise * torch.randn_like(batch.u)) if noise else batch
+        if not noise:
+            return batch
+        inputs, given = self._inputs_of(batch.u), batch.u[..., len(self.description.inputs) :]
+        noisy = inputs + noise * torch.randn_like(inputs)
+        return batch._replace(u=torch.cat([noisy, given], dim=-1))
+
+    def _inputs_of(self, u: Float[Tensor, "B L channels"]) -> Float[Tensor, "B L m"]:
+        """Without the outputs that are given."""
+        return u[..., : len(self.description.inputs)]
 
     def loss(
         self, prediction: Float[Tensor, "n p"], target: Float[Tensor, "n p"]
@@ -200,9 +229,12 @@ class SystemIdentification(Task):
         outputs = len(self.description.outputs)
         taps = self.config.fir_taps or max(min(200, self.config.window // 2), 1)
         parts = (part for record in self._trained for part in self._parts(*record, taps))
+        linear = LinearFilter(parts, taps)
         return {
             "mean": always(torch.zeros(outputs), per_step=True),
-            f"linear FIR of {taps} taps": LinearFilter(parts, taps),
+            f"linear FIR of {taps} taps": lambda batch: linear(
+                batch._replace(u=self._inputs_of(batch.u))
+            ),
         }
 
     def _parts(self, u: Tensor, y: Tensor, taps: int) -> Iterator[Batch]:
@@ -227,12 +259,6 @@ def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def windows(samples: int, window: int, stride: int) -> Int64[Tensor, "n window"]:
-    """The samples of each window of a record: 0 to window - 1, and so on in steps of ``stride``."""
-    starts = range(0, samples - window + 1, stride)
-    return torch.tensor(starts)[:, None] + torch.arange(window)
-
-
 def check_lengths(name: str, config: RecordConfig, samples: int) -> None:
     """Raise a UsageError unless an estimation record of ``samples`` can be cut as ``config`` says.
 
@@ -243,6 +269,7 @@ def check_lengths(name: str, config: RecordConfig, samples: int) -> None:
         f"validation must be in 1..{samples - 1}": 1 <= config.validation < samples,
         f"window must be in 1..{longest}, the samples trained on": 1 <= config.window <= longest,
         "washout must be in 0..window - 1": 0 <= config.washout < config.window,
+        "initial_outputs must be at most washout": config.initial_outputs <= config.washout,
         "stride must be at least 1": config.stride >= 1,
         "input_noise must be finite and not negative": 0 <= config.input_noise < math.inf,
     }

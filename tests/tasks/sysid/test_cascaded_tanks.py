@@ -132,7 +132,7 @@ def white_noise(y):
 
 def test_splits_score_apart_what_they_should():
     task = tanks_task(window=200, stride=8, washout=20, validation=256)
-    train, val, test = (task.split(name) for name in ("train", "val", "test"))
+    train, val, test = (task.sample(name) for name in ("train", "val", "test"))
     assert train.u.shape == (72, 200, 1)
     assert train.target.shape == (72, 180, 1)
     assert val.u.shape == test.u.shape == test.target.shape == (1, SAMPLES, 1)
@@ -153,7 +153,7 @@ def test_normalised_by_the_training_part_alone():
 
 def test_loss_leaves_the_washout_out():
     task = tanks_task()
-    target = task.split("train").target[:4]
+    target = task.sample("train").target[:4]
     prediction = torch.cat([torch.full((4, 32, 1), 1e6), target + 0.5], dim=1)
     batch = Batch(torch.zeros(4, 256, 1), target)
     assert task.batch_loss(prediction, batch).item() == pytest.approx(0.25, rel=1e-4)
@@ -201,10 +201,10 @@ def test_lengths_that_do_not_fit_are_refused_in_one_line(settings):
 
 def test_refitting_trains_on_the_held_out_end_too():
     whole, cut = (tanks_task(window=768, stride=128, refit=refit) for refit in (True, False))
-    u = torch.cat([whole.split("train").u[0], whole.split("train").u[2][-256:]])
+    u = torch.cat([whole.sample("train").u[0], whole.sample("train").u[2][-256:]])
     assert torch.equal(u, whole.split("val").u[0])  # the last window ends where the record does
-    assert len(whole.split("train").u) == 3
-    assert len(cut.split("train").u) == 1
+    assert len(whole.sample("train").u) == 3
+    assert len(cut.sample("train").u) == 1
     assert whole.split("val").target.shape == cut.split("val").target.shape == (1, 256, 1)
 
 

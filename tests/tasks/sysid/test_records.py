@@ -10,7 +10,8 @@ from ssmbench.errors import UsageError
 from ssmbench.registry import isolated, tasks
 from ssmbench.tasks.sysid.fit import Fit
 from ssmbench.tasks.sysid.record import Description, Experiments, Normalisation, Record, Signal
-from ssmbench.tasks.sysid.task import RecordConfig, SystemIdentification, windows
+from ssmbench.tasks.sysid.task import RecordConfig, SystemIdentification
+from ssmbench.tasks.sysid.windows import window_starts
 from ssmbench.testing import conform
 
 FORCES = [Signal("force", "N"), Signal("voltage", "V")]
@@ -53,8 +54,8 @@ def test_a_new_record_conforms():
 def test_every_signal_is_a_channel():
     task = beam()
     assert (task.sizes.sequence.count, task.sizes.outputs, task.unit) == (2, 2, "mm")
-    assert task.split("train").u.shape == (17, 40, 2)
-    assert task.split("train").target.shape == (17, 35, 2)
+    assert task.sample("train").u.shape == (17, 40, 2)
+    assert task.sample("train").target.shape == (17, 35, 2)
     assert task.split("val").target.shape == (1, 100, 2)
     assert task.split("test").target.shape == (1, 120, 2)
 
@@ -84,8 +85,11 @@ def test_normalisation_is_inverted_in_any_precision():
 
 
 def test_windows_are_every_stride_and_end_within_the_record():
-    assert windows(10, 4, 3).tolist() == [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
-    assert windows(9, 4, 3).tolist() == [[0, 1, 2, 3], [3, 4, 5, 6]]
+    assert list(window_starts(10, 4, 3)) == [0, 3, 6]
+    assert list(window_starts(9, 4, 3)) == [0, 3]
+    batch = beam().sample("train", 2)
+    torch.testing.assert_close(batch.u[0, 10:], batch.u[1, :30], rtol=0, atol=0)
+    torch.testing.assert_close(batch.target[0, 10:], batch.target[1, :25], rtol=0, atol=0)
 
 
 def test_lengths_are_checked_when_the_record_is_known():
@@ -153,7 +157,7 @@ def test_further_records_are_scored_from_where_they_say():
 
 def test_several_estimation_records_are_each_cut():
     task = beam(Extended)
-    assert task.split("train").u.shape == (17 + 12, 40, 2)
+    assert task.sample("train").u.shape == (17 + 12, 40, 2)
     val = task.split("val")
     assert val.u.shape == (2, 250, 2)  # as long as the shorter one
     assert val.target.shape == (2, 100, 2)
@@ -173,6 +177,63 @@ def test_options_with_their_default_leave_the_digest_of_earlier_runs():
     """That of this record's config before ``test_washout`` and others were added."""
     assert beam().data_digest == "d704fbe3080ceb45"
     assert beam(test_washout=1).data_digest != beam().data_digest
+
+
+# --- the outputs of the first steps ---------------------------------------------------------------
+
+
+def test_outputs_of_the_first_steps_are_further_inputs():
+    task, plain = beam(initial_outputs=5, test_washout=3), beam()
+    assert (task.sizes.sequence.count, task.sizes.outputs) == (5, 2)
+    for split in ("train", "val", "test"):
+        batch, before = task.sample(split), plain.sample(split)
+        u, y, given = batch.u.split([2, 2, 1], dim=-1)
+        torch.testing.assert_close(u, before.u, rtol=0, atol=0)
+        assert (given[:, :5] == 1).all()
+        assert (given[:, 5:] == 0).all()
+        assert (y[:, 5:] == 0).all()
+        scored = min(before.target.shape[1], u.shape[1] - 5)
+        torch.testing.assert_close(batch.target, before.target[:, -scored:], rtol=0, atol=0)
+    whole = plain.sample("test").target
+    torch.testing.assert_close(task.sample("test").u[:, :5, 2:4], whole[:, :5], rtol=0, atol=0)
+    first = beam(washout=0).sample("train", 1).target  # from the first step of the window on
+    torch.testing.assert_close(task.sample("train", 1).u[:, :5, 2:4], first[:, :5], rtol=0, atol=0)
+
+
+def test_the_source_says_which_outputs_are_given():
+    said = "random numbers, scored from sample 5, given the measured outputs of the first 5 samples"
+    assert beam(initial_outputs=5).source == said
+    later = beam(initial_outputs=5, test_washout=9).source
+    assert "scored from sample 9, given the measured outputs of the first 5" in later
+    assert beam().source == "random numbers"
+    with pytest.raises(UsageError, match="initial_outputs must be at most washout"):
+        beam(initial_outputs=6).setup()
+
+
+def test_a_task_that_gives_outputs_conforms():
+    options = {"window": 40, "stride": 10, "washout": 5, "validation": 100}
+    config = RecordConfig(**options, initial_outputs=5, validation_washout=0)
+    with isolated():
+        tasks.register("toy_beam", config=RecordConfig, citation="none")(Beam)
+        conform(tasks.get("toy_beam"), config=config)
+    task = Beam(config, batch_size=4, seed=0)
+    assert task.split("val").target.shape == (1, 95, 2)
+
+
+def test_outputs_that_are_given_change_no_baseline_and_get_no_noise():
+    plain = beam(test_washout=5)
+    given = beam(initial_outputs=5, input_noise=0.5)
+    plain.setup()
+    given.setup()
+    scores = [
+        {name: task.score_of(predict) for name, predict in task.baselines().items()}
+        for task in (plain, given)
+    ]
+    assert scores[0] == scores[1]
+    batch = given.sample("train", 3)
+    noisy = given.augment(batch)
+    assert not torch.equal(noisy.u[..., :2], batch.u[..., :2])
+    torch.testing.assert_close(noisy.u[..., 2:], batch.u[..., 2:], rtol=0, atol=0)
 
 
 # --- the fit and the baselines -------------------------------------------------------------------

@@ -22,7 +22,7 @@ def silverbox(**settings):
 
 def shapes(task):
     names = ("train", "val", "test", *task.further_tests())
-    return {name: tuple(task.split(name).u.shape[:2]) for name in names}
+    return {name: tuple(task.sample(name).u.shape[:2]) for name in names}
 
 
 def test_the_parts_of_the_record():
@@ -35,7 +35,7 @@ def test_the_parts_of_the_record():
         "arrow to 30,000": (1, 30_000),
         "multisine": (1, 5544),
     }
-    scored = {name: task.split(name).target.shape[1] for name in shapes(task)}
+    scored = {name: task.sample(name).target.shape[1] for name in shapes(task)}
     assert list(scored.values()) == [896, 8192, 40_000, 24_800, 29_800, 4520]
 
 
@@ -56,7 +56,7 @@ def test_published_records_and_their_baselines():
 def test_the_schroeder_multisine_can_be_trained_on_too():
     task = silverbox(data_dir=PUBLISHED, schroeder=True)
     assert len(task.data_files()) == 2
-    assert task.split("train").u.shape[0] == 286 + 477
+    assert task.sample("train").u.shape[0] == 286 + 477
     assert task.split("val").u.shape == (2, 9216, 1)
 
 
