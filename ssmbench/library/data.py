@@ -48,7 +48,8 @@ class TaskData:
         if self.published is None or not self.missing:
             return ""
         places = ", ".join(names[0] for names in self.missing)
-        fetch = f", or run `ssmbench data fetch {self.task}`" if self.published.downloads else ""
+        known = self.published.downloads or self.published.package_loader
+        fetch = f", or run `ssmbench data fetch {self.task}`" if known else ""
         return f"needs {places}; get it from {self.published.page}{fetch}"
 
 
@@ -73,16 +74,16 @@ def data_of(name: str, data_dir: str | None = None) -> TaskData:
     """
     entry = registry.tasks.get(name)
     published: PublishedData | None = getattr(entry.factory, "published", None)
-    folder = data_folder(data_dir)
+    data_folder(data_dir)  # refuses one that does not exist
     places = () if published is None else published.places
-    missing = tuple(names for names in places if folder is None or not _is_in(str(folder), names))
+    missing = tuple(names for names in places if not _is_in(data_dir, names))
     reads = getattr(entry.factory, "data_files", Task.data_files) is not Task.data_files
     return TaskData(entry.name, entry.summary, published, missing, reads and published is None)
 
 
-def _is_in(folder: str, names: Sequence[str]) -> bool:
+def _is_in(data_dir: str | None, names: Sequence[str]) -> bool:
     try:
-        return find_data(folder, *names) is not None
+        return find_data(data_dir, *names) is not None
     except UsageError:
         return False
 
@@ -133,9 +134,10 @@ def fetch_data(name: str, data_dir: str | None = None) -> list[Path]:
     A file that is there already, with the right checksum, is not downloaded again.
 
     Raises:
-        UsageError: an unknown task, no data folder, a task without downloads, pooch is not
+        UsageError: an unknown task, no data folder, a task without downloads, a package is not
             installed, a download that failed, or a file with another checksum.
     """
+    from ssmbench.tasks.benchmark_package import download
     from ssmbench.tasks.fetch import fetch
 
     needs = data_of(name)
@@ -143,10 +145,12 @@ def fetch_data(name: str, data_dir: str | None = None) -> list[Path]:
     require(published is not None, f"task {name}: its data need no files")
     assert published is not None
     require(
-        bool(published.downloads),
+        bool(published.downloads or published.package_loader),
         f"task {name}: no download is known; get the files from {published.page}",
     )
     folder = data_folder(data_dir, create=True)
     require(folder is not None, "set SSMBENCH_DATA, or give --to, the folder for the data")
     assert folder is not None
-    return [fetch(download, folder) for download in published.downloads]
+    if published.package_loader:
+        return download(published.package_loader, folder)
+    return [fetch(one, folder) for one in published.downloads]

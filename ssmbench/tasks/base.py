@@ -75,6 +75,8 @@ class Task(pl.LightningDataModule, ABC):
     augmentations: Sequence[Augmentation] = ()
     #: How much of a class's probability the training loss asks of all classes alike.
     label_smoothing: float = 0.0
+    #: A package without which the task cannot be loaded; "" if it needs none but ssmbench's own.
+    requires: ClassVar[str] = ""
     #: The digest that the data must have; "" if any is allowed.
     expected_digest: str = ""
 

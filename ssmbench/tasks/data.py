@@ -13,6 +13,7 @@ from jaxtyping import Float64
 
 from ssmbench.errors import UsageError, suggest
 from ssmbench.paths import absolute
+from ssmbench.tasks.benchmark_package import package_data_folder
 
 DATA_VARIABLE = "SSMBENCH_DATA"
 
@@ -22,7 +23,8 @@ def find_data(config_dir: str | None, *relative: str) -> Path | None:
 
     A name that ends with a slash is a folder's, any other a file's. The data folder is
     ``config_dir``, else the environment variable SSMBENCH_DATA: that one serves many tasks, and
-    need not hold the data of each.
+    need not hold the data of each. Without ``config_dir``, what the package nonlinear_benchmarks
+    has downloaded is looked through last.
 
     Raises:
         UsageError: the data folder that was given does not exist, or ``config_dir`` has none of
@@ -32,6 +34,8 @@ def find_data(config_dir: str | None, *relative: str) -> Path | None:
     found = folder and _first_in(folder, relative)
     if found is None and config_dir:
         raise UsageError(f"data_dir {config_dir!r}: expected {_any_of(relative)} in that folder")
+    if found is None and (kept := package_data_folder()) is not None:
+        found = _first_in(kept, relative)
     return found
 
 

@@ -27,7 +27,8 @@ class PublishedData:
     :func:`~ssmbench.tasks.data.find_data` takes them. ``size`` on disk in bytes, about. ``page``:
     where users get it. ``licence``: as the publisher states it. ``note``: what else to know, in one
     sentence. ``optional``: whether the task does without the files where they are missing, by
-    data that it generates or those of an installed package.
+    data that it generates or those of an installed package. ``package_loader``: the loader of the
+    package nonlinear_benchmarks that downloads the files, where there are no ``downloads``.
     """
 
     places: tuple[tuple[str, ...], ...]
@@ -37,3 +38,4 @@ class PublishedData:
     downloads: tuple[Download, ...] = ()
     note: str = ""
     optional: bool = False
+    package_loader: str = ""

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float64
+
 from ssmbench.errors import UsageError, require
 from ssmbench.options import FOLDER, SEED, option
 from ssmbench.registry import tasks
@@ -17,6 +20,7 @@ from ssmbench.tasks.data import DATA_VARIABLE, find_data, read_columns
 from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.sequences import Sequences
 from ssmbench.tasks.sysid.record import Description, Experiments, Record, Signal
+from ssmbench.tasks.sysid.tables import read_signals
 from ssmbench.tasks.sysid.tanks_simulation import (
     SAMPLE_TIME,
     SAMPLES,
@@ -25,7 +29,11 @@ from ssmbench.tasks.sysid.tanks_simulation import (
 )
 from ssmbench.tasks.sysid.task import RecordConfig, SystemIdentification
 
-FILES = ("sysid/dataBenchmark.csv", "dataBenchmark.csv")
+FILES = (
+    *("sysid/dataBenchmark.csv", "dataBenchmark.csv"),
+    *("sysid/dataBenchmark.mat", "dataBenchmark.mat"),
+    "Cascaded_Tanks/CascadedTanksFiles/dataBenchmark.mat",
+)
 COLUMNS = ("uEst", "yEst", "uVal", "yVal")
 
 
@@ -95,6 +103,7 @@ class CascadedTanks(SystemIdentification):
         size=30_000,
         licence="none stated",
         page="https://www.nonlinearbenchmark.org/benchmarks/cascaded-tanks",
+        package_loader="Cascaded_Tanks",
         note="Without the file, the same tanks are simulated.",
         optional=True,
     )
@@ -107,7 +116,8 @@ class CascadedTanks(SystemIdentification):
     @property
     def origin(self) -> str:
         """Where the data come from. Raises UsageError if :meth:`load` would not find them."""
-        return "simulation" if self._file() is None else "published CSV"
+        file = self._file()
+        return "simulation" if file is None else f"published {file.suffix[1:].upper()}"
 
     def data_files(self) -> tuple[Path, ...]:
         """The published file; none for a simulation."""
@@ -118,7 +128,7 @@ class CascadedTanks(SystemIdentification):
         file = self._file()
         if file is None:
             return Experiments(*simulated_records(self.config.simulation_seed))
-        u_est, y_est, u_val, y_val = read_columns(file, COLUMNS, SAMPLES).T
+        u_est, y_est, u_val, y_val = _columns(file).T
         return Experiments(Record.single(u_est, y_est), Record.single(u_val, y_val))
 
     @property
@@ -135,3 +145,11 @@ class CascadedTanks(SystemIdentification):
         if self.config.records is Records.simulation:
             return None
         return find_data(self.config.data_dir, *FILES)
+
+
+def _columns(file: Path) -> Float64[np.ndarray, "1024 4"]:
+    if file.suffix == ".csv":
+        return read_columns(file, COLUMNS, SAMPLES)
+    table = read_signals(file, COLUMNS)
+    require(len(table) == SAMPLES, f"{file}: {len(table):,} samples, not {SAMPLES:,}")
+    return table

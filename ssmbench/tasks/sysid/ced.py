@@ -66,6 +66,7 @@ class Ced(PublishedRecords):
         size=30_000,
         licence="none stated",
         page="https://www.nonlinearbenchmark.org/benchmarks/coupled-electric-drives",
+        package_loader="CED",
     )
 
     @classmethod

@@ -58,6 +58,7 @@ class Emps(PublishedRecords):
         size=2_000_000,
         licence="none stated",
         page="https://www.nonlinearbenchmark.org/benchmarks/emps",
+        package_loader="EMPS",
         note="DATA_EMPS.mat and DATA_EMPS_PULSES.mat of EMPS.zip.",
     )
 

@@ -16,7 +16,10 @@ from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.sysid.published import PublishedConfig, PublishedRecords, write_mat
 from ssmbench.tasks.sysid.record import Description, Experiments, Record, Signal
 
-FOLDERS = ("sysid/F16/", "F16GVT_Files/BenchmarkData/", "BenchmarkData/", "")
+FOLDERS = (
+    *("sysid/F16/", "F16GVT_Files/BenchmarkData/", "BenchmarkData/", ""),
+    "F16/F16GVT_Files/BenchmarkData/",
+)
 #: Levels of excitation, of increasing amplitude: for estimation, and for the tests.
 ESTIMATION_LEVELS, TEST_LEVELS = (1, 3, 5, 7), (6, 2, 4)
 OUTPUTS = ("at the wing", "on the wing's side", "on the payload's side")
@@ -77,6 +80,7 @@ class F16(PublishedRecords):
         size=150_000_000,
         licence="none stated",
         page="https://www.nonlinearbenchmark.org/benchmarks/f-16-ground-vibration-test",
+        package_loader="F16",
         note="F16GVT_Files.zip; for excitation=SineSw the files of that name.",
     )
 

@@ -16,7 +16,10 @@ from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.sysid.published import PublishedConfig, PublishedRecords
 from ssmbench.tasks.sysid.record import Description, Experiments, Record, Signal
 
-FILES = ("sysid/SNLS80mV.csv", "SNLS80mV.csv", "sysid/SNLS80mV.mat", "SNLS80mV.mat")
+FILES = (
+    *("sysid/SNLS80mV.csv", "SNLS80mV.csv", "sysid/SNLS80mV.mat", "SNLS80mV.mat"),
+    "Silverbox/SilverboxFiles/SNLS80mV.mat",
+)
 SCHROEDER = tuple(name.replace("SNLS", "Schroeder") for name in FILES)
 SAMPLES = 131_072
 SAMPLING_RATE = 610.35  # Hz
@@ -83,6 +86,7 @@ class Silverbox(PublishedRecords):
         size=5_400_000,
         licence="none stated",
         page="https://www.nonlinearbenchmark.org/benchmarks/silverbox",
+        package_loader="Silverbox",
         note="SNLS80mV.csv and Schroeder80mV.csv of SilverboxFiles.zip.",
     )
 

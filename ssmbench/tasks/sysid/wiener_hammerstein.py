@@ -19,7 +19,7 @@ from ssmbench.tasks.sysid.record import Description, Experiments, Record, Signal
 FILES = tuple(
     folder + name
     for name in ("WienerHammerBenchMark.mat", "WienerHammerBenchmark.csv")
-    for folder in ("sysid/", "")
+    for folder in ("sysid/", "", "WienerHammerBenchMark/")
 )
 #: The first sample of the excitation, of the test, and after its end.
 START, TEST, END = 5200, 105_200, 184_000
@@ -65,6 +65,7 @@ class WienerHammerstein(PublishedRecords):
         size=1_700_000,
         licence="none stated",
         page="https://www.nonlinearbenchmark.org/benchmarks/wiener-hammerstein",
+        package_loader="WienerHammerBenchMark",
     )
 
     @classmethod
