@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from ssmbench.tasks.normalisation import Normalisation
 from ssmbench.tasks.sequences import PaddedSequences, SequenceData
 
 #: How former options of archives are written now.
@@ -19,9 +20,8 @@ def standardised(
     series: list[Float32[np.ndarray, "_ c"]], training: list[Float32[np.ndarray, "_ c"]]
 ) -> list[Float32[np.ndarray, "_ c"]]:
     """Each channel with the training series' mean and deviation made 0 and 1."""
-    steps = np.concatenate(training)
-    mean, deviation = steps.mean(0), steps.std(0)
-    return [(one - mean) / np.where(deviation > 0, deviation, 1) for one in series]
+    scale = Normalisation.of_any(np.concatenate(training))
+    return [scale.scaled(one) for one in series]
 
 
 def labelled(

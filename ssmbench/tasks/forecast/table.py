@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import mse_loss
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
@@ -23,6 +23,7 @@ from ssmbench.tasks.base import Task
 from ssmbench.tasks.baselines import Predictor, always
 from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.data import column_names, read_columns, require_data
+from ssmbench.tasks.normalisation import Normalisation
 from ssmbench.tasks.published import Download, PublishedData
 from ssmbench.tasks.sequences import Splits, WindowedSequences
 
@@ -151,8 +152,9 @@ class Forecast(Task):
             window <= config.train_rows,
             f"look_back + horizon: a window of {window} of {config.train_rows} training rows",
         )
-        values = standardised(table, table[: config.train_rows], given, file)
-        series = torch.from_numpy(values).float()
+        columns = [f"column {name!r}" for name in given]
+        scale = Normalisation.of(table[: config.train_rows], columns, str(file))
+        series = scale.apply(table)
         places = [given.index(name) for name in targets]
         first = [0, ends[0] - config.look_back, ends[1] - config.look_back]
         train, val, test = (
@@ -211,16 +213,3 @@ class Windows(WindowedSequences):
         future[:, self.look_back :] = 1
         u = torch.cat([windows * (1 - future), future], dim=-1)
         return Batch(u, windows[:, self.look_back :, self.targets])
-
-
-def standardised(
-    table: Float64[np.ndarray, "T c"],
-    training: Float64[np.ndarray, "t c"],
-    names: list[str],
-    file: Path,
-) -> Float64[np.ndarray, "T c"]:
-    """Each column with the training rows' mean and deviation made 0 and 1."""
-    deviation = training.std(0)
-    for name, spread in zip(names, deviation.tolist(), strict=True):
-        require(spread > 0, f"{file}: column {name!r} is constant over the training rows")
-    return (table - training.mean(0)) / deviation

@@ -69,6 +69,7 @@ class F16(PublishedRecords):
     """
 
     config: F16Config
+    data_version = 2  # means of several channels are summed in another order
     description = Description(
         "f16",
         inputs=[Signal("the force", "N")],

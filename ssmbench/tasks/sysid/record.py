@@ -1,4 +1,4 @@
-"""Records of experiments on a system: what was measured, in which units, and its normalisation."""
+"""Records of experiments on a system: what was measured, and in which units."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float64
-from torch import Tensor
+from jaxtyping import Float64
 
 from ssmbench.errors import require
 
@@ -97,41 +95,3 @@ class Experiments:
         """The estimation records."""
         one = self.estimation
         return (one,) if isinstance(one, Record) else tuple(one)
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation of each channel, (n,) float64, in physical units."""
-
-    mean: Float64[np.ndarray, " n"]
-    deviation: Float64[np.ndarray, " n"]
-
-    @classmethod
-    def of(
-        cls, values: Float64[np.ndarray, "L n"], signals: Sequence[Signal], name: str
-    ) -> Normalisation:
-        """The normalisation that gives ``values`` zero mean and unit deviation.
-
-        Raises:
-            UsageError: a signal is constant, so that nothing can be learned from it.
-        """
-        # One channel after another: sums over an axis of an array would be rounded differently.
-        mean = np.array([channel.mean() for channel in values.T])
-        deviation = np.array([channel.std() for channel in values.T])
-        for signal, spread in zip(signals, deviation.tolist(), strict=True):
-            require(spread > 0, f"{name}: {signal.name} is constant over the training part")
-        return cls(mean, deviation)
-
-    def apply(self, values: Float64[np.ndarray, "L n"]) -> Float[Tensor, "L n"]:
-        """Normalised values, float32."""
-        return torch.from_numpy((values - self.mean) / self.deviation).float()
-
-    def invert(self, normalised: Float[Tensor, "*shape n"]) -> Float[Tensor, "*shape n"]:
-        """Values in physical units, float32."""
-        # In half precision they would have three digits, too few for the error of a good model.
-        values = normalised.float()
-        return values * _like(self.deviation, values) + _like(self.mean, values)
-
-
-def _like(numbers: Float64[np.ndarray, " n"], values: Tensor) -> Float[Tensor, " n"]:
-    return torch.from_numpy(numbers).to(values)

@@ -55,6 +55,7 @@ class Records(SystemIdentification):
     """
 
     config: RecordsConfig
+    data_version = 2  # means of several channels are summed in another order
 
     def __init__(self, config: RecordsConfig, *, batch_size: int, seed: int):
         self.description = Description(

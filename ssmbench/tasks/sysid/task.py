@@ -20,9 +20,10 @@ from ssmbench.spec import Channels, TaskSizes
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.baselines import LinearFilter, Predictor, always
 from ssmbench.tasks.batch import Batch
+from ssmbench.tasks.normalisation import Normalisation
 from ssmbench.tasks.sequences import Sequences, Splits
 from ssmbench.tasks.sysid.fit import Fit
-from ssmbench.tasks.sysid.record import Description, Experiments, Normalisation, Record
+from ssmbench.tasks.sysid.record import Description, Experiments, Record
 from ssmbench.tasks.sysid.windows import RecordWindows, with_initial_outputs
 
 #: Steps at a time from which the linear filter is fitted.
@@ -158,8 +159,9 @@ class SystemIdentification(Task):
     def _normalise_by(self, trained: Sequence[Record]) -> None:
         about = self.description
         u, y = (_joined([getattr(r, signals) for r in trained]) for signals in "uy")
-        self._inputs = Normalisation.of(u, about.inputs, about.name)
-        self._outputs = Normalisation.of(y, about.outputs, about.name)
+        inputs, outputs = ([one.name for one in part] for part in (about.inputs, about.outputs))
+        self._inputs = Normalisation.of(u, inputs, about.name)
+        self._outputs = Normalisation.of(y, outputs, about.name)
 
     def _scaled(self, record: Record) -> tuple[Float[Tensor, "L m"], Float[Tensor, "L p"]]:
         return self._inputs.apply(record.u), self._outputs.apply(record.y)

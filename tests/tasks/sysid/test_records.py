@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from ssmbench.errors import UsageError
 from ssmbench.registry import isolated, tasks
+from ssmbench.tasks.normalisation import Normalisation
 from ssmbench.tasks.sysid.fit import Fit
-from ssmbench.tasks.sysid.record import Description, Experiments, Normalisation, Record, Signal
+from ssmbench.tasks.sysid.record import Description, Experiments, Record, Signal
 from ssmbench.tasks.sysid.task import RecordConfig, SystemIdentification
 from ssmbench.tasks.sysid.windows import window_starts
 from ssmbench.testing import conform
@@ -78,7 +79,7 @@ def test_the_score_is_the_error_of_all_outputs_in_their_unit():
 
 def test_normalisation_is_inverted_in_any_precision():
     values = record(0, 50).y
-    scale = Normalisation.of(values, POSITIONS, "beam")
+    scale = Normalisation.of(values, ["upper", "lower"], "beam")
     normalised = scale.apply(values)
     np.testing.assert_allclose(scale.invert(normalised).numpy(), values, rtol=1e-5)
     assert scale.invert(normalised.half()).dtype == torch.float32
@@ -162,7 +163,7 @@ def test_several_estimation_records_are_each_cut():
     assert val.u.shape == (2, 250, 2)  # as long as the shorter one
     assert val.target.shape == (2, 100, 2)
     trained = np.concatenate([record(0, 300).u[:200], record(2, 250).u[:150]])
-    expected = Normalisation.of(trained, FORCES, "beam").apply(record(0, 300).u)
+    expected = Normalisation.of(trained, ["force", "voltage"], "beam").apply(record(0, 300).u)
     torch.testing.assert_close(val.u[0], expected[50:])
 
 
