@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from ssmbench.errors import UsageError, one_line, suggest
 
@@ -87,11 +86,14 @@ def _without_downloads(
             f"{_data_folder()}; download them with the package: {PACKAGE}.{name}()"
         )
 
-    where = sys.modules[load.__module__]
-    if not hasattr(where, _DOWNLOADER):
+    where = vars(sys.modules[load.__module__])
+    if _DOWNLOADER not in where:
         raise UsageError(f"{PACKAGE}: this version is not supported; install version 1.0")
-    with mock.patch.object(where, _DOWNLOADER, find):
+    original, where[_DOWNLOADER] = where[_DOWNLOADER], find
+    try:
         yield
+    finally:
+        where[_DOWNLOADER] = original
 
 
 def download(name: str, folder: Path) -> list[Path]:
