@@ -120,5 +120,11 @@ augmentations = declare(
     "ssmbench.augmentations.base:Augmentation",
     Place("augment", many=True, added=2),
 )
+callbacks = declare(
+    "callback",
+    "ssmbench.training.callbacks",
+    "lightning.pytorch.callbacks:Callback",
+    Place("callbacks", many=True, added=2),
+)
 launchers = declare("launcher", "ssmbench.launchers", "ssmbench.launchers.base:Launcher")
 importers = declare("importer", "ssmbench.importers", "ssmbench.importers.base:Importer")

@@ -25,7 +25,8 @@ class Result(Record):
 
     ``diverged_at`` is the step of the first loss that is not finite; ``seconds`` is the time from
     the start of training to the end of the measurement. ``imported``: where the weights are from,
-    if they were not trained here; without a task such a run has no scores either.
+    if they were not trained here; without a task such a run has no scores either. ``notes``: what
+    else happened in training, for example that it was stopped early.
     """
 
     status: str
@@ -47,6 +48,7 @@ class Result(Record):
     seconds: float | None = None
     imported: ImportedFrom | None = None
     further_tests: tuple[FurtherTest, ...] = ()
+    notes: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     @property

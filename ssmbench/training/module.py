@@ -64,6 +64,15 @@ class SequenceModule(pl.LightningModule):
         self._groups: Segments | None = None
 
     @contextmanager
+    def without_task(self) -> Iterator[None]:
+        """Within: the module has no task, so that a copy of it has no copy of the data."""
+        task, vars(self)["task"] = self.task, None
+        try:
+            yield
+        finally:
+            self.task = task
+
+    @contextmanager
     def _segments(self) -> Iterator[None]:
         """Within: if several ranks share a sequence, each has the features of its segment only."""
         shared = self.task.ranks_per_sequence

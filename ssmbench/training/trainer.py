@@ -18,19 +18,20 @@ from ssmbench.errors import DivergedError, OutOfTimeError
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import Scores
 from ssmbench.tasks.base import Task
-from ssmbench.training.callbacks import EpochProgress, Speed
 from ssmbench.training.checkpoints import (
     BestCheckpoint,
     LogSizes,
     find_resume_point,
     prepare_folder,
 )
+from ssmbench.training.chosen_callbacks import build_callbacks, notes_of
 from ssmbench.training.environment import is_main_process
 from ssmbench.training.evaluation import evaluate
 from ssmbench.training.lightning_trainer import build_trainer, check_trainer, quiet_lightning
 from ssmbench.training.module import SequenceModule
 from ssmbench.training.monitor import GainMonitor
 from ssmbench.training.plateau import Plateau
+from ssmbench.training.progress import EpochProgress, Speed
 from ssmbench.training.step_sizes import step_size_warning
 from ssmbench.training.time_limits import Budget
 
@@ -41,7 +42,7 @@ class Trained:
 
     ``out_of_time``: ``trainer.max_time`` ended the training before it was complete. ``device`` is
     that of the training, after which Lightning moved the parameters to the CPU. ``warnings`` are
-    those given before training.
+    those given before training, ``notes`` what callbacks say at its end.
     """
 
     module: SequenceModule
@@ -53,6 +54,7 @@ class Trained:
     steps_per_second: float | None
     warnings: tuple[str, ...] = ()
     out_of_time: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @quiet_lightning()
@@ -83,7 +85,8 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
     if run.optimizer.get("schedule") == "plateau":
         callbacks += [Plateau(run.optimizer["plateau_patience"])]
     callbacks += [EpochProgress(label)] if label else []
-    trainer = build_trainer(run, folder, [*callbacks, best])
+    chosen = build_callbacks(run, task)
+    trainer = build_trainer(run, folder, [*chosen, *callbacks, best])
     diverged_at, scores, out_of_time = None, None, False
     try:
         trainer.fit(module, datamodule=task, ckpt_path=point.file, weights_only=True)
@@ -96,7 +99,10 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
         _leave_process_group()
     rate, steps = speed.steps_per_second, trainer.global_step
     device = trainer.strategy.root_device
-    return Trained(module, task, scores, device, diverged_at, steps, rate, warned, out_of_time)
+    notes = notes_of(chosen)
+    return Trained(
+        module, task, scores, device, diverged_at, steps, rate, warned, out_of_time, notes
+    )
 
 
 def _warn_of_step_sizes(run: RunConfig, model: SequenceModel) -> tuple[str, ...]:

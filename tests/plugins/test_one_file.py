@@ -27,6 +27,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "encoder": {"model": {"encoder": "clipped"}},
     "decoder": {"model": {"decoder": "two_layers"}},
     "optimizer": {"optimizer": "rmsprop"},
+    "callback": {"callbacks": ["gradient_norm"]},
     "augmentation": {"augment": ["polarity"]},
     "task": {"task": {"name": "echo", "length": 12, "delay": 2, "sequences": 40}},
 }

@@ -64,3 +64,14 @@ def lose_weights(monkeypatch):
 def tiny(toys):
     """Makes the resolved config of a tiny run: ``tiny(task=..., model={...})``."""
     return lambda **over: resolve(merge(TINY, over))
+
+
+@pytest.fixture
+def mortal(tiny):
+    """A config with dropout, whose run dies where the environment says."""
+
+    def make(**over):
+        model = {"parametrization": {"name": "mortal", "d_state": 4}, "dropout": 0.3}
+        return tiny(model=model | over.pop("model", {}), **over)
+
+    return make

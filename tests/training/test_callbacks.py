@@ -1,200 +1,153 @@
-"""Gains watched in training, speed, and progress."""
+"""Callbacks by name: averaged weights, early stopping, those of a plugin."""
 
 from __future__ import annotations
 
-import math
-from types import SimpleNamespace
-
+import lightning.pytorch as pl
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ssmbench.training.callbacks import EpochProgress, Speed
-from ssmbench.training.module import SequenceModule
-from tests.training.runs import rows, train
+from ssmbench import registry
+from ssmbench.config import fingerprint, resolve
+from ssmbench.errors import UsageError
+from ssmbench.training.callbacks.averaging import _moving_average
+from tests.plugin_page import file_of
+from tests.training.runs import check, rows, train
+from tests.training.test_resume import MISLED, assert_same, interrupted
 
-FIGURES = ("spectral_radius", "margin", "verified_gain")
-
-
-def gain_rows(folder) -> list[dict]:
-    return [r for r in rows(folder) if "layer0/verified_gain" in r]
-
-
-def every(n: int) -> dict:
-    return {"every_n_epochs": n}
-
-
-@pytest.mark.parametrize(("interval", "epochs"), [(1, [0, 1, 2, 3]), (2, [0, 2]), (3, [0, 3])])
-def test_gains_are_logged_at_the_chosen_interval(tiny, tmp_path, interval, epochs):
-    train(tiny(analysis=every(interval), model={"n_layers": 2}), tmp_path)
-    found = gain_rows(tmp_path)
-    assert [r["step"] for r in found] == [4 * (e + 1) for e in epochs]
-    assert all(f"layer{i}/{name}" in r for r in found for i in (0, 1) for name in FIGURES)
+EMA = {"name": "ema", "decay": 0.5}
+STOP = {"name": "early_stopping", "patience": 2}
 
 
-def test_no_gains_with_interval_zero(tiny, tmp_path):
-    train(tiny(analysis=every(0)), tmp_path)
-    assert gain_rows(tmp_path) == []
+class Recorder(pl.Callback):
+    """Keeps the weights after every optimizer step."""
+
+    seen: list = []
+
+    def __init__(self, config, *, task):
+        pass
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        weights = {name: w.clone() for name, w in pl_module.model.state_dict().items()}
+        self.seen.append(weights)
 
 
-def test_gains_go_to_tensorboard_too(tiny, tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    train(tiny(analysis=every(1)), tmp_path)
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    board = [e.value for e in events.Scalars("layer0/verified_gain")]
-    assert board == pytest.approx([r["layer0/verified_gain"] for r in gain_rows(tmp_path)])
+def checkpoint(folder, name: str):
+    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
 
 
-def test_declared_gain_is_logged_where_there_is_one(tiny, tmp_path):
-    model = {"parametrization": {"name": "l2ru", "gamma": 2.5}, "discretizer": None}
-    train(tiny(analysis=every(2), model=model), tmp_path)
-    assert [r["layer0/declared_gain"] for r in gain_rows(tmp_path)] == pytest.approx([2.5, 2.5])
-    (tmp_path / "s4d").mkdir()
-    train(tiny(analysis=every(2)), tmp_path / "s4d")
-    assert "layer0/declared_gain" not in gain_rows(tmp_path / "s4d")[0]
+def test_averaged_weights_are_those_of_the_formula(tiny, tmp_path):
+    """w0 = x0; then w = d w + (1 - d) x with d = min(decay, (1 + n) / (10 + n)), n = 1, 2, ..."""
+    registry.callbacks.register("recorder")(Recorder)
+    Recorder.seen.clear()
+    train(tiny(callbacks=["recorder", EMA]), tmp_path)
+    first, *others = Recorder.seen
+    expected = {name: w.clone() for name, w in first.items()}
+    for n, weights in enumerate(others, 1):
+        d = min(0.5, (1 + n) / (10 + n))
+        for name, value in weights.items():
+            expected[name] = d * expected[name] + (1 - d) * value
+    last = checkpoint(tmp_path, "last")
+    for name, value in expected.items():
+        torch.testing.assert_close(last["state_dict"][f"model.{name}"], value)
+        assert torch.equal(last["current_model_state"][f"model.{name}"], others[-1][name])
 
 
-def test_logged_gain_is_that_of_the_weights(tiny, tmp_path):
-    """The last epoch's figures, computed again from the last checkpoint."""
-    from ssmbench.analysis.gain import analyse
+def test_averaged_weights_are_validated_and_kept(tiny, tmp_path):
+    """The best score of the training is that of the weights in best.ckpt, tested afterwards."""
+    trained = train(tiny(callbacks=[EMA]), tmp_path)
+    written = rows(tmp_path)
+    assert min(r["val/rmse"] for r in written if "val/rmse" in r) == trained.scores.val
+    assert [r["best/val/rmse"] for r in written if "best/val/rmse" in r] == [trained.scores.val]
+    best = checkpoint(tmp_path, "best")["state_dict"]
+    for name, value in trained.module.state_dict().items():
+        assert torch.equal(best[name], value)
 
-    trained = train(tiny(analysis=every(3)), tmp_path)
-    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    trained.module.load_state_dict(state)
-    report = analyse(trained.module.model.layers[0].system())
-    assert gain_rows(tmp_path)[-1]["layer0/verified_gain"] == pytest.approx(report.hinf)
+
+@pytest.mark.parametrize("misled", [False, True])
+def test_the_best_average_is_tested_not_the_last_one(tiny, tmp_path, misled):
+    task = {"name": "toy", "misled": misled, "per_step": True}
+    trained = train(tiny(task=task, callbacks=[EMA]), tmp_path)
+    scores = [r["val/rmse"] for r in rows(tmp_path) if "val/rmse" in r]
+    assert trained.scores.val == min(scores)
+    assert trained.scores.last_val == scores[-1]
+    assert (trained.scores.val < trained.scores.last_val) or not misled
 
 
-@pytest.mark.parametrize("parametrization", ["unconstrained_diagonal", "l2ru"])
-def test_gains_are_infinite_not_nan_where_weights_are_lost(
-    tiny, tmp_path, lose_weights, parametrization
+@given(st.floats(-1e6, 1e6), st.floats(0, 0.999), st.integers(1, 10_000))
+def test_the_average_of_a_constant_is_that_constant(value, decay, seen):
+    constant = torch.tensor([value, -value])
+    average = _moving_average(decay)
+    assert torch.equal(average(constant, constant, torch.tensor(seen)), constant)
+    count = torch.tensor([seen])
+    assert torch.equal(average(count - 1, count, torch.tensor(seen)), count)
+
+
+@pytest.mark.parametrize("death", [6, 11])
+@pytest.mark.parametrize("trainer", [{}, {"val_check_interval": 0.5}], ids=["epoch", "half"])
+def test_a_resumed_run_is_the_uninterrupted_one(
+    mortal, tmp_path, monkeypatch, once, death, trainer
 ):
-    """Validation comes too late to stop the run before the gains are logged."""
-    lose_weights(0)
-    model = {"parametrization": parametrization}
-    if parametrization == "l2ru":
-        model |= {"discretizer": None}
-    trainer = {"limit_train_batches": 1, "check_val_every_n_epoch": 2}
-    train(tiny(analysis=every(1), model=model, trainer=trainer), tmp_path)
-    (row,) = gain_rows(tmp_path)
-    assert row["layer0/verified_gain"] == row["layer0/spectral_radius"] == math.inf
-    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+    config = mortal(callbacks=[EMA, STOP], trainer=trainer, optimizer={"lr": 0.05})
+    whole, folder = once(train, config)
+    found = interrupted(config, tmp_path / "resumed", monkeypatch, death)
+    assert_same(found, whole)
+    assert found.notes == whole.notes
+    assert rows(tmp_path / "resumed") == rows(folder)
 
 
-# --- speed --------------------------------------------------------------------------------------
-
-
-def test_speed_leaves_out_the_first_steps_and_what_lies_between_steps(monkeypatch):
-    now = 0.0
-    monkeypatch.setattr("ssmbench.training.callbacks.time.perf_counter", lambda: now)
-    speed = Speed()
-    for k in range(8):
-        speed.on_train_batch_start()
-        now += 5.0 if k < 3 else 0.01
-        speed.on_train_batch_end()
-        now += 1.0  # validation, logging
-    assert speed.steps_per_second == pytest.approx(100)
-
-
-def test_no_speed_before_a_step_was_timed():
-    speed = Speed()
-    for _ in range(3):
-        speed.on_train_batch_start()
-        speed.on_train_batch_end()
-    assert speed.steps_per_second is None
-
-
-# --- progress -----------------------------------------------------------------------------------
-
-
-def test_progress_is_plain_lines_on_stderr_off_a_terminal(tiny, tmp_path, capfd):
-    train(tiny(), tmp_path, "my label")
-    captured = capfd.readouterr()
-    assert captured.out == ""
-    lines = captured.err.splitlines()
-    assert [line.rpartition(" ")[2] for line in lines] == ["1/4", "2/4", "3/4", "4/4"]
-    assert all(line.startswith("my label train/loss ") for line in lines)
-    assert all("val/rmse" in line for line in lines)
-    assert "\x1b" not in captured.err
-
-
-def test_progress_of_a_long_run_is_some_ten_lines(tiny, tmp_path, capfd):
-    config = tiny(trainer={"max_epochs": 40, "limit_train_batches": 1})
-    train(config, tmp_path, "long")
-    lines = capfd.readouterr().err.splitlines()
-    assert len(lines) == EpochProgress._LINES
-    assert lines[-1].endswith("40/40")
-
-
-@pytest.fixture
-def slow_batches(monkeypatch):
-    """A batch takes 20 s by the clock of the progress and of the budget."""
-    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now, perf_counter=lambda: clock.now)
-    monkeypatch.setattr("ssmbench.training.callbacks.time", clock)
-    monkeypatch.setattr("lightning.pytorch.callbacks.timer.time", clock)
-    step = SequenceModule.training_step
-
-    def slow(self, batch, batch_idx):
-        clock.now += 20
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(SequenceModule, "training_step", slow)
-
-
-def test_progress_within_a_long_epoch(tiny, tmp_path, capfd, slow_batches):
-    """Four batches of 20 s in each of two epochs: a line after the second, and at the end."""
-    train(tiny(trainer={"max_epochs": 2}), tmp_path, "slow")
-    lines = capfd.readouterr().err.splitlines()
-    assert [line.partition("epoch ")[2] for line in lines] == [
-        "0.50/2 2 min left",
-        "1/2",
-        "1.50/2 1 min left",
-        "2/2",
-    ]
-    assert lines[0].startswith("slow train/loss ")
-
-
-def test_progress_of_a_budget_is_in_time(tiny, tmp_path, capfd, slow_batches):
-    train(tiny(budget="2 h"), tmp_path, "budget")
-    lines = [x.partition("epoch ")[2] for x in capfd.readouterr().err.splitlines()]
-    assert lines[:3] == ["0.50 1 h 59 min left", "1", "1.50 1 h 58 min left"]
-    assert len(lines) < 70, "of 90 epochs"
-
-
-def test_progress_on_a_terminal_has_the_time_left(tiny, tmp_path, capfd, monkeypatch, slow_batches):
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    train(tiny(trainer={"max_epochs": 2}), tmp_path, "bar")
-    assert "min left" in capfd.readouterr().err
-
-
-def test_progress_of_a_run_of_limited_steps(tiny, tmp_path, capfd):
-    train(tiny(trainer={"max_epochs": -1, "max_steps": 8}), tmp_path, "steps")
-    assert [x.rpartition(" ")[2] for x in capfd.readouterr().err.splitlines()] == ["1/2", "2/2"]
-
-
-def test_nothing_is_printed_without_a_label(tiny, tmp_path, capfd):
-    train(tiny(), tmp_path)
-    captured = capfd.readouterr()
-    assert (captured.out, captured.err) == ("", "")
-
-
-def test_bar_on_a_terminal_is_on_stderr_and_ends(tiny, tmp_path, capfd, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
-    train(tiny(), tmp_path, "bar")
-    captured = capfd.readouterr()
-    assert captured.out == ""
-    assert "4/4" in captured.err
-
-
-def test_bar_ends_when_training_fails(tiny, tmp_path, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    stopped = []
-    monkeypatch.setattr(
-        "ssmbench.training.callbacks.Progress.stop", lambda self: stopped.append(True)
+def test_training_ends_where_the_score_stays_as_it_is(tiny, tmp_path):
+    """Validation punishes what training teaches: the first of four epochs is the best."""
+    config = tiny(task=MISLED, callbacks=[STOP])
+    stopped = train(config, tmp_path)
+    assert stopped.steps == 12
+    (note,) = stopped.notes
+    assert note == (
+        "early_stopping: the training ended after 2 validations in a row without a better rmse"
     )
-    config = tiny(model={"parametrization": {"name": "mortal", "d_state": 4}})
-    monkeypatch.setenv("TOY_DIE_AT", "5")
-    with pytest.raises(RuntimeError, match="killed"):
-        train(config, tmp_path, "bar")
-    assert stopped
+    again = train(config, tmp_path)  # as after an interruption before the scores were written
+    assert_same(again, stopped)
+    assert again.notes == stopped.notes
+
+
+def test_a_score_that_improves_stops_nothing(tiny, tmp_path):
+    trained = train(tiny(callbacks=[{"name": "early_stopping", "patience": 50}]), tmp_path)
+    assert (trained.steps, trained.notes) == (16, ())
+
+
+def test_learning_rates_are_logged(tiny, tmp_path):
+    train(tiny(callbacks=["learning_rates"]), tmp_path)
+    assert any(key.startswith("lr-") for row in rows(tmp_path) for key in row)
+
+
+def test_a_plugins_callback_is_called(tiny, tmp_path, monkeypatch):
+    name, text = file_of("callback")
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    config = tiny(callbacks=[{"name": "gradient_norm", "order": 1}])
+    assert config["sources"]["callbacks.0"]
+    train(config, tmp_path)
+    logged = [r["step"] for r in rows(tmp_path) if "train/gradient_norm" in r]
+    assert logged == list(range(16))
+    assert fingerprint(config) != fingerprint(tiny())
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "says"),
+    [
+        (["emma"], "unknown callback 'emma'"),
+        ([{"name": "ema", "decay": 1.0}], r"callbacks.0.decay: must be in \[0, 1\)"),
+        ([{"name": "early_stopping", "patience": 0}], "callbacks.0.patience: must be positive"),
+        ("ema", "callbacks: must be a list of callbacks"),
+    ],
+)
+def test_wrong_callbacks_are_refused(callbacks, says):
+    with pytest.raises(UsageError, match=says):
+        resolve({"callbacks": callbacks})
+
+
+def test_the_same_callback_twice_is_refused_before_training(tiny):
+    with pytest.raises(UsageError, match=r"trainer: .*more than one stateful callback"):
+        check(tiny(callbacks=[EMA, EMA]))

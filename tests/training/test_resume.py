@@ -34,17 +34,6 @@ TRAINERS = {
 }
 
 
-@pytest.fixture
-def mortal(tiny):
-    """A config with dropout, whose run dies where the environment says."""
-
-    def make(**over):
-        model = {"parametrization": {"name": "mortal", "d_state": 4}, "dropout": 0.3}
-        return tiny(model=model | over.pop("model", {}), **over)
-
-    return make
-
-
 def train_until(death: int, config, folder: Path, monkeypatch) -> None:
     folder.mkdir(exist_ok=True)
     monkeypatch.setenv("TOY_DIE_AT", str(death))

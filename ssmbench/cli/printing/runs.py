@@ -41,6 +41,7 @@ def print_run(run: Run, as_json: bool) -> None:
         print_json({"folder": str(run.folder), **result.to_dict()})
     else:
         rows = [("folder", run.folder), ("status", state)]
+        rows += [("note", note) for note in result.notes]
         rows += [("warning", warning) for warning in result.warnings]
         table(("", ""), rows + _result_rows(result))
     for violation in result.gain.violations:

@@ -1,4 +1,4 @@
-"""Callbacks: speed and progress."""
+"""Speed and progress of the training."""
 
 from __future__ import annotations
 
