@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ssmbench import registry
@@ -44,7 +45,7 @@ def build_augmentation(component: Mapping[str, Any], task: Task) -> Augmentation
     Raises:
         UsageError: it does not take the task's inputs, or would make its targets wrong.
     """
-    sizes = task.sizes
+    sizes = replace(task.sizes, image=None) if task.conditions.uneven else task.sizes
     made = build_component(registry.augmentations, component, Augmentation, sizes=sizes)
     require(
         made.keeps_values or (task.classifies and not sizes.per_step),

@@ -89,5 +89,12 @@ def test_what_does_not_suit_a_task_is_refused(task, augment, says):
         task_of(task=task, augment=[augment])
 
 
+def test_an_image_with_dropped_pixels_is_none():
+    config = {"task": "digits", "sampling": {"dropped": 0.2}}
+    assert len(task_of(**config, augment=["shift", "speed"]).augmentations) == 2
+    with pytest.raises(UsageError, match="not an image's pixels"):
+        task_of(**config, augment=["crop"])
+
+
 def test_noise_suits_targets_that_are_numbers():
     assert len(task_of(task="cascaded_tanks", augment=["noise"]).augmentations) == 1
