@@ -3,17 +3,17 @@ our s4d and s4."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from ssmbench.errors import UsageError, require
+from ssmbench.errors import require
 from ssmbench.importers.parts import State, as_pairs
 from ssmbench.importers.weights import Weights
+from ssmbench.parametrizations.base import for_each_head, step_sizes
 
 #: The rank of P with which our s4 starts, by its initialisation; the weights replace both.
 _INITS = {1: "legs", 2: "legt"}
@@ -23,31 +23,37 @@ _INITS = {1: "legs", 2: "legt"}
 class Kernel:
     """H single-channel systems ``x' = A x + B u``, ``y = 2 Re(C x) + D u`` of M conjugate pairs.
 
-    A = diag(lam) - P P*, with P (H, M, r), or None where A is diagonal. ``C``: of the kernel, and
-    where the layer is bidirectional of the reverse one. ``real``: lam is real, and stands for
-    itself twice. The output reads the state after the input; the reverse kernel's reads the one
-    before it, as the published convolution does.
+    A = diag(lam) - P P*, where P is None if A is diagonal. There are S trained copies of lam, B and
+    P, of which feature h has number h mod S; B is None where it is fixed at one. ``C``: of the
+    kernel, and where the layer is bidirectional of the reverse one. ``real``: lam is real, and
+    stands for itself twice. ``free_dt``: the parameters of the step sizes, by ``transform``. The
+    output reads the state after the input; the reverse kernel's reads the one before it, as the
+    published convolution does.
     """
 
-    lam: Complex[Tensor, "H M"]
-    B: Complex[Tensor, "H M"]
+    lam: Complex[Tensor, "S M"]
+    B: Complex[Tensor, "S M"] | None
     C: list[Complex[Tensor, "H M"]]
     D: Float[Tensor, " H"]
-    dt: Float[Tensor, " H"]
-    P: Complex[Tensor, "H M r"] | None = None
+    free_dt: Float[Tensor, " H"]
+    transform: str = "exp"
+    P: Complex[Tensor, "S M r"] | None = None
     real: bool = False
     method: str = "zoh"
 
     @property
     def component(self) -> dict[str, Any]:
         """The parametrization in a config."""
-        modes = self.lam.shape[1]
-        if self.P is None:
-            return {"name": "s4d", "init": "real" if self.real else "lin"} | {
-                "d_state": modes if self.real else 2 * modes
-            }
-        rank = self.P.shape[-1]
-        return {"name": "s4", "init": _INITS[rank], "rank": rank, "d_state": 2 * modes}
+        modes, copies = self.lam.shape[1], len(self.lam)
+        shared = {"n_ssm": None if copies == len(self.D) else copies}
+        common = {"dt_transform": self.transform, "published_groups": True, **shared}
+        if self.P is not None:
+            rank = self.P.shape[-1]
+            kind = {"name": "s4", "init": _INITS[rank], "rank": rank, "d_state": 2 * modes}
+            return {**kind, **common}
+        count = modes if self.real else 2 * modes
+        kind = {"name": "s4d", "init": "real" if self.real else "lin", "d_state": count}
+        return {**kind, "train_B": self.B is not None, **common}
 
     @property
     def model(self) -> dict[str, Any]:
@@ -58,6 +64,7 @@ class Kernel:
             "discretizer": self.method if self.P is None else "bilinear",
             "readout": "before" if both else "after",
             "bidirectional": both,
+            "tied": both,
         }
 
     def states(self) -> dict[str, State]:
@@ -69,22 +76,30 @@ class Kernel:
         if len(self.C) == 1:
             return {"layer": self._parameters(self.C[0], self.D)}
         C, D = self._read_before(self.C[0])
-        reverse = self._parameters(self.C[1], torch.zeros_like(self.D))
+        reverse = self._parameters(self.C[1])
         return {"layer": self._parameters(C, D), "reverse_layer": reverse}
 
-    def _parameters(self, C: Tensor, D: Tensor) -> State:
-        common = {
-            "log_decay": torch.log(-self.lam.real),
-            "D": D,
-            "log_dt": torch.log(self.dt),
-        }
-        if self.P is not None:
-            pairs = {"P": as_pairs(self.P), "B": as_pairs(self.B), "C": as_pairs(C)}
-            return {**common, **pairs, "frequency": self.lam.imag}
-        product = self.B * C  # only the product matters where A is diagonal
+    def _parameters(self, C: Tensor, D: Tensor | None = None) -> State:
+        """Those of one layer; the tied one of the other direction has no D."""
+        found = {"log_decay": torch.log(-self.lam.real), "log_dt": self.free_dt}
+        found |= {} if D is None else {"D": D}
         if self.real:
-            return {**common, "C": 2 * product.real[:, None, :, None]}
-        return {**common, "C": as_pairs(product)[:, None], "frequency": self.lam.imag}
+            inputs = {} if self.B is None else {"B": self.B.real}
+            return {**found, **inputs, "C": 2 * C.real[:, None, :, None]}
+        found["frequency"] = self.lam.imag
+        found |= {} if self.B is None else {"B": as_pairs(self.B)}
+        if self.P is None:
+            return {**found, "C": as_pairs(C)[:, None]}
+        return {**found, "P": as_pairs(self.P), "C": as_pairs(C)}
+
+    @property
+    def dt(self) -> Float[Tensor, " H"]:
+        return step_sizes(self.free_dt, self.transform)
+
+    def _banks(self) -> tuple[Complex[Tensor, "H M"], Complex[Tensor, "H M"]]:
+        """lam and B of every feature."""
+        B = torch.ones_like(self.lam) if self.B is None else self.B
+        return for_each_head(self.lam, len(self.D)), for_each_head(B, len(self.D))
 
     def _read_before(self, C: Tensor) -> tuple[Tensor, Tensor]:
         if self.P is not None:
@@ -93,21 +108,23 @@ class Kernel:
             direct = (whole * B_bar).sum(1).real
             after = torch.einsum("hm,hmn->hn", whole, A_bar)
             return after[:, : C.shape[1]], self.D + direct
-        z = self.dt[:, None] * self.lam
+        lam, B = self._banks()
+        z = self.dt[:, None] * lam
         if self.method == "zoh":
-            factor, step = torch.exp(z), (torch.exp(z) - 1) / self.lam
+            factor, step = torch.exp(z), (torch.exp(z) - 1) / lam
         else:
             factor, step = (1 + z / 2) / (1 - z / 2), self.dt[:, None] / (1 - z / 2)
-        return C * factor, self.D + 2 * (C * self.B * step).sum(1).real
+        return C * factor, self.D + 2 * (C * B * step).sum(1).real
 
     def _bilinear(self) -> tuple[Complex[Tensor, "H N N"], Complex[Tensor, "H N"]]:
         """A_bar and B_bar of all N = 2 M modes."""
         assert self.P is not None
-        P = _whole(self.P)
-        A = torch.diag_embed(_whole(self.lam)) - P @ P.mH
+        lam, B = self._banks()
+        P = _whole(for_each_head(self.P, len(self.D)))
+        A = torch.diag_embed(_whole(lam)) - P @ P.mH
         half = self.dt[:, None, None] / 2 * A
         eye = torch.eye(A.shape[-1], dtype=A.dtype)
-        right = torch.cat([eye + half, (self.dt[:, None] * _whole(self.B))[..., None]], -1)
+        right = torch.cat([eye + half, (self.dt[:, None] * _whole(B))[..., None]], -1)
         solved = torch.linalg.solve(eye - half, right)
         return solved[..., :-1], solved[..., -1]
 
@@ -117,7 +134,7 @@ class Kernel:
         eye = torch.eye(A_bar.shape[-1], dtype=A_bar.dtype)
         rest = (eye - torch.linalg.matrix_power(A_bar, length)).mT
         C = [torch.linalg.solve(rest, _whole(c))[:, : c.shape[1]] for c in self.C]
-        return Kernel(self.lam, self.B, C, self.D, self.dt, self.P)
+        return replace(self, C=C)
 
 
 def _whole(pairs: Tensor) -> Tensor:
@@ -130,7 +147,7 @@ def minimal_kernel(layer: Weights) -> Kernel:
     D, kernel = layer.take("D", "H"), layer.under("kernel.")
     C = kernel.take_complex("C", "H", "M")
     lam = torch.complex(-kernel.take("log_A_real", "H", "M").exp(), kernel.take("A_imag", "H", "M"))
-    return Kernel(lam, torch.ones_like(lam), [C], D, kernel.take("log_dt", "H").exp())
+    return Kernel(lam, None, [C], D, kernel.take("log_dt", "H"))
 
 
 def full_kernel(layer: Weights, *, dt_transform: str, disc: str) -> Kernel:
@@ -144,16 +161,15 @@ def full_kernel(layer: Weights, *, dt_transform: str, disc: str) -> Kernel:
     B = take("B", 1, "S", "M")[0]
     decay = kernel.take("A_real", "S", "M").exp()
     imaginary = torch.zeros_like(decay) if real else -kernel.take("A_imag", "S", "M")
-    copies = _copies(layer, heads, len(decay))
-    dt = _steps(kernel, dt_transform)
-    lam = torch.complex(-decay, imaginary).repeat(copies, 1)
+    _check_copies(layer, heads, len(decay))
+    lam = torch.complex(-decay, imaginary)
     whole = [c.to(lam.dtype) for c in C]
-    bank = (lam, B.to(lam.dtype).repeat(copies, 1), whole, D, dt)
+    bank = (lam, B.to(lam.dtype), whole, D, _free_steps(kernel), dt_transform)
     if not kernel.has("P"):
         return Kernel(*bank, real=real, method=disc)
     rank = kernel.shape("P")[0]
     require(rank in _INITS, f"{layer.source}: P of rank {rank}; here s4 has a P of rank 1 or 2")
-    P = kernel.take_complex("P", rank, "S", "M").permute(1, 2, 0).repeat(copies, 1, 1)
+    P = kernel.take_complex("P", rank, "S", "M").permute(1, 2, 0)
     length = int(kernel.take("l_kernel").real)
     found = Kernel(*bank, P=P)
     return found.untruncated(length) if length > 0 else found
@@ -168,23 +184,19 @@ def _check_channels(layer: Weights) -> None:
     )
 
 
-def _copies(layer: Weights, heads: int, systems: int) -> int:
-    """How often each of the trained systems is used: ``n_ssm`` must divide the number of heads."""
-    copies, rest = divmod(heads, max(systems, 1))
-    if rest:
-        raise UsageError(
-            f"{layer.source}: A_real of {systems} systems (n_ssm), which do not divide {heads} "
-            "features evenly"
-        )
-    return copies
+def _check_copies(layer: Weights, heads: int, systems: int) -> None:
+    require(
+        systems > 0 and heads % systems == 0,
+        f"{layer.source}: A_real of {systems} systems (n_ssm), which {heads} features cannot share "
+        "evenly",
+    )
 
 
-def _steps(kernel: Weights, transform: str) -> Float[Tensor, " H"]:
+def _free_steps(kernel: Weights) -> Float[Tensor, " H"]:
     shape = kernel.shape("inv_dt")
     require(
         shape[1:] in ((), (1,)),
         f"{kernel.source}: inv_dt has the shape {shape}: a step size for each mode (dt_tie=false), "
         "where our s4 and s4d have one for each feature",
     )
-    inverse = kernel.take("inv_dt", "H", 1)[:, 0]
-    return inverse.exp() if transform == "exp" else F.softplus(inverse)
+    return kernel.take("inv_dt", "H", 1)[:, 0]

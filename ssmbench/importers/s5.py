@@ -103,6 +103,7 @@ class S5Importer(Importer):
             "parametrization": component,
             "discretizer": self._discretizer() if fits else None,
             "bidirectional": bidirectional,
+            "tied": bidirectional,
         }
         notes = () if fits else ("some poles have no negative real part: the sampled matrices",)
         return Imported(
@@ -139,15 +140,17 @@ class S5Importer(Importer):
         return {"name": "s5", "d_state": 2 * modes} if fits else discrete_pairs_component(modes)
 
     def _states(self, index: int, layer: _Layer, fits: bool) -> State:
-        """The parameters of a layer, and of the reverse one, which has D = 0."""
+        """The parameters of a layer, and of the reverse one, which has no D and shares the rest."""
         make = _continuous if fits else self._sampled
-        names = ("layer", "reverse_layer")
         found: State = {}
-        for name, C, D in zip(names, layer.C, (layer.D, torch.zeros_like(layer.D)), strict=False):
-            found |= prefixed(f"blocks.{index}.{name}.parametrization.", make(layer, C, D))
+        for name, C in zip(("layer", "reverse_layer"), layer.C, strict=False):
+            own = make(layer, C)
+            if name == "reverse_layer":
+                del own["D"]
+            found |= prefixed(f"blocks.{index}.{name}.parametrization.", own)
         return found
 
-    def _sampled(self, layer: _Layer, C: Tensor, D: Tensor) -> State:
+    def _sampled(self, layer: _Layer, C: Tensor) -> State:
         z = layer.log_step.exp() * layer.lam
         if self.config.discretization == "zoh":
             lam, factor = (
@@ -157,7 +160,7 @@ class S5Importer(Importer):
         else:
             lam, factor = (1 + z / 2) / (1 - z / 2), 1 / (1 - z / 2)
         B = (factor * layer.log_step.exp())[:, None] * layer.B
-        return discrete_pairs(lam, B, C, torch.diag(D))
+        return discrete_pairs(lam, B, C, torch.diag(layer.D))
 
     @classmethod
     def example(cls) -> Mapping[str, np.ndarray]:
@@ -173,12 +176,12 @@ class S5Importer(Importer):
         return network_example(layer, norm_name="norm", glu=("out2",), width=H)
 
 
-def _continuous(layer: _Layer, C: Tensor, D: Tensor) -> State:
+def _continuous(layer: _Layer, C: Tensor) -> State:
     return {
         "log_decay": torch.log(-layer.lam.real),
         "frequency": layer.lam.imag,
         "B": as_pairs(layer.B),
         "C": as_pairs(C),
-        "D": D,
+        "D": layer.D,
         "log_dt": layer.log_step,
     }

@@ -53,6 +53,8 @@ class _Matrices(Parametrization):
     """B (H, N, m), C (H, p, N), with a last dimension of 2 where they are complex; D (H, p, m)."""
 
     stable_by_construction = False
+    output_parameters = ("C",)
+    direct_parameters = ("D",)
 
     def _add_maps(self, d_model: int, heads: int, states: int, *parts: int) -> None:
         require(

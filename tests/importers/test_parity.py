@@ -35,6 +35,12 @@ def agree(network, u, expected):
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-9 * max(1, np.abs(expected).max()))
 
 
+def numbers(arrays):
+    """How many numbers of a checkpoint are trained."""
+    fixed = ("batch_stats", "running_", "num_batches", "l_kernel", "norm.mean", "norm.var")
+    return sum(a.size for name, a in arrays.items() if not any(f in name for f in fixed))
+
+
 def signals(seed=0):
     return np.random.default_rng(seed).standard_normal((2, LENGTH, published.INPUTS))
 
@@ -65,6 +71,7 @@ def test_s5(case):
     agree(network, u, y)
     sampled = bool(case.get("unstable")) and not case.get("clip_eigs")
     assert (network.layers[0].discretizer is None) is sampled
+    assert sampled or network.parameter_count() == numbers(arrays)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +82,9 @@ def test_s5(case):
 def test_lru(case):
     u = signals()
     arrays, y = published.lru(2, u, **case)
-    agree(imported("lru", arrays, **case), u, y)
+    network = imported("lru", arrays, **case)
+    agree(network, u, y)
+    assert network.parameter_count() == numbers(arrays)
 
 
 def test_lru_with_a_pole_next_to_the_unit_circle():
@@ -111,7 +120,9 @@ EXAMPLE = [
 def test_s4_example(case):
     u = signals()
     arrays, y = published.s4_example(4, u, **case)
-    agree(imported("s4", arrays, prenorm=case.get("prenorm", False)), u, y)
+    network = imported("s4", arrays, prenorm=case.get("prenorm", False))
+    agree(network, u, y)
+    assert network.parameter_count() == numbers(arrays)
 
 
 FULL = [
@@ -129,7 +140,10 @@ def test_s4_full(case):
     u = signals()
     arrays, y = published.s4_full(5, u, **case)
     options = {"disc": case.get("disc", "zoh"), "dt_transform": case.get("transform", "auto")}
-    agree(imported("s4", arrays, **options), u, y)
+    network = imported("s4", arrays, **options)
+    agree(network, u, y)
+    scalar = case.get("norm") == "scalar"  # a weight and a bias for each feature of a norm
+    assert network.parameter_count() == numbers(arrays) + scalar * 3 * 2 * (published.H - 1)
 
 
 def test_s4_full_with_tokens():
