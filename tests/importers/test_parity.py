@@ -12,6 +12,7 @@ from ssmbench.importers.files import checkpoint_of
 from ssmbench.importers.weights import Weights
 from ssmbench.spec import TaskSizes
 from tests.importers import published
+from tests.importers.published_neural_ssm import deep_ssm
 
 LENGTH = 11
 
@@ -150,3 +151,19 @@ def test_s4_full_with_tokens():
     tokens = np.random.default_rng(0).integers(0, 6, (2, LENGTH))
     arrays, y = published.s4_full(6, tokens, vocabulary=6)
     agree(imported("s4", arrays), tokens, y)
+
+
+NEURAL_SSM = [
+    {"cell": "lru", "branch": "MLP"},
+    {"cell": "lru", "branch": "GLU", "gates": "channel"},
+    {"cell": "l2n", "branch": "LGLU2", "gates": "one"},
+    {"cell": "l2n", "branch": "LGLU2", "gates": "channel", "gamma": 2.0},
+    {"cell": "l2ru", "branch": "LGLU2", "gamma": 30.0},
+]
+
+
+@pytest.mark.parametrize("case", NEURAL_SSM, ids=str)
+def test_neural_ssm(case):
+    u = signals()
+    arrays, y = deep_ssm(8, u, **case)
+    agree(imported("neural-ssm", arrays), u, y)

@@ -10,6 +10,7 @@ import ssmbench as sb
 from ssmbench import registry
 from ssmbench.library.figures import sampled_poles_of_run
 from tests.importers import published
+from tests.importers.published_neural_ssm import deep_ssm
 
 QUICK = {
     "task.length": 12,
@@ -19,13 +20,18 @@ QUICK = {
 }
 
 
+def single(array):
+    array = np.asarray(array)
+    return array.astype(np.complex64 if array.dtype.kind == "c" else np.float32)
+
+
 @pytest.fixture
 def saved(tmp_path):
     """Save the example of a layout in single precision, with some keys changed; None drops one."""
 
     def save(layout, **changes):
         arrays = dict(registry.importers.get(layout).factory.example()) | changes
-        kept = {k: np.float32(v) for k, v in arrays.items() if v is not None}
+        kept = {k: single(v) for k, v in arrays.items() if v is not None}
         np.savez(tmp_path / "weights.npz", **kept)
         return tmp_path / "weights.npz"
 
@@ -250,6 +256,25 @@ def test_a_folder_with_something_in_it_is_kept(saved, tmp_path):
 )
 def test_wrong_arrays_are_named(layout, change, message, saved, tmp_path):
     assert message in refusal(lambda: bring(saved(layout, **change), layout, tmp_path))
+
+
+def test_a_prescribed_gain_is_verified_and_not_believed(tmp_path):
+    arrays, _ = deep_ssm(8, np.zeros((1, 4, 2)), cell="l2n", branch="LGLU2", gamma=2.0)
+    np.savez(tmp_path / "weights.npz", **arrays)
+    run = bring(tmp_path / "weights.npz", "neural-ssm", tmp_path)
+    network = run.gains.network
+    assert network.declared is None
+    assert network.attacked <= network.bound <= 2.0
+
+
+def test_cells_and_branches_without_a_place_here_are_refused(saved, tmp_path):
+    selective = {f"blocks.0.lru.{name}": None for name in ("Bp", "C", "D")}
+    file = saved("neural-ssm", **selective, **{"blocks.0.lru.param_net.weight": np.ones(3)})
+    assert "only the cells lru, l2n and l2ru" in refusal(
+        lambda: bring(file, "neural-ssm", tmp_path)
+    )
+    file = saved("neural-ssm", **{f"blocks.0.ff.net.{i}.weight": None for i in (0, 1, 3)})
+    assert "only the static branches" in refusal(lambda: bring(file, "neural-ssm", tmp_path))
 
 
 def test_a_transposed_layer_norm_with_a_shift_is_refused(tmp_path):

@@ -1,0 +1,77 @@
+"""A static branch beside a residual connection, as the blocks of DecodEPFL's neural-ssm have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssmbench.analysis.certificate import IDENTITY, Bound
+from ssmbench.nn.bounds import weight_bound
+from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.nn.nonlinearities.pointwise import GELU
+from ssmbench.nn.norms.base import largest
+from ssmbench.options import COUNT, one_of, option
+from ssmbench.registry import nonlinearities
+
+
+@dataclass
+class ResidualBranchConfig:
+    """``form`` of the branch f: mlp is V gelu(W x), with ``hidden`` numbers in between (0 means
+    d_model); glu is (V g + a) sigmoid(W g + b) with g = GELU(x); tanh_glu is
+    s tanh(V x) sigmoid(W x)."""
+
+    form: str = option("mlp", one_of("mlp", "glu", "tanh_glu"))
+    hidden: int = option(0, COUNT)
+
+
+@nonlinearities.register(
+    "residual_branch",
+    config=ResidualBranchConfig,
+    citation="neural-ssm 0.44.0 (PyPI), ssm/layers.py and static_layers; Massai, Zakwan, "
+    "Ferrari-Trecate 2025, arXiv 2503.23818",
+)
+class ResidualBranch(Nonlinearity):
+    """x + f(x), f a static map that mixes channels.
+
+    Lipschitz constants: of mlp ``1 + 1.1290 |V| |W|``, of tanh_glu ``1 + max |s| (|V| + |W| / 4)``,
+    because |tanh'|, |tanh| and sigmoid are at most 1 and sigmoid' at most 1/4.
+    """
+
+    why_unbounded = ""  # it follows from the weights, but for glu
+
+    def __init__(self, config: ResidualBranchConfig, *, d_model: int):
+        super().__init__(config, d_model=d_model)
+        self.form = config.form
+        hidden = config.hidden or d_model
+        if self.form == "glu":
+            self.linear = nn.Linear(d_model, 2 * d_model)
+            return
+        width = hidden if self.form == "mlp" else d_model
+        self.W = nn.Parameter(torch.randn(width, d_model) / d_model**0.5)
+        shape = (d_model, width) if self.form == "mlp" else (d_model, d_model)
+        self.V = nn.Parameter(torch.randn(shape) / shape[1] ** 0.5)
+        if self.form == "tanh_glu":
+            self.scale = nn.Parameter(torch.ones(d_model))
+
+    def forward(self, x: Float[Tensor, "B L d"]) -> Float[Tensor, "B L d"]:
+        if self.form == "glu":
+            return x + F.glu(self.linear(F.gelu(x)), dim=-1)
+        if self.form == "mlp":
+            return x + F.linear(F.gelu(F.linear(x, self.W)), self.V)
+        gate = torch.sigmoid(F.linear(x, self.W))
+        return x + self.scale * torch.tanh(F.linear(x, self.V)) * gate
+
+    def bound(self) -> Bound:
+        if self.form == "glu":
+            return Bound.none(
+                "a gated linear unit multiplies two signals: its slope grows with them"
+            )
+        V, W = weight_bound(self.V), weight_bound(self.W)
+        if self.form == "mlp":
+            assert GELU.lipschitz is not None
+            return IDENTITY.plus(W.then(Bound(GELU.lipschitz)).then(V))
+        return IDENTITY.plus(V.plus(W.then(Bound(0.25))).then(largest(self.scale)))
