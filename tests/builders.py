@@ -15,7 +15,8 @@ from ssmbench import registry
 from ssmbench.build.encoder_decoder import build_decoder, build_encoder
 from ssmbench.config import ModelConfig, RunConfig
 from ssmbench.discretizers.base import Discretizer
-from ssmbench.nn.block import Block
+from ssmbench.nn.blocks.base import Block, BlockParts
+from ssmbench.nn.blocks.residual import ResidualBlock
 from ssmbench.nn.initial_state import InitialState
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
@@ -24,6 +25,7 @@ from ssmbench.nn.norms.base import Norm
 from ssmbench.nn.pooling import Pooling
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
+from ssmbench.registry import NoOptions
 from ssmbench.scans.base import ScanBackend
 from ssmbench.spec import Channels, TaskSizes
 from ssmbench.systems import Readout
@@ -101,11 +103,17 @@ def build_layer(
 def build_block(
     layer: SSMLayer, nonlinearity: str | Nonlinearity = "gelu", d_model: int = 4, **options: Any
 ) -> Block:
+    """A ``residual`` block of parts, or of parts by name; ``options`` are those of its parts."""
     if isinstance(nonlinearity, str):
         nonlinearity = build_nonlinearity(nonlinearity, d_model)
-    if isinstance(options.get("norm"), str):
-        options["norm"] = build_norm(options["norm"], d_model)
-    return Block(layer, nonlinearity, d_model=d_model, **options)
+    norm, reverse = options.pop("norm", None), options.pop("reverse_layer", None)
+    if norm is not None:
+        made = build_norm(norm, d_model) if isinstance(norm, str) else norm
+        options["norm"] = lambda width: made
+    if reverse is not None:
+        options["reverse_layer"] = lambda width, forward: reverse
+    parts = BlockParts(lambda width: layer, lambda width: nonlinearity, **options)
+    return ResidualBlock(NoOptions(), d_model=d_model, parts=parts)
 
 
 def build_model(

@@ -27,7 +27,7 @@ from ssmbench.config import (
     typed,
 )
 from ssmbench.errors import UsageError
-from ssmbench.nn.block import NormPosition, Residual
+from ssmbench.nn.blocks.base import NormPosition, Residual
 from ssmbench.nn.initial_state import InitialState
 from ssmbench.nn.pooling import Pooling
 from ssmbench.options import declared

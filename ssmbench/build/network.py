@@ -8,10 +8,10 @@ from typing import Any
 from ssmbench import registry
 from ssmbench.build.component import build_component
 from ssmbench.build.encoder_decoder import build_decoder, build_encoder
-from ssmbench.config import RunConfig, options_of
+from ssmbench.config import ModelConfig, RunConfig, options_of, resolve_model
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import require
-from ssmbench.nn.block import Block, NormPosition, Residual
+from ssmbench.nn.blocks.base import Block, BlockParts, NormPosition, Residual
 from ssmbench.nn.framing import Framing
 from ssmbench.nn.initial_state import InitialState
 from ssmbench.nn.layer import SSMLayer
@@ -38,7 +38,7 @@ def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
     pooling = Pooling[model.pooling]
     framing = Framing(model.frame)
     sizes = framing.sizes(sizes)
-    blocks = [_build_block(config) for _ in range(model.n_layers)] * model.repeats
+    blocks = [build_block(config) for _ in range(model.n_layers)] * model.repeats
     encoder = build_encoder(config, sizes)
     decoder = build_decoder(config, sizes, pooling)
     return SequenceModel(
@@ -57,18 +57,53 @@ def _build_norm(component: Mapping[str, Any], d_model: int) -> Norm:
     return build_component(registry.norms, component, Norm, d_model=d_model)
 
 
-def _build_block(config: RunConfig) -> Block:
-    model, layer = config.model, build_layer(config)
-    nonlinearity = build_component(
-        registry.nonlinearities, model.nonlinearity, Nonlinearity, d_model=model.d_model
-    )
-    norm = _build_norm(model.norm, model.d_model)
-    reverse = _build_reverse(config, layer)
-    return Block(
-        layer,
-        nonlinearity,
-        d_model=model.d_model,
-        norm=norm,
+def build_block(config: RunConfig) -> Block:
+    """A block of a run, its parameters drawn from torch's global generator.
+
+    Raises:
+        UsageError: options of the model have no effect on this block, or cannot be combined.
+    """
+    model, kind = config.model, registry.blocks
+    component = model.block or {"name": "residual"}
+    _check_block(model, component["name"], kind.get(component["name"]).factory)
+    return build_component(kind, component, Block, d_model=model.d_model, parts=block_parts(config))
+
+
+def _check_block(model: ModelConfig, name: str, factory: object) -> None:
+    """Raise a UsageError for options that such a block cannot have or would not use."""
+    reason = getattr(factory, "one_direction_reason", "")
+    require(not (model.bidirectional and reason), f"model.bidirectional: {reason}")
+    defaults = resolve_model({})
+    for option in getattr(factory, "ignored", ()):
+        require(
+            getattr(model, option) == getattr(defaults, option),
+            f"model.{option} has no effect on model.block={name}; leave it out",
+        )
+    if not model.bidirectional:
+        for key, default in (("tied", False), ("reverse_readout", None)):
+            unused = getattr(model, key) == default
+            require(unused, f"model.{key}: needs model.bidirectional=true")
+
+
+def block_parts(config: RunConfig) -> BlockParts:
+    """What a run's config says about each of its blocks."""
+    model = config.model
+
+    def nonlinearity(width: int) -> Nonlinearity:
+        kind = registry.nonlinearities
+        return build_component(kind, model.nonlinearity, Nonlinearity, d_model=width)
+
+    def reverse_layer(width: int, forward: SSMLayer) -> SSMLayer:
+        reverse = build_layer(config, width, Readout[model.reverse_readout or model.readout])
+        if model.tied:
+            tie(reverse.parametrization, forward.parametrization)
+        return reverse
+
+    return BlockParts(
+        layer=lambda width: build_layer(config, width),
+        nonlinearity=nonlinearity,
+        norm=lambda width: _build_norm(model.norm, width),
+        reverse_layer=reverse_layer if model.bidirectional else None,
         norm_position=NormPosition[model.norm_position],
         mix=model.mix,
         residual=Residual[model.residual],
@@ -76,32 +111,20 @@ def _build_block(config: RunConfig) -> Block:
         dropout_tied=model.dropout_tied,
         ssm_dropout=model.ssm_dropout,
         bounded=model.gamma is not None,
-        reverse_layer=reverse,
+        count=model.n_layers * model.repeats,
     )
 
 
-def _build_reverse(config: RunConfig, layer: SSMLayer) -> SSMLayer | None:
-    """The layer in reversed time beside ``layer``, if the network has one."""
-    model = config.model
-    if not model.bidirectional:
-        for key, default in (("tied", False), ("reverse_readout", None)):
-            unused = getattr(model, key) == default
-            require(unused, f"model.{key}: needs model.bidirectional=true")
-        return None
-    reverse = build_layer(config, Readout[model.reverse_readout or model.readout])
-    if model.tied:
-        tie(reverse.parametrization, layer.parametrization)
-    return reverse
-
-
-def build_layer(config: RunConfig, readout: Readout | None = None) -> SSMLayer:
-    """One SSM layer of a run, its parameters drawn from torch's global generator; ``readout``
-    instead of that of the config."""
+def build_layer(
+    config: RunConfig, width: int | None = None, readout: Readout | None = None
+) -> SSMLayer:
+    """One SSM layer of a run, its parameters drawn from torch's global generator, for ``width``
+    channels, by default ``d_model``; ``readout`` instead of that of the config."""
     model, kinds = config.model, registry
     options = options_of(kinds.parametrizations, model.parametrization)
-    width = {"d_model": model.d_model}
+    channels = {"d_model": width or model.d_model}
     return SSMLayer(
-        build_component(kinds.parametrizations, model.parametrization, Parametrization, **width),
+        build_component(kinds.parametrizations, model.parametrization, Parametrization, **channels),
         model.discretizer and build_component(kinds.discretizers, model.discretizer, Discretizer),
         build_component(kinds.scans, model.scan, ScanBackend),
         model.normaliser and build_component(kinds.normalisers, model.normaliser, Normaliser),

@@ -8,7 +8,7 @@ from enum import Enum
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.errors import require
-from ssmbench.nn.block import Block
+from ssmbench.nn.blocks.base import Block
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.nn.norms.base import Norm
@@ -36,7 +36,8 @@ def declared_bound(blocks: Iterable[Block], final_norm: Norm) -> Bound:
         gain = block.declared_gain()
         known = gain is not None or any(layer.time_varying for layer in block.layers)
         undeclared = Bound.none(f"the SSM layer of block {index} declares no gain{_why(block)}")
-        total = total.then(block.bound(gain) if known else undeclared)
+        stated = known or bool(block.why_unbounded)
+        total = total.then(block.bound(gain) if stated else undeclared)
     return total.then(final_norm.bound())
 
 

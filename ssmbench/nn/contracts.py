@@ -113,6 +113,16 @@ def check_norm(module: Norm, x: Tensor, y: Any) -> None:
     check_signal(type(module).forward, name, y, tuple(x.shape), x.device)
 
 
+def check_block(module: nn.Module, x: Tensor, y: Any) -> None:
+    """Check the output of a block: a tensor of the shape and device of its input.
+
+    Raises:
+        PluginError: it is not; the message names ``forward``'s file and line.
+    """
+    name = "the output (B, L, d_model)"
+    check_signal(type(module).forward, name, y, tuple(x.shape), x.device)
+
+
 def check_encoded(module: Encoder, u: Tensor, x: Any, d_model: int | None) -> None:
     """Check the output of an encoder: real features (B, L, d_model) on the input's device.
 

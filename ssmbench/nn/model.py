@@ -13,10 +13,16 @@ from torch import Tensor, nn
 from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.errors import require
 from ssmbench.lengths import check_lengths, mask_steps, valid_steps
-from ssmbench.nn.block import Block
+from ssmbench.nn.blocks.base import Block
 from ssmbench.nn.bounds import total_gain
 from ssmbench.nn.certified import GainsFrom, check_certifiable, declared_bound, gains_from
-from ssmbench.nn.contracts import FirstUse, check_decoded, check_encoded, check_norm
+from ssmbench.nn.contracts import (
+    FirstUse,
+    check_block,
+    check_decoded,
+    check_encoded,
+    check_norm,
+)
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.nn.framing import Framing
@@ -296,8 +302,10 @@ class SequenceModel(nn.Module):
             layer.check_uneven()
 
     def _features(self, x: Tensor, lengths: Tensor | None, dt: Tensor | None) -> Tensor:
-        for block in self.blocks:
-            x = block(x, lengths, dt)
+        for index, block in enumerate(self.blocks):
+            y = block(x, lengths, dt)
+            self._first_use.check(f"block {index}", check_block, block, x, y)
+            x = y
         return self._finally_normalised(x, lengths)
 
     def _finally_normalised(self, x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -311,10 +319,13 @@ class SequenceModel(nn.Module):
         computes the features of its own segment only.
 
         Raises:
-            UsageError: the network is bidirectional, or a norm reads the whole batch.
+            UsageError: the network is bidirectional, a norm reads the whole batch, or a block reads
+                earlier steps outside its SSM layers.
         """
         require(not self.bidirectional, NO_SHARING)
         require(not self._reads_batch, NO_SHARED_BATCH)
+        for block in self.blocks:
+            require(not block.no_sharing_reason, block.no_sharing_reason)
         scans = [layer.scan for layer in self.layers]
         self.segments = segments
         for layer, scan in zip(self.layers, scans, strict=True):

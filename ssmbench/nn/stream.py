@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float, Inexact
+from jaxtyping import Float
 from torch import Tensor
 
 from ssmbench.errors import require
+
+
+@runtime_checkable
+class BlockState(Protocol):
+    """What a block remembers between two chunks: the state (B, H, N) of its SSM layer, or that and
+    more."""
+
+    def detach(self) -> BlockState:
+        """The same without its graph."""
+        ...
 
 
 @dataclass(frozen=True)
 class StreamState:
     """The state of a network after ``steps`` steps.
 
-    ``layers``: the state (B, H, N) of each SSM layer, in its own coordinates; None for its initial
-    state. ``total`` (B, d_model): the sum of the features so far, for a pooled network.
+    ``layers``: the state of each block, for a ``residual`` one the state (B, H, N) of its SSM layer
+    in the layer's own coordinates; None for the initial state. ``total`` (B, d_model): the sum of
+    the features so far, for a pooled network.
     """
 
-    layers: tuple[Inexact[Tensor, ...] | None, ...]
+    layers: tuple[BlockState | None, ...]
     total: Float[Tensor, "B d"] | None = None
     steps: int = 0
 

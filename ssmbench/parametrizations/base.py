@@ -44,6 +44,10 @@ class ParameterOptions:
         require(0 <= self.factor < math.inf, f"a learning rate's factor cannot be {self.factor}")
 
 
+#: Trained like a weight matrix of the network, and like a bias.
+AS_WEIGHT, AS_BIAS = ParameterOptions("main", decay=True), ParameterOptions("main")
+
+
 class Parametrization(nn.Module, ABC):
     """Maps unconstrained parameters to a linear system for a layer of width ``d_model``.
 
@@ -66,6 +70,13 @@ class Parametrization(nn.Module, ABC):
     #: Empty where C cannot be chosen apart from A and B.
     output_parameters: ClassVar[tuple[str, ...]] = ()
     direct_parameters: ClassVar[tuple[str, ...]] = ()
+    #: How the publication trains each parameter, by name; those that are not named as SSM
+    #: parameters. None: it does not say, or there is none, see :attr:`no_published_groups`.
+    published: ClassVar[Mapping[str, ParameterOptions] | None] = None
+    #: Why there is nothing in :attr:`published`, as the end of a sentence about the class.
+    no_published_groups: ClassVar[str] = "comes from no publication that says how it is trained"
+    #: Whether parameters are trained as :attr:`published` says; set from a config's option.
+    published_groups: bool = False
     #: For discrete ones: why they take no discretizer, as the end of a sentence about them.
     no_discretizer_reason: ClassVar[str] = (
         "it returns a discrete-time system, so there is nothing left to discretize"
@@ -109,7 +120,10 @@ class Parametrization(nn.Module, ABC):
         """Options by parameter name, for those that are not trained as SSM parameters are by
         default: at ``ssm_lr``, without decay, which would move poles and step sizes towards
         arbitrary values (Gu et al. 2022, S4, appendix D)."""
-        return {}
+        if not self.published_groups or self.published is None:
+            return {}
+        own = dict(self.named_parameters())
+        return {name: options for name, options in self.published.items() if name in own}
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
@@ -141,14 +155,6 @@ _LARGEST_LOG = 40.0
 def positive(logarithm: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """e^logarithm, never 0 and never infinite: constant beyond e^-40 and e^40."""
     return torch.exp(logarithm.clamp(-_LARGEST_LOG, _LARGEST_LOG))
-
-
-def as_weights(module: Parametrization) -> dict[str, ParameterOptions]:
-    """C and D at the main learning rate with weight decay, as the published code of S4 trains
-    them; A, B and step sizes have ``ssm_lr`` and no decay."""
-    names = (*module.output_parameters, *module.direct_parameters)
-    own = dict(module.named_parameters())
-    return {name: ParameterOptions("main", decay=True) for name in names if name in own}
 
 
 def check_step_sizes(dt_min: float, dt_max: float) -> None:

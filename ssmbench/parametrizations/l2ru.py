@@ -8,7 +8,13 @@ parametrization. Departures from the published code:
 * the state is returned in coordinates ``z = gamma^(-1/2) L' x`` with ``P = L L'``. There the
   realization ``[A, B/gamma^(1/2); C/gamma^(1/2), D/gamma]`` is a contraction, so rounding to
   float32 moves the gain by rounding only, however ill-conditioned P is. The map from u to y is
-  the same.
+  the same;
+* the orthogonal matrix Q multiplies M = (-V)^(-1/2) H12' itself, where the published code has the
+  upper Cholesky factor R of M'M = H12 (-V)^-1 H12': ``published_Q: true``. With M = Q_M R the
+  systems are those of another Q, Q Q_M' in place of Q, so the families are the same, but for the
+  orthogonal matrices that Cayley's map does not reach, and so is the initialisation, where M is a
+  positive diagonal. Where M is singular R exists, without a gradient; the published code has no
+  system there.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -24,7 +31,7 @@ from torch import Tensor, nn
 from ssmbench.errors import require
 from ssmbench.linalg.orthogonal import cayley
 from ssmbench.options import POSITIVE, option
-from ssmbench.parametrizations.base import GAIN_IS_DISCRETE, Parametrization
+from ssmbench.parametrizations.base import AS_BIAS, GAIN_IS_DISCRETE, Parametrization
 from ssmbench.registry import parametrizations
 from ssmbench.systems import DiscreteDense
 
@@ -40,7 +47,11 @@ class NormBound(Enum):
 @dataclass
 class L2RUConfig:
     """Gain ``gamma``, and where the poles start: moduli from ``radius_min`` to ``radius``
-    (log-uniform in 1 - modulus), angles evenly in [0, ``max_phase``] radians per sample."""
+    (log-uniform in 1 - modulus), angles evenly in [0, ``max_phase``] radians per sample.
+
+    ``published_Q``: where Q enters, as published (see this module's text).
+    ``published_groups``: every parameter has the main learning rate, without decay, as in the
+    published code (DecodEPFL/SSM at 32fa0e4, scripts/compare_l2ru_vs_zak.py)."""
 
     gamma: float = option(1.0, POSITIVE)
     learn_gamma: bool = False
@@ -49,6 +60,8 @@ class L2RUConfig:
     radius: float = 0.999
     max_phase: float = 1.5
     epsilon: float = -5.0
+    published_Q: bool = option(False, added=2)
+    published_groups: bool = option(False, added=2)
 
 
 # Initialisation: a mode's C-part carries 1 / _SPLIT of the loss that its modulus allows.
@@ -68,6 +81,9 @@ class L2RU(Parametrization):
     system_type = DiscreteDense
     stable_by_construction = True
     no_discretizer_reason = GAIN_IS_DISCRETE
+    published: ClassVar = dict.fromkeys(
+        ("log_gamma", "X11", "X21", "X22", "C", "Dt", "Y", "alpha"), AS_BIAS
+    )
 
     log_gamma: Tensor
     X11: nn.Parameter
@@ -82,6 +98,7 @@ class L2RU(Parametrization):
         super().__init__()
         _check(config)
         self.norm, self.epsilon = config.norm, config.epsilon
+        self.published_Q, self.published_groups = config.published_Q, config.published_groups
         log_gamma = torch.tensor(math.log(config.gamma), dtype=torch.float64)
         if config.learn_gamma:
             self.log_gamma = nn.Parameter(log_gamma.float())
@@ -115,6 +132,8 @@ class L2RU(Parametrization):
         M = torch.linalg.solve_triangular(V_root, H12.T, upper=False)
         L = torch.linalg.cholesky(_raised(H11 + M.T @ M, beta * math.exp(self.epsilon)))
         Q, scale = cayley(self.Y.double()), torch.sqrt(gamma)
+        if self.published_Q:
+            Q = Q @ _orthogonal_factor(M).T
         system = DiscreteDense(
             A=(Q @ _right_divide(M, L))[None],
             B=(-Q @ V_root.T / scale)[None],
@@ -155,6 +174,12 @@ def _rounded(system: DiscreteDense, dtype: torch.dtype) -> DiscreteDense:
 def _rounding(states: int, dtype: torch.dtype) -> float:
     """Bound on what rounding to ``dtype`` adds to a contraction of 2 N rows, in spectral norm."""
     return torch.finfo(dtype).eps / 2 * math.sqrt(2 * states)
+
+
+def _orthogonal_factor(M: Float[Tensor, "N N"]) -> Float[Tensor, "N N"]:
+    """Q_M of M = Q_M R with the diagonal of R positive, so that R is a Cholesky factor of M'M."""
+    Q, R = torch.linalg.qr(M)
+    return Q * torch.where(R.diagonal() < 0, -1.0, 1.0).to(Q)
 
 
 def _right_divide(matrix: Tensor, L: Tensor) -> Tensor:

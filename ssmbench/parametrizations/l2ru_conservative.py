@@ -25,6 +25,8 @@ class Conservative(FreeBlocks):
     the inverse of W is known, and with B = d X, C = Y d, d = (1 - |lam|^2)^(1/2), nothing cancels.
     """
 
+    no_published_groups = "has other parameters than the published cell: its P is free"
+
     def __init__(self, config: ContractionConfig, *, d_model: int, outputs: int | None = None):
         super().__init__(config, d_model=d_model, outputs=outputs)
         self.share = nn.Parameter(torch.zeros(()))  # ||D|| = gamma sigmoid(share)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from ssmbench.errors import require
 from ssmbench.options import PAIRED_SIZE, option
-from ssmbench.parametrizations.base import Parametrization, positive
+from ssmbench.parametrizations.base import AS_WEIGHT, Parametrization, positive
 from ssmbench.registry import parametrizations
 from ssmbench.systems import DiscreteDiagonal
 
@@ -40,6 +41,9 @@ class LRUConfig:
 
     Poles start with moduli in [``r_min``, ``r_max``] and angles in [0, ``max_phase``] radians per
     sample; ``learn_gamma``: the input's normalisation is a parameter of its own, as published.
+    ``whole_C``: the parameter C is the paper's, twice the system's. The systems are the same, but a
+    step of Adam, whose size does not depend on the gradient's, changes a halved C twice as much.
+    ``published_groups``: C and D are trained as weights, with decay.
     """
 
     d_state: int = option(64, PAIRED_SIZE)
@@ -47,6 +51,8 @@ class LRUConfig:
     r_max: float = 0.999
     max_phase: float = 2 * math.pi
     learn_gamma: bool = True
+    whole_C: bool = option(False, added=2)
+    published_groups: bool = option(False, added=2)
 
 
 @parametrizations.register(
@@ -62,6 +68,7 @@ class LRU(Parametrization):
     stable_by_construction = True
     output_parameters = ("C",)
     direct_parameters = ("D",)
+    published: ClassVar = {"C": AS_WEIGHT, "D": AS_WEIGHT}
     no_discretizer_reason = (
         "its poles are parametrized on the unit disc itself and it has no step size, so it returns "
         "a discrete system and there is nothing left to discretize"
@@ -78,7 +85,9 @@ class LRU(Parametrization):
         self.theta = nn.Parameter(torch.log(angle))
         self.B = nn.Parameter(torch.randn(modes, d_model, 2) / math.sqrt(2 * d_model))
         # published standard deviation 1 / sqrt(N) a part, halved: y = 2 Re(C x)
-        self.C = nn.Parameter(torch.randn(d_model, modes, 2) / (2 * math.sqrt(modes)))
+        C = torch.randn(d_model, modes, 2) / (2 * math.sqrt(modes))
+        self.whole_C, self.published_groups = config.whole_C, config.published_groups
+        self.C = nn.Parameter(2 * C if config.whole_C else C)
         self.D = nn.Parameter(torch.randn(d_model))
         self.log_gamma = (
             nn.Parameter(torch.log(unit_variance(decay)).float()) if config.learn_gamma else None
@@ -92,7 +101,7 @@ class LRU(Parametrization):
         return DiscreteDiagonal(
             lam=lam[None],
             B=(gamma[:, None] * torch.view_as_complex(self.B))[None],
-            C=torch.view_as_complex(self.C)[None],
+            C=torch.view_as_complex(self.C / 2 if self.whole_C else self.C)[None],
             D=torch.diag(self.D)[None],
             conjugate=True,
         )

@@ -59,6 +59,9 @@ class LSSL(Parametrization):
     stable_by_construction = False
     output_parameters = ("C",)
     direct_parameters = ("D",)
+    no_published_groups = (
+        "trains other parameters than the paper, whose A is structured and whose B is fixed"
+    )
 
     def __init__(self, config: LSSLConfig, *, d_model: int):
         super().__init__()

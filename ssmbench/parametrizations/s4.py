@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -34,10 +34,9 @@ from torch import Tensor, nn
 from ssmbench.errors import require
 from ssmbench.options import PAIRED_SIZE, SIZE, one_of, option
 from ssmbench.parametrizations.base import (
+    AS_WEIGHT,
     DT_TRANSFORMS,
-    ParameterOptions,
     Parametrization,
-    as_weights,
     check_step_sizes,
     copies_of,
     for_each_head,
@@ -131,11 +130,13 @@ class S4(Parametrization):
     stable_by_construction = True
     output_parameters = ("C",)
     direct_parameters = ("D",)
+    published: ClassVar = {"C": AS_WEIGHT, "D": AS_WEIGHT}
 
     def __init__(self, config: S4Config, *, d_model: int):
         super().__init__()
         _check(config)
         lam, P, B = initial_pairs(config.init, config.d_state)
+        self.published_groups = config.published_groups
         B = clipped(B) if config.clip_B else B
         decay = (-lam.real).clamp_min(_MIN_INITIAL_DECAY)
         copies = copies_of(config.n_ssm, d_model)
@@ -148,10 +149,6 @@ class S4(Parametrization):
         self.D = nn.Parameter(torch.randn(d_model))
         log_dt = log_uniform_steps(d_model, config.dt_min, config.dt_max)
         self.log_dt = nn.Parameter(free_steps(log_dt, config.dt_transform))
-
-    def optimizer_options(self) -> Mapping[str, ParameterOptions]:
-        """C and D, where they are not trained as SSM parameters."""
-        return as_weights(self) if self.published_groups else {}
 
     def forward(self) -> ContinuousDense:
         """Real A (H, N, N), B (H, N, 1), C (H, 1, N), D (H, 1, 1), dt (H,), with N = d_state."""

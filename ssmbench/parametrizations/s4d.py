@@ -14,9 +14,9 @@ A bank of H = d_model single-channel heads. Departures from the published code:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 import torch
 from jaxtyping import Complex, Float, Inexact
@@ -25,10 +25,9 @@ from torch import Tensor, nn
 from ssmbench.errors import require
 from ssmbench.options import POSITIVE, SIZE, Allowed, one_of, option
 from ssmbench.parametrizations.base import (
+    AS_WEIGHT,
     DT_TRANSFORMS,
-    ParameterOptions,
     Parametrization,
-    as_weights,
     check_step_sizes,
     copies_of,
     for_each_head,
@@ -88,6 +87,7 @@ class S4D(Parametrization):
     stable_by_construction = True
     output_parameters = ("C",)
     direct_parameters = ("D",)
+    published: ClassVar = {"C": AS_WEIGHT, "D": AS_WEIGHT}
     #: The trained B, complex numbers as pairs; None if it is fixed at ones.
     B: nn.Parameter | None
 
@@ -129,10 +129,6 @@ class S4D(Parametrization):
             B = torch.ones(modes, dtype=torch.cfloat if self.conjugate else torch.float)
             B = torch.view_as_real(B) if self.conjugate else B
         return nn.Parameter(B.expand(copies, *B.shape).clone())
-
-    def optimizer_options(self) -> Mapping[str, ParameterOptions]:
-        """C and D, where they are not trained as SSM parameters."""
-        return as_weights(self) if self.published_groups else {}
 
     def forward(self) -> ContinuousDiagonal:
         """lam (H, N), B (H, N, 1), C (H, 1, N), D (H, 1, 1), dt (H,)."""

@@ -10,16 +10,19 @@ Delta_n is folded in: with time counted in steps of the state, ``lam_n' = Delta_
 ``B_n' = Delta_n B_n`` at step size 1. Any discretizer sees h lam and h B only, so the result is
 the paper's; the frequency response of the *continuous* system is that in each state's own time.
 
-Departures from the published code: ``Re lam = -exp(log_decay)`` instead of a free real part that
-may turn positive (or is clipped at -1e-4); the output is ``y[k] = C x[k] + D u[k]`` with the state
-*before* input k, control's convention (``model.readout: after`` reads the published one);
-bidirectionality is no part of the parametrization.
+Departures from the published code: ``Re lam = -exp(log_decay)``, unless ``real_part: clip`` asks
+for that of the published ``clip_eigs``, a parameter that is cut off at -1e-4 (without that option
+the published one may turn positive; up to there it is the same); the output is ``y[k] = C x[k] + D
+u[k]`` with the state *before* input k, control's convention (``model.readout: after`` reads the
+published one); both directions of time, which share everything but C, are the network's
+(``model.tied``).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Complex, Float
@@ -28,6 +31,7 @@ from torch import Tensor, nn
 from ssmbench.errors import require
 from ssmbench.options import PAIRED_SIZE, one_of, option
 from ssmbench.parametrizations.base import (
+    AS_WEIGHT,
     Parametrization,
     check_step_sizes,
     log_uniform_steps,
@@ -38,6 +42,9 @@ from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDiagonal
 
 _C_INITS = ("normal", "trunc_standard_normal", "lecun_normal", "complex_normal")
+
+#: Bounds of the decay of ``real_part: clip``: the published one, and what float32 can multiply.
+_SMALLEST_DECAY, _LARGEST_DECAY = 1e-4, 1e17
 
 #: Standard deviation of a standard normal variable that is cut off at -2 and 2.
 _CUT_DEVIATION = 0.87962566103423978
@@ -50,6 +57,11 @@ class S5Config:
     ``B_init`` and ``C_init``: the distributions of B and C at the start (:func:`initial_B`,
     :func:`initial_C`). The published ones are ``lecun_normal`` for B, and for C
     ``trunc_standard_normal`` (the default there), ``lecun_normal`` or ``complex_normal``.
+
+    ``real_part`` of the poles: exp, -exp(log_decay), or clip, a parameter cut off at -1e-4.
+    ``published_groups``: C and D are trained as weights, with decay, the published ``opt_config:
+    standard``; the others, which move B, C or the step sizes to another group, with
+    ``optimizer.groups``.
     """
 
     d_state: int = option(64, PAIRED_SIZE)
@@ -58,6 +70,8 @@ class S5Config:
     dt_max: float = 0.1
     B_init: str = option("normal", one_of("normal", "lecun_normal"), added=2)
     C_init: str = option("normal", one_of(*_C_INITS), added=2)
+    real_part: str = option("exp", one_of("exp", "clip"), added=2)
+    published_groups: bool = option(False, added=2)
 
 
 @parametrizations.register(
@@ -73,6 +87,7 @@ class S5(Parametrization):
     stable_by_construction = True
     output_parameters = ("C",)
     direct_parameters = ("D",)
+    published: ClassVar = {"C": AS_WEIGHT, "D": AS_WEIGHT}
 
     def __init__(self, config: S5Config, *, d_model: int):
         super().__init__()
@@ -81,7 +96,12 @@ class S5(Parametrization):
         lam, V = block_hippo(n, config.blocks)
         B = initial_B(config.B_init, V, d_model)
         C = initial_C(config.C_init, V, d_model)
-        self.log_decay = nn.Parameter(torch.log(-lam.real).float())
+        self.published_groups = config.published_groups
+        if config.real_part == "exp":
+            self.log_decay = nn.Parameter(torch.log(-lam.real).float())
+            self.register_parameter("real", None)
+        else:
+            self.real = nn.Parameter(lam.real.float())
         self.frequency = nn.Parameter(lam.imag.float())
         self.B = nn.Parameter(torch.view_as_real(B).float())
         self.C = nn.Parameter(torch.view_as_real(C).float())
@@ -94,7 +114,7 @@ class S5(Parametrization):
         Time is counted in steps of each state.
         """
         step = positive(self.log_dt)
-        lam = torch.complex(-positive(self.log_decay), self.frequency)
+        lam = torch.complex(self._real_part(), self.frequency)
         return ContinuousDiagonal(
             lam=(step * lam)[None],
             B=(step[:, None] * torch.view_as_complex(self.B))[None],
@@ -103,6 +123,11 @@ class S5(Parametrization):
             dt=torch.ones_like(step[:1]),
             conjugate=True,
         )
+
+    def _real_part(self) -> Float[Tensor, " modes"]:
+        if self.real is None:
+            return -positive(self.log_decay)
+        return self.real.clamp(-_LARGEST_DECAY, -_SMALLEST_DECAY)
 
 
 def initial_B(init: str, V: Complex[Tensor, "N modes"], d_model: int) -> Complex[Tensor, "modes d"]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,8 @@ from torch import Tensor, nn
 
 from ssmbench.options import COUNT, SIZE, option
 from ssmbench.parametrizations.base import (
+    AS_BIAS,
+    AS_WEIGHT,
     Parametrization,
     check_step_sizes,
     log_uniform_steps,
@@ -37,13 +40,15 @@ class SelectiveConfig:
     """``d_state`` N, real modes of each channel; ``dt_rank``: of the map from u to step sizes, 0
     for d_model / 16, rounded up. Initial step sizes are log-uniform in [dt_min, dt_max].
     ``euler_input``: B_bar = dt B, as published, instead of the discretizer's; refused for
-    discretizers that change C or D."""
+    discretizers that change C or D. ``published_groups``: one learning rate, the main one, with
+    decay for the linear maps, and without for log_A, D and the bias of the step size."""
 
     d_state: int = option(16, SIZE)
     dt_rank: int = option(0, COUNT)
     dt_min: float = 0.001
     dt_max: float = 0.1
     euler_input: bool = option(False, added=2)
+    published_groups: bool = option(False, added=2)
 
 
 @parametrizations.register(
@@ -63,12 +68,22 @@ class Selective(Parametrization):
 
     system_type = ContinuousTimeVaryingDiagonal
     stable_by_construction = True
+    #: A_log and D have _no_weight_decay in mamba_ssm/modules/mamba_simple.py at e9594ce; the paper,
+    #: appendix E.2.1, trains with one learning rate.
+    published: ClassVar = {
+        "log_A": AS_BIAS,
+        "D": AS_BIAS,
+        "to_dt_B_C": AS_WEIGHT,
+        "dt_weight": AS_WEIGHT,
+        "dt_bias": AS_BIAS,
+    }
 
     def __init__(self, config: SelectiveConfig, *, d_model: int):
         super().__init__()
         check_step_sizes(config.dt_min, config.dt_max)
         self.d_model = d_model
         self.euler_input = config.euler_input
+        self.published_groups = config.published_groups
         self.rank = config.dt_rank or math.ceil(d_model / 16)
         modes = torch.arange(1.0, config.d_state + 1)  # S4D-real, section 3.6
         self.log_A = nn.Parameter(torch.log(modes).expand(d_model, -1).clone())

@@ -77,6 +77,12 @@ scans = declare(
     "ssmbench.scans.base:ScanBackend",
     Place("model.scan", default="auto"),
 )
+blocks = declare(
+    "block",
+    "ssmbench.nn.blocks",
+    "ssmbench.nn.blocks.base:Block",
+    Place("model.block", added=2),
+)
 nonlinearities = declare(
     "nonlinearity",
     "ssmbench.nn.nonlinearities",

@@ -14,7 +14,7 @@ from ssmbench.analysis.gain import analyse
 from ssmbench.build.network import build_network
 from ssmbench.config import AnalysisConfig, resolve, typed
 from ssmbench.errors import UsageError
-from ssmbench.nn.block import Residual
+from ssmbench.nn.blocks.base import Residual
 from ssmbench.nn.pooling import Pooling
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.spec import Channels, TaskSizes

@@ -14,7 +14,7 @@ from ssmbench import registry
 from ssmbench.analysis.attack import attack
 from ssmbench.analysis.gain import analyse
 from ssmbench.errors import UsageError
-from ssmbench.nn.block import Block, Residual
+from ssmbench.nn.blocks.base import Block, Residual
 from ssmbench.nn.bounds import is_finite, linear_bound
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling

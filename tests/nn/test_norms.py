@@ -12,10 +12,11 @@ from torch import nn
 from ssmbench import registry
 from ssmbench.config import fingerprint, resolve
 from ssmbench.errors import UsageError
-from ssmbench.nn.block import NormPosition
+from ssmbench.nn.blocks.base import NormPosition
 from ssmbench.nn.freeze import freeze
 from ssmbench.nn.pooling import Pooling
 from ssmbench.scans.sequence_parallel import Segments
+from ssmbench.testing import conform
 from tests.builders import build_block, build_model, build_norm
 from tests.nn.networks import layer_of, network, signal
 
@@ -73,6 +74,25 @@ def test_batch_norm_is_torchs_in_training_and_evaluation():
     torch.testing.assert_close(module.variance, plain.running_var, **EXACT)
     module.eval(), plain.eval()
     torch.testing.assert_close(module(x), plain(x.mT).mT, **EXACT)
+
+
+def test_batch_norm_without_weights_and_with_the_biased_variance():
+    module, x = norm_of("batch", affine=False, variance="biased", momentum=0.3), steps(3, 7)
+    assert not list(module.parameters())
+    plain = nn.BatchNorm1d(D, affine=False).double()
+    torch.testing.assert_close(module(x), plain(x.mT).mT, **EXACT)
+    biased = x.var((0, 1), unbiased=False)
+    torch.testing.assert_close(module.variance, 0.7 + 0.3 * biased, **EXACT)
+    expected = (module.variance + 1e-5).rsqrt().max().item()
+    assert module.bound().value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "options", [{"affine": False}, {"variance": "biased"}, {"training": "running"}]
+)
+def test_batch_norm_conforms_with_its_options(options):
+    entry = registry.norms.get("batch")
+    conform(entry, config=entry.config(**options))
 
 
 def test_batch_norm_of_a_padded_batch_is_that_of_its_valid_steps():

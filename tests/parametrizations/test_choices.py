@@ -70,6 +70,25 @@ def test_every_combination_conforms_or_is_refused_by_name(name):
     assert used == {(o, m.name) for o, kind in CHOICES[name].items() for m in kind}
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("s5", {"real_part": "clip"}),
+        ("lru", {"whole_C": True}),
+        ("linoss", {"complex_matrices": True}),
+    ],
+)
+def test_the_published_forms_conform(name, options):
+    entry = registry.parametrizations.get(name)
+    conform(entry, config=entry.config(**options))
+
+
+def test_complex_oscillators_come_in_fours():
+    component = described("linoss", d_state=6, complex_matrices=True)
+    with pytest.raises(UsageError, match=r"multiple of 4 with complex_matrices .* got 6"):
+        build(registry.parametrizations, component, d_model=4)
+
+
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
 @pytest.mark.parametrize("value", ["no such choice", 0, 1, True, None, 1.5])
 def test_an_unknown_choice_is_refused_and_the_known_ones_are_named(name, option, value):

@@ -22,6 +22,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "discretizer": {"model": {"discretizer": "ralston"}},
     "normaliser": {"model": {"normaliser": "with_margin"}},
     "scan": {"model": {"scan": "doubling"}},
+    "block": {"model": {"block": "parallel"}},
     "nonlinearity": {"model": {"nonlinearity": "softsign"}},
     "norm": {"model": {"norm": "bounded"}},
     "encoder": {"model": {"encoder": "clipped"}},

@@ -14,6 +14,7 @@ from ssmbench.bundled import bundled_configs, config_file, folder
 from ssmbench.config import read_yaml, typed
 from ssmbench.library.configs import read_run
 from ssmbench.suite.grid import load_cell
+from tests.published.archive import write_archive
 
 FILES = sorted((folder() / "published").glob("*.yaml"))
 
@@ -34,7 +35,9 @@ NETWORKS = [(file.stem, label) for file in FILES for label in sizes(file)]
 
 @pytest.fixture(autouse=True)
 def without_data(monkeypatch, tmp_path):
-    monkeypatch.delenv("SSMBENCH_DATA", raising=False)
+    """No data but small ones of the archive, whose tasks have the sizes of their files."""
+    write_archive(tmp_path)
+    monkeypatch.setenv("SSMBENCH_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
 

@@ -15,7 +15,7 @@ import torch
 from ssmbench import registry
 from ssmbench.analysis.certificate import IDENTITY, TOLERANCE
 from ssmbench.config import AnalysisConfig
-from ssmbench.nn.block import Residual
+from ssmbench.nn.blocks.base import Residual
 from ssmbench.nn.freeze import freeze
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel

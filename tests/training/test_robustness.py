@@ -11,7 +11,7 @@ from torch import nn
 from torchmetrics import MeanSquaredError, MetricCollection
 
 from ssmbench.config import AnalysisConfig
-from ssmbench.nn.block import Residual
+from ssmbench.nn.blocks.base import Residual
 from ssmbench.nn.model import SequenceModel
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.spec import Channels, TaskSizes

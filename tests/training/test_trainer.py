@@ -12,7 +12,7 @@ import torch
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
 from ssmbench.errors import UsageError
-from ssmbench.nn.block import Residual
+from ssmbench.nn.blocks.base import Residual
 from ssmbench.nn.norms.stepwise import LayerNorm
 from ssmbench.runs.execute import execute
 from ssmbench.runs.run import Run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +16,13 @@ from ssmbench.options import COUNT, one_of, option
 from ssmbench.registry import decoders
 from ssmbench.spec import Reading, TaskSizes
 
-_ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+_ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh")}
 
 
 @dataclass
 class PairConfig:
     """``hidden``: width of the hidden layer; 0 means d_model. ``activation``: the function between
-    the layers; S4's code has gelu."""
+    the layers; S4's code has gelu, S5's its approximation by tanh."""
 
     hidden: int = option(0, COUNT)
     activation: str = option("relu", one_of(*_ACTIVATIONS), added=2)

@@ -1,0 +1,185 @@
+"""The base class of blocks: what stands between two residual streams of the network."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ssmbench.analysis.certificate import IDENTITY, Bound
+from ssmbench.nn.bounds import layer_bound, total_gain
+from ssmbench.nn.contracts import FirstUse, check_norm
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.nn.norms.base import Norm
+from ssmbench.nn.norms.stepwise import no_norm
+from ssmbench.nn.stream import BlockState
+
+#: Why a time-varying SSM layer has no incremental gain.
+NO_CONSTANT = "an SSM layer is time-varying, and its selectivity has no global Lipschitz constant"
+
+
+class NormPosition(Enum):
+    """Where a block normalises: its branch's input, or its output after the residual connection."""
+
+    pre = "pre"
+    post = "post"
+
+
+class Residual(Enum):
+    """How a block combines its input x with its branch f(x): x + f(x), (1 - a) x + a f(x) with a
+    learned a, or f(x) alone."""
+
+    add = "add"
+    convex = "convex"
+    none = "none"
+
+
+@dataclass(frozen=True)
+class BlockParts:
+    """What a network's options say about each of its blocks, and builders of the parts.
+
+    ``layer(width)`` builds an SSM layer, ``reverse_layer(width, layer)`` the one in reversed time
+    beside a layer, and is None in a network of one direction; ``nonlinearity(width)`` and
+    ``norm(width)`` likewise. ``bounded``: the network has a prescribed gain. ``count``: the number
+    of blocks of the network.
+    """
+
+    layer: Callable[[int], SSMLayer]
+    nonlinearity: Callable[[int], Nonlinearity]
+    norm: Callable[[int], Norm] = lambda width: no_norm()
+    reverse_layer: Callable[[int, SSMLayer], SSMLayer] | None = None
+    norm_position: NormPosition = NormPosition.pre
+    mix: bool = True
+    residual: Residual = Residual.add
+    dropout: float = 0.0
+    dropout_tied: bool = False
+    ssm_dropout: float = 0.0
+    bounded: bool = False
+    count: int = 1
+
+
+class Block(nn.Module, ABC):
+    """A map from (B, L, d_model) to (B, L, d_model) with one SSM layer or several; built as
+    ``factory(config, d_model=..., parts=BlockParts(...))``.
+
+    The base class normalises and adds the residual connection as ``model.norm``,
+    ``model.norm_position`` and ``model.residual`` ask; a block defines its branch, and its state in
+    a stream. Without a :attr:`reverse_layer` it must be causal, since it is streamed.
+    """
+
+    #: Options of ``model`` that have no effect on such a block; others than the defaults are
+    #: refused.
+    ignored: ClassVar[tuple[str, ...]] = ()
+    #: Why it cannot have a second layer in reversed time; "" if it can.
+    one_direction_reason: ClassVar[str] = ""
+    #: Why ranks cannot share a sequence; "" if everything but its SSM layers reads single steps.
+    no_sharing_reason: ClassVar[str] = ""
+    #: Why no such block has a bound, whatever its layers are; "" if it follows from its parts.
+    why_unbounded: ClassVar[str] = ""
+
+    #: The SSM layer in reversed time, if there is one.
+    reverse_layer: SSMLayer | None
+
+    def __init__(self, parts: BlockParts, norm: Norm):
+        super().__init__()
+        self.norm = norm
+        self.norm_position = parts.norm_position
+        self.residual = parts.residual
+        self.reverse_layer = None
+        self._first_use = FirstUse()
+        if self.residual is Residual.convex:
+            self.share = nn.Parameter(torch.zeros(()))  # a = sigmoid(share)
+
+    @property
+    @abstractmethod
+    def layers(self) -> list[SSMLayer]:
+        """The SSM layers, the reverse one last."""
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Float[Tensor, "B L d"],
+        lengths: Int[Tensor, " B"] | None = None,
+        dt: Float[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, "B L d"]:
+        """``lengths``: the valid steps, within which time is reversed; later steps must not
+        influence them. ``dt``: see :meth:`SSMLayer.forward`; only without a reverse layer."""
+
+    @abstractmethod
+    def stream(
+        self, x: Float[Tensor, "B L d"], state: BlockState | None
+    ) -> tuple[Float[Tensor, "B L d"], BlockState]:
+        """The output, and the state after x, from the state before it; None for the initial one.
+
+        Only for a block without a reverse layer. Chunks of any length must give what the whole
+        signal gives.
+        """
+
+    def branch_bound(self, layers: Bound) -> Bound:
+        """A bound on the gain of the branch alone, without norm and residual connection, from that
+        of its SSM layers together; not asked for where there is a :attr:`why_unbounded`."""
+        return Bound.none(f"{type(self).__name__} states no bound")
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """The class's facts as plain values."""
+        words = f"none: {cls.why_unbounded}" if cls.why_unbounded else "of its parts"
+        return {"bound": words, "bidirectional": cls.one_direction_reason or True}
+
+    def declared_gain(self) -> float | None:
+        """The gain that the SSM layers declare together: the sum, for outputs that are added."""
+        return total_gain([layer.declared_gain() for layer in self.layers])
+
+    def bound(self, layer_gain: float | None) -> Bound:
+        """A bound on the gain of the block in evaluation mode, from a bound on the gain of its SSM
+        layers together; ``layer_gain`` is None if there is none, as for a time-varying layer."""
+        if self.why_unbounded:
+            return Bound.none(self.why_unbounded)
+        pre, post = self._norm_bounds()
+        branch = pre.then(self.branch_bound(self._layers_bound(layer_gain)))
+        return self._joined_bound(branch).then(post)
+
+    def _layers_bound(self, layer_gain: float | None) -> Bound:
+        if any(layer.time_varying for layer in self.layers):
+            return Bound.none(NO_CONSTANT)
+        if layer_gain is None:
+            return Bound.none("no bound is known for an SSM layer")
+        return layer_bound(layer_gain)
+
+    def normalise_at(
+        self, position: NormPosition, x: Tensor, lengths: Tensor | None = None
+    ) -> Tensor:
+        """x, normalised if this is the norm's position."""
+        if position is not self.norm_position:
+            return x
+        v = self.norm(x, lengths)
+        self._first_use.check("norm", check_norm, self.norm, x, v)
+        return v
+
+    def add_residual(self, x: Tensor, branch: Tensor) -> Tensor:
+        """The branch with the residual connection."""
+        if self.residual is Residual.convex:
+            return torch.lerp(x, branch, torch.sigmoid(self.share))
+        return x + branch if self.residual is Residual.add else branch
+
+    def _norm_bounds(self) -> tuple[Bound, Bound]:
+        """The bounds of the normalisation of the branch's input and of the block's output."""
+        bound = self.norm.bound()
+        return (bound, IDENTITY) if self.norm_position is NormPosition.pre else (IDENTITY, bound)
+
+    def _joined_bound(self, branch: Bound) -> Bound:
+        """The bound of the branch together with the residual connection."""
+        if self.residual is Residual.convex:
+            share = torch.sigmoid(self.share.detach().double()).item()
+            if math.isnan(share):
+                return Bound.none("a weight is not finite")
+            return Bound(1 - share).plus(Bound(share).then(branch))
+        return IDENTITY.plus(branch) if self.residual is Residual.add else branch
