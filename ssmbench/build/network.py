@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from ssmbench import registry
 from ssmbench.build.component import build_component
 from ssmbench.build.encoder_decoder import build_decoder, build_encoder
 from ssmbench.config import ModelConfig, RunConfig, options_of, resolve_model
 from ssmbench.discretizers.base import Discretizer
-from ssmbench.errors import require
+from ssmbench.errors import UsageError, require
 from ssmbench.nn.blocks.base import Block, BlockParts, NormPosition, Residual
 from ssmbench.nn.framing import Framing
 from ssmbench.nn.initial_state import InitialState
@@ -25,6 +25,8 @@ from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
 from ssmbench.spec import TaskSizes
 from ssmbench.systems import Readout
+
+Part = TypeVar("Part")
 
 
 def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
@@ -66,7 +68,13 @@ def build_block(config: RunConfig) -> Block:
     model, kind = config.model, registry.blocks
     component = model.block or {"name": "residual"}
     _check_block(model, component["name"], kind.get(component["name"]).factory)
-    return build_component(kind, component, Block, d_model=model.d_model, parts=block_parts(config))
+    raised: dict[int, tuple[object, ...]] = {}
+    context = {"d_model": model.d_model, "parts": block_parts(config, raised)}
+    try:
+        return build_component(kind, component, Block, **context)
+    except UsageError as error:
+        error.args = raised.get(id(error), error.args)  # said of a part, not of the block
+        raise
 
 
 def _check_block(model: ModelConfig, name: str, factory: object) -> None:
@@ -85,9 +93,24 @@ def _check_block(model: ModelConfig, name: str, factory: object) -> None:
             require(unused, f"model.{key}: needs model.bidirectional=true")
 
 
-def block_parts(config: RunConfig) -> BlockParts:
-    """What a run's config says about each of its blocks."""
-    model = config.model
+def block_parts(
+    config: RunConfig, raised: dict[int, tuple[object, ...]] | None = None
+) -> BlockParts:
+    """What a run's config says about each of its blocks.
+
+    ``raised`` takes note of the UsageErrors of the parts as they are raised, by their id.
+    """
+    model, noted = config.model, {} if raised is None else raised
+
+    def part(build: Callable[..., Part]) -> Callable[..., Part]:
+        def built(*args: Any) -> Part:
+            try:
+                return build(*args)
+            except UsageError as error:
+                noted[id(error)] = error.args
+                raise
+
+        return built
 
     def nonlinearity(width: int) -> Nonlinearity:
         kind = registry.nonlinearities
@@ -100,10 +123,10 @@ def block_parts(config: RunConfig) -> BlockParts:
         return reverse
 
     return BlockParts(
-        layer=lambda width: build_layer(config, width),
-        nonlinearity=nonlinearity,
-        norm=lambda width: _build_norm(model.norm, width),
-        reverse_layer=reverse_layer if model.bidirectional else None,
+        layer=part(lambda width: build_layer(config, width)),
+        nonlinearity=part(nonlinearity),
+        norm=part(lambda width: _build_norm(model.norm, width)),
+        reverse_layer=part(reverse_layer) if model.bidirectional else None,
         norm_position=NormPosition[model.norm_position],
         mix=model.mix,
         residual=Residual[model.residual],

@@ -30,7 +30,9 @@ def test_every_state_counts_and_none_in_the_padding(name, monkeypatch):
         x, wanted = model.encode(u, lengths), []
         for block in model.blocks:
             wanted.append(
-                states(block.layer, block._at(block.norm_position, x, lengths), None, lengths).max()
+                states(
+                    block.layer, block.normalise_at(block.norm_position, x, lengths), None, lengths
+                ).max()
             )
             x = block(x, lengths)
     found = largest_states(model, u, lengths, None)
