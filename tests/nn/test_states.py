@@ -29,11 +29,8 @@ def test_every_state_counts_and_none_in_the_padding(name, monkeypatch):
     with torch.no_grad():
         x, wanted = model.encode(u, lengths), []
         for block in model.blocks:
-            wanted.append(
-                states(
-                    block.layer, block.normalise_at(block.norm_position, x, lengths), None, lengths
-                ).max()
-            )
+            v = block.normalise_at(block.norm_position, x, lengths)
+            wanted.append(states(block.layer, v, None, lengths).max())
             x = block(x, lengths)
     found = largest_states(model, u, lengths, None)
     torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-8, atol=1e-10)
