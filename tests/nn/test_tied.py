@@ -112,7 +112,7 @@ def test_an_optimizer_trains_each_shared_parameter_once():
 # --- gains ----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     name=st.sampled_from([n for n in TIED if n not in ("lssl", "unconstrained_dense")]),
     readout=st.sampled_from(["before", "after"]),

@@ -89,8 +89,14 @@ def same_names(ours: nn.Module, theirs: nn.Module) -> Iterator[tuple[Tensor, Ten
     yield from ((known[name], value) for name, value in theirs.named_parameters())
 
 
+@pytest.fixture
+def single_precision_afterwards() -> Iterator[None]:
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.fixture(params=FORMS)
-def networks(request) -> Iterator[tuple]:
+def networks(request, single_precision_afterwards) -> tuple:
     """Both networks with the same parameters, both optimizers, and a batch, in float64."""
     form = FORMS[request.param]
     input = Tokens(form.vocabulary) if form.vocabulary else Channels(form.channels)
@@ -106,8 +112,7 @@ def networks(request) -> Iterator[tuple]:
         for mine, published in matched:
             mine.copy_(published)
     optimizers = build_optimizer(ours, run.optimizer), theirs.optimizer(LR, DECAY, LR_A_B)
-    yield ours, theirs, optimizers, batch(form)
-    torch.set_default_dtype(torch.float32)
+    return ours, theirs, optimizers, batch(form)
 
 
 def batch(form: Form) -> tuple[Tensor, Tensor | None]:
