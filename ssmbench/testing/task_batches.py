@@ -13,8 +13,9 @@ from torchmetrics import MetricCollection
 from ssmbench.nn.contracts import check_built
 from ssmbench.origins import describe_type
 from ssmbench.spec import Pair, Tokens
-from ssmbench.tasks.base import Split, Task
+from ssmbench.tasks.base import Task
 from ssmbench.tasks.batch import Batch
+from ssmbench.tasks.data_module import Split
 from ssmbench.tasks.sequences import Splits
 from ssmbench.testing.report import CheckFunction, Subject, skip_if_none, skip_unless
 

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from ssmbench.errors import UsageError
-from ssmbench.tasks.base import Split, Task
+from ssmbench.tasks.base import Task
 from ssmbench.tasks.batch import Batch
+from ssmbench.tasks.data_module import Split
 from ssmbench.tasks.order import Batches
 from ssmbench.tasks.sequences import SequenceData
 from ssmbench.testing.report import CheckFunction, Subject, skip_unless

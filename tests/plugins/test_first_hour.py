@@ -170,8 +170,8 @@ from torch.nn.functional import mse_loss
 from torchmetrics import MeanSquaredError, MetricCollection
 from ssmbench.registry import tasks
 from ssmbench.spec import Channels, TaskSizes
-from ssmbench.tasks.base import Splits, Task
-from ssmbench.tasks.sequences import Sequences
+from ssmbench.tasks.base import Task
+from ssmbench.tasks.sequences import Sequences, Splits
 
 @tasks.register("mine")
 class Mine(Task):
