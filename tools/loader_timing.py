@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import platform
 import sys
@@ -28,6 +27,7 @@ from typing import Any
 
 import torch
 
+from ssmbench import jsonio
 from ssmbench.build.network import build_network
 from ssmbench.build.optimizer import build_optimizer
 from ssmbench.build.task import build_task
@@ -164,7 +164,7 @@ def main() -> int:
             print(f"{name}: left out: {error}", file=sys.stderr)
     found = [asdict(row) | {"share": row.share} for row in rows]
     document = {"machine": machine(), "batch_size": BATCH, "rows": found}
-    print(json.dumps(document, indent=1) if options.json else table(rows))
+    print(jsonio.dumps(document, indent=1) if options.json else table(rows))
     return 0
 
 

@@ -126,7 +126,11 @@ def test_after_the_encoder_is_the_same_network(name):
 @pytest.mark.parametrize(
     ("task", "chosen", "words"),
     [
-        ("toy_tokens", {"encoder": "linear"}, "choose embedding, embedding_positions or null"),
+        (
+            "toy_tokens",
+            {"encoder": "linear"},
+            "choose embedding, embedding_positions, one_hot or null",
+        ),
         ("toy_uneven", {"encoder": "embedding"}, "choose bounded_linear, linear or null"),
         ("toy_uneven", {"decoder": "pooled"}, "choose per_step or null"),
         ("toy_pairs", {"decoder": "pooled"}, "choose pair or null"),
