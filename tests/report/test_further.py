@@ -67,3 +67,12 @@ def test_any_scores_can_be_plotted(scores, tmp_path):
     records = [record(scores)]
     figure = score_against(further_rows(records), rows(records), "delay", LENGTH)
     assert save_figure(figure, tmp_path / "a.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"), [((1, 2, 4, 16), "log"), ((0.1, 0.3, 0.8), "linear"), ((1, 2), "linear")]
+)
+def test_factors_have_a_logarithmic_axis_and_shares_have_not(values, scale):
+    records = [record(dict.fromkeys(values, 0.5))]
+    figure = score_against(further_rows(records), rows(records), "delay", LENGTH)
+    assert figure.axes[0].get_xscale() == scale

@@ -18,7 +18,8 @@ from ssmbench.report.figures.style import (
 )
 from ssmbench.report.statistics import FurtherRow, Row
 
-#: Values whose largest is so many times the smallest are drawn on a logarithmic axis.
+#: Factors whose largest is so many times the smallest are drawn on a logarithmic axis; shares,
+#: which are below 1, never.
 _WIDE = 3.0
 
 
@@ -67,7 +68,7 @@ def _draw(axis: Axes, curve: list[FurtherRow], style: dict[str, Any]) -> None:
 def _scale(axis: Axes, points: list[FurtherRow], row: Row) -> None:
     """Ticks at the values; logarithmic where they grow by factors, as errors do."""
     values = sorted({point.value for point in points})
-    if values[0] > 0 and values[-1] >= _WIDE * values[0]:
+    if values[-1] > 1 and values[-1] >= _WIDE * values[0] > 0:
         axis.set_xscale("log")
     axis.set_xticks(values, [f"{value:g}" for value in values])
     axis.minorticks_off()
