@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
-from ssmbench.options import POSITIVE_COUNT, SIZE, one_of, option
+from ssmbench.options import POSITIVE, POSITIVE_COUNT, SIZE, one_of, option
 from ssmbench.parametrizations.base import Parametrization, log_uniform_steps, positive
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDense, DiscreteDense, DiscreteDiagonal, DiscreteSystem
@@ -31,7 +31,7 @@ class DiscreteMatricesConfig:
     d_state: int = option(64, SIZE)
     heads: int = option(1, POSITIVE_COUNT)
     form: str = option("dense", one_of("dense", "pairs"))
-    radius: float = 0.9
+    radius: float = option(0.9, POSITIVE)
 
 
 @dataclass
@@ -44,7 +44,7 @@ class ContinuousMatricesConfig:
 
     d_state: int = option(64, SIZE)
     heads: int = option(1, POSITIVE_COUNT)
-    decay: float = 0.5
+    decay: float = option(0.5, POSITIVE)
     dt_min: float = 0.001
     dt_max: float = 0.1
 

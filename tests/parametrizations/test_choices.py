@@ -120,3 +120,12 @@ def test_a_choice_that_belongs_to_another_is_refused(name):
 
 def test_there_are_choices():
     assert {"s4d", "l2ru"} <= set(WITH_CHOICES)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("discrete_matrices", {"radius": -1.0}), ("continuous_matrices", {"decay": 0.0})],
+)
+def test_matrices_refuse_a_start_that_is_not_positive(name, options):
+    with pytest.raises(UsageError, match=rf"{next(iter(options))}: .*positive"):
+        build(registry.parametrizations, described(name, **options), d_model=4)
