@@ -89,11 +89,17 @@ class EpochProgress(pl.Callback):
         left = self._time_left(trainer, pl_module, done)
         if self._progress is not None:
             text = f"{self._text(trainer)} {left}".rstrip()
-            self._progress.update(self._bar, completed=done, description=text)
+            self._draw(done, text)
             return
         of_all = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
         line = f"{self._text(trainer)} epoch {done:.2f}{of_all} {left}".rstrip()
         print(line, file=sys.stderr, flush=True)
+
+    def _draw(self, done: int | float, text: str) -> None:
+        """Show progress on the bar at once: rich would draw it a tenth of a second later, by when
+        the next text may have replaced it."""
+        assert self._progress is not None
+        self._progress.update(self._bar, completed=done, description=text, refresh=True)
 
     def _is_due(self) -> bool:
         now = time.monotonic()
@@ -120,7 +126,7 @@ class EpochProgress(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch, total = trainer.current_epoch + 1, trainer.max_epochs or 0
         if self._progress is not None:
-            self._progress.update(self._bar, completed=epoch, description=self._text(trainer))
+            self._draw(epoch, self._text(trainer))
         elif self._ends_with_a_line(epoch, total):
             self._shown = time.monotonic()
             of_all = f"/{total}" if total > 0 else ""

@@ -163,7 +163,9 @@ def test_progress_of_a_budget_is_in_time(tiny, tmp_path, capfd, slow_batches):
 
 
 def test_progress_on_a_terminal_has_the_time_left(tiny, tmp_path, capfd, monkeypatch, slow_batches):
+    """Drawn at once: also where no tenth of a second passes before the next text."""
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("rich.live._RefreshThread.run", lambda self: None)
     train(tiny(trainer={"max_epochs": 2}), tmp_path, "bar")
     assert "min left" in capfd.readouterr().err
 
