@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from ssmbench.cli import data, plot, streams
+from ssmbench.cli import data, plot, streams, suite
 from ssmbench.cli.attack import attack
 from ssmbench.cli.bench import bench
 from ssmbench.cli.conform import conform
@@ -19,7 +19,6 @@ from ssmbench.cli.list import list_
 from ssmbench.cli.report import report
 from ssmbench.cli.run import run
 from ssmbench.cli.show import show
-from ssmbench.cli.suite import suite
 from ssmbench.cli.usage import VerbGroup, usage_message
 from ssmbench.cli.verb import add_plugins, add_verb
 from ssmbench.errors import SsmbenchError, UsageError
@@ -40,7 +39,6 @@ for function in (
     conform,
     run,
     import_,
-    suite,
     report,
     gain,
     attack,
@@ -49,6 +47,7 @@ for function in (
     bench,
 ):
     add_verb(app, function)
+app.add_typer(suite.app, name="suite")
 app.add_typer(data.app, name="data")
 app.add_typer(plot.app, name="plot")
 

@@ -1,16 +1,52 @@
-"""``ssmbench suite``: execute a grid of runs and report on them."""
+"""``ssmbench suite``: execute a grid of runs and report on them; a group of verbs on suites."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ssmbench.cli.printing.suites import print_grid, print_report
-from ssmbench.cli.verb import AsJson, Force, Output, Overrides
+from ssmbench.cli.usage import VerbGroup
+from ssmbench.cli.verb import AsJson, Force, Output, Overrides, add_verb
+
+#: The verb that executes a suite; it may be left out: ``ssmbench suite FILE``.
+_DEFAULT = "run"
 
 
-def suite(
+class SuiteGroup(VerbGroup):
+    """A group whose first word may also be a suite file: ``suite FILE`` is ``suite run FILE``.
+
+    A file with the name of a verb is reachable as ``./status`` or ``suite run status``.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and (args[0] in self.list_commands(ctx) or args[0] == "--help"):
+            return super().parse_args(ctx, args)
+        return super().parse_args(ctx, ["", *args])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] == "":  # without a name of its own, its errors begin with "suite:"
+            return "", self.get_command(ctx, _DEFAULT), args[1:]
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The verbs, then the options of ``ssmbench suite FILE``."""
+        super().format_help(ctx, formatter)
+        command = self.get_command(ctx, _DEFAULT)
+        if command is not None:
+            shown = typer.Context(command, parent=ctx, info_name="")
+            command.format_help(shown, formatter)
+
+
+app = typer.Typer(
+    cls=SuiteGroup,
+    help="Execute the missing runs of a suite: `ssmbench suite FILE`; or one of the commands.",
+    subcommand_metavar="FILE|COMMAND [ARGS]...",
+)
+
+
+def run(
     config: Annotated[
         str, typer.Argument(help="A suite config: a YAML file, or the name of a bundled one.")
     ],
@@ -40,3 +76,7 @@ def suite(
     print_report(report, as_json)
     if report.failed:
         raise typer.Exit(1)
+
+
+for function in (run,):
+    add_verb(app, function)

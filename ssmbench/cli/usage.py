@@ -53,7 +53,7 @@ def _verb(context: Any) -> list[str]:
     while context is not None and context.parent is not None:
         words.insert(0, context.info_name)
         context = context.parent
-    return words
+    return [word for word in words if word]  # a verb that is implied has no word
 
 
 def _option_names(context: Any) -> Iterator[str]:

@@ -545,3 +545,17 @@ def test_a_refusal_in_a_process_of_its_own_is_one_line_too(workplace):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: missing.yaml: no such file, and no bundled config of")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_suite_is_run_without_a_verb_of_its_own(place, ssmbench, write, tiny_suite, workplace):
+    file, plan = write("small.yaml", tiny_suite), ("--dry-run", "--json")
+    words = (*plan, file) if place == "before" else (file, *plan)
+    implied, named = ssmbench("suite", *words), ssmbench("suite", "run", *words)
+    assert json.loads(implied.out)["name"] == json.loads(named.out)["name"] == "small"
+
+
+def test_help_of_suites_shows_the_verbs_and_the_options_of_running(ssmbench):
+    answer = ssmbench("suite", "--help").out
+    assert all(word in answer for word in ("FILE|COMMAND", " run ", "--dry-run", "--launcher"))
+    assert "suite: unknown option" in one_error(ssmbench("suite", "quickstart", "--joobs", "1"))
