@@ -51,8 +51,8 @@ class Run:
 
     @property
     def state(self) -> str:
-        """missing, running, interrupted, out_of_time, failed, finished, diverged, damaged or
-        unreadable."""
+        """missing, queued, running, interrupted, out_of_time, failed, finished, diverged, damaged
+        or unreadable (:data:`ssmbench.runs.states.STATES` says what each means)."""
         return self.identity.folder.state
 
     @property

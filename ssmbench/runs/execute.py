@@ -88,8 +88,8 @@ def _termination_as_exception() -> Iterator[None]:
 def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
     config, folder = run.config, run.folder
     folder.write_config(config)
-    folder.write_status("running")
     started = time.time()
+    folder.write_status("running", started=round(started, 3))
     try:
         check_sources(config)
         trained = train(run.typed, folder.path, progress)

@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 
 from ssmbench import jsonio
 from ssmbench.results import Result, ResultError, SchemaError
+from ssmbench.runs.place import place
+from ssmbench.runs.states import COMPLETE
 
-#: States in which a run is complete, so that it is not executed again.
-COMPLETE = ("finished", "diverged")
 RESULT_FILE = "result.json"
 
 
@@ -40,11 +40,12 @@ class RunFolder:
 
     @property
     def state(self) -> str:
-        """missing, running, interrupted, out_of_time, failed, finished, diverged, damaged, or
-        unreadable: complete, but the schema of its result is not supported by this version."""
+        """One of :data:`ssmbench.runs.states.STATES`."""
         state = self.status["state"]
         if state == "running" and not self.is_held:  # the only trace of kill -9
             return "interrupted"
+        if state == "queued" and self.is_held:  # the job started before it was written
+            return "running"
         return self._defect[0] or state if state in COMPLETE else state
 
     @property
@@ -109,8 +110,15 @@ class RunFolder:
         write_atomically(self.path / "config.yaml", dump_yaml(config))
 
     def write_status(self, state: str, **details: Any) -> None:
-        """Replace the status atomically, so that readers never see a partial file."""
-        content = {"state": state, "updated": round(time.time(), 3), "pid": os.getpid(), **details}
+        """Replace the status atomically, so that readers never see a partial file.
+
+        It has host, boot id, process and Slurm job of this process, and ``details``: ``reason``,
+        or the ``job`` that a launcher has queued the run in. A run that its job has started or
+        completed meanwhile does not become ``queued`` again.
+        """
+        if state == "queued" and self.state in ("running", *COMPLETE):
+            return
+        content = {"state": state, "updated": round(time.time(), 3), **place(), **details}
         write_atomically(self.path / "status.json", jsonio.dumps(content))
 
     def write_result(self, result: Result) -> None:

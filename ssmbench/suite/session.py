@@ -23,8 +23,8 @@ from ssmbench.config import (
 from ssmbench.errors import UsageError
 from ssmbench.launchers.base import Launcher
 from ssmbench.results import Result
-from ssmbench.runs.folder import COMPLETE
 from ssmbench.runs.run import Run
+from ssmbench.runs.states import COMPLETE
 from ssmbench.suite.grid import RUNS, Cell, Suite
 from ssmbench.suite.record import link_tensorboard, write_suite
 from ssmbench.training.check import check

@@ -12,6 +12,7 @@ import pytest
 from ssmbench.config import fingerprint, load_run, resolve
 from ssmbench.errors import UsageError
 from ssmbench.runs.folder import read_json, write_atomically
+from ssmbench.runs.place import slurm_job
 from ssmbench.runs.run import Run
 from tests.runs.results import FINISHED, complete
 
@@ -69,7 +70,36 @@ def test_the_status_says_since_when_who_and_why(folder):
     folder.write_status("failed", reason="because")
     assert folder.status["reason"] == "because"
     assert folder.status["pid"] == os.getpid()
+    assert {"host", "boot"} < set(folder.status)
     assert folder.status["updated"] > 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "job"),
+    [
+        ({}, None),
+        ({"SLURM_JOB_ID": "7"}, "7"),
+        ({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "0"}, "8_0"),
+    ],
+)
+def test_a_slurm_job_is_named_as_submitit_does(variables, job):
+    assert slurm_job(variables) == job
+
+
+def test_a_queued_run_names_its_job_until_it_starts(folder):
+    folder.write_status("queued", job="8_0")
+    assert (folder.state, folder.status["job"]) == ("queued", "8_0")
+    with folder.lock():
+        assert folder.state == "running", "it started before it was recorded as queued"
+        folder.write_status("running")
+        folder.write_status("queued", job="8_0")
+        assert folder.status["state"] == "running"
+
+
+def test_a_complete_run_does_not_become_queued(folder):
+    complete(folder)
+    folder.write_status("queued", job="8_0")
+    assert folder.state == "finished"
 
 
 def test_a_status_is_replaced_in_one_step(folder):
