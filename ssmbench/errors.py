@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,7 +43,21 @@ class OutOfTimeError(SsmbenchError):
 
 
 class InterruptedRunError(SsmbenchError):
-    """A run was stopped from the keyboard or by a signal; it can be resumed."""
+    """A run or a suite was stopped from the keyboard or by a signal; it can be resumed.
+
+    ``signal``: its number; ``exit_code``: that of a process which a signal ends, 128 + the number.
+    """
+
+    def __init__(self, message: str, signal: int = signal.SIGINT):
+        super().__init__(message)
+        self.signal = int(signal)
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + self.signal
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.signal)
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
