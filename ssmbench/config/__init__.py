@@ -19,6 +19,7 @@ from ssmbench.config.sources import (
     earlier_sources,
     without_sources,
 )
+from ssmbench.config.validation import copied
 from ssmbench.yamlio import read_yaml
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "changed_sources",
     "check_part",
     "check_sources",
+    "copied",
     "earlier_sources",
     "fingerprint",
     "leaves",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,11 @@ from ssmbench.config.places import COMPONENTS, LISTED
 from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig, SamplingConfig
 from ssmbench.config.validation import validated
 from ssmbench.errors import require
+
+#: Earlier results of :func:`options_of`, by schema and content: a suite has the same options in
+#: many runs.
+_built: dict[tuple[type, str], Any] = {}
+_MAX_BUILT = 10_000
 
 
 def resolve_component(kind: registry.Registry, component: Any, where: str) -> dict[str, Any]:
@@ -58,8 +64,15 @@ def build(kind: registry.Registry, component: Mapping[str, Any], **context: Any)
 def options_of(kind: registry.Registry, component: Mapping[str, Any]) -> Any:
     """The options of a resolved component, as an instance of its entry's config class."""
     options = {key: value for key, value in component.items() if key != "name"}
-    schema = OmegaConf.structured(kind.get(component["name"]).config)
-    return OmegaConf.to_object(OmegaConf.merge(schema, options))
+    schema = kind.get(component["name"]).config
+    content = (schema, repr(options))
+    if content not in _built:
+        if len(_built) >= _MAX_BUILT:
+            _built.clear()
+        _built[content] = OmegaConf.to_object(
+            OmegaConf.merge(OmegaConf.structured(schema), options)
+        )
+    return copy.deepcopy(_built[content])
 
 
 def entries_of(config: Mapping[str, Any]) -> Iterator[tuple[str, registry.Entry]]:

@@ -7,18 +7,20 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
 from ssmbench import registry
 from ssmbench.config.components import build, resolve_component, resolve_components
 from ssmbench.config.layers import merge, parse_overrides
 from ssmbench.config.places import COMPONENTS, LISTED, OPTIONAL
-from ssmbench.config.schema import ModelConfig, RunConfig
+from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig, SamplingConfig
 from ssmbench.config.sources import sources_of
-from ssmbench.config.validation import validated
+from ssmbench.config.validation import copied, is_plain, validated
 from ssmbench.config.values import check_given, check_values
 from ssmbench.errors import require
 from ssmbench.yamlio import read_yaml
+
+_SECTIONS = {"model": ModelConfig, "analysis": AnalysisConfig, "sampling": SamplingConfig}
 
 
 def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]:
@@ -94,8 +96,9 @@ def _data_digest(config: Mapping[str, Any], source: str) -> str:
 
 def typed(config: Mapping[str, Any]) -> RunConfig:
     """A resolved config as a :class:`RunConfig`; its components stay dicts."""
-    run: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), config))
-    return run
+    values = copied(dict(config))
+    sections = {key: schema(**values[key]) for key, schema in _SECTIONS.items() if key in values}
+    return RunConfig(**(values | sections))
 
 
 def load_run(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -117,11 +120,27 @@ def _validated_run(config: Mapping[str, Any], source: str, partial: bool = False
     Unless the config contains references (``${...}``), each key is validated separately: most keys
     are equal in all runs of a suite, and :func:`validated` caches its results.
     """
-    if "${" in repr(config):
+    content = repr(config)
+    if "${" in content or MISSING in content:
         return validated(RunConfig, config, source, partial)
     kinds = {f.name: type(f.default) for f in fields(RunConfig)}
     checked = {}
     for key, value in config.items():
-        valid = type(value) in (int, str) and type(value) is kinds.get(key) and value != MISSING
-        checked[key] = value if valid else validated(RunConfig, {key: value}, source, partial)[key]
+        if type(value) in (int, str) and type(value) is kinds.get(key):
+            checked[key] = value
+        else:
+            checked[key] = _validated_key(key, value, source, partial)
     return checked
+
+
+def _validated_key(key: str, value: Any, source: str, partial: bool) -> Any:
+    """One key of a run config, validated. Components have no declared type and differ most between
+    runs, so they are left out of what is validated, and of what is remembered."""
+    if key in COMPONENTS and is_plain(value):
+        return copied(value)
+    components = {}
+    if isinstance(value, dict):
+        components = {k: v for k, v in value.items() if f"{key}.{k}" in COMPONENTS and is_plain(v)}
+        value = {k: v for k, v in value.items() if k not in components}
+    rest = validated(RunConfig, {key: value}, source, partial)[key]
+    return {**rest, **copied(components)} if components else rest

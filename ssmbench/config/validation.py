@@ -47,13 +47,23 @@ def validated(
         if len(_seen) >= _MAX_SEEN:
             _seen.clear()
         _seen[key] = _typed_anew(schema, config, source, partial)
-    return _copied(_seen[key])
+    return copied(_seen[key])
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """A copy of nested dicts and lists; other values are immutable in a config."""
     if isinstance(value, dict):
-        return {key: _copied(inner) for key, inner in value.items()}
-    return [_copied(inner) for inner in value] if isinstance(value, list) else value
+        return {key: copied(inner) for key, inner in value.items()}
+    return [copied(inner) for inner in value] if isinstance(value, list) else value
+
+
+def is_plain(value: Any) -> bool:
+    """Whether OmegaConf would leave a value without a declared type as it is."""
+    if type(value) is dict:
+        return all(type(key) is str and is_plain(inner) for key, inner in value.items())
+    if type(value) is list:
+        return all(map(is_plain, value))
+    return value is None or type(value) in (str, int, float, bool)
 
 
 def _typed_anew(

@@ -22,14 +22,15 @@ its task or of the base; variants in discrete time ignore the latter two.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import product
+from dataclasses import dataclass, field, replace
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
 from ssmbench import registry
 from ssmbench.config import (
     ModelConfig,
+    copied,
     leaves,
     merge,
     parse_overrides,
@@ -98,7 +99,7 @@ def load_suite(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = 
     over = overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
     for key, _ in leaves(over):
         require(key not in _AXES, f"override {key}: {path} sets it for each run; change it there")
-    cells = tuple(place.cell(over) for place in _places(raw, path))
+    cells = tuple(_cells(_places(raw, path), over))
     _check_labels(cells, path)
     launcher = resolve_component(
         registry.launchers, raw.get("launcher", "local"), f"{path}: launcher"
@@ -149,6 +150,21 @@ class _Place:
             self.path, self.raw, self.task, self.variant, self.choice, self.seed, over
         )
         return Cell(self.task, self.variant, self.discretizer, self.seed, config)
+
+
+def _cells(places: Iterable[_Place], over: Mapping[str, Any]) -> Iterator[Cell]:
+    """The runs of a grid. A config is resolved once for all seeds, unless it contains references,
+    which may be to the seed."""
+    for _, group in groupby(places, lambda place: place.label):
+        first, *others = group
+        cell = first.cell(over)
+        yield cell
+        if others and "${" in repr((first.raw, over)):
+            yield from (place.cell(over) for place in others)
+            continue
+        for place in others:
+            config = copied(cell.config) | {"seed": place.seed}
+            yield replace(cell, seed=place.seed, config=config)
 
 
 def _places(raw: Mapping[str, Any], path: str | Path) -> Iterator[_Place]:
