@@ -60,6 +60,13 @@ class InterruptedRunError(SsmbenchError):
         return type(self), (str(self), self.signal)
 
 
+class WriteError(SsmbenchError):
+    """A file cannot be written: the disk is full, or its folder is read-only."""
+
+    def __init__(self, file: str | Path, error: OSError):
+        super().__init__(f"{file}: cannot be written: {error.strerror or error}")
+
+
 def suggest(name: str, choices: Iterable[str]) -> str:
     """A phrase with the choices nearest to ``name``, or with all choices if none is near."""
     known = sorted(choices)

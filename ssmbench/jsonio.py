@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ssmbench.errors import SsmbenchError
+from ssmbench.errors import SsmbenchError, WriteError
 
 _NOT_FINITE = re.compile(r"-?inf|nan")
 _AMBIGUOUS = re.compile(r"\\*(?:-?inf|nan)")
@@ -48,6 +49,64 @@ def loads(text: str) -> Any:
         return _decoded(json.loads(text))
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def read(path: Path) -> Any:
+    """The content of a JSON file; None if the file is missing or damaged."""
+    try:
+        return loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def append(path: Path, value: Any) -> None:
+    """Append a value to a file of one JSON value a line, in one write.
+
+    Half a line that a killed writer left becomes a line of its own, which :func:`read_lines` skips.
+
+    Raises:
+        WriteError: it cannot be written, for example because the disk is full.
+    """
+    line = dumps(value).encode() + b"\n"
+    try:
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+            half = file.read(1) not in (b"", b"\n")
+            file.write(b"\n" * half + line)
+    except OSError as error:
+        raise WriteError(path, error) from None
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The values in a file of one JSON value a line, without damaged lines; none if it is missing.
+
+    A killed writer leaves half a line, at the end or, if it was resumed, between others.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    return [value for line in lines for value in _whole(line)]
+
+
+def _whole(line: bytes) -> list[Any]:
+    try:
+        return [loads(line.decode())]
+    except (ValueError, RecursionError):
+        return []
+
+
+def has_shape(value: Any, shape: Any) -> bool:
+    """Whether a value that was read matches ``shape``: a type, a tuple of alternative types, a
+    one-element list with the shape of all items, or a dict with the shapes of required keys."""
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(
+            key in value and has_shape(value[key], part) for key, part in shape.items()
+        )
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(has_shape(item, shape[0]) for item in value)
+    return isinstance(value, shape) and not (isinstance(value, bool) and shape is not bool)
 
 
 def _encoded(value: Any, where: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path}: must hold a mapping of keys to values")
     check_plain(content, str(path))
     return content
+
+
+def dump_yaml(config: Mapping[str, Any]) -> str:
+    """YAML that :func:`read_yaml` reads back as the same values."""
+    return OmegaConf.to_yaml(dict(config))
 
 
 def read_override(argument: str) -> dict[str, Any]:

@@ -31,8 +31,8 @@ from ssmbench.nn.blocks.base import NormPosition, Residual
 from ssmbench.nn.initial_state import InitialState
 from ssmbench.nn.pooling import Pooling
 from ssmbench.options import declared
-from ssmbench.runs.folder import dump_yaml
 from ssmbench.tasks.data import DATA_VARIABLE
+from ssmbench.yamlio import dump_yaml
 
 pytestmark = pytest.mark.usefixtures("workplace")
 

@@ -34,6 +34,24 @@ def identical(one, two) -> bool:
     return repr(one) == repr(two)
 
 
+@given(st.lists(values, max_size=4), st.integers(1, 40))
+def test_a_line_that_was_cut_costs_that_line_only(tmp_path_factory, rows, cut):
+    """As kill -9 or a full disk leaves it; the next writer goes on after it."""
+    file = tmp_path_factory.mktemp("lines") / "rows.jsonl"
+    for row in rows:
+        jsonio.append(file, row)
+    whole = file.read_bytes() if rows else b""
+    half = (jsonio.dumps({"step": "x" * 50}).encode())[:cut]
+    file.write_bytes(whole + half)
+    assert identical(jsonio.read_lines(file), rows)
+    jsonio.append(file, {"step": 1})
+    assert identical(jsonio.read_lines(file), [*rows, {"step": 1}])
+
+
+def test_a_missing_file_has_no_lines(tmp_path):
+    assert jsonio.read_lines(tmp_path / "rows.jsonl") == []
+
+
 @given(values)
 def test_what_is_written_is_json_and_is_read_back_the_same(value):
     assert identical(strict_json(jsonio.dumps(value)), value)

@@ -25,7 +25,8 @@ from ssmbench.config.schema import ModelConfig
 from ssmbench.errors import UsageError
 from ssmbench.options import added, option
 from ssmbench.registry import KINDS, loaded_plugins, nonlinearities, source_digest
-from ssmbench.runs.folder import RunFolder, dump_yaml
+from ssmbench.runs.folder import RunFolder
+from ssmbench.yamlio import dump_yaml
 
 PLUGIN = '''
 from ssmbench.nn.nonlinearities.base import Nonlinearity

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssmbench.runs.folder import RunFolder, read_json
+from ssmbench import jsonio
+from ssmbench.runs.folder import RunFolder
 
 #: The states of a run that can be cancelled.
 UNDER_WAY = ("queued", "running")
@@ -54,7 +55,7 @@ def _runs_by_job(roots: Iterable[Path]) -> dict[str, list[RunFolder]]:
     """The runs under way in folders of runs, by the job that they belong to."""
     found: dict[str, list[RunFolder]] = defaultdict(list)
     for path in (path for root in roots if root.is_dir() for path in root.iterdir()):
-        status = read_json(path / "status.json")
+        status = jsonio.read(path / "status.json")
         if isinstance(status, dict) and status.get("state") in UNDER_WAY and status.get("job"):
             found[str(status["job"])].append(RunFolder(path))
     return found

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssmbench import jsonio
 from ssmbench.config import AnalysisConfig
 from ssmbench.errors import SsmbenchError, require
 from ssmbench.library.configs import Config, Overrides, read_run
@@ -17,7 +18,6 @@ from ssmbench.options import declared
 from ssmbench.paths import absolute
 from ssmbench.results import Gains, Result, Scores
 from ssmbench.runs import run as runs
-from ssmbench.runs.folder import read_json
 from ssmbench.training.environment import is_main_process
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def read_result(folder: Path) -> Result:
     file = folder / "result.json"
     exists = file.exists()
     require(exists, f"{folder}: not the folder of a complete run (it has no result.json)")
-    return Result.from_dict(read_json(file), str(file))
+    return Result.from_dict(jsonio.read(file), str(file))
 
 
 def shown(path: Path) -> Path:

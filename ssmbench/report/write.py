@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmbench import jsonio
+from ssmbench.files import write_atomically
 from ssmbench.report.collect import RunRecord, collect
 from ssmbench.report.published import PublishedRow, published_rows
 from ssmbench.report.statistics import (
@@ -18,7 +19,6 @@ from ssmbench.report.statistics import (
     rows,
 )
 from ssmbench.report.tables import refusals_text, to_csv, to_markdown
-from ssmbench.runs.folder import write_atomically
 from ssmbench.suite.grid import RUNS
 from ssmbench.suite.record import read_suite
 

@@ -18,8 +18,9 @@ from ssmbench.errors import InterruptedRunError, UsageError
 from ssmbench.origins import crash_message, with_plugin_line
 from ssmbench.results import Result, TaskFacts
 from ssmbench.runs.environment import environment
-from ssmbench.runs.folder import RunFolder, write_poles
+from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.load import measure_task_gains, save_worst_input
+from ssmbench.runs.poles import write_poles
 from ssmbench.runs.run import Run
 from ssmbench.tasks.base import Task
 from ssmbench.training.environment import is_main_process

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-from omegaconf import OmegaConf
-
 from ssmbench import jsonio
+from ssmbench.files import write_atomically
 from ssmbench.results import Result, ResultError, SchemaError
 from ssmbench.runs.place import place
+from ssmbench.runs.poles import read_poles
 from ssmbench.runs.states import COMPLETE
+from ssmbench.yamlio import dump_yaml
 
 RESULT_FILE = "result.json"
 
@@ -35,8 +33,8 @@ class RunFolder:
     def status(self) -> dict[str, Any]:
         """``{"state": ..., "updated": Unix time in seconds, ...}``; the state is ``missing`` if the
         run was never started."""
-        status = read_json(self.path / "status.json")
-        return status if has_shape(status, {"state": str}) else {"state": "missing"}
+        status = jsonio.read(self.path / "status.json")
+        return status if jsonio.has_shape(status, {"state": str}) else {"state": "missing"}
 
     @property
     def state(self) -> str:
@@ -89,7 +87,7 @@ class RunFolder:
             SchemaError: its schema is not supported by this version.
             ResultError: there is no result, or it is damaged.
         """
-        return Result.from_dict(read_json(self.path / RESULT_FILE), RESULT_FILE)
+        return Result.from_dict(jsonio.read(self.path / RESULT_FILE), RESULT_FILE)
 
     @property
     def is_held(self) -> bool:
@@ -159,52 +157,3 @@ def _try_lock(file: IO[str]) -> bool:
         else:
             break
     return True
-
-
-def write_poles(folder: Path, poles: Sequence[np.ndarray]) -> None:
-    """Write the complex poles of each layer to ``poles.npz``."""
-    layers: dict[str, Any] = {f"layer{index}": values for index, values in enumerate(poles)}
-    np.savez_compressed(folder / "poles.npz", **layers)
-
-
-def read_poles(folder: Path) -> dict[str, np.ndarray] | None:
-    """The complex poles of a run, by layer name; None if the file is missing or damaged."""
-    try:
-        with np.load(folder / "poles.npz", allow_pickle=False) as saved:
-            poles = {name: np.asarray(saved[name]) for name in saved.files}
-    except Exception:  # of many types, depending on where the damage is
-        return None
-    numbers = all(np.issubdtype(array.dtype, np.number) for array in poles.values())
-    return poles if poles and numbers else None
-
-
-def has_shape(value: Any, shape: Any) -> bool:
-    """Whether a value read from JSON matches ``shape``: a type, a tuple of alternative types, a
-    one-element list with the shape of all items, or a dict with the shapes of required keys."""
-    if isinstance(shape, dict):
-        return isinstance(value, dict) and all(
-            key in value and has_shape(value[key], part) for key, part in shape.items()
-        )
-    if isinstance(shape, list):
-        return isinstance(value, list) and all(has_shape(item, shape[0]) for item in value)
-    return isinstance(value, shape) and not (isinstance(value, bool) and shape is not bool)
-
-
-def dump_yaml(config: Mapping[str, Any]) -> str:
-    """YAML that :func:`ssmbench.config.read_yaml` reads back as the same values."""
-    return OmegaConf.to_yaml(dict(config))
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; None if the file is missing or damaged."""
-    try:
-        return jsonio.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file beside ``path`` and rename it into place."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

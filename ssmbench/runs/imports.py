@@ -24,8 +24,9 @@ from ssmbench.importers.weights import Weights
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import ImportedFrom, Result, Scores, TaskFacts
 from ssmbench.runs.environment import environment
-from ssmbench.runs.folder import RunFolder, write_poles
+from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.load import PREFIX, measure_task_gains, save_worst_input
+from ssmbench.runs.poles import write_poles
 from ssmbench.runs.run import Run
 from ssmbench.spec import Channels, SequenceSpec, Tokens
 from ssmbench.tasks.base import Task

@@ -13,9 +13,11 @@ from torch import Tensor
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
 from ssmbench.config import AnalysisConfig, RunConfig
-from ssmbench.errors import UsageError, one_line
+from ssmbench.errors import UsageError, WriteError, one_line
+from ssmbench.files import write_atomically
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import Gains, Record
+from ssmbench.runs.poles import npz
 from ssmbench.runs.run import Run
 from ssmbench.tasks.base import Task
 from ssmbench.training.checkpoints import BEST, FOLDER, LAST, load_checkpoint
@@ -128,13 +130,17 @@ def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> AttackR
     ``worst_input_rate0.5.npz``.
 
     Raises:
-        UsageError: as in :func:`load_trained`, or the task's data are missing.
+        UsageError: as in :func:`load_trained`, the task's data are missing, or the file cannot be
+            written.
     """
     run = load_trained(folder, rate)
     analysis = replace(run.config.analysis, **{k: v for k, v in budget.items() if v is not None})
     found = measure_task_gains(run.model, run.task, analysis)
     name = WORST_INPUT if rate == 1 else f"worst_input_rate{rate:g}.npz"
-    file = save_worst_input(folder, found, name)
+    try:
+        file = save_worst_input(folder, found, name)
+    except WriteError as error:
+        raise UsageError(str(error)) from None
     return AttackReport(
         folder=str(folder),
         checkpoint=str(run.checkpoint),
@@ -154,7 +160,7 @@ def save_worst_input(folder: Path, found: Measurement, name: str = WORST_INPUT) 
     gains_from, which says whether base and disturbance are the input or the encoded input.
 
     Raises:
-        UsageError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     worst = found.worst
     if worst is None:
@@ -163,11 +169,6 @@ def save_worst_input(folder: Path, found: Measurement, name: str = WORST_INPUT) 
     amplitude = np.linalg.norm(disturbance.astype(np.float64))
     content = {"base": base, "disturbance": disturbance, "gain": worst.gain, "amplitude": amplitude}
     content["gains_from"] = found.gain.network.gains_from
-    file, draft = folder / name, folder / f".{name}"
-    try:
-        with draft.open("wb") as stream:
-            np.savez_compressed(stream, **content)
-        draft.replace(file)
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be written: {error.strerror}") from None
+    file = folder / name
+    write_atomically(file, npz(content))
     return file

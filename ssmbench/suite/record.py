@@ -10,7 +10,7 @@ from typing import Any
 
 from ssmbench import jsonio
 from ssmbench.errors import UsageError
-from ssmbench.runs.folder import has_shape, read_json, write_atomically
+from ssmbench.files import write_atomically
 from ssmbench.runs.run import Run
 from ssmbench.suite.grid import RUNS, Suite
 
@@ -58,7 +58,9 @@ def read_suite(root: Path) -> dict[str, Any]:
     Raises:
         UsageError: no suite was run in ``root``.
     """
-    suite = read_json(root / SUITE_FILE)
-    if not (has_shape(suite, _SUITE) and has_shape(suite.get("refused", []), [_REFUSAL])):
+    suite = jsonio.read(root / SUITE_FILE)
+    if not (
+        jsonio.has_shape(suite, _SUITE) and jsonio.has_shape(suite.get("refused", []), [_REFUSAL])
+    ):
         raise UsageError(f"{root}: no suite was run there (it has no readable {SUITE_FILE})")
     return suite

@@ -33,8 +33,7 @@ class JsonLinesLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         row = {"step": step, **{key: float(value) for key, value in metrics.items()}}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(jsonio.dumps(row) + "\n")
+        jsonio.append(self._path, row)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the config is written to config.yaml."""

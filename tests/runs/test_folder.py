@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
+from ssmbench import jsonio
 from ssmbench.config import fingerprint, load_run, resolve
 from ssmbench.errors import UsageError
-from ssmbench.runs.folder import read_json, write_atomically
+from ssmbench.files import write_atomically
 from ssmbench.runs.place import slurm_job
 from ssmbench.runs.run import Run
 from tests.runs.results import FINISHED, complete
@@ -124,8 +125,8 @@ def test_a_write_that_fails_leaves_the_old_content(workplace):
 @pytest.mark.parametrize("text", ["", "{", "\x00"])
 def test_a_damaged_file_counts_as_missing(workplace, text):
     (workplace / "file.json").write_text(text)
-    assert read_json(workplace / "file.json") is None
-    assert read_json(workplace / "none.json") is None
+    assert jsonio.read(workplace / "file.json") is None
+    assert jsonio.read(workplace / "none.json") is None
 
 
 def test_a_folder_that_cannot_be_made_is_refused(workplace, config):

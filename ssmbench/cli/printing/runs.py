@@ -17,7 +17,7 @@ _SHOWN_ENERGY = 0.1
 
 def print_config(run: Run, as_json: bool) -> None:
     """Print the resolved config of a run, its folder and its state."""
-    from ssmbench.runs.folder import dump_yaml
+    from ssmbench.yamlio import dump_yaml
 
     if as_json:
         print_json({"folder": str(run.folder), "state": run.state, "config": run.config})

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ssmbench.report.collect import RunRecord
-from ssmbench.runs.folder import read_poles
+from ssmbench.runs.poles import read_poles
 
 _Points = NDArray[np.complexfloating]
 
