@@ -9,20 +9,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ssmbench import registry
-from ssmbench.config import check_part, merge, read_yaml
+from ssmbench.config import check_part, merge, nested
 from ssmbench.discretizers.base import Discretizer
-from ssmbench.errors import UsageError, require, suggest
+from ssmbench.errors import UsageError, require
 from ssmbench.nn.pairing import check_pairing
 from ssmbench.options import SEED
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import Entry
+from ssmbench.suite.composition import OVERRIDES, read_composed
 
 T = TypeVar("T")
 
 ALL = "all"
+#: Of which a suite file may give the number alone.
+_MOST_SEEDS = 100_000
 #: Maximum length of a file name in bytes.
 _LONGEST_NAME = 255
-KEYS = ("name", "base", "tasks", "variants", "seeds", "launcher", "published")
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,7 @@ def read_suite(path: str | Path) -> tuple[dict[str, Any], list[Refusal]]:
     Raises:
         UsageError: a key is unknown, or a part is not one of a run config.
     """
-    raw = read_yaml(path)
-    for key in raw:
-        require(key in KEYS, f"{path}: unknown key {key!r}: {suggest(str(key), KEYS)}")
+    raw = read_composed(path)
     raw |= {key: _parts(raw, key, path) for key in ("tasks", "variants")}
     raw["seeds"] = _seeds(raw.get("seeds", [0]), path)
     _check_parts(raw, path)
@@ -51,12 +51,13 @@ def read_suite(path: str | Path) -> tuple[dict[str, Any], list[Refusal]]:
 
 
 def _seeds(seeds: Any, path: str | Path) -> list[int]:
-    listed = isinstance(seeds, list) and len(seeds) > 0
-    require(
-        listed and all(type(seed) is int and SEED.test(seed) for seed in seeds),
-        f"{path}: seeds: must be a list of whole numbers {SEED.words}, got {seeds!r}",
-    )
-    return seeds
+    if type(seeds) is int and 0 < seeds <= _MOST_SEEDS:
+        return list(range(seeds))
+    listed = seeds if isinstance(seeds, list) else []
+    if listed and all(type(one) is int and SEED.test(one) for one in listed):
+        return listed
+    words = f"must be a list of whole numbers {SEED.words}, or how many from 0"
+    raise UsageError(f"{path}: seeds: {words}, got {seeds!r}")
 
 
 def suite_name(raw: Mapping[str, Any], path: str | Path) -> str:
@@ -92,6 +93,24 @@ def _check_parts(raw: Mapping[str, Any], path: str | Path) -> None:
         for label, part in raw[key].items():
             own = {k: v for k, v in part.items() if key == "tasks" or k != "discretizers"}
             check_part(own, f"{path}: {key}: {label}")
+    _check_overrides(raw.get(OVERRIDES), f"{path}: {OVERRIDES}")
+
+
+def _check_overrides(given: Any, where: str) -> None:
+    listed = given is None or isinstance(given, list)
+    require(listed, f"{where}: must be a list of mappings with the keys for and set, got {given!r}")
+    for place, one in enumerate(given or ()):
+        fields = isinstance(one, dict) and set(one) == {"for", "set"}
+        require(fields, f"{where}[{place}]: must have the keys for and set, got {one!r}")
+        require(
+            one["for"] not in (None, []), f"{where}[{place}]: for: must be a selector or several"
+        )
+        check_part(_nested(one["set"], f"{where}[{place}]: set"), f"{where}[{place}]: set")
+
+
+def _nested(part: Any, where: str) -> dict[str, Any]:
+    require(isinstance(part, Mapping), f"{where}: must be a part of a run config, got {part!r}")
+    return nested(part)
 
 
 def _expand_all(variants: dict[str, Any], base: Any, path: str | Path) -> list[Refusal]:

@@ -6,14 +6,18 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssmbench import jsonio
 from ssmbench.errors import UsageError
 from ssmbench.files import write_atomically
-from ssmbench.runs.run import Run
-from ssmbench.suite.grid import RUNS, Suite
 
+if TYPE_CHECKING:  # torch is not imported to read a record
+    from ssmbench.runs.run import Run
+    from ssmbench.suite.grid import Suite
+
+#: Name of the folder for the runs, inside the suite's folder.
+RUNS = "runs"
 SUITE_FILE = "suite.json"
 _CELL = dict.fromkeys(("task", "variant", "discretizer", "label", "fingerprint"), str)
 _REFUSAL = dict.fromkeys(("variant", "discretizer", "reason"), str)

@@ -127,7 +127,7 @@ REFUSED = {
         {"variants": {"S4D": {"discretizers": ["zho"]}}},
         "unknown discretizer 'zho': did you mean 'zoh'",
     ),
-    "seeds as a number": ({"seeds": 2}, "seeds: must be a list"),
+    "no seeds": ({"seeds": 0}, "seeds: must be a list"),
     "negative seed": ({"seeds": [-1]}, "seeds: must be a list"),
     "seed as a fraction": ({"seeds": [0.5]}, "seeds: must be a list"),
     "seed twice": ({"seeds": [0, 0]}, "two runs are called"),

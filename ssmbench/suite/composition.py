@@ -1,0 +1,74 @@
+"""The content of a suite file together with the files that it builds on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ssmbench.bundled import bundled_configs
+from ssmbench.config.layers import merge
+from ssmbench.errors import require, suggest
+from ssmbench.yamlio import read_yaml
+
+DEFAULTS = "defaults"
+OVERRIDES = "overrides"
+KEYS = (
+    *("name", DEFAULTS, "base", "tasks", "variants", "include", "exclude", OVERRIDES),
+    *("seeds", "launcher", "search", "published"),
+)
+#: Not taken from the files that a suite builds on: two suites of one name would share a folder.
+_OWN = ("name", DEFAULTS)
+
+
+def read_composed(path: str | Path) -> dict[str, Any]:
+    """The content of a suite file over that of the files in its key ``defaults``.
+
+    Later files override earlier ones, and the file's own keys override both: mappings are merged
+    key by key, ``overrides`` are joined, and everything else is replaced.
+
+    Raises:
+        UsageError: a file cannot be read, has an unknown key, or builds on itself.
+    """
+    return _composed(Path(path), str(path), ())
+
+
+def _composed(path: Path, shown: str, above: tuple[Path, ...]) -> dict[str, Any]:
+    here = path.resolve()
+    circle = " -> ".join(file.name for file in (*above, here))
+    require(here not in above, f"{above[0] if above else here}: {DEFAULTS}: a circle: {circle}")
+    own = read_yaml(shown)
+    for key in own:
+        require(key in KEYS, f"{shown}: unknown key {key!r}: {suggest(str(key), KEYS)}")
+    content: dict[str, Any] = {}
+    for file in _files(own.get(DEFAULTS, []), path, shown):
+        content = _over(content, _composed(file, str(file), (*above, here)))
+    own.pop(DEFAULTS, None)
+    return _over({key: value for key, value in content.items() if key not in _OWN}, own)
+
+
+def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    merged = merge(lower, upper)
+    both = [part.get(OVERRIDES) or [] for part in (lower, upper)]
+    if all(isinstance(part, list) for part in both) and any(both):
+        merged[OVERRIDES] = [*both[0], *both[1]]
+    return merged
+
+
+def _files(given: Any, path: Path, shown: str) -> list[Path]:
+    listed = isinstance(given, list) and all(isinstance(one, str) and one for one in given)
+    require(listed, f"{shown}: {DEFAULTS}: must be a list of suite files or names, got {given!r}")
+    return [_file(one, path, shown) for one in given]
+
+
+def _file(given: str, path: Path, shown: str) -> Path:
+    """The file that an entry of ``defaults`` names: relative to the suite file, or bundled."""
+    beside = path.parent / Path(given).expanduser()
+    if beside.is_file():
+        return beside
+    known = bundled_configs("suites")
+    name = given.removesuffix(".yaml")
+    names = [*known, *(file.name for file in path.parent.glob("*.yaml"))]
+    problem = f"{given!r} is no file beside it, and no bundled suite"
+    require(name in known, f"{shown}: {DEFAULTS}: {problem}; {suggest(given, names)}")
+    return known[name]
