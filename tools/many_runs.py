@@ -40,7 +40,7 @@ from ssmbench.runs.folder import RunFolder
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "tests" / "training" / "toys.py"
 FAULTS = ("kill", "terminate", "lose the node")
-#: A run of 48 optimizer steps: long enough for most faults to fall into its training.
+#: A run of 16 optimizer steps: long enough for most faults to fall into its training.
 BASE = {
     "model": {"d_model": 2, "n_layers": 1, "discretizer": "zoh"},
     "optimizer": {"lr": 0.02, "ssm_lr": 0.01},
@@ -51,7 +51,7 @@ BASE = {
         "robustness_sequences": 4,
     },
     "trainer": {
-        "max_epochs": 6,
+        "max_epochs": 4,
         "devices": 1,
         "accelerator": "cpu",
         "accumulate_grad_batches": 2,
@@ -67,7 +67,7 @@ def suite_file(folder: Path, runs: int) -> Path:
     suite = {
         "name": "many",
         "base": BASE,
-        "tasks": {"toy": {"task": {"name": "toy", "train": 32}}},
+        "tasks": {"toy": {"task": {"name": "toy", "train": 16}}},
         "variants": {"S4D": variant},
         "seeds": list(range(runs)),
     }
