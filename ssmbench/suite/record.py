@@ -6,15 +6,11 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ssmbench import jsonio
 from ssmbench.errors import UsageError
 from ssmbench.files import write_atomically
-
-if TYPE_CHECKING:  # torch is not imported to read a record
-    from ssmbench.runs.run import Run
-    from ssmbench.suite.grid import Suite
 
 #: Name of the folder for the runs, inside the suite's folder.
 RUNS = "runs"
@@ -24,9 +20,12 @@ _REFUSAL = dict.fromkeys(("variant", "discretizer", "reason"), str)
 _SUITE = {"name": str, "cells": [_CELL | {"seed": int}]}
 
 
-def write_suite(root: Path, suite: Suite, runs: Iterable[Run]) -> None:
-    """Record the runs of the suite in ``root`` and their labels."""
-    cells = [
+def write_suite(
+    root: Path, name: str, cells: Iterable[Any], runs: Iterable[Any], refused: Iterable[Any]
+) -> None:
+    """Record in ``root`` a suite's cells with the fingerprints of their runs, and the combinations
+    that it refused."""
+    recorded = [
         {
             "task": cell.task,
             "variant": cell.variant,
@@ -35,9 +34,9 @@ def write_suite(root: Path, suite: Suite, runs: Iterable[Run]) -> None:
             "label": cell.label,
             "fingerprint": run.fingerprint,
         }
-        for cell, run in zip(suite.cells, runs, strict=True)
+        for cell, run in zip(cells, runs, strict=True)
     ]
-    record = {"name": suite.name, "cells": cells, "refused": [asdict(r) for r in suite.refused]}
+    record = {"name": name, "cells": recorded, "refused": [asdict(one) for one in refused]}
     write_atomically(root / SUITE_FILE, jsonio.dumps(record, indent=1))
 
 

@@ -52,7 +52,7 @@ def run_suite(
     _check_data(todo)
     if force:
         _reset(todo)
-    write_suite(root, suite, runs)
+    write_suite(root, suite.name, suite.cells, runs, suite.refused)
     for run in todo:
         if run.folder.state == "damaged":
             print(f"{run.label}: {run.folder.reason}: running it again", file=sys.stderr)
