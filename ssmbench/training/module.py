@@ -26,6 +26,7 @@ from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.batch import Batch
 from ssmbench.training.batches import check_batches, used_batches
+from ssmbench.training.devices import FiniteCheck, seed_generators, waits_for_loss
 from ssmbench.training.time_limits import Budget
 
 
@@ -60,6 +61,11 @@ class SequenceModule(pl.LightningModule):
         self.val_loss = MeanMetric(nan_strategy="disable")
         self.test_loss = MeanMetric(nan_strategy="disable")
         self._finite = True
+        #: Whether every loss is logged, also those that only a callback may read.
+        self.logs_every_loss = True
+        #: Of the last training step, over all ranks.
+        self.joint_loss = torch.tensor(math.nan)
+        self._loss_is_finite = FiniteCheck(torch.tensor(0.0))
         self._evaluated: tuple[int, int] | None = None
         self._groups: Segments | None = None
 
@@ -96,7 +102,7 @@ class SequenceModule(pl.LightningModule):
         """
         rank = self.global_rank if rank is None else rank
         place = (self.task.seed, self.current_epoch, batch_idx, rank)
-        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+        seed_generators(int(np.random.SeedSequence(place).generate_state(1)[0]), self.device)
 
     def _training_batch(self, batch: Batch, batch_idx: int) -> Batch:
         """The batch that a step is given; ranks that share sequences draw the same changes."""
@@ -130,13 +136,41 @@ class SequenceModule(pl.LightningModule):
         loss = self._loss(self._training_batch(batch, batch_idx))
         # The mean over ranks: the loss of their joint batch, not finite if that of a rank is not.
         joint = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
-        if not bool(torch.isfinite(joint)):
-            raise DivergedError(self.global_step)
+        self._loss_is_finite = FiniteCheck(joint)
+        if waits_for_loss(self.device):
+            self._stop_unless_loss_is_finite()
         place = (self.current_epoch, batch_idx)
         if place != self._evaluated:  # the first loss of a step, not those of trial points
-            self._evaluated = place
-            self.log("train/loss", joint, on_step=True, on_epoch=False)
+            self._evaluated, self.joint_loss = place, joint
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """The gradient of a loss.
+
+        Raises:
+            DivergedError: the loss is not finite; the parameters are those that it is of.
+        """
+        try:
+            super().backward(loss, *args, **kwargs)
+        except torch.linalg.LinAlgError:  # as in _predict
+            self._stop_unless_loss_is_finite()
+            raise
+        self._stop_unless_loss_is_finite()
+
+    def _stop_unless_loss_is_finite(self) -> None:
+        if not self._loss_is_finite:
+            raise DivergedError(self.global_step)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log the loss of a step where it is read: logging each one would take longer than all
+        else that happens between two steps."""
+        if self.logs_every_loss or self._logs_this_loss():
+            self.log("train/loss", self.joint_loss, on_step=True, on_epoch=False)
+
+    def _logs_this_loss(self) -> bool:
+        trainer = self.trainer
+        is_written = trainer._logger_connector.should_update_logs
+        return is_written or trainer.is_last_batch or 0 <= self.max_steps <= self.global_step
 
     def _loss(self, batch: Batch) -> Tensor:
         """The loss of a batch, scaled so that its mean over ranks is that of their joint batch."""

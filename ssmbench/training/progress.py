@@ -88,11 +88,11 @@ class EpochProgress(pl.Callback):
         done = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
         left = self._time_left(trainer, pl_module, done)
         if self._progress is not None:
-            text = f"{self._text(trainer)} {left}".rstrip()
+            text = f"{self._text(trainer, pl_module)} {left}".rstrip()
             self._draw(done, text)
             return
         of_all = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
-        line = f"{self._text(trainer)} epoch {done:.2f}{of_all} {left}".rstrip()
+        line = f"{self._text(trainer, pl_module)} epoch {done:.2f}{of_all} {left}".rstrip()
         print(line, file=sys.stderr, flush=True)
 
     def _draw(self, done: int | float, text: str) -> None:
@@ -126,20 +126,22 @@ class EpochProgress(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch, total = trainer.current_epoch + 1, trainer.max_epochs or 0
         if self._progress is not None:
-            self._draw(epoch, self._text(trainer))
+            self._draw(epoch, self._text(trainer, pl_module))
         elif self._ends_with_a_line(epoch, total):
             self._shown = time.monotonic()
             of_all = f"/{total}" if total > 0 else ""
-            print(f"{self._text(trainer)} epoch {epoch}{of_all}", file=sys.stderr, flush=True)
+            text = self._text(trainer, pl_module)
+            print(f"{text} epoch {epoch}{of_all}", file=sys.stderr, flush=True)
 
     def _ends_with_a_line(self, epoch: int, total: int) -> bool:
         if total < 1:  # a budget of time: any number of epochs
             return epoch == 1 or self._is_due()
         return epoch % max(1, total // self._LINES) == 0 or epoch == total
 
-    def _text(self, trainer: pl.Trainer) -> str:
-        metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
-        shown = [f"{k} {v:.4g}" for k, v in metrics.items() if k.startswith(("train/", "val/"))]
+    def _text(self, trainer: pl.Trainer, module: pl.LightningModule) -> str:
+        logged = {k: v for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        metrics = {"train/loss": module.joint_loss, **logged}
+        shown = [f"{k} {float(v):.4g}" for k, v in metrics.items()]
         return " ".join([self._label, *shown])
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

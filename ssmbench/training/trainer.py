@@ -86,6 +86,7 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
         callbacks += [Plateau(run.optimizer["plateau_patience"])]
     callbacks += [EpochProgress(label)] if label else []
     chosen = build_callbacks(run, task)
+    module.logs_every_loss = bool(chosen)
     trainer = build_trainer(run, folder, [*chosen, *callbacks, best])
     diverged_at, scores, out_of_time = None, None, False
     try:
