@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import NoReturn
 
@@ -21,7 +22,7 @@ from ssmbench.cli.run import run
 from ssmbench.cli.show import show
 from ssmbench.cli.usage import VerbGroup, usage_message
 from ssmbench.cli.verb import add_plugins, add_verb
-from ssmbench.errors import SsmbenchError, UsageError
+from ssmbench.errors import InterruptedRunError, SsmbenchError, UsageError
 from ssmbench.ranks import check_rank_variables
 
 app = typer.Typer(
@@ -64,10 +65,12 @@ def _run_verb() -> NoReturn:
         code = app(standalone_mode=False)
     except UsageError as error:
         _fail(str(error), 2)
+    except InterruptedRunError as error:
+        _fail(str(error), error.exit_code)
     except SsmbenchError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
-        _fail("interrupted; completed work is kept", 1)
+        _fail("interrupted; completed work is kept", 128 + signal.SIGINT)
     except MemoryError:
         _fail("there is not enough memory", 1)
     except BrokenPipeError:  # the reader of stdout has closed it

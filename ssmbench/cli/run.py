@@ -8,6 +8,7 @@ import typer
 
 from ssmbench.cli.printing.runs import print_config, print_run
 from ssmbench.cli.verb import AsJson, Force, Output, Overrides
+from ssmbench.errors import InterruptedRunError
 
 
 def run(
@@ -34,6 +35,10 @@ def run(
         return
     try:
         runs.execute(planned, force=force)
+    except InterruptedRunError as error:
+        if runs.is_main_process():
+            raise
+        raise typer.Exit(error.exit_code) from None  # rank 0 says it for all
     except runs.IncompleteRunError:
         print_run(planned, as_json)
         raise typer.Exit(1) from None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,6 +24,7 @@ from ssmbench.tasks.base import Task
 from ssmbench.training.environment import is_main_process
 from ssmbench.training.further import further_tests
 from ssmbench.training.gains import measuring_device
+from ssmbench.training.interruption import Stopped, interrupted_by, signals_stop_the_run
 from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, train
 from ssmbench.training.trainer_options import MIXED
@@ -44,7 +43,8 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
 
     Raises:
         UsageError: the options of the config do not fit together, or its data are missing.
-        InterruptedRunError: Control-C or SIGTERM stopped the run; its state is ``interrupted``.
+        InterruptedRunError: Control-C or another signal stopped the run; its state is
+            ``interrupted``, and it goes on when it is executed again.
     """
     if not run.config["data_digest"]:  # the data were missing: raise before a folder is made
         check_data(run.typed)
@@ -54,36 +54,16 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
     if folder.is_complete:  # checked on every rank: otherwise the other ranks would wait
         return folder.state
     if not is_main_process():  # ranks other than 0 only train: they write no files
-        train(run.typed, folder.path, progress)
+        with signals_stop_the_run():
+            train(run.typed, folder.path, progress)
         return "running"
     with folder.lock() as locked:
         if not locked:
             return "running"
         if folder.is_complete:  # another launcher completed it in the meantime
             return folder.state
-        with _termination_as_exception():
+        with signals_stop_the_run():
             return _execute_locked(run, progress, raise_errors)
-
-
-class _Terminated(SystemExit):
-    """SIGTERM arrived."""
-
-
-@contextmanager
-def _termination_as_exception() -> Iterator[None]:
-    """Within, SIGTERM ends a run as Control-C does: its state is recorded."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise _Terminated("terminated by a signal")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
@@ -103,7 +83,7 @@ def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
         found = with_plugin_line(error)
         folder.write_status("failed", reason=str(found))
         raise found from error
-    except (KeyboardInterrupt, SystemExit) as error:
+    except (KeyboardInterrupt, SystemExit, Stopped, InterruptedRunError) as error:
         return _record_stop(folder, error)
     except Exception as error:
         folder.write_status("failed", reason=reason_of_crash(folder, error))
@@ -125,18 +105,18 @@ def reason_of_crash(folder: RunFolder, error: Exception) -> str:
 def _record_stop(folder: RunFolder, error: BaseException) -> str:
     """Record the state of a run that was stopped from outside, or that called ``sys.exit``.
 
-    Lightning converts a KeyboardInterrupt to a SystemExit.
+    Lightning converts a KeyboardInterrupt, which only code of the run raises, to a SystemExit.
     """
     by_keyboard = any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__))
-    if type(error) is SystemExit and not by_keyboard:  # signals raise a subclass
+    if isinstance(error, SystemExit) and not by_keyboard:
         code = "" if error.code is None else repr(error.code)
         folder.write_status("failed", reason=f"code of this run called sys.exit({code})")
         return "failed"
-    how = "interrupted" if by_keyboard else "terminated by a signal"
-    folder.write_status("interrupted", reason=how)
-    raise InterruptedRunError(
-        f"{folder.path}: {how}; the same command resumes from the last checkpoint"
-    ) from None
+    number = getattr(error, "signal", signal.SIGINT)
+    reason = str(error if isinstance(error, InterruptedRunError) else interrupted_by(number))
+    folder.write_status("interrupted", reason=reason)
+    message = f"{folder.path}: {reason}; the same command resumes from the last checkpoint"
+    raise InterruptedRunError(message, number) from None
 
 
 def _why_out_of_time(config: Mapping[str, Any], trained: Trained) -> str:

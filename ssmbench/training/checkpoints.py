@@ -1,9 +1,7 @@
 """Checkpoints: what is saved and when, which one a run is resumed from, and its log files.
 
-A run is resumed from ``last.ckpt``, or from the checkpoint before it if that file is damaged. Both
-are written only where Lightning can resume the run bit for bit: at the end of an epoch, or after a
-validation within one, but not while gradients are being accumulated, because checkpoints do not
-contain them.
+A run is resumed from ``last.ckpt``; if that file is damaged, from the checkpoint before it, or else
+from that of its best weights; if there is none, it starts again.
 """
 
 from __future__ import annotations
@@ -16,18 +14,23 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.trainer.states import TrainerFn
 
-from ssmbench.errors import OutOfTimeError, UsageError, one_line
+from ssmbench.errors import UsageError, one_line
 from ssmbench.tasks.base import Task
-from ssmbench.training.module import SequenceModule
-from ssmbench.training.time_limits import TimeLimit
+from ssmbench.training.durable import part_of
+from ssmbench.training.environment import is_main_process
 
 FOLDER, BEST, LAST, PREVIOUS = "checkpoints", "best.ckpt", "last.ckpt", "previous.ckpt"
+#: A complete checkpoint that is about to become ``last.ckpt``.
+NEXT = "next.ckpt"
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
+#: Whether a run can be resumed from a checkpoint; all but ``best.ckpt`` are written only if so.
+RESUMABLE = "resumable"
 _SIZES = "log_sizes"
+#: The checkpoints of a run, from the newest on.
+_BY_AGE = (NEXT, LAST, PREVIOUS, BEST)
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:
@@ -56,25 +59,35 @@ class ResumePoint:
 
 
 def find_resume_point(folder: Path) -> ResumePoint:
-    """The newest usable checkpoint of a run; damaged ones are reported on stderr.
+    """The newest usable checkpoint of a run; for each damaged one there is a line on stderr.
 
     A checkpoint refers to the best weights so far, which are in a file of their own. If that file
     is damaged, these weights are lost, and the run starts again.
     """
-    for name in (LAST, PREVIOUS):
-        file = folder / FOLDER / name
+    damaged: list[UsageError] = []
+    for file in (folder / FOLDER / name for name in _BY_AGE):
         if not file.exists():
             continue
         try:
             state = load_checkpoint(file)
-            best = _best_score_in(state)
-            if best is not None:
+            if file.name != BEST and _best_score_in(state) is not None:
                 load_checkpoint(folder / FOLDER / BEST)
         except UsageError as error:
-            print(f"warning: {error}; it is not used", file=sys.stderr, flush=True)
-        else:
+            damaged.append(error)
+            continue
+        if file.name != BEST or state.get(RESUMABLE, False):
+            step = state.get("global_step")
+            _warn(damaged, f"the run goes on from {file.name} instead, at step {step}")
             return ResumePoint(file, state)
+    _warn(damaged, "no other checkpoint can be used, so the run starts again")
     return ResumePoint(None, {})
+
+
+def _warn(damaged: list[UsageError], remedy: str) -> None:
+    """One line for each damaged file."""
+    if is_main_process():
+        for line in dict.fromkeys(map(str, damaged)):
+            print(f"warning: {line}; {remedy}", file=sys.stderr, flush=True)
 
 
 def _best_score_in(state: dict[str, Any]) -> Any:
@@ -88,10 +101,11 @@ def prepare_folder(folder: Path, point: ResumePoint) -> None:
 
     Log files are truncated to their sizes at that point. To be called on one rank only.
     """
-    for name in (LAST, PREVIOUS) if point.file is None else (LAST,):
-        file = folder / FOLDER / name
-        if file != point.file:
-            file.unlink(missing_ok=True)
+    files = [folder / FOLDER / name for name in _BY_AGE]
+    for file in files:
+        part_of(file).unlink(missing_ok=True)
+    for file in files if point.file is None else files[: files.index(point.file)]:
+        file.unlink(missing_ok=True)
     sizes = {} if point.file is None else point.state.get(_SIZES)
     if sizes is None:  # written by an earlier version, which did not record them
         return
@@ -152,63 +166,3 @@ class BestCheckpoint(ModelCheckpoint):
         files = state_dict["best_k_models"].items()
         moved["best_k_models"] = {file.replace(old, new): score for file, score in files}
         super().load_state_dict(moved)
-
-
-class LastCheckpoint(Checkpoint):
-    """Saves the state from which a run is resumed, and stops a run that is out of time.
-
-    ``last.ckpt`` is written at the end of each epoch, and after each validation within one unless
-    gradients are being accumulated; the file before it is kept as ``previous.ckpt``.
-
-    A run that is out of time stops after the current batch, and repeats what it did since
-    ``last.ckpt`` when it is resumed. No checkpoint is saved at that batch, because it has not been
-    logged and validated yet.
-
-    Raises:
-        OutOfTimeError: in training, on every rank.
-    """
-
-    def __init__(self, folder: Path, limit: TimeLimit):
-        self._last, self._previous = folder / FOLDER / LAST, folder / FOLDER / PREVIOUS
-        self._limit = limit
-        self._resumable = True
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
-        self._stop_if_out_of_time(trainer, pl_module)
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: SequenceModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        self._resumable = stepped and not trainer.is_last_batch
-        if not trainer.is_last_batch:  # at the end of an epoch, after saving
-            self._stop_if_out_of_time(trainer, pl_module)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
-        if trainer.state.fn == TrainerFn.FITTING and self._resumable:
-            self._save(trainer)
-            self._stop_if_out_of_time(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
-        self._save(trainer)
-        epochs = trainer.max_epochs
-        if epochs is None or not 0 <= epochs <= trainer.current_epoch + 1:
-            self._stop_if_out_of_time(trainer, pl_module)
-
-    def _save(self, trainer: pl.Trainer) -> None:
-        if trainer.is_global_zero and self._last.exists():
-            self._last.replace(self._previous)
-        trainer.save_checkpoint(self._last)
-
-    def _stop_if_out_of_time(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
-        if self._is_out_of_time(trainer, pl_module):
-            raise OutOfTimeError(trainer.global_step)
-
-    def _is_out_of_time(self, trainer: pl.Trainer, pl_module: SequenceModule) -> bool:
-        complete = trainer.should_stop or 0 <= pl_module.max_steps <= trainer.global_step
-        return not complete and self._limit.is_over(trainer)

@@ -18,8 +18,10 @@ from ssmbench import registry
 from ssmbench.config import RunConfig, ranks
 from ssmbench.errors import UsageError, last_line, one_line, require
 from ssmbench.nn.model import NO_SHARED_BATCH, NO_SHARING
-from ssmbench.training.checkpoints import METRICS, LastCheckpoint
+from ssmbench.training.checkpoints import FOLDER, METRICS, PREVIOUS
+from ssmbench.training.durable import DurableCheckpoints
 from ssmbench.training.environment import cluster_environment
+from ssmbench.training.last_checkpoint import LastCheckpoint
 from ssmbench.training.loggers import EventsLogger, JsonLinesLogger
 from ssmbench.training.time_limits import TimeLimit
 from ssmbench.training.trainer_options import check_trainer_options
@@ -33,6 +35,7 @@ _IGNORED_WARNINGS = (
     ".*exists and is not empty.*",
     ".*smaller than the logging interval.*",
     ".*could not find the monitored key.*",  # the run ends before its first validation
+    ".*`srun` command is available.*",  # the login node of a cluster
     ".*LeafSpec.*",  # Lightning 2.6 on torch 2.13
     ".*`srun` command is available.*",  # a run on a machine with Slurm need not be a job
 )
@@ -94,9 +97,10 @@ def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -
         options["max_epochs"] = -1
     try:
         environment = cluster_environment(ranks(run.trainer))
-        plugins = [environment, *_listed(options.pop("plugins", None))]
+        files = DurableCheckpoints(spare=folder / FOLDER / PREVIOUS)
+        plugins = [environment, files, *_listed(options.pop("plugins", None))]
         limit = TimeLimit(options.pop("max_time", None))
-        return pl.Trainer(
+        trainer = pl.Trainer(
             default_root_dir=folder,
             logger=loggers,
             callbacks=[*callbacks, limit, LastCheckpoint(folder, limit)],
@@ -107,10 +111,17 @@ def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -
             enable_model_summary=False,
             **options,
         )
+        _leave_signals_alone(trainer)
+        return trainer
     except _MISUSE as error:
         raise UsageError(f"trainer: {last_line(error)}") from None
     except Exception as error:  # the packages of accelerators raise many kinds
         raise UsageError(f"trainer: {one_line(error)}") from None
+
+
+def _leave_signals_alone(trainer: pl.Trainer) -> None:
+    """Without Lightning's own handler of SIGTERM, which waits for the other ranks inside it."""
+    vars(trainer._signal_connector).update(register_signal_handlers=lambda: None)
 
 
 @contextmanager

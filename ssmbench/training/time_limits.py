@@ -26,9 +26,9 @@ class TimeLimit(Timer):
         """Overridden for the same reason as :meth:`on_fit_start`."""
 
     def is_over(self, trainer: pl.Trainer) -> bool:
-        """Whether the limit is reached by the clock of rank 0; the same answer on every rank."""
+        """Whether the limit is reached by the clock of this rank."""
         remaining = self.time_remaining()
-        return bool(trainer.strategy.broadcast(remaining is not None and remaining <= 0))
+        return remaining is not None and remaining <= 0
 
 
 class Budget(Timer):

@@ -18,6 +18,7 @@ from ssmbench.errors import DivergedError, OutOfTimeError
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import Scores
 from ssmbench.tasks.base import Task
+from ssmbench.training import interruption
 from ssmbench.training.checkpoints import (
     BestCheckpoint,
     LogSizes,
@@ -67,6 +68,7 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
 
     Raises:
         UsageError: the run could not be executed.
+        InterruptedRunError: a signal stopped it, on this rank or another one.
     """
     check_trainer(run)
     pl.seed_everything(run.seed, verbose=False)
@@ -98,6 +100,7 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
         out_of_time = True
     finally:
         _leave_process_group()
+    interruption.training_ends()
     rate, steps = speed.steps_per_second, trainer.global_step
     device = trainer.strategy.root_device
     notes = notes_of(chosen)

@@ -152,7 +152,7 @@ def test_a_run_whose_code_exits_has_failed(tiny, tmp_path, monkeypatch, code, sh
 
 @pytest.mark.parametrize("place", ["train", "measure_task_gains"])
 def test_a_signal_ends_a_run_with_its_state_written(tiny, tmp_path, monkeypatch, place):
-    """In training, and in the measurement after it."""
+    """At once, where the run does not train: before its first step, and while it is measured."""
     original = getattr(execution, place)
 
     def signalled(*arguments):
@@ -160,10 +160,10 @@ def test_a_signal_ends_a_run_with_its_state_written(tiny, tmp_path, monkeypatch,
         return original(*arguments)
 
     monkeypatch.setattr(execution, place, signalled)
-    with pytest.raises(InterruptedRunError, match="terminated by a signal"):
+    with pytest.raises(InterruptedRunError, match="interrupted by SIGTERM"):
         execute(Run.of(tiny(), tmp_path))
     folder = Run.of(tiny(), tmp_path).folder
-    assert (folder.state, folder.reason) == ("interrupted", "terminated by a signal")
+    assert (folder.state, folder.reason) == ("interrupted", "interrupted by SIGTERM")
 
 
 def test_a_terminated_process_does_not_exit_with_0(tiny, tmp_path):
@@ -171,7 +171,7 @@ def test_a_terminated_process_does_not_exit_with_0(tiny, tmp_path):
     model = {"parametrization": {"name": "mortal", "d_state": 4}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(tiny(model=model)))
     command = [sys.executable, "-m", "ssmbench", "run", "run.yaml", "--plugins", str(TOYS)]
-    environment = os.environ | {"TOY_DIE_AT": "6", "TOY_DIE_HOW": "terminate"}
+    environment = os.environ | {"TOY_DIE_AT": "6", "TOY_DIE_HOW": "SIGTERM"}
     done = subprocess.run(
         [*command, "-o", "out"],
         cwd=tmp_path,
@@ -180,8 +180,9 @@ def test_a_terminated_process_does_not_exit_with_0(tiny, tmp_path):
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert "terminated by a signal; the same command resumes" in done.stderr
+    assert done.returncode == 143
+    (line,) = done.stderr.splitlines()[-1:]
+    assert "interrupted by SIGTERM at step 7; the same command resumes" in line
     assert "Traceback" not in done.stderr
     (folder,) = (tmp_path / "out").iterdir()
     assert RunFolder(folder).state == "interrupted"

@@ -178,7 +178,7 @@ def test_killed_process_goes_on_from_the_command_line(mortal, tmp_path):
     file.write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "ssmbench", "run", str(file), "--plugins", str(TOYS)]
     command += ["--output", str(tmp_path / "killed")]
-    death = {"TOY_DIE_AT": "9", "TOY_DIE_HOW": "kill"}
+    death = {"TOY_DIE_AT": "9", "TOY_DIE_HOW": "SIGKILL"}
     killed = subprocess.run(command, env=os.environ | death, capture_output=True, timeout=120)
     assert killed.returncode == -9
     folder = Run.of(config, tmp_path / "killed").create()

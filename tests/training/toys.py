@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +18,9 @@ from ssmbench.spec import Channels, TaskSizes
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.sequences import Sequences, Splits
 
-#: Training forward pass, counted from 0, at which a "mortal" run dies; raise, kill or terminate.
-DIE_AT, DIE_HOW = "TOY_DIE_AT", "TOY_DIE_HOW"
+#: Training forward pass, counted from 0, at which a "mortal" run dies, on which rank (all if not
+#: set), and how: raise, exit, or the name of a signal.
+DIE_AT, DIE_RANK, DIE_HOW = "TOY_DIE_AT", "TOY_DIE_RANK", "TOY_DIE_HOW"
 
 
 @dataclass
@@ -94,14 +96,20 @@ class Mortal(Counting):
     """S4D whose process ends at the forward pass that the environment names."""
 
     def fate(self, number: int, system):
-        if number == int(os.environ.get(DIE_AT, -1)):
-            if os.environ.get(DIE_HOW) == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if os.environ.get(DIE_HOW) == "terminate":
-                os.kill(os.getpid(), signal.SIGTERM)
-                return system
-            raise RuntimeError("killed by the test")
+        rank = os.environ.get("LOCAL_RANK", "0")
+        mine = os.environ.get(DIE_RANK, rank) == rank
+        if mine and number == int(os.environ.get(DIE_AT, -1)):
+            die(os.environ.get(DIE_HOW, "raise"))
         return system
+
+
+def die(how: str) -> None:
+    """A signal that the run handles, or that is ignored, lets it go on."""
+    if how == "raise":
+        raise RuntimeError("killed by the test")
+    if how == "exit":
+        sys.exit(0)
+    os.kill(os.getpid(), signal.Signals[how])
 
 
 @dataclass
