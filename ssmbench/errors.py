@@ -65,6 +65,7 @@ class WriteError(SsmbenchError):
 
     def __init__(self, file: str | Path, error: OSError):
         super().__init__(f"{file}: cannot be written: {error.strerror or error}")
+        self.errno = error.errno
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ _ABANDONED = 60.0
 
 def write_atomically(
     path: Path,
-    content: str | bytes,
+    content: str | bytes | memoryview,
     *,
     durable: bool = False,
     check: Callable[[], None] | None = None,
@@ -47,7 +47,7 @@ def write_atomically(
         raise
 
 
-def _write(file: Path, data: bytes, durable: bool) -> None:
+def _write(file: Path, data: bytes | memoryview, durable: bool) -> None:
     with file.open("wb") as stream:
         stream.write(data)
         if durable:

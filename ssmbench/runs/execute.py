@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import torch
 
 from ssmbench.build.check import check_data
 from ssmbench.config import RunConfig, check_sources
-from ssmbench.errors import InterruptedRunError, UsageError
+from ssmbench.errors import InterruptedRunError, UsageError, WriteError, one_line
 from ssmbench.origins import crash_message, with_plugin_line
 from ssmbench.results import Result, TaskFacts
 from ssmbench.runs.environment import environment
@@ -86,7 +87,7 @@ def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
     except (KeyboardInterrupt, SystemExit, Stopped, InterruptedRunError) as error:
         return _record_stop(folder, error)
     except Exception as error:
-        folder.write_status("failed", reason=reason_of_crash(folder, error))
+        _record_failure(folder, error)
         if raise_errors:
             raise
         return "failed"
@@ -94,11 +95,26 @@ def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
     return result.status
 
 
+def _record_failure(folder: RunFolder, error: Exception) -> None:
+    """Record the state, or say why on stderr if not even that can be written."""
+    reason = reason_of_crash(folder, error)
+    try:
+        folder.write_status("failed", reason=reason)
+    except WriteError as full:
+        print(f"error: {reason}; {full}", file=sys.stderr, flush=True)
+
+
 def reason_of_crash(folder: RunFolder, error: Exception) -> str:
-    """One line on a crash; the whole traceback is written into the folder's ``error.txt``."""
+    """One line on a crash; the whole traceback is written into the folder's ``error.txt``, if the
+    disk has room for it. A file that cannot be written is no crash, and has the line alone."""
+    if isinstance(error, WriteError):
+        return str(error)
     trace = folder.path / "error.txt"
     text = "".join(traceback.format_exception(error))
-    trace.write_text(text, encoding="utf-8", errors="backslashreplace")
+    try:
+        trace.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return one_line(error)
     return crash_message(error, trace)
 
 

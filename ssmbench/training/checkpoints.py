@@ -6,6 +6,7 @@ from that of its best weights; if there is none, it starts again.
 
 from __future__ import annotations
 
+import math
 import sys
 import zipfile
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from ssmbench.errors import UsageError, one_line
+from ssmbench.files import delete_abandoned_drafts
 from ssmbench.tasks.base import Task
-from ssmbench.training.durable import part_of
 from ssmbench.training.environment import is_main_process
 
 FOLDER, BEST, LAST, PREVIOUS = "checkpoints", "best.ckpt", "last.ckpt", "previous.ckpt"
@@ -102,8 +103,8 @@ def prepare_folder(folder: Path, point: ResumePoint) -> None:
     Log files are truncated to their sizes at that point. To be called on one rank only.
     """
     files = [folder / FOLDER / name for name in _BY_AGE]
-    for file in files:
-        part_of(file).unlink(missing_ok=True)
+    if (folder / FOLDER).exists():
+        delete_abandoned_drafts(folder / FOLDER, math.inf)
     for file in files if point.file is None else files[: files.index(point.file)]:
         file.unlink(missing_ok=True)
     sizes = {} if point.file is None else point.state.get(_SIZES)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import io
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from ssmbench.errors import WriteError
+from ssmbench.files import write_atomically
 
 #: Errors of a file system that has no room left for this user.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -25,7 +26,7 @@ class DurableCheckpoints(TorchCheckpointIO):
     ``spare``: a file that is deleted if there is no room for a new one.
 
     Raises:
-        OSError: the file cannot be written; the error names it. Nothing of it is left.
+        WriteError: the file cannot be written. Nothing of it is left.
     """
 
     def __init__(self, spare: Path):
@@ -40,11 +41,11 @@ class DurableCheckpoints(TorchCheckpointIO):
         torch.save(checkpoint, buffer)
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            write_durably(file, buffer.getbuffer())
-        except OSError as error:
+            write_atomically(file, buffer.getbuffer(), durable=True)
+        except WriteError as error:
             if error.errno not in _FULL or not self._makes_room():
                 raise
-            write_durably(file, buffer.getbuffer())
+            write_atomically(file, buffer.getbuffer(), durable=True)
 
     def _makes_room(self) -> bool:
         """Delete the spare file; False if there is none."""
@@ -53,40 +54,3 @@ class DurableCheckpoints(TorchCheckpointIO):
         except OSError:
             return False
         return True
-
-
-def write_durably(file: Path, content: bytes | memoryview) -> None:
-    """Replace ``file`` by ``content``, which is on the disk before it has the name.
-
-    Raises:
-        OSError: it cannot be written; the error names ``file``, which is as before.
-    """
-    part = part_of(file)
-    try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
-        _sync(file.parent)
-    except BaseException as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(file)) from None
-        raise
-
-
-def part_of(file: Path) -> Path:
-    """Where the content of a file is written before it has its name."""
-    return file.with_name(f".{file.name}.part")
-
-
-def _sync(folder: Path) -> None:
-    """Write the names in a folder to the disk, on file systems that do this."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
