@@ -5,6 +5,7 @@ that name; a string is a component with default options. A resolved config is a 
 every option of every component, so its fingerprint identifies the run.
 """
 
+from ssmbench.config.batches import accumulation, batch_words
 from ssmbench.config.components import build, options_of, resolve_component
 from ssmbench.config.durations import seconds
 from ssmbench.config.identity import NOT_FINGERPRINTED, SCHEMA_VERSION, fingerprint
@@ -29,7 +30,9 @@ __all__ = [
     "AnalysisConfig",
     "ModelConfig",
     "RunConfig",
+    "accumulation",
     "all_earlier_sources",
+    "batch_words",
     "build",
     "changed_sources",
     "check_part",

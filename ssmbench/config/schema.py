@@ -124,8 +124,11 @@ class RunConfig(component_fields("")):
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     #: Further test sets whose sequences are so many times as long as those of the test set.
     length_factors: list[int] = field(default_factory=list, metadata=metadata(_FACTORS, added=2))
-    #: Number of sequences in a batch of one rank.
+    #: Number of sequences in a batch of one rank, or of the ranks that share each sequence.
     batch_size: int = option(64, POSITIVE_COUNT)
+    #: Number of sequences of one optimizer step, over all ranks: so many batches are accumulated;
+    #: null for what batch_size, the ranks and trainer.accumulate_grad_batches make.
+    effective_batch: int | None = option(None, POSITIVE_COUNT, added=2)
     #: Share of each class's probability that the training loss asks of all classes alike, of tasks
     #: whose targets are classes; validation and test are scored without it.
     label_smoothing: float = option(0.0, PROPER_FRACTION, added=2)

@@ -26,7 +26,8 @@ class Result(Record):
     ``diverged_at`` is the step of the first loss that is not finite; ``seconds`` is the time from
     the start of training to the end of the measurement. ``imported``: where the weights are from,
     if they were not trained here; without a task such a run has no scores either. ``notes``: what
-    else happened in training, for example that it was stopped early.
+    else happened in training, for example that it was stopped early. ``effective_batch``: sequences
+    of one optimizer step, over all ranks.
     """
 
     status: str
@@ -49,6 +50,7 @@ class Result(Record):
     imported: ImportedFrom | None = None
     further_tests: tuple[FurtherTest, ...] = ()
     notes: tuple[str, ...] = ()
+    effective_batch: int | None = None
     schema: int = SCHEMA
 
     @property

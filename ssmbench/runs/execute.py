@@ -175,6 +175,7 @@ def _result(identity: Run, trained: Trained, started: float) -> Result:
         diverged_at=trained.diverged_at,
         warnings=(*trained.warnings, *_not_covered(run, task), *_moved(trained.device, device)),
         notes=trained.notes,
+        effective_batch=trained.effective_batch,
         variant=run.variant or run.model.parametrization["name"],
         parametrization=run.model.parametrization["name"],
         discretizer=run.model.discretizer and run.model.discretizer["name"],

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ssmbench import registry
-from ssmbench.config import RunConfig, ranks
+from ssmbench.config import RunConfig, accumulation, ranks
 from ssmbench.errors import UsageError, last_line, one_line, require
 from ssmbench.nn.model import NO_SHARED_BATCH, NO_SHARING
 from ssmbench.training.checkpoints import FOLDER, METRICS, PREVIOUS
@@ -49,6 +49,7 @@ def check_trainer(run: RunConfig) -> None:
     """
     check_trainer_options(run.trainer, ends=run.budget is not None)
     _check_sharing(run)
+    accumulation(run)
     devices = str(run.trainer.get("devices", "auto"))
     require(
         not devices.isdecimal() or int(devices) <= max(os.cpu_count() or 1, _MAX_RANKS),
@@ -95,6 +96,7 @@ def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -
     options.setdefault("max_epochs", -1 if options.pop("max_steps", -1) >= 0 else None)
     if run.budget is not None:
         options["max_epochs"] = -1
+    options["accumulate_grad_batches"] = accumulation(run)
     try:
         environment = cluster_environment(ranks(run.trainer))
         files = DurableCheckpoints(spare=folder / FOLDER / PREVIOUS)

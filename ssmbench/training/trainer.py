@@ -26,6 +26,11 @@ from ssmbench.training.checkpoints import (
     prepare_folder,
 )
 from ssmbench.training.chosen_callbacks import build_callbacks, notes_of
+from ssmbench.training.effective_batch import (
+    EffectiveBatch,
+    check_effective_batch,
+    effective_batch,
+)
 from ssmbench.training.environment import is_main_process
 from ssmbench.training.evaluation import evaluate
 from ssmbench.training.lightning_trainer import build_trainer, check_trainer, quiet_lightning
@@ -43,7 +48,8 @@ class Trained:
 
     ``out_of_time``: ``trainer.max_time`` ended the training before it was complete. ``device`` is
     that of the training, after which Lightning moved the parameters to the CPU. ``warnings`` are
-    those given before training, ``notes`` what callbacks say at its end.
+    those given before training, ``notes`` what callbacks say at its end. ``effective_batch``:
+    sequences of one optimizer step, over all ranks.
     """
 
     module: SequenceModule
@@ -53,6 +59,7 @@ class Trained:
     diverged_at: int | None
     steps: int
     steps_per_second: float | None
+    effective_batch: int
     warnings: tuple[str, ...] = ()
     out_of_time: bool = False
     notes: tuple[str, ...] = ()
@@ -77,6 +84,7 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
     steps = -1 if budget else run.trainer.get("max_steps", -1)
     module = SequenceModule(build_network(run, task.sizes), task, run.optimizer, steps, budget)
     check_splits_fit(module.model, task)
+    check_effective_batch(run.effective_batch, task)
     warned = _warn_of_step_sizes(run, module.model)
     point = find_resume_point(folder)
     if is_main_process():
@@ -86,7 +94,7 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
     callbacks += [budget] if budget else []
     if run.optimizer.get("schedule") == "plateau":
         callbacks += [Plateau(run.optimizer["plateau_patience"])]
-    callbacks += [EpochProgress(label)] if label else []
+    callbacks += [EffectiveBatch(label), *([EpochProgress(label)] if label else [])]
     chosen = build_callbacks(run, task)
     module.logs_every_loss = bool(chosen)
     trainer = build_trainer(run, folder, [*chosen, *callbacks, best])
@@ -105,7 +113,17 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
     device = trainer.strategy.root_device
     notes = notes_of(chosen)
     return Trained(
-        module, task, scores, device, diverged_at, steps, rate, warned, out_of_time, notes
+        module,
+        task,
+        scores,
+        device,
+        diverged_at,
+        steps,
+        rate,
+        effective_batch(trainer, task),
+        warned,
+        out_of_time,
+        notes,
     )
 
 

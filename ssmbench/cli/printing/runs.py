@@ -51,6 +51,8 @@ def print_run(run: Run, as_json: bool) -> None:
 def _result_rows(result: Result) -> list[tuple[str, str]]:
     metric, gains, network = result.task.metric, result.gain, result.gain.network
     rows = [(f"{name} {metric}", plain(value)) for name, value in _scores(result)]
+    if result.effective_batch is not None:
+        rows.append(("effective batch", f"{result.effective_batch} sequences a step"))
     rows += [(f"gain {key}", plain(getattr(gains, key))) for key in _GAINS]
     rows.append(("spectral_radius", plain(gains.spectral_radius)))
     if gains.note:
