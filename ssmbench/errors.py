@@ -60,12 +60,18 @@ class InterruptedRunError(SsmbenchError):
         return type(self), (str(self), self.signal)
 
 
-class WriteError(SsmbenchError):
+class ClaimLostError(SsmbenchError):
+    """Another process has taken over the run that this one executes: it writes nothing more."""
+
+
+class WriteError(SsmbenchError, OSError):
     """A file cannot be written: the disk is full, or its folder is read-only."""
 
-    def __init__(self, file: str | Path, error: OSError):
-        super().__init__(f"{file}: cannot be written: {error.strerror or error}")
-        self.errno = error.errno
+    @classmethod
+    def of(cls, file: str | Path, error: OSError) -> WriteError:
+        found = cls(f"{file}: cannot be written: {error.strerror or error}")
+        found.errno = error.errno
+        return found
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:

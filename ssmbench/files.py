@@ -42,8 +42,8 @@ def write_atomically(
             _sync_folder(path.parent)
     except BaseException as error:
         draft.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise WriteError(path, error) from None
+        if isinstance(error, OSError) and not isinstance(error, WriteError):
+            raise WriteError.of(path, error) from None
         raise
 
 

@@ -75,7 +75,7 @@ def append(path: Path, value: Any) -> None:
             half = file.read(1) not in (b"", b"\n")
             file.write(b"\n" * half + line)
     except OSError as error:
-        raise WriteError(path, error) from None
+        raise WriteError.of(path, error) from None
 
 
 def read_lines(path: Path) -> list[Any]:

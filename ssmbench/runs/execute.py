@@ -58,8 +58,8 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
         with signals_stop_the_run():
             train(run.typed, folder.path, progress)
         return "running"
-    with folder.lock() as locked:
-        if not locked:
+    with folder.lock() as held:
+        if held is None:
             return "running"
         if folder.is_complete:  # another launcher completed it in the meantime
             return folder.state

@@ -2,62 +2,94 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ssmbench import jsonio
-from ssmbench.files import write_atomically
+from ssmbench.files import delete_abandoned_drafts, write_atomically
 from ssmbench.results import Result, ResultError, SchemaError
+from ssmbench.runs.claim import LOCK_FILE, Claim, claimed, holder
+from ssmbench.runs.claim_files import Holder, file_server_time, is_claim_file
 from ssmbench.runs.place import place
-from ssmbench.runs.poles import read_poles
+from ssmbench.runs.poles import POLES_FILE, read_poles
 from ssmbench.runs.states import COMPLETE
 from ssmbench.yamlio import dump_yaml
 
-RESULT_FILE = "result.json"
+CONFIG_FILE, STATUS_FILE, RESULT_FILE = "config.yaml", "status.json", "result.json"
+#: Files without which a run is not complete; the status has their sizes and times.
+_NEEDED = (RESULT_FILE, POLES_FILE)
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``config.yaml``, ``status.json``, ``metrics.jsonl``, ``checkpoints/``, ``tensorboard/``,
-    ``result.json``, ``poles.npz``, ``worst_input.npz``, and ``error.txt`` if the run failed."""
+    """``config.yaml``, ``status.json``, ``sittings.jsonl``, ``metrics.jsonl``, ``checkpoints/``,
+    ``tensorboard/``, ``result.json``, ``poles.npz``, ``worst_input.npz``, ``error.txt`` if the run
+    failed, and ``lock`` and ``claim-N.json``, which say who executes it.
+
+    ``claim`` is that of this process if :meth:`lock` gave the folder. Nothing is written then once
+    another process has taken the run over.
+    """
 
     path: Path
+    claim: Claim | None = field(default=None, compare=False, repr=False)
 
     @property
     def status(self) -> dict[str, Any]:
         """``{"state": ..., "updated": Unix time in seconds, ...}``; the state is ``missing`` if the
         run was never started."""
-        status = jsonio.read(self.path / "status.json")
+        status = jsonio.read(self.path / STATUS_FILE)
         return status if jsonio.has_shape(status, {"state": str}) else {"state": "missing"}
 
     @property
     def state(self) -> str:
-        """One of :data:`ssmbench.runs.states.STATES`."""
-        state = self.status["state"]
+        """One of :data:`ssmbench.runs.states.STATES`.
+
+        The result of a complete run is read only if size or time of its files are not those that
+        the status has of them. :attr:`checked_state` reads it always.
+        """
+        status = self.status
+        state = status["state"]
         if state == "running" and not self.is_held:  # the only trace of kill -9
             return "interrupted"
         if state == "queued" and self.is_held:  # the job started before it was written
             return "running"
+        if state in COMPLETE and status.get("files") != self._sizes_and_times():
+            return self._defect[0] or state
+        return state
+
+    @property
+    def checked_state(self) -> str:
+        """The state; the result and the poles of a complete run have been read and checked."""
+        state = self.state
         return self._defect[0] or state if state in COMPLETE else state
 
     @property
     def reason(self) -> str:
         """Why the run is in its state; empty if the state explains itself."""
-        state = self.state
+        state = self.checked_state
+        if state in ("damaged", "unreadable"):
+            return self._defect[1]
+        if state == "running":
+            return self.holder.where if self.holder else ""
         default = "its process ended" if state == "interrupted" else ""
-        found = state in ("damaged", "unreadable")
-        return self._defect[1] if found else str(self.status.get("reason", default))
+        return str(self.status.get("reason", default))
 
     @property
     def is_complete(self) -> bool:
-        """Whether there is a result: the run is finished, or it diverged."""
-        return self.state in COMPLETE
+        """Whether there is a result that can be used: the run is finished, or it diverged."""
+        return self.checked_state in COMPLETE
+
+    def _sizes_and_times(self) -> dict[str, list[int]] | None:
+        try:
+            found = {name: (self.path / name).stat() for name in _NEEDED}
+        except OSError:
+            return None
+        return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
 
     @property
     def _defect(self) -> tuple[str, str]:
@@ -69,7 +101,7 @@ class RunFolder:
         except ResultError as error:
             return "damaged", str(error)
         if read_poles(self.path) is None:
-            return "damaged", "poles.npz cannot be read"
+            return "damaged", f"{POLES_FILE} cannot be read"
         return "", ""
 
     @property
@@ -90,70 +122,83 @@ class RunFolder:
         return Result.from_dict(jsonio.read(self.path / RESULT_FILE), RESULT_FILE)
 
     @property
+    def holder(self) -> Holder | None:
+        """The process, on any host, that executes the run; None if there is none."""
+        return holder(self.path)
+
+    @property
     def is_held(self) -> bool:
-        """Whether a process holds the run's lock; True if the file system cannot tell."""
-        try:
-            with (self.path / "lock").open("r") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
+        """Whether a process, on any host, executes the run."""
+        return self.holder is not None
+
+    def check_claim(self) -> None:
+        """To be called before something is written to the folder, and regularly in training.
+
+        Raises:
+            ClaimLostError: another process has taken the run over.
+        """
+        if self.claim is not None:
+            self.claim.check()
+
+    def write(self, name: str, content: str | bytes, *, durable: bool = False) -> None:
+        """Replace a file as a whole, so that readers never see a part of it.
+
+        ``durable``: it is on the disk when this returns, also after a power failure.
+
+        Raises:
+            WriteError: it cannot be written; the file is as it was.
+            ClaimLostError: another process has taken the run over.
+        """
+        write_atomically(self.path / name, content, durable=durable, check=self.check_claim)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Replace the config: options that are not part of the fingerprint may have changed."""
-        write_atomically(self.path / "config.yaml", dump_yaml(config))
+        self.write(CONFIG_FILE, dump_yaml(config))
 
     def write_status(self, state: str, **details: Any) -> None:
-        """Replace the status atomically, so that readers never see a partial file.
+        """Replace the status.
 
         It has host, boot id, process and Slurm job of this process, and ``details``: ``reason``,
         or the ``job`` that a launcher has queued the run in. A run that its job has started or
         completed meanwhile does not become ``queued`` again.
+
+        Raises:
+            WriteError, ClaimLostError: as :meth:`write`.
         """
         if state == "queued" and self.state in ("running", *COMPLETE):
             return
         content = {"state": state, "updated": round(time.time(), 3), **place(), **details}
-        write_atomically(self.path / "status.json", jsonio.dumps(content))
+        if state in COMPLETE:
+            content["files"] = self._sizes_and_times()
+        self.write(STATUS_FILE, jsonio.dumps(content), durable=state in COMPLETE)
 
     def write_result(self, result: Result) -> None:
-        write_atomically(self.path / RESULT_FILE, jsonio.dumps(result.to_dict(), indent=2))
+        self.write(RESULT_FILE, jsonio.dumps(result.to_dict(), indent=2), durable=True)
 
     def clear(self) -> None:
-        """Delete everything except the config and the lock. The status is deleted first, after
-        which the run's state is ``missing``."""
-        (self.path / "status.json").unlink(missing_ok=True)
+        """Delete everything except the config, the lock and the claim. The status is deleted first,
+        after which the run's state is ``missing``."""
+        self.check_claim()
+        (self.path / STATUS_FILE).unlink(missing_ok=True)
         for entry in self.path.iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
-            elif entry.name not in ("config.yaml", "lock"):
+            elif entry.name not in (CONFIG_FILE, LOCK_FILE) and not is_claim_file(entry.name):
                 entry.unlink(missing_ok=True)
 
+    def delete_abandoned_drafts(self) -> None:
+        """Delete the drafts of files that killed processes left."""
+        delete_abandoned_drafts(self.path, file_server_time(self.path))
+
     @contextmanager
-    def lock(self) -> Iterator[bool]:
-        """Try to lock the run for this process; yields whether that succeeded.
+    def lock(self, on_beat: Sequence[Callable[[], None]] = ()) -> Iterator[RunFolder | None]:
+        """Claim the run for this process: the folder to write to, or None if another process, on
+        any host, executes the run. See :mod:`ssmbench.runs.claim`.
 
-        The kernel releases the lock when the process ends, however it ends.
+        ``on_beat`` is called about every 10 seconds, in a thread.
+
+        Raises:
+            WriteError: the folder cannot be written.
         """
-        with (self.path / "lock").open("w") as file:
-            yield _try_lock(file)
-
-
-def _try_lock(file: IO[str]) -> bool:
-    """Lock a file without waiting; returns whether that succeeded.
-
-    Retried briefly, because :attr:`RunFolder.is_held` locks the file for a moment.
-    """
-    for pause in (0.02, 0.05, None):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if pause is None:
-                return False
-            time.sleep(pause)
-        else:
-            break
-    return True
+        with claimed(self.path, on_beat) as claim:
+            yield None if claim is None else replace(self, claim=claim)

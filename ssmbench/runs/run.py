@@ -100,10 +100,10 @@ class Run:
         """Delete the run's output, so that it starts again; False if another process has it."""
         if not self.folder.path.is_dir():
             return True
-        with self.folder.lock() as locked:
-            if locked:
-                self.folder.clear()
-        return locked
+        with self.folder.lock() as held:
+            if held is not None:
+                held.clear()
+        return held is not None
 
 
 def _is_readable(config: Path) -> bool:

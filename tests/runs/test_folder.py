@@ -137,9 +137,9 @@ def test_a_folder_that_cannot_be_made_is_refused(workplace, config):
 
 def test_one_process_holds_the_lock_and_the_next_one_gets_it_afterwards(folder):
     with folder.lock() as first, folder.lock() as second:
-        assert (first, second) == (True, False)
+        assert (first, second) == (folder, None)
     with folder.lock() as third:
-        assert third
+        assert third == folder
 
 
 def test_the_lock_of_a_dead_process_is_free(folder):
