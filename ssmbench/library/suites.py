@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ssmbench.bundled import config_file
 from ssmbench.errors import require
 from ssmbench.library.configs import Overrides, read_overrides
+from ssmbench.library.progress import DEFAULT_ROOT
 from ssmbench.library.runs import Run, shown
 from ssmbench.paths import absolute
 from ssmbench.suite.grid import Suite, load_suite
 
 if TYPE_CHECKING:
     from ssmbench.report.statistics import RobustnessRow, Row
-
-#: The default parent of suite folders; each suite has a folder of its name.
-DEFAULT_ROOT = "outputs"
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,14 +1,16 @@
-"""The content of a suite file together with the files that it builds on."""
+"""The content of a suite file together with the files that it builds on, and its name. Loads no
+torch."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ssmbench.bundled import bundled_configs
 from ssmbench.config.layers import merge
-from ssmbench.errors import require, suggest
+from ssmbench.errors import UsageError, require, suggest
 from ssmbench.yamlio import read_yaml
 
 DEFAULTS = "defaults"
@@ -19,6 +21,8 @@ KEYS = (
 )
 #: Not taken from the files that a suite builds on: two suites of one name would share a folder.
 _OWN = ("name", DEFAULTS)
+#: Maximum length of a file name in bytes.
+_LONGEST_NAME = 255
 
 
 def read_composed(path: str | Path) -> dict[str, Any]:
@@ -72,3 +76,28 @@ def _file(given: str, path: Path, shown: str) -> Path:
     problem = f"{given!r} is no file beside it, and no bundled suite"
     require(name in known, f"{shown}: {DEFAULTS}: {problem}; {suggest(given, names)}")
     return known[name]
+
+
+def suite_name(raw: Mapping[str, Any], path: str | Path) -> str:
+    """The name in the file, or else the file's. Raises a UsageError unless it can name a folder."""
+    name = raw.get("name", Path(path).stem)
+    require(isinstance(name, str | int | float), f"{path}: name: must be a word, got {name!r}")
+    check_file_name(str(name), f"{path}: name")
+    return str(name)
+
+
+def check_file_name(name: str, where: str) -> None:
+    """Raise a UsageError unless ``name`` is a valid name of a folder inside another one."""
+    usable = bool(name) and "/" not in name and not name.startswith(".") and name.isprintable()
+    require(
+        usable,
+        f"{where} {name!r}: must not contain '/' or unprintable characters, or start with '.'",
+    )
+    try:
+        size = len(os.fsencode(name))
+    except UnicodeEncodeError:
+        raise UsageError(f"{where} {name!r}: not a name that this system can store") from None
+    require(
+        size <= _LONGEST_NAME,
+        f"{where} {name[:20]!r}...: must have at most {_LONGEST_NAME} bytes, not {size}",
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +15,13 @@ from ssmbench.nn.pairing import check_pairing
 from ssmbench.options import SEED
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.registry import Entry
-from ssmbench.suite.composition import OVERRIDES, read_composed
+from ssmbench.suite.composition import OVERRIDES, check_file_name, read_composed
 
 T = TypeVar("T")
 
 ALL = "all"
 #: Of which a suite file may give the number alone.
 _MOST_SEEDS = 100_000
-#: Maximum length of a file name in bytes.
-_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -58,31 +55,6 @@ def _seeds(seeds: Any, path: str | Path) -> list[int]:
         return listed
     words = f"must be a list of whole numbers {SEED.words}, or how many from 0"
     raise UsageError(f"{path}: seeds: {words}, got {seeds!r}")
-
-
-def suite_name(raw: Mapping[str, Any], path: str | Path) -> str:
-    """The name in the file, or else the file's. Raises a UsageError unless it can name a folder."""
-    name = raw.get("name", Path(path).stem)
-    require(isinstance(name, str | int | float), f"{path}: name: must be a word, got {name!r}")
-    check_file_name(str(name), f"{path}: name")
-    return str(name)
-
-
-def check_file_name(name: str, where: str) -> None:
-    """Raise a UsageError unless ``name`` is a valid name of a folder inside another one."""
-    usable = bool(name) and "/" not in name and not name.startswith(".") and name.isprintable()
-    require(
-        usable,
-        f"{where} {name!r}: must not contain '/' or unprintable characters, or start with '.'",
-    )
-    try:
-        size = len(os.fsencode(name))
-    except UnicodeEncodeError:
-        raise UsageError(f"{where} {name!r}: not a name that this system can store") from None
-    require(
-        size <= _LONGEST_NAME,
-        f"{where} {name[:20]!r}...: must have at most {_LONGEST_NAME} bytes, not {size}",
-    )
 
 
 def _check_parts(raw: Mapping[str, Any], path: str | Path) -> None:

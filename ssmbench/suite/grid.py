@@ -35,7 +35,8 @@ from ssmbench import registry
 from ssmbench.config import parse_overrides, resolve_component
 from ssmbench.errors import require, suggest
 from ssmbench.runs.run import Run
-from ssmbench.suite.file import Refusal, check_file_name, read_suite, suite_name
+from ssmbench.suite.composition import check_file_name, suite_name
+from ssmbench.suite.file import Refusal, read_suite
 from ssmbench.suite.places import (
     AXES,
     Cell,
@@ -43,11 +44,11 @@ from ssmbench.suite.places import (
     cells_of,
     check_axes,
     component_label,
-    label_of,
     load_places,
     places_of,
 )
 from ssmbench.suite.record import RUNS
+from ssmbench.suite.selection import label_of
 
 __all__ = [
     "AXES",

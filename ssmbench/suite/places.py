@@ -14,7 +14,7 @@ from ssmbench.errors import require
 from ssmbench.runs.run import Run
 from ssmbench.suite.composition import OVERRIDES
 from ssmbench.suite.file import read_suite
-from ssmbench.suite.selection import Selector, read_selectors, select
+from ssmbench.suite.selection import Selector, label_of, names_of, read_selectors, select
 
 #: Options that appear in the labels of a report; overriding them would make the labels wrong.
 AXES = {
@@ -172,17 +172,6 @@ def _grid(raw: Mapping[str, Any], path: str | Path) -> Iterator[Place]:
         for label, choice in _discretizers(raw, task, variant, path):
             for seed in raw["seeds"]:
                 yield Place(path, raw, task, variant, label, choice, seed)
-
-
-def label_of(task: str, variant: str, discretizer: str) -> str:
-    """Label of a run without its seed, for example ``digits/S4D-Lin-zoh``."""
-    return f"{task}/{variant}" if discretizer == "none" else f"{task}/{variant}-{discretizer}"
-
-
-def names_of(task: str, variant: str, discretizer: str, seed: int) -> tuple[str, ...]:
-    """What a run may be called: without discretizer and seed, without seed, and its label."""
-    label = label_of(task, variant, discretizer)
-    return f"{task}/{variant}", label, f"{label}-s{seed}"
 
 
 def _discretizers(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ssmbench import jsonio
-from ssmbench.errors import UsageError
+from ssmbench.errors import UsageError, require
 from ssmbench.files import write_atomically
+from ssmbench.runs.folder import RunFolder
+from ssmbench.suite.selection import names_of, parse_selectors
 
 #: Name of the folder for the runs, inside the suite's folder.
 RUNS = "runs"
@@ -67,3 +69,62 @@ def read_suite(root: Path) -> dict[str, Any]:
     ):
         raise UsageError(f"{root}: no suite was run there (it has no readable {SUITE_FILE})")
     return suite
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run of a suite as ``suite.json`` has it."""
+
+    task: str
+    variant: str
+    discretizer: str
+    seed: int
+    label: str
+    fingerprint: str
+
+    def names(self) -> tuple[str, ...]:
+        """What the run may be called; see :func:`ssmbench.suite.selection.names_of`."""
+        short = names_of(self.task, self.variant, self.discretizer, self.seed)
+        return *short[:-1], self.label
+
+    def folder(self, root: Path) -> RunFolder:
+        """The run's folder in that of the suite."""
+        return RunFolder(root / RUNS / self.fingerprint)
+
+
+def recorded_runs(root: Path) -> list[Recorded]:
+    """The runs of the suite in ``root``. Raises as :func:`read_suite`."""
+    return [
+        Recorded(**{key: cell[key] for key in (*_CELL, "seed")})
+        for cell in read_suite(root)["cells"]
+    ]
+
+
+def runs_called(runs: Sequence[Recorded], name: str, where: str) -> list[Recorded]:
+    """The runs that a label of the report means: itself, the seed and the discretizer before it
+    left out, a shell pattern, or the beginning of labels.
+
+    Raises:
+        UsageError: there are none; the message gives near matches.
+    """
+    exact = [run for run in runs if run.label == name]
+    if exact:
+        return exact
+    selector = parse_selectors([name], where)[0]
+    found = [run for run in runs if selector.matches(run)]
+    found = found or [run for run in runs if run.label.startswith(name)]
+    if not found:
+        selector.check(runs, where)
+    return found
+
+
+def run_called(runs: Sequence[Recorded], name: str, where: str) -> Recorded:
+    """The one run that :func:`runs_called` finds.
+
+    Raises:
+        UsageError: there are several, or none.
+    """
+    found = runs_called(runs, name, where)
+    labels = ", ".join(run.label for run in found[:8]) + (", ..." if len(found) > 8 else "")
+    require(len(found) == 1, f"{where}: several runs are called {name!r}: {labels}")
+    return found[0]

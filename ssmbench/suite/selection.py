@@ -1,4 +1,5 @@
-"""Selectors, which name runs of a suite by their labels or by task, variant, discretizer, seed."""
+"""Selectors, which name runs of a suite by their labels or by task, variant, discretizer, seed.
+Loads no torch."""
 
 from __future__ import annotations
 
@@ -13,6 +14,17 @@ from ssmbench.errors import UsageError, require, suggest
 
 #: The keys of a selector that is a mapping.
 FIELDS = ("task", "variant", "discretizer", "seed")
+
+
+def label_of(task: str, variant: str, discretizer: str) -> str:
+    """Label of a run without its seed, for example ``digits/S4D-Lin-zoh``."""
+    return f"{task}/{variant}" if discretizer == "none" else f"{task}/{variant}-{discretizer}"
+
+
+def names_of(task: str, variant: str, discretizer: str, seed: int) -> tuple[str, ...]:
+    """What a run may be called: without discretizer and seed, without seed, and its label."""
+    label = label_of(task, variant, discretizer)
+    return f"{task}/{variant}", label, f"{label}-s{seed}"
 
 
 class Selectable(Protocol):

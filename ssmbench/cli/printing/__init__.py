@@ -33,9 +33,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], title: str | Non
         shown.add_row(*(str(cell).replace("[", r"\[") for cell in row))
     console = Console(file=streams.answer())
     # Wide enough that no cell is truncated: the terminal wraps lines that are too long.
-    console.width = max(console.width, _natural_width(console, shown))
+    console.width = max(console.width, natural_width(console, shown))
     console.print(shown)
 
 
-def _natural_width(console: Any, shown: Any) -> int:
+def natural_width(console: Any, shown: Any) -> int:
+    """The characters that a table takes if none of its cells is truncated."""
     return console.measure(shown, options=console.options.update(max_width=10_000)).maximum
