@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from ssmbench.config import batch_words
 from ssmbench.errors import require
 from ssmbench.tasks.base import Task
+from ssmbench.training.module import SequenceModule
 
 
 def check_effective_batch(wanted: int | None, task: Task) -> None:
@@ -44,8 +45,8 @@ class EffectiveBatch(pl.Callback):
         self._label = label
 
     @rank_zero_only
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        task: Task = pl_module.task
+    def on_train_start(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
+        task = pl_module.task
         groups, accumulated = _groups(trainer, task), trainer.accumulate_grad_batches
         words = batch_words(task.batch_size, groups, accumulated)
         if trainer.global_step == 0:

@@ -10,7 +10,6 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import lightning.pytorch as pl
 from lightning.pytorch.accelerators import AcceleratorRegistry
-from lightning.pytorch.strategies import StrategyRegistry
 
 from ssmbench.errors import require, suggest
 from ssmbench.options import Allowed, one_of
@@ -78,13 +77,20 @@ def _at_least(least: int, what: str = "a whole number") -> Allowed:
 
 _SHARE = Allowed("a whole number of batches from 1, or a fraction in (0, 1]", _is_share_or_count)
 _DURATION = Allowed("a positive duration, for example 00:02:00:00 or {hours: 2}", _is_duration)
-#: These strategies train in child processes, and what they measured is lost with them.
-_IN_CHILDREN = ("fork", "notebook", "spawn")
-
-
-def _strategies() -> list[str]:
-    known = StrategyRegistry.available_strategies()
-    return [name for name in known if not any(word in name for word in _IN_CHILDREN)]
+#: The strategies that are tested. What is measured in child processes (ddp_spawn) would be lost.
+_STRATEGIES = (
+    "auto",
+    "ddp",
+    "ddp_find_unused_parameters_false",
+    "ddp_find_unused_parameters_true",
+)
+#: Strategies that divide the parameters among ranks, by the beginning of their names.
+_SHARDING = ("fsdp", "deepspeed")
+_NO_SHARDING = (
+    "divides the parameters among ranks, but gains are proved of whole matrices on one rank, and "
+    "these networks need their memory for activations; take ddp with a smaller batch_size "
+    "(effective_batch keeps the sequences of a step), or sequence_parallel for long sequences"
+)
 
 
 def _allowed_values() -> dict[str, Allowed]:
@@ -122,7 +128,7 @@ def _allowed_values() -> dict[str, Allowed]:
         "precision": Allowed(f"one of {', '.join(_PRECISIONS)}", _is_precision, _PRECISIONS),
         "profiler": one_of("simple", "advanced", "pytorch", "xla"),
         "reload_dataloaders_every_n_epochs": _at_least(0),
-        "strategy": one_of("auto", *_strategies()),
+        "strategy": one_of(*_STRATEGIES),
         "val_check_interval": Allowed(f"{_SHARE.words}, or {_DURATION.words}", _is_interval),
     }
 
@@ -141,6 +147,8 @@ def check_trainer_options(options: Mapping[str, Any], ends: bool = False) -> Non
         require(key not in RESERVED, f"trainer.{key}: is set by ssmbench itself")
         near = suggest(str(key), known)
         require(key in known, f"trainer.{key}: no such Trainer argument; {near}")
+        shards = key == "strategy" and str(value).startswith(_SHARDING)
+        require(not shards, f"trainer.strategy: {value} {_NO_SHARDING}")
         _check_value(f"trainer.{key}", value, hints[key], allowed.get(key))
     if not ends:
         _check_end(options)
