@@ -42,6 +42,10 @@ class OutOfTimeError(SsmbenchError):
         self.step = step
 
 
+class OutOfMemoryError(SsmbenchError):
+    """Memory ran out in a run; the message says where, and which setting to lower."""
+
+
 class InterruptedRunError(SsmbenchError):
     """A run or a suite was stopped from the keyboard or by a signal; it can be resumed.
 

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ssmbench import registry
-from ssmbench.errors import PluginError, ShapeError, UsageError, line_within, one_line, shown_path
+from ssmbench.errors import (
+    OutOfMemoryError,
+    PluginError,
+    ShapeError,
+    UsageError,
+    line_within,
+    one_line,
+    shown_path,
+)
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -66,7 +74,8 @@ def crash_message(error: Exception, traceback_file: Path) -> str:
     """One line for an unexpected error: its type and message, the innermost line of a plugin if one
     is involved, and the file with the full traceback."""
     line, full = plugin_line(error), f"full traceback: {shown_path(traceback_file)}"
-    return f"{one_line(error)} ({line}; {full})" if line else f"{one_line(error)} ({full})"
+    said = str(error) if isinstance(error, OutOfMemoryError) else one_line(error)
+    return f"{said} ({line}; {full})" if line else f"{said} ({full})"
 
 
 def plugin_error(definition: Any, fault: str) -> PluginError:

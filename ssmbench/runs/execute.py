@@ -26,6 +26,7 @@ from ssmbench.training.environment import is_main_process
 from ssmbench.training.further import further_tests
 from ssmbench.training.gains import measuring_device
 from ssmbench.training.interruption import Stopped, interrupted_by, signals_stop_the_run
+from ssmbench.training.out_of_memory import FURTHER, GAINS, ROBUSTNESS, memory_named
 from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, train
 from ssmbench.training.trainer_options import MIXED
@@ -162,13 +163,16 @@ def _not_covered(run: RunConfig, task: Task) -> list[str]:
 def _result(identity: Run, trained: Trained, started: float) -> Result:
     run, folder, task, model = identity.typed, identity.folder, trained.task, trained.module.model
     device = measuring_device(trained.device)
-    found = measure_task_gains(model.to(device), task, run.analysis)
+    with memory_named(run, GAINS):
+        found = measure_task_gains(model.to(device), task, run.analysis)
     save_worst_input(folder.path, found)
     write_poles(folder.path, [poles.cpu().numpy() for poles in found.poles])
     diverged = trained.diverged_at is not None
-    curves = () if diverged else tuple(robustness(model, task, run.analysis))
+    with memory_named(run, ROBUSTNESS):
+        curves = () if diverged else tuple(robustness(model, task, run.analysis))
     scores = trained.scores
-    further = further_tests(model, task, scores.test, scores.further or {}) if scores else ()
+    with memory_named(run, FURTHER):
+        further = further_tests(model, task, scores.test, scores.further or {}) if scores else ()
     return Result(
         fingerprint=identity.fingerprint,
         status="diverged" if diverged else "finished",

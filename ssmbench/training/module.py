@@ -61,6 +61,8 @@ class SequenceModule(pl.LightningModule):
         self.val_loss = MeanMetric(nan_strategy="disable")
         self.test_loss = MeanMetric(nan_strategy="disable")
         self._finite = True
+        #: What is computed at present, for errors.
+        self.doing = "preparing the training"
         #: Whether every loss is logged, also those that only a callback may read.
         self.logs_every_loss = True
         #: Of the last training step, over all ranks.
@@ -133,6 +135,7 @@ class SequenceModule(pl.LightningModule):
         return -1 if 0 <= self.max_steps <= self.global_step else None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.doing = "the forward pass of a training step"
         loss = self._loss(self._training_batch(batch, batch_idx))
         # The mean over ranks: the loss of their joint batch, not finite if that of a rank is not.
         joint = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
@@ -150,6 +153,7 @@ class SequenceModule(pl.LightningModule):
         Raises:
             DivergedError: the loss is not finite; the parameters are those that it is of.
         """
+        self.doing = "the backward pass of a training step"
         try:
             super().backward(loss, *args, **kwargs)
         except torch.linalg.LinAlgError:  # as in _predict
@@ -191,10 +195,15 @@ class SequenceModule(pl.LightningModule):
                 raise
             raise DivergedError(self.global_step) from None
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.doing = "the optimizer's step"
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.doing = "the validation"
         self._evaluate(batch, self.val_metrics, self.val_loss, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.doing = "the test"
         self._evaluate(batch, self.test_metrics, self.test_loss, "test")
 
     def _evaluate(

@@ -22,6 +22,7 @@ from ssmbench.training.layer_analysis import (
     layer_inputs,
 )
 from ssmbench.training.module import SequenceModule
+from ssmbench.training.out_of_memory import MONITORING
 
 
 class GainMonitor(pl.Callback):
@@ -34,6 +35,7 @@ class GainMonitor(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
         if self._every < 1 or trainer.current_epoch % self._every:
             return
+        pl_module.doing = MONITORING
         model, seen = pl_module.model, {}
         if any(layer.time_varying for layer in model.layers):
             batch = pl_module.task.sample("val", FROZEN_SEQUENCES)

@@ -36,6 +36,7 @@ from ssmbench.training.evaluation import evaluate
 from ssmbench.training.lightning_trainer import build_trainer, check_trainer, quiet_lightning
 from ssmbench.training.module import SequenceModule
 from ssmbench.training.monitor import GainMonitor
+from ssmbench.training.out_of_memory import BUILDING, LOADING, memory_named
 from ssmbench.training.plateau import Plateau
 from ssmbench.training.progress import EpochProgress, Speed
 from ssmbench.training.step_sizes import step_size_warning
@@ -75,6 +76,7 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
 
     Raises:
         UsageError: the run could not be executed.
+        OutOfMemoryError: memory ran out; the message names the settings to lower.
         InterruptedRunError: a signal stopped it, on this rank or another one.
     """
     check_trainer(run)
@@ -82,8 +84,11 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
     task = build_task(run)
     budget = None if run.budget is None else Budget(seconds(run.budget))
     steps = -1 if budget else run.trainer.get("max_steps", -1)
-    module = SequenceModule(build_network(run, task.sizes), task, run.optimizer, steps, budget)
-    check_splits_fit(module.model, task)
+    with memory_named(run, BUILDING):
+        network = build_network(run, task.sizes)
+    module = SequenceModule(network, task, run.optimizer, steps, budget)
+    with memory_named(run, LOADING):
+        check_splits_fit(network, task)
     check_effective_batch(run.effective_batch, task)
     warned = _warn_of_step_sizes(run, module.model)
     point = find_resume_point(folder)
@@ -100,8 +105,9 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
     trainer = build_trainer(run, folder, [*chosen, *callbacks, best])
     diverged_at, scores, out_of_time = None, None, False
     try:
-        trainer.fit(module, datamodule=task, ckpt_path=point.file, weights_only=True)
-        scores = evaluate(trainer, module, task, best)
+        with memory_named(run, lambda: module.doing):
+            trainer.fit(module, datamodule=task, ckpt_path=point.file, weights_only=True)
+            scores = evaluate(trainer, module, task, best)
     except DivergedError as error:
         diverged_at = error.step
     except OutOfTimeError:
