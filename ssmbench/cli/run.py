@@ -40,6 +40,8 @@ def run(
             raise
         raise typer.Exit(error.exit_code) from None  # rank 0 says it for all
     except runs.IncompleteRunError:
+        if planned.state == "running" and not as_json:
+            raise  # one line: who executes it
         print_run(planned, as_json)
         raise typer.Exit(1) from None
     if runs.is_main_process():

@@ -160,6 +160,10 @@ class IncompleteRunError(SsmbenchError):
 
     def __init__(self, run: Run):
         self.run = run
+        holder = run.identity.folder.holder
+        if holder is not None:
+            super().__init__(f"{run.folder}: {holder} is executing it")
+            return
         reason = f": {run.reason}" if run.reason else ""
         log = run.folder / "error.txt"
         more = f" (see {log})" if run.state == "failed" and log.exists() else ""
@@ -223,7 +227,8 @@ def execute(run: Run, *, force: bool = False, progress: bool = True) -> Run:
     main = is_main_process()
     if force and main:
         free = run.identity.reset()
-        require(free, f"{run.folder}: another process has this run; it cannot be run again now")
+        who = run.identity.folder.holder or "another process"
+        require(free, f"{run.folder}: {who} is executing it; it cannot be run again now")
     if run.is_complete and main and progress:
         notice = "already complete, nothing to do (force runs it again)"
         print(f"{run.identity.label}: {notice}", file=sys.stderr, flush=True)

@@ -7,13 +7,14 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from ssmbench.build.check import check_data
 from ssmbench.config import RunConfig, check_sources
-from ssmbench.errors import InterruptedRunError, UsageError, WriteError, one_line
+from ssmbench.errors import ClaimLostError, InterruptedRunError, UsageError, WriteError, one_line
 from ssmbench.origins import crash_message, with_plugin_line
 from ssmbench.results import Result, TaskFacts
 from ssmbench.runs.environment import environment
@@ -35,10 +36,10 @@ from ssmbench.training.trainer_options import MIXED
 def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False) -> str:
     """Train, measure and store a run; returns its final state.
 
-    A complete run is not executed again. A run that another process holds stays ``running``. A
-    crash leads to the state ``failed``, with the traceback in ``error.txt``; divergence leads to
-    ``diverged``. A run that ``trainer.max_time`` stopped is ``out_of_time``: it has no result and
-    can be resumed.
+    A complete run is not executed again. A run that another process holds, or has taken over from
+    this one, stays ``running``. A crash leads to the state ``failed``, with the traceback in
+    ``error.txt``; divergence leads to ``diverged``. A run that ``trainer.max_time`` stopped is
+    ``out_of_time``: it has no result and can be resumed.
 
     ``progress`` is the label of the progress display; None shows no progress. With ``raise_errors``
     a crash is recorded and raised again, for use with a debugger.
@@ -64,8 +65,13 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
             return "running"
         if folder.is_complete:  # another launcher completed it in the meantime
             return folder.state
-        with signals_stop_the_run():
-            return _execute_locked(run, progress, raise_errors)
+        held.delete_abandoned_drafts()
+        try:
+            with signals_stop_the_run():
+                return _execute_locked(replace(run, folder=held), progress, raise_errors)
+        except ClaimLostError as lost:
+            print(f"warning: {lost}", file=sys.stderr, flush=True)
+            return "running"
 
 
 def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
@@ -75,20 +81,22 @@ def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
     folder.write_status("running", started=round(started, 3))
     try:
         check_sources(config)
-        trained = train(run.typed, folder.path, progress)
+        trained = train(run.typed, folder.path, progress, folder.check_claim)
         if trained.out_of_time:
             folder.write_status("out_of_time", reason=_why_out_of_time(config, trained))
             return "out_of_time"
         result = _result(run, trained, started)
         folder.write_result(result)
+    except ClaimLostError:
+        raise
     except UsageError as error:
         found = with_plugin_line(error)
-        folder.write_status("failed", reason=str(found))
+        _record(folder, "failed", str(found))
         raise found from error
     except (KeyboardInterrupt, SystemExit, Stopped, InterruptedRunError) as error:
         return _record_stop(folder, error)
     except Exception as error:
-        _record_failure(folder, error)
+        _record(folder, "failed", reason_of_crash(folder, error))
         if raise_errors:
             raise
         return "failed"
@@ -96,11 +104,10 @@ def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
     return result.status
 
 
-def _record_failure(folder: RunFolder, error: Exception) -> None:
+def _record(folder: RunFolder, state: str, reason: str) -> None:
     """Record the state, or say why on stderr if not even that can be written."""
-    reason = reason_of_crash(folder, error)
     try:
-        folder.write_status("failed", reason=reason)
+        folder.write_status(state, reason=reason)
     except WriteError as full:
         print(f"error: {reason}; {full}", file=sys.stderr, flush=True)
 
@@ -110,13 +117,12 @@ def reason_of_crash(folder: RunFolder, error: Exception) -> str:
     disk has room for it. A file that cannot be written is no crash, and has the line alone."""
     if isinstance(error, WriteError):
         return str(error)
-    trace = folder.path / "error.txt"
     text = "".join(traceback.format_exception(error))
     try:
-        trace.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError:
+        folder.write("error.txt", text.encode(errors="backslashreplace"))
+    except WriteError:
         return one_line(error)
-    return crash_message(error, trace)
+    return crash_message(error, folder.path / "error.txt")
 
 
 def _record_stop(folder: RunFolder, error: BaseException) -> str:
@@ -127,11 +133,11 @@ def _record_stop(folder: RunFolder, error: BaseException) -> str:
     by_keyboard = any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__))
     if isinstance(error, SystemExit) and not by_keyboard:
         code = "" if error.code is None else repr(error.code)
-        folder.write_status("failed", reason=f"code of this run called sys.exit({code})")
+        _record(folder, "failed", f"code of this run called sys.exit({code})")
         return "failed"
     number = getattr(error, "signal", signal.SIGINT)
     reason = str(error if isinstance(error, InterruptedRunError) else interrupted_by(number))
-    folder.write_status("interrupted", reason=reason)
+    _record(folder, "interrupted", reason)
     message = f"{folder.path}: {reason}; the same command resumes from the last checkpoint"
     raise InterruptedRunError(message, number) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from ssmbench.training.lightning_trainer import build_trainer, check_trainer, qu
 from ssmbench.training.module import SequenceModule
 from ssmbench.training.monitor import GainMonitor
 from ssmbench.training.out_of_memory import BUILDING, LOADING, memory_named
+from ssmbench.training.ownership import Ownership
 from ssmbench.training.plateau import Plateau
 from ssmbench.training.progress import EpochProgress, Speed
 from ssmbench.training.step_sizes import step_size_warning
@@ -67,12 +69,19 @@ class Trained:
 
 
 @quiet_lightning()
-def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
+def _owned() -> None:
+    """No other process can have taken over what this one alone knows of."""
+
+
+def train(
+    run: RunConfig, folder: Path, label: str | None = None, check: Callable[[], None] = _owned
+) -> Trained:
     """Train a run in ``folder``, from its last checkpoint on if there is one.
 
     The weights with the best validation score are tested. A run that diverges has ``diverged_at``
     and no scores; one that is out of time has no scores either. ``label`` is that of the progress
-    display, None for no display.
+    display, None for no display. ``check`` is called after each batch, and before anything is
+    written; it raises where this process may not write any more.
 
     Raises:
         UsageError: the run could not be executed.
@@ -93,9 +102,11 @@ def train(run: RunConfig, folder: Path, label: str | None = None) -> Trained:
     warned = _warn_of_step_sizes(run, module.model)
     point = find_resume_point(folder)
     if is_main_process():
+        check()
         prepare_folder(folder, point)
     speed, best = Speed(), BestCheckpoint(folder, task)
-    callbacks = [GainMonitor(run.analysis.every_n_epochs), speed, LogSizes(folder)]
+    callbacks = [Ownership(check), GainMonitor(run.analysis.every_n_epochs)]
+    callbacks += [speed, LogSizes(folder)]
     callbacks += [budget] if budget else []
     if run.optimizer.get("schedule") == "plateau":
         callbacks += [Plateau(run.optimizer["plateau_patience"])]

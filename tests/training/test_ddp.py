@@ -108,6 +108,7 @@ def test_only_rank_zero_writes(runs):
         "checkpoints/last.ckpt",
         "checkpoints/previous.ckpt",
         "config.yaml",
+        "claim-1.json",
         "lock",
         "metrics.jsonl",
         "poles.npz",
