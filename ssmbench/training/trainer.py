@@ -68,11 +68,11 @@ class Trained:
     notes: tuple[str, ...] = ()
 
 
-@quiet_lightning()
 def _owned() -> None:
     """No other process can have taken over what this one alone knows of."""
 
 
+@quiet_lightning()
 def train(
     run: RunConfig, folder: Path, label: str | None = None, check: Callable[[], None] = _owned
 ) -> Trained:
