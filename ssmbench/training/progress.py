@@ -11,13 +11,18 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+#: The first batches are slower: memory is allocated, kernels are compiled or chosen.
+WARM_UP = 3
+
 
 class Speed(pl.Callback):
-    """Optimizer steps per second of training, without evaluation and the first steps (warm-up)."""
+    """Optimizer steps per second of training, without evaluation and the first batches (warm-up).
 
-    _WARM_UP = 3
+    ``accumulated``: batches of a step.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, accumulated: int = 1) -> None:
+        self._accumulated = accumulated
         self._seen = 0
         self._timed = 0
         self._seconds = 0.0
@@ -28,38 +33,70 @@ class Speed(pl.Callback):
 
     def on_train_batch_end(self, *args: Any) -> None:
         self._seen += 1
-        if self._seen > self._WARM_UP:
+        if self._seen > WARM_UP:
             self._timed += 1
             self._seconds += time.perf_counter() - self._start
 
     @property
     def steps_per_second(self) -> float | None:
         """None if no step was timed."""
-        return self._timed / self._seconds if self._timed else None
+        return self._timed / self._accumulated / self._seconds if self._timed else None
+
+
+class Pace:
+    """The time left of a number of epochs: as fast as they have passed since the first batches,
+    validation included."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._since: tuple[float, float] | None = None
+
+    def count(self, now: float, done: float) -> None:
+        """A batch has ended at this time, with so many epochs ``done``, fractions included."""
+        self._seen += 1
+        if self._seen == WARM_UP or self._since is None:
+            self._since = now, done
+
+    def left(self, now: float, done: float, total: float) -> float | None:
+        """Seconds; None before the second batch."""
+        if self._since is None or done <= self._since[1]:
+            return None
+        started, first = self._since
+        return (now - started) * (total - done) / (done - first)
+
+
+def duration_words(seconds: float) -> str:
+    """A time for a reader: "1 h 5 min", "3 min", "40 s"; "" below a second."""
+    minutes = round(seconds / 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    if seconds >= 60:
+        return f"{minutes} min"
+    return f"{round(seconds)} s" if seconds >= 1 else ""
 
 
 class EpochProgress(pl.Callback):
     """Progress on stderr: a bar on a terminal, else about ten lines over the whole training.
 
+    With the training loss of the last step, the last scores, steps per second and the time left.
+
     Within long epochs, the bar moves each second; without a terminal, a line is written when
     ``_PAUSE`` seconds have passed since the last one, and a twentieth of the time so far, so that a
-    long run does not fill its log. Both have the time left.
+    long run does not fill its log.
     """
 
     _LINES = 10
     _PAUSE = 30.0
 
-    def __init__(self, label: str):
-        self._label = label
+    def __init__(self, label: str, speed: Speed):
+        self._label, self._speed, self._pace = label, speed, Pace()
         self._started = self._shown = 0.0
-        self._first = 0
         self._console = Console(stderr=True)
         self._progress: Progress | None = None
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = self._shown = time.monotonic()
-        self._first = trainer.current_epoch
         if not self._console.is_terminal:
             return
         columns = (
@@ -82,17 +119,20 @@ class EpochProgress(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        done = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
+        self._pace.count(time.monotonic(), done)
         if trainer.is_last_batch or not self._is_due():
             return
         self._shown = time.monotonic()
-        done = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
         left = self._time_left(trainer, pl_module, done)
         if self._progress is not None:
-            text = f"{self._text(trainer, pl_module)} {left}".rstrip()
-            self._draw(done, text)
-            return
+            self._draw(done, f"{self._text(trainer, pl_module)} {left}".rstrip())
+        else:
+            self._print(trainer, pl_module, f"{done:.2f}", left)
+
+    def _print(self, trainer: pl.Trainer, module: pl.LightningModule, done: str, left: str) -> None:
         of_all = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
-        line = f"{self._text(trainer, pl_module)} epoch {done:.2f}{of_all} {left}".rstrip()
+        line = f"{self._text(trainer, module)} epoch {done}{of_all} {left}".rstrip()
         print(line, file=sys.stderr, flush=True)
 
     def _draw(self, done: int | float, text: str) -> None:
@@ -112,15 +152,10 @@ class EpochProgress(pl.Callback):
         budget, total = getattr(module, "budget", None), trainer.max_epochs or 0
         if budget is not None:
             seconds = max(0.0, budget.time_remaining() or 0.0)
-        elif total > 0:
-            passed = time.monotonic() - self._started
-            seconds = passed * (total - done) / (done - self._first)
         else:
-            return ""
-        minutes = round(seconds / 60)
-        return (
-            f"{minutes // 60} h {minutes % 60} min left" if minutes >= 60 else f"{minutes} min left"
-        )
+            seconds = self._pace.left(time.monotonic(), done, float(total)) if total > 0 else None
+        words = "" if seconds is None else duration_words(seconds)
+        return f"{words} left" if words else ""
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -129,9 +164,8 @@ class EpochProgress(pl.Callback):
             self._draw(epoch, self._text(trainer, pl_module))
         elif self._ends_with_a_line(epoch, total):
             self._shown = time.monotonic()
-            of_all = f"/{total}" if total > 0 else ""
-            text = self._text(trainer, pl_module)
-            print(f"{text} epoch {epoch}{of_all}", file=sys.stderr, flush=True)
+            left = self._time_left(trainer, pl_module, float(epoch))
+            self._print(trainer, pl_module, str(epoch), left)
 
     def _ends_with_a_line(self, epoch: int, total: int) -> bool:
         if total < 1:  # a budget of time: any number of epochs
@@ -142,7 +176,8 @@ class EpochProgress(pl.Callback):
         logged = {k: v for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         metrics = {"train/loss": module.joint_loss, **logged}
         shown = [f"{k} {float(v):.4g}" for k, v in metrics.items()]
-        return " ".join([self._label, *shown])
+        rate = self._speed.steps_per_second
+        return " ".join([self._label, *shown, *([] if rate is None else [f"{rate:.3g} steps/s"])])
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._progress is not None:

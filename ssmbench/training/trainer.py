@@ -14,7 +14,7 @@ import torch.distributed as dist
 from ssmbench.build.check import check_splits_fit
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
-from ssmbench.config import RunConfig, seconds
+from ssmbench.config import RunConfig, accumulation, seconds
 from ssmbench.errors import DivergedError, OutOfTimeError
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import Scores
@@ -104,13 +104,13 @@ def train(
     if is_main_process():
         check()
         prepare_folder(folder, point)
-    speed, best = Speed(), BestCheckpoint(folder, task)
+    speed, best = Speed(accumulation(run)), BestCheckpoint(folder, task)
     callbacks = [Ownership(check), GainMonitor(run.analysis.every_n_epochs)]
     callbacks += [speed, LogSizes(folder)]
     callbacks += [budget] if budget else []
     if run.optimizer.get("schedule") == "plateau":
         callbacks += [Plateau(run.optimizer["plateau_patience"])]
-    callbacks += [EffectiveBatch(label), *([EpochProgress(label)] if label else [])]
+    callbacks += [EffectiveBatch(label), *([EpochProgress(label, speed)] if label else [])]
     chosen = build_callbacks(run, task)
     module.logs_every_loss = bool(chosen)
     trainer = build_trainer(run, folder, [*chosen, *callbacks, best])

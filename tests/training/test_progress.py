@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ssmbench.training.module import SequenceModule
-from ssmbench.training.progress import EpochProgress, Speed
+from ssmbench.training.progress import EpochProgress, Pace, Speed, duration_words
 from tests.training.runs import rows, train
 
 FIGURES = ("spectral_radius", "margin", "verified_gain")
@@ -105,7 +105,50 @@ def test_no_speed_before_a_step_was_timed():
     assert speed.steps_per_second is None
 
 
+def test_speed_is_in_steps_of_the_optimizer(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("ssmbench.training.progress.time.perf_counter", lambda: now)
+    speed = Speed(accumulated=4)
+    for _ in range(11):
+        speed.on_train_batch_start()
+        now += 0.01
+        speed.on_train_batch_end()
+    assert speed.steps_per_second == pytest.approx(25)
+
+
 # --- progress -----------------------------------------------------------------------------------
+
+
+def epochs(lines: list[str]) -> list[str]:
+    """The part of the training that each line says is done."""
+    return [line.partition(" epoch ")[2].split()[0] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, ""),
+        (1.2, "1 s"),
+        (59.4, "59 s"),
+        (61.0, "1 min"),
+        (3590.0, "1 h 0 min"),
+        (7500.0, "2 h 5 min"),
+    ],
+)
+def test_duration_words(seconds, words):
+    assert duration_words(seconds) == words
+
+
+def test_the_first_batches_do_not_count_for_the_time_left():
+    """Ten batches an epoch, of 1 s after three of 100 s."""
+    pace, now = Pace(), 0.0
+    for batch in range(1, 21):
+        now += 100.0 if batch <= 3 else 1.0
+        pace.count(now, batch / 10)
+        if batch == 1:
+            assert pace.left(now, 0.1, 3.0) is None
+        if batch > 3:
+            assert pace.left(now, batch / 10, 3.0) == pytest.approx(30 - batch)
 
 
 def test_progress_is_plain_lines_on_stderr_off_a_terminal(tiny, tmp_path, capfd):
@@ -113,9 +156,9 @@ def test_progress_is_plain_lines_on_stderr_off_a_terminal(tiny, tmp_path, capfd)
     captured = capfd.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
-    assert [line.rpartition(" ")[2] for line in lines] == ["1/4", "2/4", "3/4", "4/4"]
+    assert epochs(lines) == ["1/4", "2/4", "3/4", "4/4"]
     assert all(line.startswith("my label train/loss ") for line in lines)
-    assert all("val/rmse" in line for line in lines)
+    assert all("val/rmse" in line and " steps/s epoch " in line for line in lines)
     assert "\x1b" not in captured.err
 
 
@@ -124,7 +167,7 @@ def test_progress_of_a_long_run_is_some_ten_lines(tiny, tmp_path, capfd):
     train(config, tmp_path, "long")
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == EpochProgress._LINES
-    assert lines[-1].endswith("40/40")
+    assert epochs(lines)[-1] == "40/40"
 
 
 @pytest.fixture
@@ -148,8 +191,8 @@ def test_progress_within_a_long_epoch(tiny, tmp_path, capfd, slow_batches):
     lines = capfd.readouterr().err.splitlines()
     assert [line.partition("epoch ")[2] for line in lines] == [
         "0.50/2 2 min left",
-        "1/2",
-        "1.50/2 1 min left",
+        "1/2 1 min left",
+        "1.50/2 40 s left",
         "2/2",
     ]
     assert lines[0].startswith("slow train/loss ")
@@ -158,7 +201,7 @@ def test_progress_within_a_long_epoch(tiny, tmp_path, capfd, slow_batches):
 def test_progress_of_a_budget_is_in_time(tiny, tmp_path, capfd, slow_batches):
     train(tiny(budget="2 h"), tmp_path, "budget")
     lines = [x.partition("epoch ")[2] for x in capfd.readouterr().err.splitlines()]
-    assert lines[:3] == ["0.50 1 h 59 min left", "1", "1.50 1 h 58 min left"]
+    assert lines[:3] == ["0.50 1 h 59 min left", "1 1 h 59 min left", "1.50 1 h 58 min left"]
     assert len(lines) < 70, "of 90 epochs"
 
 
@@ -172,7 +215,7 @@ def test_progress_on_a_terminal_has_the_time_left(tiny, tmp_path, capfd, monkeyp
 
 def test_progress_of_a_run_of_limited_steps(tiny, tmp_path, capfd):
     train(tiny(trainer={"max_epochs": -1, "max_steps": 8}), tmp_path, "steps")
-    assert [x.rpartition(" ")[2] for x in capfd.readouterr().err.splitlines()] == ["1/2", "2/2"]
+    assert epochs(capfd.readouterr().err.splitlines()) == ["1/2", "2/2"]
 
 
 def test_nothing_is_printed_without_a_label(tiny, tmp_path, capfd):
