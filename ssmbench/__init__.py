@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ssmbench.library.imports import import_run
     from ssmbench.library.layers import layer, network
     from ssmbench.library.runs import IncompleteRunError, Run, attack, load, train
+    from ssmbench.library.searches import SearchReport, search_suite
     from ssmbench.library.suites import Report, run_suite, write_report
     from ssmbench.library.systems import analyse, discretize, system
 
@@ -36,6 +37,7 @@ _HOMES = {
     "IncompleteRunError": "library.runs",
     "Report": "library.suites",
     "Run": "library.runs",
+    "SearchReport": "library.searches",
     "SsmbenchError": "errors",
     "UsageError": "errors",
     "analyse": "library.systems",
@@ -49,6 +51,7 @@ _HOMES = {
     "network": "library.layers",
     "register": "library.entries",
     "run_suite": "library.suites",
+    "search_suite": "library.searches",
     "show": "library.entries",
     "system": "library.systems",
     "train": "library.runs",
@@ -61,6 +64,7 @@ __all__ = [
     "IncompleteRunError",
     "Report",
     "Run",
+    "SearchReport",
     "SsmbenchError",
     "UsageError",
     "__version__",
@@ -74,6 +78,7 @@ __all__ = [
     "network",
     "register",
     "run_suite",
+    "search_suite",
     "show",
     "system",
     "train",

@@ -106,7 +106,7 @@ def test_functions_and_files_stay_short():
 
 # --- what the command line imports --------------------------------------------------------------
 
-HEAVY = ("torch", "lightning", "matplotlib", "numpy", "scipy", "sklearn", "omegaconf")
+HEAVY = ("torch", "lightning", "matplotlib", "numpy", "scipy", "sklearn", "omegaconf", "optuna")
 
 LOADED = f"""
 import sys

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ssmbench.cli.printing.suites import print_grid, print_report
+from ssmbench.cli.suite_search import search
 from ssmbench.cli.suite_status import cancel, logs, status
 from ssmbench.cli.usage import VerbGroup
 from ssmbench.cli.verb import AsJson, Force, Output, Overrides, add_verb
@@ -79,5 +80,5 @@ def run(
         raise typer.Exit(1)
 
 
-for function in (run, status, logs, cancel):
+for function in (run, search, status, logs, cancel):
     add_verb(app, function)

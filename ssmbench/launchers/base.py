@@ -29,3 +29,7 @@ class Launcher(ABC):
         ``jobs``: the number of runs in parallel; None lets the launcher decide. A run that fails,
         ends its process or is lost does not stop the others, and is yielded as well.
         """
+
+    def side_by_side(self, jobs: int | None = None) -> int:
+        """About how many runs are executed at a time, with the same ``jobs``."""
+        return jobs or 1

@@ -30,3 +30,7 @@ class Inline(Launcher):
                 yield run, execute_in_subprocess(run)
             else:
                 yield run, execute_safely(run, raise_errors=self.config.raise_errors)
+
+    def side_by_side(self, jobs: int | None = None) -> int:
+        """One; ``jobs`` is ignored."""
+        return 1

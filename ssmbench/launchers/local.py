@@ -27,6 +27,10 @@ class Local(Launcher):
             if run.is_distributed:
                 yield run, execute_in_subprocess(run)
 
+    def side_by_side(self, jobs: int | None = None) -> int:
+        """See :meth:`Launcher.side_by_side`."""
+        return jobs or default_jobs()
+
 
 def default_jobs() -> int:
     """One run per core but at most eight: small models do not benefit from more threads."""
