@@ -78,13 +78,17 @@ def append(path: Path, value: Any) -> None:
         raise WriteError.of(path, error) from None
 
 
-def read_lines(path: Path) -> list[Any]:
+def read_lines(path: Path, tail: int = 0) -> list[Any]:
     """The values in a file of one JSON value a line, without damaged lines; none if it is missing.
 
-    A killed writer leaves half a line, at the end or, if it was resumed, between others.
+    A killed writer leaves half a line, at the end or, if it was resumed, between others. ``tail``:
+    read the last so many bytes only.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        with path.open("rb") as file:
+            if 0 < tail < path.stat().st_size:
+                file.seek(-tail, os.SEEK_END)
+            lines = file.read().splitlines()
     except OSError:
         return []
     return [value for line in lines for value in _whole(line)]

@@ -21,6 +21,7 @@ from ssmbench.results.parts import (
     Scores,
     TaskFacts,
 )
+from ssmbench.results.provenance import Provenance, Sitting
 from ssmbench.results.record import Record, ResultError
 from ssmbench.results.result import Result
 from ssmbench.results.schema import OLDEST_SCHEMA, SCHEMA, SchemaError
@@ -35,6 +36,7 @@ __all__ = [
     "LayerGains",
     "NetworkGains",
     "PluginFacts",
+    "Provenance",
     "PublishedScore",
     "Record",
     "Result",
@@ -42,5 +44,6 @@ __all__ = [
     "RobustnessPoint",
     "SchemaError",
     "Scores",
+    "Sitting",
     "TaskFacts",
 ]

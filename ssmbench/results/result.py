@@ -15,6 +15,7 @@ from ssmbench.results.parts import (
     Scores,
     TaskFacts,
 )
+from ssmbench.results.provenance import Provenance
 from ssmbench.results.record import Record, ResultError
 from ssmbench.results.schema import SCHEMA, migrated
 
@@ -23,11 +24,11 @@ from ssmbench.results.schema import SCHEMA, migrated
 class Result(Record):
     """A complete run, ``finished`` or ``diverged`` (which has no scores).
 
-    ``diverged_at`` is the step of the first loss that is not finite; ``seconds`` is the time from
-    the start of training to the end of the measurement. ``imported``: where the weights are from,
-    if they were not trained here; without a task such a run has no scores either. ``notes``: what
-    else happened in training, for example that it was stopped early. ``effective_batch``: sequences
-    of one optimizer step, over all ranks.
+    ``diverged_at`` is the step of the first loss that is not finite; ``seconds`` is the wall time
+    of training and measurement, over all sittings (``provenance``). ``imported``: where the weights
+    are from, if they were not trained here; without a task such a run has no scores either.
+    ``notes``: what else happened in training, for example that it was stopped early.
+    ``effective_batch``: sequences of one optimizer step, over all ranks.
     """
 
     status: str
@@ -51,6 +52,7 @@ class Result(Record):
     further_tests: tuple[FurtherTest, ...] = ()
     notes: tuple[str, ...] = ()
     effective_batch: int | None = None
+    provenance: Provenance | None = None
     schema: int = SCHEMA
 
     @property

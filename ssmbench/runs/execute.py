@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,11 +16,13 @@ from ssmbench.config import RunConfig, check_sources
 from ssmbench.errors import ClaimLostError, InterruptedRunError, UsageError, WriteError, one_line
 from ssmbench.origins import crash_message, with_plugin_line
 from ssmbench.results import Result, TaskFacts
+from ssmbench.runs.consumption import EnergyMeter
 from ssmbench.runs.environment import environment
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.load import measure_task_gains, save_worst_input
 from ssmbench.runs.poles import write_poles
 from ssmbench.runs.run import Run
+from ssmbench.runs.sittings import OpenSitting
 from ssmbench.tasks.base import Task
 from ssmbench.training.environment import is_main_process
 from ssmbench.training.further import further_tests
@@ -60,7 +61,8 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
         with signals_stop_the_run():
             train(run.typed, folder.path, progress)
         return "running"
-    with folder.lock() as held:
+    meter = EnergyMeter()
+    with folder.lock(on_beat=[meter.sample]) as held:
         if held is None:
             return "running"
         if folder.is_complete:  # another launcher completed it in the meantime
@@ -68,48 +70,55 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
         held.delete_abandoned_drafts()
         try:
             with signals_stop_the_run():
-                return _execute_locked(replace(run, folder=held), progress, raise_errors)
+                return _execute_locked(replace(run, folder=held), meter, progress, raise_errors)
         except ClaimLostError as lost:
             print(f"warning: {lost}", file=sys.stderr, flush=True)
             return "running"
 
 
-def _execute_locked(run: Run, progress: str | None, raise_errors: bool) -> str:
+def _execute_locked(run: Run, meter: EnergyMeter, progress: str | None, raise_errors: bool) -> str:
     config, folder = run.config, run.folder
     folder.write_config(config)
-    started = time.time()
-    folder.write_status("running", started=round(started, 3))
+    sitting = OpenSitting(folder, meter)
+    folder.write_status("running", started=sitting.started)
     try:
         check_sources(config)
         trained = train(run.typed, folder.path, progress, folder.check_claim)
         if trained.out_of_time:
             folder.write_status("out_of_time", reason=_why_out_of_time(config, trained))
+            sitting.end("out_of_time", trained.steps)
             return "out_of_time"
-        result = _result(run, trained, started)
+        result = _result(run, trained, sitting)
         folder.write_result(result)
     except ClaimLostError:
         raise
     except UsageError as error:
         found = with_plugin_line(error)
-        _record(folder, "failed", str(found))
+        _record(sitting, "failed", str(found))
         raise found from error
     except (KeyboardInterrupt, SystemExit, Stopped, InterruptedRunError) as error:
-        return _record_stop(folder, error)
+        return _record_stop(sitting, error)
     except Exception as error:
-        _record(folder, "failed", reason_of_crash(folder, error))
+        _record(sitting, "failed", reason_of_crash(folder, error))
         if raise_errors:
             raise
         return "failed"
     folder.write_status(result.status)
+    sitting.end(_why_complete(trained), trained.steps)
     return result.status
 
 
-def _record(folder: RunFolder, state: str, reason: str) -> None:
-    """Record the state, or say why on stderr if not even that can be written."""
+def _why_complete(trained: Trained) -> str:
+    return "finished" if trained.diverged_at is None else f"diverged at step {trained.diverged_at}"
+
+
+def _record(sitting: OpenSitting, state: str, reason: str) -> None:
+    """Record how a run ended, or say why on stderr if not even that can be written."""
     try:
-        folder.write_status(state, reason=reason)
+        sitting.folder.write_status(state, reason=reason)
     except WriteError as full:
         print(f"error: {reason}; {full}", file=sys.stderr, flush=True)
+    sitting.end(f"{state}: {reason}")
 
 
 def reason_of_crash(folder: RunFolder, error: Exception) -> str:
@@ -125,7 +134,7 @@ def reason_of_crash(folder: RunFolder, error: Exception) -> str:
     return crash_message(error, folder.path / "error.txt")
 
 
-def _record_stop(folder: RunFolder, error: BaseException) -> str:
+def _record_stop(sitting: OpenSitting, error: BaseException) -> str:
     """Record the state of a run that was stopped from outside, or that called ``sys.exit``.
 
     Lightning converts a KeyboardInterrupt, which only code of the run raises, to a SystemExit.
@@ -133,12 +142,12 @@ def _record_stop(folder: RunFolder, error: BaseException) -> str:
     by_keyboard = any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__))
     if isinstance(error, SystemExit) and not by_keyboard:
         code = "" if error.code is None else repr(error.code)
-        _record(folder, "failed", f"code of this run called sys.exit({code})")
+        _record(sitting, "failed", f"code of this run called sys.exit({code})")
         return "failed"
     number = getattr(error, "signal", signal.SIGINT)
     reason = str(error if isinstance(error, InterruptedRunError) else interrupted_by(number))
-    _record(folder, "interrupted", reason)
-    message = f"{folder.path}: {reason}; the same command resumes from the last checkpoint"
+    _record(sitting, "interrupted", reason)
+    message = f"{sitting.folder.path}: {reason}; the same command resumes from the last checkpoint"
     raise InterruptedRunError(message, number) from None
 
 
@@ -166,7 +175,7 @@ def _not_covered(run: RunConfig, task: Task) -> list[str]:
     return sentences
 
 
-def _result(identity: Run, trained: Trained, started: float) -> Result:
+def _result(identity: Run, trained: Trained, sitting: OpenSitting) -> Result:
     run, folder, task, model = identity.typed, identity.folder, trained.task, trained.module.model
     device = measuring_device(trained.device)
     with memory_named(run, GAINS):
@@ -179,6 +188,7 @@ def _result(identity: Run, trained: Trained, started: float) -> Result:
     scores = trained.scores
     with memory_named(run, FURTHER):
         further = further_tests(model, task, scores.test, scores.further or {}) if scores else ()
+    provenance = sitting.provenance(_why_complete(trained), trained.steps)
     return Result(
         fingerprint=identity.fingerprint,
         status="diverged" if diverged else "finished",
@@ -199,7 +209,8 @@ def _result(identity: Run, trained: Trained, started: float) -> Result:
         steps=trained.steps,
         steps_per_second=trained.steps_per_second,
         environment=environment(trained.device, device),
-        seconds=round(time.time() - started, 2),
+        seconds=round(provenance.seconds, 2),
+        provenance=provenance,
     )
 
 

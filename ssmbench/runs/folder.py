@@ -151,6 +151,15 @@ class RunFolder:
         """
         write_atomically(self.path / name, content, durable=durable, check=self.check_claim)
 
+    def append(self, name: str, value: Any) -> None:
+        """Append a line to a JSON Lines file.
+
+        Raises:
+            WriteError, ClaimLostError: as :meth:`write`.
+        """
+        self.check_claim()
+        jsonio.append(self.path / name, value)
+
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Replace the config: options that are not part of the fingerprint may have changed."""
         self.write(CONFIG_FILE, dump_yaml(config))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,13 @@ from ssmbench.importers.files import Checkpoint, read_checkpoint
 from ssmbench.importers.weights import Weights
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import ImportedFrom, Result, Scores, TaskFacts
+from ssmbench.runs.consumption import EnergyMeter
 from ssmbench.runs.environment import environment
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.load import PREFIX, measure_task_gains, save_worst_input
 from ssmbench.runs.poles import write_poles
 from ssmbench.runs.run import Run
+from ssmbench.runs.sittings import OpenSitting
 from ssmbench.spec import Channels, SequenceSpec, Tokens
 from ssmbench.tasks.base import Task
 from ssmbench.training.checkpoints import BEST, FOLDER
@@ -70,7 +71,6 @@ def import_run(request: ImportRequest, folder: Path, *, force: bool = False) -> 
         UsageError: the checkpoint cannot be read, or not as this layout; it does not fit the task
             or the overrides; or there is a run in the folder already and ``force`` is not set.
     """
-    started = time.time()
     taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     require(force or not taken, f"{folder}: exists already; choose another folder, or --force")
     checkpoint = read_checkpoint(request.checkpoint)
@@ -79,7 +79,12 @@ def import_run(request: ImportRequest, folder: Path, *, force: bool = False) -> 
     network = _network(request, found, checkpoint.single)
     run = Run(network.config, RunFolder(folder))
     about = _provenance(request, weights, checkpoint)
-    _write(run, network, about, found.notes, started)
+    run.create()
+    meter = EnergyMeter()
+    with run.folder.lock(on_beat=[meter.sample]) as held:
+        require(held is not None, f"{folder}: {run.folder.holder or 'another process'} uses it")
+        if held is not None:
+            _write(replace(run, folder=held), network, about, found.notes, meter)
     return run
 
 
@@ -211,30 +216,33 @@ def _provenance(request: ImportRequest, weights: Weights, checkpoint: Checkpoint
 
 
 def _write(
-    run: Run, network: _Network, about: ImportedFrom, notes: tuple[str, ...], started: float
+    run: Run, network: _Network, about: ImportedFrom, notes: tuple[str, ...], meter: EnergyMeter
 ) -> None:
-    run.create()
     run.folder.clear()
     run.folder.write_config(run.config)
+    sitting = OpenSitting(run.folder, meter)
     run.folder.write_status("running")
     place = run.folder.path / FOLDER
     place.mkdir(exist_ok=True)
     state = {f"{PREFIX}{name}": value for name, value in network.model.state_dict().items()}
     torch.save({"state_dict": state}, place / BEST)
-    result = _measured(run, network, about, notes, started)
+    result = _measured(run, network, about, notes, sitting)
     run.folder.write_result(result)
     run.folder.write_status(result.status)
+    sitting.end("imported", 0)
 
 
 def _measured(
-    run: Run, network: _Network, about: ImportedFrom, notes: tuple[str, ...], started: float
+    run: Run, network: _Network, about: ImportedFrom, notes: tuple[str, ...], sitting: OpenSitting
 ) -> Result:
     config, task, model = network.typed, network.task, network.model
     found = measure_task_gains(model, task, config.analysis)
     save_worst_input(run.folder.path, found)
     write_poles(run.folder.path, [poles.cpu().numpy() for poles in found.poles])
     labelled = config.task["name"] != NO_DATA
-    cpu = torch.device("cpu")
+    curves = tuple(robustness(model, task, config.analysis)) if labelled else ()
+    scores = _scores(model, task) if labelled else None
+    cpu, provenance = torch.device("cpu"), sitting.provenance("imported", 0)
     return Result(
         fingerprint=fingerprint({**run.config, "imported": about.sha256}),
         status="finished",
@@ -245,14 +253,15 @@ def _measured(
         discretizer=config.model.discretizer and config.model.discretizer["name"],
         seed=config.seed,
         task=_task_facts(config, task, labelled),
-        scores=_scores(model, task) if labelled else None,
+        scores=scores,
         gain=found.gain,
-        robustness=tuple(robustness(model, task, config.analysis)) if labelled else (),
+        robustness=curves,
         parameters=model.parameter_count(),
         steps_per_second=None,
         environment=environment(cpu, cpu),
-        seconds=round(time.time() - started, 2),
+        seconds=round(provenance.seconds, 2),
         imported=about,
+        provenance=provenance,
     )
 
 

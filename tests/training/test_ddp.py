@@ -114,6 +114,7 @@ def test_only_rank_zero_writes(runs):
         "poles.npz",
         "worst_input.npz",
         "result.json",
+        "sittings.jsonl",
         "status.json",
         "tensorboard/hparams.yaml",
     }

@@ -64,11 +64,29 @@ def _result_rows(result: Result) -> list[tuple[str, str]]:
         for test in result.further_tests
         if test.name != "test"
     ]
-    return rows + [
+    rows += [
         (f"test {metric}, {p.kind} disturbance of {p.energy:g}", plain(p.score))
         for p in result.robustness
         if p.energy == _SHOWN_ENERGY
     ]
+    return rows + _provenance_rows(result)
+
+
+def _provenance_rows(result: Result) -> list[tuple[str, str]]:
+    """Where, for how long, from which commit, and what it took, as far as that is known."""
+    about = result.provenance
+    if about is None:
+        return []
+    times = len(about.sittings)
+    job = f", job {about.job}" if about.job else ""
+    rows = [("host", f"{about.host}{job}")]
+    rows += [("commit", about.commit)] if about.commit else []
+    rows.append(("time", f"{about.seconds:.4g} s" + f" in {times} sittings" * (times > 1)))
+    memory = {"peak memory": about.peak_memory, "peak GPU memory": about.peak_gpu_memory}
+    rows += [(name, f"{size / 2**20:.0f} MiB") for name, size in memory.items() if size is not None]
+    if about.energy is not None:
+        rows.append(("energy", f"{about.energy:.4g} J, {about.energy_of}"))
+    return rows
 
 
 def _state_text(test: FurtherTest) -> str:
