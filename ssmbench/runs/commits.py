@@ -7,8 +7,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-import ssmbench
-
+#: What the package lies in.
+_ROOT = Path(__file__).parents[2]
 #: Seconds after which git is not waited for, for example on a slow network file system.
 _PATIENCE = 10.0
 
@@ -38,5 +38,4 @@ def commit_of(folder: Path) -> str | None:
 
 def commit_of_ssmbench() -> str | None:
     """That of ssmbench itself, if it is a checkout and not an installed package."""
-    root = Path(ssmbench.__file__).parents[1]
-    return commit_of(root) if (root / ".git").exists() else None
+    return commit_of(_ROOT) if (_ROOT / ".git").exists() else None

@@ -144,11 +144,10 @@ def test_a_folder_without_a_repository_has_no_commit(tmp_path, monkeypatch):
 
 
 def test_an_installed_ssmbench_has_no_commit_of_the_repository_around_it(tmp_path, monkeypatch):
-    (tmp_path / "lib" / "ssmbench").mkdir(parents=True)
+    (tmp_path / "lib").mkdir()
     monkeypatch.chdir(tmp_path)
     git("init")
-    file = str(tmp_path / "lib" / "ssmbench" / "__init__.py")
-    monkeypatch.setattr(commits.ssmbench, "__file__", file)
+    monkeypatch.setattr(commits, "_ROOT", tmp_path / "lib")
     assert commits.commit_of_ssmbench() is None
 
 
