@@ -8,6 +8,8 @@ from ssmbench.errors import require
 
 #: The variables of common launchers, in the order in which Lightning reads them.
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+#: The number of this node, where one process or launcher was started by hand on each.
+NODE_RANK = "NODE_RANK"
 
 
 def whole_number(variable: str, default: int = 0) -> int:
@@ -28,5 +30,5 @@ def check_rank_variables() -> None:
     Raises:
         UsageError: one of them is not a non-negative integer.
     """
-    for variable in RANK_VARIABLES:
+    for variable in (*RANK_VARIABLES, NODE_RANK):
         whole_number(variable)

@@ -52,7 +52,7 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
     """
     if not run.config["data_digest"]:  # the data were missing: raise before a folder is made
         check_data(run.typed)
-    folder = run.create()
+    folder = run.create() if is_main_process() else run.folder
     if folder.state == "unreadable":  # never overwritten without --force
         raise UsageError(f"{folder.path}: {folder.reason}")
     if folder.is_complete:  # checked on every rank: otherwise the other ranks would wait

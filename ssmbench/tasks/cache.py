@@ -74,8 +74,9 @@ def _unkept(entry: Path, error: OSError, arrays: Arrays) -> Arrays:
     return arrays
 
 
-def _read(entry: Path) -> Arrays | None:
-    """The arrays of an entry; None where there is none or a file is not as it was written."""
+def _read(entry: Path, quiet: bool = False) -> Arrays | None:
+    """The arrays of an entry; None where there is none or a file is not as it was written, with a
+    warning unless ``quiet``."""
     try:
         hashes = jsonio.loads((entry / _ENTRY).read_text())["sha256"]
         intact = all(file_digest(entry / f"{key}.npy") == value for key, value in hashes.items())
@@ -86,7 +87,8 @@ def _read(entry: Path) -> Arrays | None:
             return None
     except (UsageError, OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # whatever is wrong with it, it is made again
-    _warn(f"{entry}: damaged; made again")
+    if not quiet:
+        _warn(f"{entry}: damaged; made again")
     return None
 
 
@@ -98,11 +100,22 @@ def _write(entry: Path, settings: Mapping[str, Any], arrays: Arrays) -> Arrays:
         hashes = {key: file_digest(partial / f"{key}.npy") for key in arrays}
         content = {"settings": dict(settings), "sha256": hashes}
         (partial / _ENTRY).write_text(jsonio.dumps(content, indent=2))
-        shutil.rmtree(entry, ignore_errors=True)
-        partial.rename(entry)
+        _place(partial, entry)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return {key: np.load(entry / f"{key}.npy", mmap_mode="r") for key in arrays}
+
+
+def _place(partial: Path, entry: Path) -> None:
+    """Rename a new entry to its place. Where locks do not reach, on some network file systems,
+    another machine may have made the same one meanwhile, and be reading it: that one stays."""
+    if _read(entry, quiet=True) is None:
+        shutil.rmtree(entry, ignore_errors=True)
+        try:
+            partial.rename(entry)
+        except OSError:
+            if not entry.exists():
+                raise
 
 
 def _warn(message: str) -> None:

@@ -13,7 +13,7 @@ from lightning.fabric.plugins.environments import (
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssmbench.errors import require
-from ssmbench.ranks import RANK_VARIABLES, whole_number
+from ssmbench.ranks import NODE_RANK, RANK_VARIABLES, whole_number
 
 
 def cluster_environment(ranks: int | None) -> ClusterEnvironment | None:
@@ -40,8 +40,25 @@ def cluster_environment(ranks: int | None) -> ClusterEnvironment | None:
 
 
 def is_main_process() -> bool:
-    """Whether this is rank 0, before or after a trainer exists."""
-    return rank_zero_only.rank == 0
+    """Whether this is rank 0, before or after a trainer exists.
+
+    Without a launcher, the first process of each node has no rank in its environment but NODE_RANK.
+    """
+    return rank_zero_only.rank == 0 and whole_number(NODE_RANK) == 0
+
+
+def check_node_rank(nodes: int) -> None:
+    """Check the number of this node among those of a run.
+
+    Raises:
+        UsageError: the run has no such node: its ranks would wait for others for ever.
+    """
+    node = whole_number(NODE_RANK)
+    require(
+        node < nodes,
+        f"{NODE_RANK}={node}: trainer.num_nodes={nodes} has the nodes 0 to {nodes - 1}; set them "
+        f"right or unset {NODE_RANK}",
+    )
 
 
 def _require_first_process() -> None:

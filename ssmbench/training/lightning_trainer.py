@@ -20,7 +20,7 @@ from ssmbench.errors import UsageError, last_line, one_line, require
 from ssmbench.nn.model import NO_SHARED_BATCH, NO_SHARING
 from ssmbench.training.checkpoints import FOLDER, METRICS, PREVIOUS
 from ssmbench.training.durable import DurableCheckpoints
-from ssmbench.training.environment import cluster_environment
+from ssmbench.training.environment import check_node_rank, cluster_environment
 from ssmbench.training.last_checkpoint import LastCheckpoint
 from ssmbench.training.loggers import EventsLogger, JsonLinesLogger
 from ssmbench.training.time_limits import TimeLimit
@@ -50,6 +50,7 @@ def check_trainer(run: RunConfig) -> None:
     check_trainer_options(run.trainer, ends=run.budget is not None)
     _check_sharing(run)
     accumulation(run)
+    check_node_rank(run.trainer.get("num_nodes", 1))
     devices = str(run.trainer.get("devices", "auto"))
     require(
         not devices.isdecimal() or int(devices) <= max(os.cpu_count() or 1, _MAX_RANKS),

@@ -118,6 +118,21 @@ def test_processes_that_start_together_make_it_once(tmp_path):
     assert log.read_text() == "made\n"
 
 
+def test_an_entry_that_another_machine_made_meanwhile_stays(folder, monkeypatch, capsys):
+    """Where locks do not reach it: it may be in use there already."""
+    monkeypatch.setattr("ssmbench.tasks.cache.fcntl.flock", lambda *_: None)
+    others = {}
+
+    def make():
+        others.update(cached_arrays("task", SETTINGS, Maker()))
+        return {"u": np.zeros((2, 3)), "target": np.zeros(2)}
+
+    mine = cached_arrays("task", SETTINGS, make)
+    np.testing.assert_array_equal(mine["u"], others["u"])
+    assert len([path for path in (folder / "task").iterdir() if path.is_dir()]) == 1
+    assert capsys.readouterr().err == ""
+
+
 def test_the_default_place(monkeypatch):
     monkeypatch.delenv(CACHE_VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")

@@ -30,14 +30,19 @@ CONSOLE_SCRIPT = (str(Path(sys.executable).with_name("ssmbench")),)
 BASE = merge(TINY, {"analysis": {"every_n_epochs": 2}, "model": {"n_layers": 2}, "batch_size": 2})
 
 
-def run_on_two(config: dict, root: Path, via=MODULE, **env: str) -> subprocess.CompletedProcess:
-    """`ssmbench run` with two processes, in a process of its own."""
+def command(config: dict, root: Path, *overrides: str, via=MODULE) -> list[str]:
+    """`ssmbench run` of a config, with the output under ``root``."""
     file = root / "config.yaml"
     file.write_text(yaml.safe_dump(config))
     options = ("--output", str(root / "runs"), "--plugins", str(TOYS), "--json")
+    return [*via, "run", str(file), *overrides, *options]
+
+
+def run_on_two(config: dict, root: Path, via=MODULE, **env: str) -> subprocess.CompletedProcess:
+    """`ssmbench run` with two processes, in a process of its own."""
     with rendezvous() as port:
         return subprocess.run(
-            [*via, "run", str(file), *TWO, *options],
+            command(config, root, *TWO, via=via),
             env=os.environ | {"OMP_NUM_THREADS": "1"} | port | env,
             capture_output=True,
             text=True,
@@ -64,7 +69,7 @@ def runs(tmp_path_factory):
     with toys_registered():
         config = resolve(merge(BASE, {"batch_size": 4}))
         assert execute(Run.of(config, one)) == "finished"
-    output = run_on_two(BASE, two)
+    output = run_on_two(BASE, two, TOY_WRITES=str(two / "writes"))
     assert output.returncode == 0, output.stderr
     return {"one": RunFolder(one / fingerprint(config)).path, "two": only_folder(two)} | {
         "output": output
@@ -122,6 +127,41 @@ def test_only_rank_zero_writes(runs):
     assert steps == list(range(16)), "each step once"
     processes = {name.split(".")[-2] for name in files if "tfevents" in name}
     assert len(processes) == 1
+
+
+def test_other_ranks_open_no_file_of_the_run_for_writing(runs):
+    """By the list of all files that each process opens for writing, moves or removes."""
+    root = runs["two"].parents[1]
+    changed = {
+        rank: [name for name in (root / f"writes{rank}").read_text().splitlines() if "runs" in name]
+        for rank in (0, 1)
+    }
+    assert any("metrics.jsonl" in name for name in changed[0])
+    assert [name for name in changed[1] if name.startswith(str(root / "runs"))] == []
+
+
+def test_two_nodes_train_as_one_of_two_processes(runs, tmp_path):
+    """One process on each of two nodes, started by hand; both are this machine."""
+    over = ("trainer.devices=1", "trainer.num_nodes=2", *TWO[1:])
+    with rendezvous() as port:
+        address = {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", **port}
+        nodes = [
+            subprocess.Popen(
+                command(BASE, tmp_path, *over),
+                env=os.environ | address | {"NODE_RANK": str(node)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for node in (0, 1)
+        ]
+        outputs = [node.communicate(timeout=TIMEOUT) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], outputs
+    assert jsonio.loads(outputs[0][0])["effective_batch"] == 4
+    assert outputs[1][0] == ""
+    folder = only_folder(tmp_path)
+    assert losses(folder) == losses(runs["two"])
+    assert figures(RunFolder(folder).result.scores) == figures(RunFolder(runs["two"]).result.scores)
 
 
 def test_progress_is_printed_by_one_rank(runs):

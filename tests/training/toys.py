@@ -18,6 +18,23 @@ from ssmbench.spec import Channels, TaskSizes
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.sequences import Sequences, Splits
 
+#: Begins the names of files, one for each rank, to which the process appends the files that it
+#: opens for writing, moves or removes.
+WRITES = "TOY_WRITES"
+
+
+def _note_writes(event: str, arguments: tuple) -> None:
+    flags = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & flags
+    if writes or event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"):
+        os.write(_noted, f"{arguments[0]}\n".encode())
+
+
+if WRITES in os.environ:
+    _rank = os.environ.get("LOCAL_RANK", "0")
+    _noted = os.open(os.environ[WRITES] + _rank, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    sys.addaudithook(_note_writes)
+
 #: Training forward pass, counted from 0, at which a "mortal" run dies, on which rank (all if not
 #: set), and how: raise, exit, or the name of a signal.
 DIE_AT, DIE_RANK, DIE_HOW = "TOY_DIE_AT", "TOY_DIE_RANK", "TOY_DIE_HOW"
