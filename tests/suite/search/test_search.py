@@ -82,7 +82,7 @@ def test_proposals_depend_on_earlier_values_once_there_are_enough(searched, work
         for name, place in (("small", 1e-4), ("large", 0.1))
     ]
     different = [number for number in range(6) if found[0][number] != found[1][number]]
-    assert different == [*range(STARTUP, 6)]
+    assert min(different) == STARTUP
 
 
 def test_a_search_that_was_stopped_again_and_again_goes_on_as_if_it_had_not_been(
