@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssmbench.errors import require
 from ssmbench.results import Result
 from ssmbench.runs.folder import RunFolder
 from ssmbench.suite.grid import RUNS
@@ -30,9 +31,13 @@ def collect(root: Path) -> list[RunRecord]:
     """The runs of the suite in ``root``, complete or not, in the suite's order.
 
     Raises:
-        UsageError: no suite was run in ``root``.
+        UsageError: no suite was run in ``root``, or it is the folder of a search, whose trials have
+            test scores that must not be compared.
     """
-    return [_record(root, cell) for cell in read_suite(root)["cells"]]
+    suite = read_suite(root)
+    searched = "objective" in suite
+    require(not searched, f"{root}: a search has no report; run its best.yaml, and report on that")
+    return [_record(root, cell) for cell in suite["cells"]]
 
 
 def _record(root: Path, cell: Mapping[str, Any]) -> RunRecord:

@@ -23,10 +23,15 @@ _SUITE = {"name": str, "cells": [_CELL | {"seed": int}]}
 
 
 def write_suite(
-    root: Path, name: str, cells: Iterable[Any], runs: Iterable[Any], refused: Iterable[Any]
+    root: Path,
+    name: str,
+    cells: Iterable[Any],
+    runs: Iterable[Any],
+    refused: Iterable[Any],
+    **more: str,
 ) -> None:
-    """Record in ``root`` a suite's cells with the fingerprints of their runs, and the combinations
-    that it refused."""
+    """Record in ``root`` a suite's cells with the fingerprints of their runs, the combinations that
+    it refused, and ``more`` (of a search: its ``objective``)."""
     recorded = [
         {
             "task": cell.task,
@@ -39,6 +44,7 @@ def write_suite(
         for cell, run in zip(cells, runs, strict=True)
     ]
     record = {"name": name, "cells": recorded, "refused": [asdict(one) for one in refused]}
+    record |= more
     write_atomically(root / SUITE_FILE, jsonio.dumps(record, indent=1))
 
 

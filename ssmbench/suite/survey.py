@@ -28,7 +28,8 @@ class Progress:
     """How far a run is.
 
     ``done``: the share of its training, 1 if it is complete, None if it cannot be told; ``score``:
-    the newest one, of the validation data unless the run is complete; ``elapsed``: seconds of a
+    the newest one, of the validation data unless the run is complete (and in a search);
+    ``elapsed``: seconds of a
     complete run, or since a running one was started or resumed; ``left``: estimated seconds to its
     end, None if nothing is known.
     """
@@ -91,7 +92,7 @@ def survey(root: Path) -> Survey:
     Raises:
         UsageError: no suite was run there.
     """
-    recorded = recorded_runs(root)
+    recorded, suite = recorded_runs(root), read_suite(root)
     states = {run.fingerprint: run.folder(root).state for run in recorded}
     complete = [run for run in recorded if states[run.fingerprint] in COMPLETE]
     results = {run.fingerprint: read_result(run.folder(root).path) for run in complete}
@@ -101,10 +102,10 @@ def survey(root: Path) -> Survey:
     for run in recorded:
         state, result = states[run.fingerprint], results.get(run.fingerprint)
         if result is not None:
-            runs.append(_complete(run, state, result))
+            runs.append(_complete(run, state, result, str(suite.get("objective", "test"))))
         else:
             runs.append(_incomplete(run, state, root, known, queue))
-    return Survey(read_suite(root)["name"], root, tuple(runs))
+    return Survey(suite["name"], root, tuple(runs))
 
 
 def _kind(run: Recorded) -> Kind:
@@ -116,7 +117,7 @@ def _places(run: Recorded) -> dict[str, Any]:
     return {name: getattr(run, name) for name in names}
 
 
-def _complete(run: Recorded, state: str, result: Mapping[str, Any]) -> Progress:
+def _complete(run: Recorded, state: str, result: Mapping[str, Any], score: str) -> Progress:
     scores, task = (result.get(key) or {} for key in ("scores", "task"))
     return Progress(
         **_places(run),
@@ -124,7 +125,7 @@ def _complete(run: Recorded, state: str, result: Mapping[str, Any]) -> Progress:
         step=result.get("steps"),
         done=1.0,
         metric=str(task.get("metric") or task.get("score") or ""),  # of schema 2
-        score=scores.get("test"),
+        score=scores.get(score),
         elapsed=result.get("seconds"),
         left=0.0,
     )

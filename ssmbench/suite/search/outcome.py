@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ssmbench.suite.record import Recorded
 from ssmbench.suite.search.cells import SearchedCell
 from ssmbench.suite.search.trial import Trial, ranked
 
@@ -78,6 +79,12 @@ class CellOutcome:
             "best": _plain(self.best) if self.best else None,
             "rungs": [[_plain(trial) for trial in rung] for rung in self.rungs],
         }
+
+    def recorded(self) -> list[Recorded]:
+        """The trials' runs as a suite's record has them."""
+        cell = self.cell.cell
+        place = (cell.task, cell.variant, cell.discretizer, cell.seed)
+        return [Recorded(*place, trial.run.label, trial.run.fingerprint) for trial in self._all]
 
     @property
     def _all(self) -> Iterable[Trial]:

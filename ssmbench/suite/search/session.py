@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ssmbench.launchers.base import Launcher
 from ssmbench.runs.folder import write_atomically
 from ssmbench.runs.run import Run
 from ssmbench.runs.states import COMPLETE
+from ssmbench.suite.record import RUNS, link_tensorboard, write_suite
 from ssmbench.suite.search.cells import SearchedCell
 from ssmbench.suite.search.outcome import CellOutcome
 from ssmbench.suite.search.plan import SearchPlan, check_search
@@ -48,7 +50,7 @@ def run_search(
     parallel = plan.parallel(launcher.side_by_side(jobs))
     searches = [CellSearch(cell, journal, root, parallel) for cell in plan.cells]
     executor = Executor(launcher, jobs, Reporter(plan.search.objective))
-    run_rounds(searches, executor, lambda: _write_record(root, searches))
+    run_rounds(searches, executor, lambda: _write_records(root, plan, searches))
     return [search.outcome() for search in searches]
 
 
@@ -58,9 +60,19 @@ def _check_data(cells: Sequence[SearchedCell]) -> None:
         check_data(typed(cell.first_config()))
 
 
-def _write_record(root: Path, searches: Sequence[CellSearch]) -> None:
-    record = [search.outcome().to_dict() for search in searches]
-    write_atomically(root / FOLDER / _RECORD, jsonio.dumps({"cells": record}, indent=1))
+def _write_records(root: Path, plan: SearchPlan, searches: Sequence[CellSearch]) -> None:
+    """``search.json`` for readers of the search, and ``suite.json`` with the trials as its runs, so
+    that ``suite status``, ``logs`` and ``cancel`` find them by their labels."""
+    folder, outcomes = root / FOLDER, [search.outcome() for search in searches]
+    record = {"cells": [outcome.to_dict() for outcome in outcomes]}
+    write_atomically(folder / _RECORD, jsonio.dumps(record, indent=1))
+    runs = [run for outcome in outcomes for run in outcome.recorded()]
+    name, objective = f"{plan.suite.name}, search", plan.search.objective
+    write_suite(folder, name, runs, runs, (), objective=objective)
+    with suppress(FileExistsError, FileNotFoundError):  # another process does the same
+        if not (folder / RUNS).exists():
+            (folder / RUNS).symlink_to(Path("..") / RUNS)
+        link_tensorboard(folder)
 
 
 class CellSearch:
@@ -136,16 +148,18 @@ class CellSearch:
         return known
 
 
-def run_rounds(searches: Sequence[CellSearch], execute: Execute, after: Callable[[], None]) -> None:
-    """Execute the rounds of all cells side by side, until each has ended or cannot go on;
-    ``after`` is called after each round."""
+def run_rounds(
+    searches: Sequence[CellSearch], execute: Execute, record: Callable[[], None]
+) -> None:
+    """Execute the rounds of all cells side by side, until each has ended or cannot go on; before
+    each, and at the end, what came of those before is recorded."""
     going_on = {search: search.rounds() for search in searches}
     while going_on:
         rounds = {search: next(iterator, None) for search, iterator in going_on.items()}
+        record()
         wanted = [trial.run for trials in rounds.values() for trial in trials or ()]
         if wanted:
             execute(wanted)
-        after()
         going_on = {s: going_on[s] for s, trials in rounds.items() if trials is not None}
 
 

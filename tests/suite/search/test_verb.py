@@ -55,6 +55,13 @@ def test_a_search_from_the_file_to_the_suite_of_the_best(ssmbench, write, suite,
     states = [run["state"] for run in json.loads(shared.out)["runs"]]
     assert states == ["finished", "missing"]  # the first seed is that of the search
 
+    status = json.loads(ssmbench("suite", "status", record.parent, "--json").out)
+    assert len(status["runs"]) == 6
+    values = {trial["value"] for rung in cell["rungs"] for trial in rung}
+    assert {run["score"] for run in status["runs"]} == values  # of the validation data
+    report = ssmbench("report", record.parent)
+    assert (report.code, report.err.count("a search has no report")) == (2, 1)
+
 
 def refusal(answer):
     assert (answer.code, answer.out) == (2, "")
