@@ -15,9 +15,9 @@ import yaml
 from ssmbench import registry
 from ssmbench.tasks.cache import CACHE_VARIABLE
 from ssmbench.tasks.data import DATA_VARIABLE
-from tests.troubled import in_threads, troubled
+from tests.troubled import troubled
 
-__all__ = ["in_threads", "troubled"]  # fixtures
+__all__ = ["troubled"]  # a fixture
 
 ROOT = Path(__file__).parents[1]
 

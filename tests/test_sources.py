@@ -247,7 +247,7 @@ def test_the_result_of_an_edited_plugin_is_not_shown_again(write, tiny, ssmbench
     assert f"{first.parent}: same config, but different plugin code" in said
 
 
-def test_a_suite_says_once_that_plugins_were_edited(write, tiny_suite, ssmbench, in_threads):
+def test_a_suite_says_once_that_plugins_were_edited(write, tiny_suite, ssmbench):
     tiny_suite["base"]["model"]["nonlinearity"] = "planted"
     write("plugins/mine.py", PLUGIN)
     write("suite.yaml", tiny_suite)

@@ -7,7 +7,6 @@ import os
 import pickle
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import pytest
 import yaml
 
 from ssmbench import jsonio
-from ssmbench.launchers import pool
 from ssmbench.registry import PLUGINS_VARIABLE
 from ssmbench.runs.folder import RunFolder
 
@@ -149,9 +147,3 @@ def _run_suite(place: Path) -> Outcome:
         check=False,
     )
     return Outcome(place / "out", done.returncode, done.stdout, done.stderr)
-
-
-@pytest.fixture
-def in_threads(monkeypatch) -> None:
-    """Workers as threads: all of a suite but the start of its processes."""
-    monkeypatch.setattr(pool, "open_pool", lambda jobs: ThreadPoolExecutor(jobs))

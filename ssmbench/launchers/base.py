@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from signal import Signals
 from typing import Any
 
+from ssmbench.errors import InterruptedRunError
 from ssmbench.runs.run import Run
 
 #: A run that has ended, and its state (:attr:`ssmbench.runs.folder.RunFolder.state`).
@@ -19,6 +21,9 @@ class Launcher(ABC):
     launcher that is started again executes only the runs that are not complete.
     """
 
+    #: Whether the runs go on when the suite's process has ended.
+    outlives_suite = False
+
     def __init__(self, config: Any):
         self.config = config
 
@@ -27,9 +32,23 @@ class Launcher(ABC):
         """Execute all runs, and yield each with its state when it ends.
 
         ``jobs``: the number of runs in parallel; None lets the launcher decide. A run that fails,
-        ends its process or is lost does not stop the others, and is yielded as well.
+        ends its process or is lost does not stop the others, and is yielded as well; one that
+        another process is executing has the state ``running``, one that waits in the queue of a
+        scheduler ``queued``.
         """
 
     def side_by_side(self, jobs: int | None = None) -> int:
         """About how many runs are executed at a time, with the same ``jobs``."""
         return jobs or 1
+
+    def interrupt(self, signum: int) -> None:
+        """A signal asks that the suite ends. Called in the main thread, also in the midst of
+        :meth:`launch`, which then yields the runs under way as ``interrupted`` and starts none.
+
+        For launchers that execute runs in this process, :meth:`launch` is left by an exception;
+        one that has other processes sends them the signal instead.
+
+        Raises:
+            InterruptedRunError: always, here.
+        """
+        raise InterruptedRunError(Signals(signum).name, signum)

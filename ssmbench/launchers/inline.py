@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ssmbench.launchers.base import Ended, Launcher
-from ssmbench.launchers.worker import execute_in_subprocess, execute_safely
+from ssmbench.launchers.local import execute_in_subprocess, require_one_node
+from ssmbench.launchers.worker import execute_safely
 from ssmbench.registry import launchers
 from ssmbench.runs.run import Run
 
@@ -24,7 +25,14 @@ class Inline(Launcher):
     """One run after another in this process, where ``breakpoint()`` works."""
 
     def launch(self, runs: Sequence[Run], jobs: int | None = None) -> Iterator[Ended]:
-        """See :meth:`Launcher.launch`; ``jobs`` is ignored."""
+        """See :meth:`Launcher.launch`; ``jobs`` is ignored.
+
+        Raises:
+            UsageError: a run is for several machines.
+            InterruptedRunError: a signal stopped a run, or arrived between two.
+        """
+        for run in runs:
+            require_one_node(run)
         for run in runs:
             if run.is_distributed:
                 yield run, execute_in_subprocess(run)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from contextlib import suppress
 
 from ssmbench.errors import InterruptedRunError, UsageError, one_line
@@ -16,7 +14,7 @@ def execute_safely(run: Run, *, raise_errors: bool = False) -> str:
     ``raise_errors``: an exception is raised again after it has been recorded.
 
     Raises:
-        InterruptedRunError: Control-C or SIGTERM stopped the run.
+        InterruptedRunError: a signal stopped the run.
     """
     from ssmbench.runs.execute import (  # slow: imports torch and Lightning
         execute,
@@ -50,20 +48,17 @@ def execute_in_worker(run: Run) -> str:
         return "interrupted"
 
 
-def execute_in_subprocess(run: Run) -> str:
-    """Execute a run in a subprocess, which Lightning may start again for each rank."""
-    folder = run.create()
-    folder.write_config(run.config)
-    command = [sys.executable, "-m", "ssmbench", "run", str(folder.path / "config.yaml")]
-    command += ["--output", str(folder.path.parent)]
-    process = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-    if process.returncode and folder.status["state"] == "running":
-        return record_failure(run, "the worker process died")
-    return folder.state
-
-
 def record_failure(run: Run, reason: str) -> str:
     """Record that a run has failed, if that can be written; returns the state."""
-    with suppress(OSError):  # for example a full disk: the launcher still reports the failure
-        run.folder.write_status("failed", reason=reason)
-    return "failed"
+    return _record(run, "failed", reason)
+
+
+def record_interruption(run: Run, reason: str) -> str:
+    """Record that a run was interrupted, if that can be written; returns the state."""
+    return _record(run, "interrupted", reason)
+
+
+def _record(run: Run, state: str, reason: str) -> str:
+    with suppress(OSError):  # for example a full disk: the launcher still reports the state
+        run.folder.write_status(state, reason=reason)
+    return state

@@ -26,6 +26,7 @@ from ssmbench.results import Result
 from ssmbench.runs.run import Run
 from ssmbench.runs.states import COMPLETE
 from ssmbench.suite.grid import RUNS, Cell, Suite
+from ssmbench.suite.interruption import interrupted_suite, interruptible
 from ssmbench.suite.record import link_tensorboard, write_suite
 from ssmbench.training.check import check
 
@@ -37,13 +38,15 @@ def run_suite(
     jobs: int | None = None,
     force: bool = False,
 ) -> int:
-    """Execute the missing runs of a suite in ``root``; returns how many did not complete.
+    """Execute the missing runs of a suite in ``root``; returns how many did not complete, without
+    those that a launcher has left in the queue of a scheduler.
 
     ``launcher``, a name or a mapping with options, replaces the suite's launcher; ``jobs`` is the
     number of runs in parallel, None lets the launcher decide. ``force`` executes complete runs too.
 
     Raises:
         UsageError: a run could not be executed; raised before the first one starts.
+        InterruptedRunError: a signal ended the suite; the message says how far it has come.
     """
     selected = build_launcher(suite, launcher)
     check_all(suite)
@@ -58,11 +61,13 @@ def run_suite(
             print(f"{run.label}: {run.folder.reason}: running it again", file=sys.stderr)
     _report_edited_plugins(root, todo)
     reporter = _Reporter(len(todo), root)
-    with reporter:
+    with reporter, interruptible(selected) as caught:
         for run, state in selected.launch(todo, jobs):
             reporter(run, state)
     link_tensorboard(root)
-    return reporter.failed
+    if caught:
+        raise interrupted_suite(runs, caught[0], selected.outlives_suite)
+    return reporter.close()
 
 
 def build_launcher(suite: Suite, chosen: str | Mapping[str, Any] | None = None) -> Launcher:
@@ -136,7 +141,9 @@ class _Reporter:
     """Report the outcome of each run on stderr, on a terminal with a progress bar."""
 
     def __init__(self, total: int, root: Path):
-        self.failed = 0
+        self._failed = 0
+        self._held: list[Run] = []  # by other processes
+        self._queued = 0
         self._total, self._root = total, root
         self._done, self._start = 0, time.monotonic()
         columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -152,10 +159,23 @@ class _Reporter:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def close(self) -> int:
+        """Say what others are still executing; returns how many runs did not complete."""
+        held = [run for run in self._held if not run.folder.is_complete]
+        if held:
+            names = ", ".join(f"{run.label}{_holder(run)}" for run in held)
+            print(f"{len(held)} runs are executed by other processes: {names}", file=sys.stderr)
+        if self._queued:
+            print(f"{self._queued} runs are queued: the same command collects", file=sys.stderr)
+        return self._failed + len(held)
+
     def __call__(self, run: Run, state: str) -> None:
         link_tensorboard(self._root)
         self._done += 1
-        self.failed += state not in (*COMPLETE, "running")  # running: held by another launcher
+        if state == "running":
+            self._held.append(run)
+        self._queued += state == "queued"
+        self._failed += state not in (*COMPLETE, "running", "queued")
         elapsed = time.monotonic() - self._start
         count = f"[{self._done}/{self._total}] {elapsed:5.0f} s"
         line = f"{count}  {run.label}: {_outcome(run, state)}"
@@ -166,8 +186,17 @@ class _Reporter:
             self._progress.update(self._bar, completed=self._done)
 
 
+def _holder(run: Run) -> str:
+    """Who executes a run, as far as its status says it."""
+    status = run.folder.status
+    known = [f"{key} {status[key]}" for key in ("host", "pid", "job") if key in status]
+    return f" ({', '.join(known)})" if known else ""
+
+
 def _outcome(run: Run, state: str) -> str:
     folder = run.folder
+    if state == "running":
+        return "another process is executing it"
     if state == "diverged":
         return f"diverged at step {folder.read_result().diverged_at}"
     if state not in COMPLETE and folder.reason:

@@ -62,10 +62,8 @@ FILES = (
 def finished(tmp_path_factory):
     """A suite of two finished runs and its file."""
     import sys
-    from concurrent.futures import ThreadPoolExecutor
 
     from ssmbench import cli
-    from ssmbench.launchers import pool
 
     place = tmp_path_factory.mktemp("finished")
     base = TINY | {"model": {"d_model": 4, "n_layers": 1, "parametrization": "l2ru"}}
@@ -73,9 +71,8 @@ def finished(tmp_path_factory):
     suite = {"name": "s", "base": base, "tasks": {"digits": {}}, "variants": variants}
     (place / "suite.yaml").write_text(yaml.safe_dump(suite))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool, "open_pool", lambda jobs: ThreadPoolExecutor(jobs))
         command = ["ssmbench", "suite", str(place / "suite.yaml"), "-o", str(place / "out")]
-        patch.setattr(sys, "argv", [*command, "--jobs", "1", "--json"])
+        patch.setattr(sys, "argv", [*command, "--launcher", "inline", "--json"])
         with pytest.raises(SystemExit) as stopped:
             cli.main()
     assert not stopped.value.code
@@ -126,9 +123,8 @@ def test_a_report_names_the_damaged_run_and_keeps_the_others(copy, ssmbench, way
     assert one["outcome"] == "missing" or file in one["outcome"]
 
 
-@pytest.mark.usefixtures("in_threads")
 def test_every_run_damaged_is_every_run_again(copy, ssmbench):
-    command = ("suite", copy / "suite.yaml", "-o", copy / "out", "--json", "--jobs", "1")
+    command = ("suite", copy / "suite.yaml", "-o", copy / "out", "--json", "--launcher", "inline")
     before = {v: f.result.scores for v, f in _folders(copy).items()}
     for folder in _folders(copy).values():
         damage(folder, "poles.npz", "half of it")
@@ -140,7 +136,6 @@ def test_every_run_damaged_is_every_run_again(copy, ssmbench):
     assert "nothing to run" in ssmbench(*command).err
 
 
-@pytest.mark.usefixtures("in_threads")
 @pytest.mark.parametrize("file", ["last.ckpt", "best.ckpt"])
 @pytest.mark.parametrize("way", ["half of it", "random bytes", "some bytes changed"])
 def test_a_damaged_checkpoint_does_not_block_a_run(copy, ssmbench, file, way):
@@ -148,7 +143,9 @@ def test_a_damaged_checkpoint_does_not_block_a_run(copy, ssmbench, file, way):
     scores = folder.result.scores
     damage(folder, f"{FOLDER}/{file}", way)
     (folder.path / "result.json").unlink()
-    answer = ssmbench("suite", copy / "suite.yaml", "-o", copy / "out", "--json", "--jobs", "1")
+    answer = ssmbench(
+        "suite", copy / "suite.yaml", "-o", copy / "out", "--json", "--launcher", "inline"
+    )
     assert answer.code == 0
     assert f"warning: {folder.path}/{FOLDER}/{file}: not a checkpoint" in answer.err
     assert folder.result.scores == scores
