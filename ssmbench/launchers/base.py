@@ -27,6 +27,10 @@ class Launcher(ABC):
     def __init__(self, config: Any):
         self.config = config
 
+    def why_unavailable(self) -> str:
+        """Why no run can be launched here, in words; empty if nothing is known to be missing."""
+        return ""
+
     @abstractmethod
     def launch(self, runs: Sequence[Run], jobs: int | None = None) -> Iterator[Ended]:
         """Execute all runs, and yield each with its state when it ends.

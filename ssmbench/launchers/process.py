@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -37,6 +38,13 @@ def _context() -> Any:
     and in which no thread runs that a fork could catch inside a lock."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ssmbench.runs.execute"])
+    # a scheduler sends its signals to all processes of a job: the server must not end by them
+    for helper in (resource_tracker, forkserver):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            helper.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
@@ -138,6 +146,7 @@ def _why(code: int) -> str:
 
 def _work(run: Run, slot: Slot, grace: float, place: Mapping[str, Any], answer: Connection) -> None:
     """Execute a run in this process, a fork of the server's, and answer with its state."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # blocked in the server
     os.setsid()  # Control-C in a terminal is for the launcher, which passes it on
     _redirect(run)
     os.chdir(place["folder"])

@@ -20,13 +20,13 @@ from ssmbench.config import (
     resolve_component,
     typed,
 )
-from ssmbench.errors import UsageError
+from ssmbench.errors import InterruptedRunError, UsageError
 from ssmbench.launchers.base import Launcher
+from ssmbench.launchers.interruption import interruptible
 from ssmbench.results import Result
 from ssmbench.runs.run import Run
 from ssmbench.runs.states import COMPLETE
 from ssmbench.suite.grid import RUNS, Cell, Suite
-from ssmbench.suite.interruption import interrupted_suite, interruptible
 from ssmbench.suite.record import link_tensorboard, write_suite
 from ssmbench.training.check import check
 
@@ -66,8 +66,25 @@ def run_suite(
             reporter(run, state)
     link_tensorboard(root)
     if caught:
-        raise interrupted_suite(runs, caught[0], selected.outlives_suite)
+        raise _interrupted(runs, caught[0], selected.outlives_suite)
     return reporter.close()
+
+
+def _interrupted(runs: Sequence[Run], signum: int, outlived: bool) -> InterruptedRunError:
+    """The error that says how far an interrupted suite has come.
+
+    ``runs``: all runs of the suite; ``outlived``: jobs of a scheduler go on without it.
+    """
+    folders = {run.fingerprint: run.folder for run in runs}
+    complete = sum(folder.is_complete for folder in folders.values())
+    rest = "the same command goes on"
+    if outlived:
+        rest = (
+            "the jobs go on: the same command collects their results, 'ssmbench suite cancel' "
+            "stops them"
+        )
+    line = f"interrupted: {complete} of {len(folders)} runs are complete; {rest}"
+    return InterruptedRunError(line, signum)
 
 
 def build_launcher(suite: Suite, chosen: str | Mapping[str, Any] | None = None) -> Launcher:

@@ -9,7 +9,7 @@ from typing import Any
 from ssmbench.config import resolve
 from ssmbench.launchers.base import Ended
 from ssmbench.runs.run import Run
-from ssmbench.testing.report import Subject
+from ssmbench.testing.report import Subject, skip_unless
 
 _LIMITS = dict.fromkeys(("limit_train_batches", "limit_val_batches", "limit_test_batches"), 1)
 _SMALL: dict[str, Any] = {
@@ -32,6 +32,8 @@ def yields_each_run_once_with_its_state(subject: Subject) -> None:
     """A run that finishes and one that fails are each yielded once, with the state that the run's
     folder records.
     """
+    missing = subject.build().why_unavailable()
+    skip_unless(not missing, missing)
     with tempfile.TemporaryDirectory() as folder:
         ended = _launch(subject, Path(folder))
         labels = sorted(run.label for run, _ in ended)

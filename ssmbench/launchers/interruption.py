@@ -1,15 +1,14 @@
-"""Signals that arrive while a suite is being executed."""
+"""Signals that arrive while a launcher executes runs."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ssmbench.errors import InterruptedRunError
 from ssmbench.launchers.base import Launcher
-from ssmbench.runs.run import Run
 
 #: Control-C, and what users, schedulers and machines that are shut down send.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -38,20 +37,3 @@ def interruptible(launcher: Launcher) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def interrupted_suite(runs: Sequence[Run], signum: int, outlived: bool) -> InterruptedRunError:
-    """The error that says how far an interrupted suite has come.
-
-    ``runs``: all runs of the suite; ``outlived``: jobs of a scheduler go on without it.
-    """
-    folders = {run.fingerprint: run.folder for run in runs}
-    complete = sum(folder.is_complete for folder in folders.values())
-    rest = "the same command goes on"
-    if outlived:
-        rest = (
-            "the jobs go on: the same command collects their results, 'ssmbench suite cancel' "
-            "stops them"
-        )
-    line = f"interrupted: {complete} of {len(folders)} runs are complete; {rest}"
-    return InterruptedRunError(line, signum)
