@@ -102,7 +102,7 @@ def _submit(jobs: Sequence[Job], options: Mapping[str, Any], folder: Path) -> No
         executor.update_parameters(**options)
         submitted = executor.map_array(Job.execute, jobs)
     except (RuntimeError, ValueError, OSError) as error:  # submitit's own derive from these
-        raise SsmbenchError(f"launcher slurm: sbatch: {last_line(error)}") from None
+        raise SsmbenchError(f"launcher slurm: {last_line(error)}") from None
     for job, handle in zip(jobs, submitted, strict=True):
         for run in job.runs:
             run.folder.write_status("queued", job=handle.job_id)
