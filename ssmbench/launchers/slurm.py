@@ -8,55 +8,18 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ssmbench.errors import require
 from ssmbench.launchers.base import Ended, Launcher
 from ssmbench.launchers.jobs import jobs_in_queue
-from ssmbench.launchers.submission import check_shapes, minutes, queue, tail_of_log
+from ssmbench.launchers.submission import Config, check_shapes, queue, tail_of_log
 from ssmbench.launchers.worker import record_interruption
-from ssmbench.options import COUNT, POSITIVE, POSITIVE_COUNT, Allowed, metadata, option
 from ssmbench.registry import launchers
 from ssmbench.runs.run import Run
 
-_TIME = Allowed("minutes, or h:mm, d-hh or d-hh:mm", lambda value: minutes(value) is not None)
 #: Looks at the queue in which a job must be missing: file systems show new files late.
 _LOOKS = 2
-
-
-@dataclass
-class Config:
-    """What to ask Slurm for; null and empty leave it to the cluster.
-
-    ``partition``, ``account``, ``qos``, ``constraint``, ``mem``, ``gpus_per_node``,
-    ``cpus_per_task``: as in ``sbatch``. ``time``: the limit of a job, in minutes or as h:mm.
-    ``runs_per_job``: runs that one job executes side by side (packing). ``array_parallelism``: jobs
-    that run at once. ``signal_delay``: seconds before the limit at which runs write a checkpoint
-    and the job is queued again, at most ``max_requeues`` times. ``setup``: lines of the job's shell
-    script; ``additional``: further options of ``sbatch`` by name; ``srun_args``: of ``srun``.
-    ``wait``: stay until the runs have ended, and look every ``poll`` seconds; otherwise return at
-    once, and let the next call of the suite collect.
-    """
-
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    time: str = option("60", _TIME)
-    mem: str | None = None
-    gpus_per_node: int | None = option(None, POSITIVE_COUNT)
-    cpus_per_task: int = option(1, POSITIVE_COUNT)
-    runs_per_job: int = option(1, POSITIVE_COUNT)
-    array_parallelism: int = option(256, POSITIVE_COUNT)
-    signal_delay: int = option(90, POSITIVE_COUNT)
-    max_requeues: int = option(20, COUNT)
-    setup: list[str] = field(default_factory=list, metadata=metadata())
-    additional: dict[str, Any] = field(default_factory=dict, metadata=metadata())
-    srun_args: list[str] = field(default_factory=list, metadata=metadata())
-    wait: bool = True
-    poll: float = option(15.0, POSITIVE)
 
 
 @launchers.register("slurm", config=Config)

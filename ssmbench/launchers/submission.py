@@ -5,21 +5,67 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ssmbench.errors import SsmbenchError, last_line, require
 from ssmbench.launchers.slurm_job import Job
+from ssmbench.options import COUNT, POSITIVE, POSITIVE_COUNT, Allowed, metadata, option
 from ssmbench.runs.run import Run
-
-if TYPE_CHECKING:
-    from ssmbench.launchers.slurm import Config
 
 T = TypeVar("T")
 
 #: Slurm's own limit is 1001 unless a cluster sets another one.
 _LARGEST_ARRAY = 1000
-_TIME = re.compile(r"(?:(?P<d>\d+)-)?(?P<first>\d+)(?::(?P<second>[0-5]\d))?")
+_LIMIT = re.compile(r"(?:(?P<d>\d+)-)?(?P<first>\d+)(?::(?P<second>[0-5]\d))?")
+
+
+def minutes(text: str) -> int | None:
+    """The minutes of a time limit, ``90``, ``1:30``, ``1-12`` or ``1-12:30``; None if it is no
+    such text, or zero."""
+    found = _LIMIT.fullmatch(text.strip())
+    if found is None:
+        return None
+    days, first, second = (int(found[name] or 0) for name in ("d", "first", "second"))
+    has_hours = found["d"] is not None or found["second"] is not None
+    return days * 1440 + (first * 60 + second if has_hours else first) or None
+
+
+_TIME = Allowed("minutes, or h:mm, d-hh or d-hh:mm", lambda value: minutes(value) is not None)
+
+
+@dataclass
+class Config:
+    """What to ask Slurm for; null and empty leave it to the cluster.
+
+    ``partition``, ``account``, ``qos``, ``constraint``, ``mem``, ``gpus_per_node``,
+    ``cpus_per_task``: as in ``sbatch``. ``time``: the limit of a job, in minutes or as h:mm.
+    ``runs_per_job``: runs that one job executes side by side (packing). ``array_parallelism``: jobs
+    that run at once. ``signal_delay``: seconds before the limit at which runs write a checkpoint
+    and the job is queued again, at most ``max_requeues`` times. ``setup``: lines of the job's shell
+    script; ``additional``: further options of ``sbatch`` by name; ``srun_args``: of ``srun``.
+    ``wait``: stay until the runs have ended, and look every ``poll`` seconds; otherwise return at
+    once, and let the next call of the suite collect.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    time: str = option("60", _TIME)
+    mem: str | None = None
+    gpus_per_node: int | None = option(None, POSITIVE_COUNT)
+    cpus_per_task: int = option(1, POSITIVE_COUNT)
+    runs_per_job: int = option(1, POSITIVE_COUNT)
+    array_parallelism: int = option(256, POSITIVE_COUNT)
+    signal_delay: int = option(90, POSITIVE_COUNT)
+    max_requeues: int = option(20, COUNT)
+    setup: list[str] = field(default_factory=list, metadata=metadata())
+    additional: dict[str, Any] = field(default_factory=dict, metadata=metadata())
+    srun_args: list[str] = field(default_factory=list, metadata=metadata())
+    wait: bool = True
+    poll: float = option(15.0, POSITIVE)
 
 
 class Shape(NamedTuple):
@@ -27,17 +73,6 @@ class Shape(NamedTuple):
 
     nodes: int
     tasks: int
-
-
-def minutes(text: str) -> int | None:
-    """The minutes of a time limit, ``90``, ``1:30``, ``1-12`` or ``1-12:30``; None if it is no
-    such text, or zero."""
-    found = _TIME.fullmatch(text.strip())
-    if found is None:
-        return None
-    days, first, second = (int(found[name] or 0) for name in ("d", "first", "second"))
-    has_hours = found["d"] is not None or found["second"] is not None
-    return days * 1440 + (first * 60 + second if has_hours else first) or None
 
 
 def check_shapes(runs: Sequence[Run], config: Config) -> None:

@@ -33,6 +33,7 @@ _MISUSE = (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError
 _IGNORED_WARNINGS = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",
+    ".*`srun` command is available.*",  # on a login node, and where Slurm is merely installed
     ".*smaller than the logging interval.*",
     ".*could not find the monitored key.*",  # the run ends before its first validation
     ".*`srun` command is available.*",  # the login node of a cluster

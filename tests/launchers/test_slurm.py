@@ -13,8 +13,7 @@ from ssmbench import jsonio, registry
 from ssmbench.errors import InterruptedRunError, SsmbenchError, UsageError
 from ssmbench.launchers import slurm as slurm_launcher
 from ssmbench.launchers.jobs import cancel_all, jobs_in_queue
-from ssmbench.launchers.slurm import Config
-from ssmbench.launchers.submission import Shape, minutes, parameters, shape_of, tail_of_log
+from ssmbench.launchers.submission import Config, Shape, minutes, parameters, shape_of, tail_of_log
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.run import Run
 from ssmbench.suite.grid import load_suite
