@@ -180,7 +180,7 @@ class _Reporter:
         """Say what others are still executing; returns how many runs did not complete."""
         held = [run for run in self._held if not run.folder.is_complete]
         if held:
-            names = ", ".join(f"{run.label}{_holder(run)}" for run in held)
+            names = ", ".join(f"{run.label} ({run.folder.reason})" for run in held)
             print(f"{len(held)} runs are executed by other processes: {names}", file=sys.stderr)
         if self._queued:
             print(f"{self._queued} runs are queued: the same command collects", file=sys.stderr)
@@ -201,13 +201,6 @@ class _Reporter:
         else:
             self._progress.console.print(line, markup=False, highlight=False)
             self._progress.update(self._bar, completed=self._done)
-
-
-def _holder(run: Run) -> str:
-    """Who executes a run, as far as its status says it."""
-    status = run.folder.status
-    known = [f"{key} {status[key]}" for key in ("host", "pid", "job") if key in status]
-    return f" ({', '.join(known)})" if known else ""
 
 
 def _outcome(run: Run, state: str) -> str:
