@@ -19,6 +19,8 @@ from ssmbench.runs.run import Run
 _SHOWN = 3
 #: Seconds after which a new deadline is noticed at the latest.
 _POLL = 1.0
+#: More runs than fit on any machine.
+_MANY = 10**6
 
 
 @launchers.register("local", config=Config)
@@ -91,7 +93,7 @@ class Local(Launcher):
 
     def side_by_side(self, jobs: int | None = None) -> int:
         """See :meth:`Launcher.side_by_side`."""
-        return jobs or default_jobs()
+        return len(slots(self.config, _MANY, jobs))
 
 
 def execute_in_subprocess(run: Run) -> str:

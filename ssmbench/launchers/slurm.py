@@ -63,6 +63,10 @@ class Slurm(Launcher):
         else:
             yield from ((run, "queued") for run in others)
 
+    def side_by_side(self, jobs: int | None = None) -> int:
+        """See :meth:`Launcher.side_by_side`."""
+        return jobs or self.config.array_parallelism * self.config.runs_per_job
+
     def _collect(self, runs: Sequence[Run], folder: Path) -> Iterator[Ended]:
         """Wait for the runs to end."""
         unseen = dict.fromkeys(runs, 0)

@@ -12,7 +12,9 @@ from pathlib import Path
 from ssmbench import jsonio
 from ssmbench.build.check import check_data
 from ssmbench.config import typed
+from ssmbench.errors import InterruptedRunError
 from ssmbench.launchers.base import Launcher
+from ssmbench.launchers.interruption import interruptible
 from ssmbench.runs.folder import write_atomically
 from ssmbench.runs.run import Run
 from ssmbench.runs.states import COMPLETE
@@ -175,14 +177,25 @@ class Executor:
         here."""
         todo = self._missing(runs)
         while todo:
-            held = []
-            for run, state in self._launcher.launch(todo, self._jobs):
+            todo = self._given_up(self._launch(todo))
+
+    def _launch(self, runs: Sequence[Run]) -> list[Run]:
+        """Execute runs; returns those that another process is executing.
+
+        Raises:
+            InterruptedRunError: a signal ended the search; the runs under way can be resumed.
+        """
+        held = []
+        with interruptible(self._launcher) as caught:
+            for run, state in self._launcher.launch(runs, self._jobs):
                 if state == "running":
                     held.append(run)
                 else:
                     self._executed.add(run.fingerprint)
                     self._report(run, state)
-            todo = self._given_up(held)
+        if caught:
+            raise InterruptedRunError("interrupted: the same command goes on", caught[0])
+        return held
 
     def _missing(self, runs: Sequence[Run]) -> list[Run]:
         different = {run.fingerprint: run for run in runs}
