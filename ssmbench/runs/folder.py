@@ -70,14 +70,21 @@ class RunFolder:
 
     @property
     def reason(self) -> str:
-        """Why the run is in its state; empty if the state explains itself."""
-        state = self.checked_state
+        """Why the run is in its :attr:`state`; empty if the state explains itself."""
+        state = self.state
         if state in ("damaged", "unreadable"):
             return self._defect[1]
+        if state in COMPLETE:
+            return ""
         if state == "running":
             return self.holder.where if self.holder else ""
         default = "its process ended" if state == "interrupted" else ""
         return str(self.status.get("reason", default))
+
+    @property
+    def checked_reason(self) -> str:
+        """Why the run is in its :attr:`checked_state`."""
+        return self._defect[1] if self.state in COMPLETE else self.reason
 
     @property
     def is_complete(self) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ssmbench.files import write_atomically
+
+if TYPE_CHECKING:
+    import numpy as np
 
 POLES_FILE = "poles.npz"
 
@@ -28,6 +29,8 @@ def write_poles(
 
 def npz(arrays: dict[str, Any]) -> bytes:
     """The content of a compressed NPZ file."""
+    import numpy as np  # here, because reading a run's state does not need it
+
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     return stream.getvalue()
@@ -35,6 +38,8 @@ def npz(arrays: dict[str, Any]) -> bytes:
 
 def read_poles(folder: Path) -> dict[str, np.ndarray] | None:
     """The complex poles of a run, by layer name; None if the file is missing or damaged."""
+    import numpy as np
+
     try:
         with np.load(folder / POLES_FILE, allow_pickle=False) as saved:
             poles = {name: np.asarray(saved[name]) for name in saved.files}

@@ -57,8 +57,8 @@ def run_suite(
         _reset(todo)
     write_suite(root, suite.name, suite.cells, runs, suite.refused)
     for run in todo:
-        if run.folder.state == "damaged":
-            print(f"{run.label}: {run.folder.reason}: running it again", file=sys.stderr)
+        if run.folder.checked_state == "damaged":
+            print(f"{run.label}: {run.folder.checked_reason}: running it again", file=sys.stderr)
     _report_edited_plugins(root, todo)
     reporter = _Reporter(len(todo), root)
     with reporter, interruptible(selected) as caught:

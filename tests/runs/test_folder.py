@@ -13,6 +13,7 @@ from ssmbench import jsonio
 from ssmbench.config import fingerprint, load_run, resolve
 from ssmbench.errors import UsageError
 from ssmbench.files import write_atomically
+from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.place import slurm_job
 from ssmbench.runs.run import Run
 from tests.runs.results import FINISHED, complete
@@ -101,6 +102,46 @@ def test_a_complete_run_does_not_become_queued(folder):
     complete(folder)
     folder.write_status("queued", job="8_0")
     assert folder.state == "finished"
+
+
+def test_the_state_of_a_complete_run_is_read_without_its_result(folder, monkeypatch):
+    complete(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "read_result", lambda _: pytest.fail("the result was read"))
+        assert (folder.state, folder.reason) == ("finished", "")
+    for file in ("result.json", "poles.npz"):
+        folder.write_status("finished")
+        content, times = (folder.path / file).read_bytes(), (folder.path / file).stat()
+        (folder.path / file).write_bytes(content[:50])
+        assert folder.state == "damaged", "its size is another one"
+        assert file in folder.reason
+        (folder.path / file).write_bytes(content[:50] + bytes(len(content) - 50))
+        os.utime(folder.path / file, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert folder.state == "finished", "only reading it shows that"
+        assert (folder.checked_state, folder.is_complete) == ("damaged", False)
+        assert file in folder.checked_reason
+        (folder.path / file).write_bytes(content)
+        assert (folder.state, folder.checked_reason) == ("finished", ""), "touched, but whole"
+
+
+def test_states_are_read_without_heavy_imports(folder):
+    complete(folder)
+    code = (
+        "import pathlib, sys; from ssmbench.runs.folder import RunFolder;"
+        "print(RunFolder(pathlib.Path(sys.argv[1])).state,"
+        "{'torch', 'numpy', 'lightning'} & set(sys.modules) or 'nothing')"
+    )
+    command = [sys.executable, "-c", code, str(folder.path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout == "finished nothing\n"
+
+
+def test_a_status_of_an_earlier_version_is_read(folder):
+    complete(folder)
+    status = folder.status
+    del status["files"], status["host"], status["boot"]
+    (folder.path / "status.json").write_text(jsonio.dumps(status))
+    assert (folder.state, folder.is_complete) == ("finished", True)
 
 
 def test_a_status_is_replaced_in_one_step(folder):
