@@ -75,7 +75,7 @@ def _asked_for(error: BaseException) -> str:
     return f" ({number} {unit} more were asked for)"
 
 
-def shown_bytes(number: float) -> str:
+def shown_bytes(number: float | int) -> str:
     """A number of bytes, for a reader."""
     for unit in ("bytes", "KiB", "MiB"):
         if number < 1024:

@@ -35,6 +35,7 @@ from ssmbench.training.effective_batch import (
 from ssmbench.training.environment import is_main_process
 from ssmbench.training.evaluation import evaluate
 from ssmbench.training.lightning_trainer import build_trainer, check_trainer, quiet_lightning
+from ssmbench.training.memory_estimate import MemoryEstimate
 from ssmbench.training.module import SequenceModule
 from ssmbench.training.monitor import GainMonitor
 from ssmbench.training.out_of_memory import BUILDING, LOADING, memory_named
@@ -110,7 +111,8 @@ def train(
     callbacks += [budget] if budget else []
     if run.optimizer.get("schedule") == "plateau":
         callbacks += [Plateau(run.optimizer["plateau_patience"])]
-    callbacks += [EffectiveBatch(label), *([EpochProgress(label, speed)] if label else [])]
+    callbacks += [EffectiveBatch(label), MemoryEstimate(run, label)]
+    callbacks += [EpochProgress(label, speed)] if label else []
     chosen = build_callbacks(run, task)
     module.logs_every_loss = bool(chosen)
     trainer = build_trainer(run, folder, [*chosen, *callbacks, best])
