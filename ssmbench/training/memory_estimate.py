@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ssmbench.config import RunConfig
 from ssmbench.tasks.base import Task
 from ssmbench.training.environment import is_main_process
+from ssmbench.training.module import SequenceModule
 from ssmbench.training.out_of_memory import is_out_of_memory, settings_to_lower, shown_bytes
 
 #: Copies of the parameters: themselves, their gradients, and the two moments of Adam.
@@ -34,7 +35,7 @@ class MemoryEstimate(pl.Callback):
         #: Bytes on this rank; None if there is no estimate.
         self.needed: int | None = None
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
         model, task, device = pl_module.model, pl_module.task, pl_module.device
         if task.ranks_per_sequence > 1:
             return
