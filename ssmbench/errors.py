@@ -68,6 +68,10 @@ class ClaimLostError(SsmbenchError):
     """Another process has taken over the run that this one executes: it writes nothing more."""
 
 
+class LostRankError(SsmbenchError):
+    """Another process of a distributed run failed, or the connection to it was lost."""
+
+
 class WriteError(SsmbenchError, OSError):
     """A file cannot be written: the disk is full, or its folder is read-only."""
 

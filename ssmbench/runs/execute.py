@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,15 @@ import torch
 
 from ssmbench.build.check import check_data
 from ssmbench.config import RunConfig, check_sources
-from ssmbench.errors import ClaimLostError, InterruptedRunError, UsageError, WriteError, one_line
+from ssmbench.errors import (
+    ClaimLostError,
+    InterruptedRunError,
+    LostRankError,
+    SsmbenchError,
+    UsageError,
+    WriteError,
+    one_line,
+)
 from ssmbench.origins import crash_message, with_plugin_line
 from ssmbench.results import Result, TaskFacts
 from ssmbench.runs.consumption import EnergyMeter
@@ -24,11 +33,12 @@ from ssmbench.runs.poles import write_poles
 from ssmbench.runs.run import Run
 from ssmbench.runs.sittings import OpenSitting
 from ssmbench.tasks.base import Task
-from ssmbench.training.environment import is_main_process
+from ssmbench.training.environment import is_main_process, own_rank
 from ssmbench.training.further import further_tests
 from ssmbench.training.gains import measuring_device
 from ssmbench.training.interruption import Stopped, interrupted_by, signals_stop_the_run
 from ssmbench.training.out_of_memory import FURTHER, GAINS, ROBUSTNESS, memory_named
+from ssmbench.training.peers import error_file
 from ssmbench.training.robustness import robustness
 from ssmbench.training.trainer import Trained, train
 from ssmbench.training.trainer_options import MIXED
@@ -59,7 +69,7 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
         return folder.state
     if not is_main_process():  # ranks other than 0 only train: they write no files
         with signals_stop_the_run():
-            train(run.typed, folder.path, progress)
+            _train_beside(run, progress)
         return "running"
     meter = EnergyMeter()
     with folder.lock(on_beat=[meter.sample]) as held:
@@ -69,11 +79,31 @@ def execute(run: Run, progress: str | None = None, *, raise_errors: bool = False
             return folder.state
         held.delete_abandoned_drafts()
         try:
-            with signals_stop_the_run():
+            with signals_stop_the_run(lambda state, why: held.write_status(state, reason=why)):
                 return _execute_locked(replace(run, folder=held), meter, progress, raise_errors)
         except ClaimLostError as lost:
             print(f"warning: {lost}", file=sys.stderr, flush=True)
             return "running"
+
+
+def _train_beside(run: Run, progress: str | None) -> None:
+    """Train on a rank other than 0, which finds the traceback of an error in a file.
+
+    Raises:
+        LostRankError: this or another rank failed.
+    """
+    try:
+        train(run.typed, run.folder.path, progress)
+    except (InterruptedRunError, LostRankError):  # rank 0 knows why
+        raise
+    except (Exception, SystemExit) as error:
+        rank = own_rank()
+        with suppress(OSError):
+            file = error_file(run.folder.path, rank)
+            file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        if isinstance(error, SsmbenchError):
+            raise
+        raise LostRankError(f"rank {rank}: {one_line(error)}") from None
 
 
 def _execute_locked(run: Run, meter: EnergyMeter, progress: str | None, raise_errors: bool) -> str:
@@ -123,8 +153,8 @@ def _record(sitting: OpenSitting, state: str, reason: str) -> None:
 
 def reason_of_crash(folder: RunFolder, error: Exception) -> str:
     """One line on a crash; the whole traceback is written into the folder's ``error.txt``, if the
-    disk has room for it. A file that cannot be written is no crash, and has the line alone."""
-    if isinstance(error, WriteError):
+    disk has room for it. What is no fault of this process has the line alone."""
+    if isinstance(error, WriteError | LostRankError):
         return str(error)
     text = "".join(traceback.format_exception(error))
     try:

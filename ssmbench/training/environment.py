@@ -7,6 +7,8 @@ import os
 from lightning.fabric.plugins.environments import (
     ClusterEnvironment,
     LightningEnvironment,
+    LSFEnvironment,
+    MPIEnvironment,
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
@@ -14,6 +16,11 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ssmbench.errors import require
 from ssmbench.ranks import NODE_RANK, RANK_VARIABLES, whole_number
+
+#: Launchers beside Slurm that start the processes of all nodes.
+_STARTING = (TorchElasticEnvironment, LSFEnvironment, MPIEnvironment)
+#: What tells a process that was started by hand where the others are, and which node it is.
+_BY_HAND = ("MASTER_ADDR", "MASTER_PORT", NODE_RANK)
 
 
 def cluster_environment(ranks: int | None) -> ClusterEnvironment | None:
@@ -39,6 +46,25 @@ def cluster_environment(ranks: int | None) -> ClusterEnvironment | None:
     return LightningEnvironment() if tasks == 1 else SLURMEnvironment(auto_requeue=False)
 
 
+def require_peers(nodes: int) -> None:
+    """Check that somebody starts the processes of all nodes of a run, before it waits for them.
+
+    Raises:
+        UsageError: nobody does.
+    """
+    if nodes == 1 or any(kind.detect() for kind in _STARTING):
+        return
+    if "SLURM_NTASKS" in os.environ and whole_number("SLURM_STEP_NUM_TASKS", 1) > 1:
+        return
+    missing = [name for name in _BY_HAND if name not in os.environ]
+    require(
+        not missing,
+        f"trainer.num_nodes={nodes}: nothing has started the processes of the other nodes; start "
+        "this command with srun or torchrun, or on each node with MASTER_ADDR, MASTER_PORT and "
+        f"NODE_RANK set (not set: {', '.join(missing)})",
+    )
+
+
 def is_main_process() -> bool:
     """Whether this is rank 0, before or after a trainer exists.
 
@@ -59,6 +85,11 @@ def check_node_rank(nodes: int) -> None:
         f"{NODE_RANK}={node}: trainer.num_nodes={nodes} has the nodes 0 to {nodes - 1}; set them "
         f"right or unset {NODE_RANK}",
     )
+
+
+def own_rank() -> int:
+    """The rank of this process, once its trainer exists."""
+    return rank_zero_only.rank
 
 
 def _require_first_process() -> None:

@@ -12,7 +12,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -34,6 +34,10 @@ _SAME = 1.0
 _GRACE = 10.0
 #: Seconds of waiting for the end of a training step, after which that is said.
 _PATIENCE = 5.0
+
+
+#: Records the state of a run, and the reason.
+Record = Callable[[str, str], None]
 
 
 class Stopped(BaseException):
@@ -61,6 +65,8 @@ class _Process:
     in_training: bool = False
     #: Whether it is ending already, so that a further signal raises nothing.
     ending: bool = False
+    #: Records the state of the run and its reason, where no exception can.
+    record: Record | None = None
 
 
 _process = _Process()
@@ -113,9 +119,11 @@ def training_fails(error: BaseException) -> None:
 
 
 @contextmanager
-def signals_stop_the_run() -> Iterator[None]:
+def signals_stop_the_run(record: Record | None = None) -> Iterator[None]:
     """Within: :data:`SIGNALS` stop the run, and only by an exception; if its code does not return
     to Python within some seconds, the process ends.
+
+    ``record`` is called, from another thread, with the state of a run that ends so.
 
     A signal that is ignored from the start stays so, as in the background of a shell script. In
     another thread than the main one nothing changes.
@@ -127,7 +135,7 @@ def signals_stop_the_run() -> Iterator[None]:
         yield
         return
     global _process
-    outer, _process = _process, _Process()
+    outer, _process = _process, _Process(record=record)
     handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     before: dict[int, Any] = {}
     with _Watcher():
@@ -177,8 +185,7 @@ class _Watcher(threading.Thread):
         if number and _process.in_training:
             number = self._insistent_signal(number)
         if number and not self._over.wait(_GRACE):
-            say(f"interrupted by {name_of(number)}: ended in the middle of a computation")
-            os._exit(128 + number)
+            end_process("interrupted", f"interrupted by {name_of(number)}", 128 + number)
 
     def _insistent_signal(self, first: int) -> int:
         """The next signal that does not wait for the end of a step; 0 if the run ends before."""
@@ -197,6 +204,15 @@ class _Watcher(threading.Thread):
             if not read or read[0] in SIGNALS:
                 return read[0] if read else 0
         return -1
+
+
+def end_process(state: str, reason: str, code: int) -> NoReturn:
+    """End this process, whose main thread does not return from native code."""
+    with suppress(Exception):
+        if _process.record is not None:
+            _process.record(state, reason)
+    say(f"error: {reason}; the same command resumes from the last checkpoint")
+    os._exit(code)
 
 
 def say(line: str) -> None:

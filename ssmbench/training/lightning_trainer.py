@@ -104,6 +104,7 @@ def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -
         files = DurableCheckpoints(spare=folder / FOLDER / PREVIOUS)
         plugins = [environment, files, *_listed(options.pop("plugins", None))]
         limit = TimeLimit(options.pop("max_time", None))
+        options.pop("timeout", None)  # of the processes, not of the training
         trainer = pl.Trainer(
             default_root_dir=folder,
             logger=loggers,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-import torch.distributed as dist
 
 from ssmbench.build.check import check_splits_fit
 from ssmbench.build.network import build_network
@@ -32,7 +31,7 @@ from ssmbench.training.effective_batch import (
     check_effective_batch,
     effective_batch,
 )
-from ssmbench.training.environment import is_main_process
+from ssmbench.training.environment import is_main_process, require_peers
 from ssmbench.training.evaluation import evaluate
 from ssmbench.training.lightning_trainer import build_trainer, check_trainer, quiet_lightning
 from ssmbench.training.memory_estimate import MemoryEstimate
@@ -40,10 +39,12 @@ from ssmbench.training.module import SequenceModule
 from ssmbench.training.monitor import GainMonitor
 from ssmbench.training.out_of_memory import BUILDING, LOADING, memory_named
 from ssmbench.training.ownership import Ownership
+from ssmbench.training.peers import ranks_end_together
 from ssmbench.training.plateau import Plateau
 from ssmbench.training.progress import EpochProgress, Speed
 from ssmbench.training.step_sizes import step_size_warning
 from ssmbench.training.time_limits import Budget
+from ssmbench.training.trainer_options import waits_for
 
 
 @dataclass
@@ -88,8 +89,10 @@ def train(
         UsageError: the run could not be executed.
         OutOfMemoryError: memory ran out; the message names the settings to lower.
         InterruptedRunError: a signal stopped it, on this rank or another one.
+        LostRankError: another process of it failed or is lost.
     """
     check_trainer(run)
+    require_peers(run.trainer.get("num_nodes", 1))
     pl.seed_everything(run.seed, verbose=False)
     task = build_task(run)
     budget = None if run.budget is None else Budget(seconds(run.budget))
@@ -118,15 +121,14 @@ def train(
     trainer = build_trainer(run, folder, [*chosen, *callbacks, best])
     diverged_at, scores, out_of_time = None, None, False
     try:
-        with memory_named(run, lambda: module.doing):
+        others = ranks_end_together(trainer, folder, waits_for(run.trainer))
+        with memory_named(run, lambda: module.doing), others:
             trainer.fit(module, datamodule=task, ckpt_path=point.file, weights_only=True)
             scores = evaluate(trainer, module, task, best)
     except DivergedError as error:
         diverged_at = error.step
     except OutOfTimeError:
         out_of_time = True
-    finally:
-        _leave_process_group()
     interruption.training_ends()
     rate, steps = speed.steps_per_second, trainer.global_step
     device = trainer.strategy.root_device
@@ -152,13 +154,3 @@ def _warn_of_step_sizes(run: RunConfig, model: SequenceModel) -> tuple[str, ...]
     if warning and is_main_process():
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     return (warning,) if warning else ()
-
-
-def _leave_process_group() -> None:
-    """End the communication between ranks, which Lightning does for NCCL only.
-
-    What follows runs on rank 0 alone, whose metrics must not wait for other ranks. Threads of gloo
-    must not outlive the interpreter: one that frees a tensor at shutdown aborts the process.
-    """
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()

@@ -26,6 +26,9 @@ RESERVED = {
     "use_distributed_sampler",
 }
 
+#: How long a process waits for another one in an operation between them, and at the start.
+_TIMEOUT = datetime.timedelta(minutes=10)
+
 #: Precisions in which autocast computes parts of the network in 16 bits.
 MIXED = {"16", "16-mixed", "bf16", "bf16-mixed"}
 #: Values of ``trainer.precision`` for parameters in double precision.
@@ -57,6 +60,17 @@ def _is_duration(value: Any) -> bool:
         return datetime.timedelta(**value) > datetime.timedelta()
     except (TypeError, OverflowError):
         return False
+
+
+def waits_for(options: Mapping[str, Any]) -> datetime.timedelta:
+    """The option ``timeout``: how long processes of a run wait for each other."""
+    value = options.get("timeout")
+    if value is None:
+        return _TIMEOUT
+    if isinstance(value, str):
+        days, hours, minutes, seconds = map(int, value.split(":"))
+        return datetime.timedelta(days, seconds, hours=hours, minutes=minutes)
+    return datetime.timedelta(**value)
 
 
 def _is_devices(value: Any) -> bool:
@@ -129,6 +143,7 @@ def _allowed_values() -> dict[str, Allowed]:
         "profiler": one_of("simple", "advanced", "pytorch", "xla"),
         "reload_dataloaders_every_n_epochs": _at_least(0),
         "strategy": one_of(*_STRATEGIES),
+        "timeout": _DURATION,
         "val_check_interval": Allowed(f"{_SHARE.words}, or {_DURATION.words}", _is_interval),
     }
 
@@ -142,6 +157,7 @@ def check_trainer_options(options: Mapping[str, Any], ends: bool = False) -> Non
         UsageError: the message names the argument and what is allowed.
     """
     hints, allowed = get_type_hints(pl.Trainer.__init__), _allowed_values()
+    hints["timeout"] = hints["max_time"]  # an option of ssmbench
     known = set(hints) - {"return"} - RESERVED
     for key, value in options.items():
         require(key not in RESERVED, f"trainer.{key}: is set by ssmbench itself")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -112,8 +113,8 @@ def test_only_rank_zero_writes(runs):
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "checkpoints/previous.ckpt",
-        "config.yaml",
         "claim-1.json",
+        "config.yaml",
         "lock",
         "metrics.jsonl",
         "poles.npz",
@@ -187,18 +188,21 @@ def test_all_ranks_stop_where_one_diverges(tmp_path):
 
 @pytest.fixture
 def interrupted(tmp_path):
-    """A config whose run on two ranks died after the first epoch."""
+    """A config whose run on two ranks ended after the first epoch, by an error on one of them."""
     mortal = TINY["model"]["parametrization"] | {"name": "mortal"}
     config = merge(BASE, {"model": {"parametrization": mortal}})
-    died = run_on_two(config, tmp_path, TOY_DIE_AT="6")
+    died = run_on_two(config, tmp_path, TOY_DIE_AT="6", TOY_DIE_RANK="1")
     assert died.returncode == 1, died.stderr
+    assert "Traceback" not in died.stderr
     return config
 
 
 def test_interrupted_run_goes_on(runs, interrupted, tmp_path):
-    """Both ranks died, and the same command ends as if they had not."""
+    """The same command ends as if they had not."""
     folder = only_folder(tmp_path)
     assert RunFolder(folder).state == "failed"
+    reason = "rank 1 failed: RuntimeError: killed by the test (full traceback: "
+    assert reason in RunFolder(folder).reason
     assert (folder / "checkpoints" / "last.ckpt").exists()
     resumed = run_on_two(interrupted, tmp_path)
     assert resumed.returncode == 0, resumed.stderr
@@ -207,3 +211,12 @@ def test_interrupted_run_goes_on(runs, interrupted, tmp_path):
     assert losses(folder) == pytest.approx(losses(runs["two"]), rel=1e-6)
     expected = figures(RunFolder(runs["two"]).result.scores)
     assert figures(RunFolder(folder).result.scores) == pytest.approx(expected, rel=1e-6)
+
+
+def test_no_rank_outlives_a_killed_rank_zero(tmp_path):
+    """Both write to the same pipe, which is closed when the last one has ended."""
+    mortal = TINY["model"]["parametrization"] | {"name": "mortal"}
+    config = merge(BASE, {"model": {"parametrization": mortal}})
+    died = run_on_two(config, tmp_path, TOY_DIE_AT="6", TOY_DIE_RANK="0", TOY_DIE_HOW="SIGKILL")
+    assert died.returncode == -signal.SIGKILL
+    assert RunFolder(only_folder(tmp_path)).state == "interrupted"

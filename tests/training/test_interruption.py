@@ -73,19 +73,18 @@ def test_a_run_goes_on_bit_for_bit_from_any_batch_and_repeats_none(
     config = mortal(task=TASK, **CONFIGS[name])
     (state, root), chosen = once(executed, config), random.Random(name)
     assert state == "finished"
-    for attempt in ("first", "second"):
-        passes.clear()
-        run = Run.of(config, tmp_path / attempt)
-        for how in chosen.sample(list(SIGNALS), 2):
-            die(monkeypatch, chosen.randrange(12), how)
-            with pytest.raises(InterruptedRunError, match=f"interrupted by {how} at step") as seen:
-                execute(run)
-            assert seen.value.exit_code == SIGNALS[how]
-            assert run.folder.state == "interrupted"
-        monkeypatch.delenv("TOY_DIE_AT")
-        assert execute(run) == "finished"
-        assert len(passes) == len(set(passes)), "a batch was repeated"
-        assert_same(run.folder, Run.of(config, root).folder)
+    passes.clear()
+    run = Run.of(config, tmp_path)
+    for how in chosen.sample(list(SIGNALS), 2):
+        die(monkeypatch, chosen.randrange(12), how)
+        with pytest.raises(InterruptedRunError, match=f"interrupted by {how} at step") as seen:
+            execute(run)
+        assert seen.value.exit_code == SIGNALS[how]
+        assert run.folder.state == "interrupted"
+    monkeypatch.delenv("TOY_DIE_AT")
+    assert execute(run) == "finished"
+    assert len(passes) == len(set(passes)), "a batch was repeated"
+    assert_same(run.folder, Run.of(config, root).folder)
 
 
 @pytest.mark.parametrize("death", [3, 12])

@@ -262,6 +262,7 @@ BAD_VALUES = {
     "profiler": (["x", 1], "is not a choice"),
     "reload_dataloaders_every_n_epochs": ([-1, None], "whole number of at least 0, got"),
     "strategy": (["ddpp", "ddp_spawn", "", 1, None], "is not a choice"),
+    "timeout": (["x", "00:00:00:00", 5, {"hours": 0}], "positive duration"),
     "val_check_interval": ([0, -1, 1.5, "x", "00:00:00:00", {"hours": 0}], "positive duration"),
 }
 GOOD_VALUES = {
@@ -273,6 +274,7 @@ GOOD_VALUES = {
     "max_time": ["00:00:00:01", {"hours": 2}, None],
     "precision": ["16-mixed", "bf16-mixed", "32-true", "64-true", 16, 32, "64", "bf16", None],
     "strategy": ["auto", "ddp"],
+    "timeout": ["00:00:30:00", {"minutes": 30}, None],
 }
 
 
