@@ -60,5 +60,5 @@ def record_interruption(run: Run, reason: str) -> str:
 
 def _record(run: Run, state: str, reason: str) -> str:
     with suppress(OSError):  # for example a full disk: the launcher still reports the state
-        run.folder.write_status(state, reason=reason)
+        return run.folder.record_end(state, reason)
     return state

@@ -16,6 +16,7 @@ from typing import Any
 
 from ssmbench import jsonio
 from ssmbench.errors import WriteError
+from ssmbench.runs.place import boot_id
 
 _NAME = re.compile(r"claim-(\d+)\.json")
 _GONE = (errno.ENOENT, errno.ESTALE)
@@ -44,8 +45,23 @@ class Holder:
         job = f", job {self.job}" if self.job else ""
         return f"{self.host}, pid {self.pid}{job}, since {since}"
 
+    @property
+    def may_write(self) -> bool:
+        """Whether it is another process than this one, and not known to be dead."""
+        return self.boot != boot_id() or (self.pid != os.getpid() and _exists(self.pid))
+
     def __str__(self) -> str:
         return f"another process ({self.where})" if self.host else "another process"
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        pass
+    return True
 
 
 def is_claim_file(name: str) -> bool:

@@ -188,6 +188,23 @@ class RunFolder:
             content["files"] = self._sizes_and_times()
         self.write(STATUS_FILE, jsonio.dumps(content), durable=state in COMPLETE)
 
+    def record_end(self, state: str, reason: str) -> str:
+        """Record how the run of a dead process, or of this one, ended; for launchers.
+
+        Returns its state, which is another one, and nothing is written, if another process has gone
+        on with the run or has completed it.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        holder = self.holder
+        if holder is not None and holder.may_write:
+            return "running"
+        if self.state in COMPLETE:
+            return self.state
+        self.write_status(state, reason=reason)
+        return state
+
     def write_result(self, result: Result) -> None:
         self.write(RESULT_FILE, jsonio.dumps(result.to_dict(), indent=2), durable=True)
 

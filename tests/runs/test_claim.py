@@ -129,6 +129,29 @@ with folder.lock() as held:
 """
 
 
+@pytest.mark.parametrize("state", ["failed", "interrupted"])
+def test_a_launcher_records_the_end_of_a_dead_process_only(folder, state):
+    with process(_HOLD, folder.path) as child:
+        assert folder.record_end(state, "it died") == "running"
+        assert folder.status["state"] == "running"
+        child.kill()
+        child.wait()
+        assert folder.record_end(state, "it died") == state
+        assert (folder.state, folder.reason) == (state, "it died")
+    with folder.lock():
+        assert folder.record_end(state, "of this process") == state
+    claim_of(folder, 3)
+    assert folder.record_end(state, "it died") == "running"
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_a_launcher_records_the_end_of_a_dead_process_without_locks(folder):
+    with process("print('ready')", folder.path) as child:
+        child.wait()
+    ClaimFiles(folder.path).create(1, Holder("n1", claim.boot_id(), child.pid, 1e9))
+    assert folder.record_end("failed", "it died") == "failed"
+
+
 def test_a_forked_process_does_not_hold_the_run_of_a_killed_parent(folder):
     """Such as one that loads data, and has not yet noticed."""
     with process(_FORK, folder.path) as child:
