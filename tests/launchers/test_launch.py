@@ -252,9 +252,9 @@ def test_a_run_that_another_process_completed_meanwhile_is_left_alone(tiny, work
     folder = Run.of(config, workplace).create()
     take_lock = RunFolder.lock
 
-    def complete_then_lock(self):
+    def complete_then_lock(self, **options):
         complete(folder)
-        return take_lock(self)
+        return take_lock(self, **options)
 
     monkeypatch.setattr(RunFolder, "lock", complete_then_lock)
     monkeypatch.setattr(execution, "train", lambda *_: pytest.fail("it was trained again"))
