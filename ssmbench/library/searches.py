@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class SearchReport:
     """What came of a search: of each cell (task, variant and discretizer) its trials and the best.
 
-    ``best``: the suite file of the best settings, None if there are none yet; ``incomplete``: the
-    number of cells whose search has to go on, because some of their runs have not ended;
-    ``failed``: the number of runs without a result.
+    ``best``: the suite file of the best settings, None if there are none yet; ``failed``: the
+    number of runs without a result, but for those that wait in the queue of a scheduler;
+    ``queued``: the number of these.
     """
 
     folder: Path
@@ -33,12 +33,12 @@ class SearchReport:
     best: Path | None
 
     @property
-    def incomplete(self) -> int:
-        return sum(not cell.is_complete for cell in self.cells)
+    def failed(self) -> int:
+        return sum(len(cell.without_result) for cell in self.cells) - self.queued
 
     @property
-    def failed(self) -> int:
-        return sum(len(cell.without_result) for cell in self.cells)
+    def queued(self) -> int:
+        return sum(trial.state == "queued" for cell in self.cells for trial in cell.without_result)
 
     def to_dict(self) -> dict[str, Any]:
         """Cells and the suite file as plain values, without any score on test data."""

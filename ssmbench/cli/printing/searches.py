@@ -81,5 +81,5 @@ def _remarks(outcome: CellOutcome) -> list[str]:
         states[trial.state] = states.get(trial.state, 0) + 1
     if states:
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
-        remarks.append(f"runs without a result: {counts}; the same command runs them again")
+        remarks.append(f"runs without a result: {counts}; the same command goes on with them")
     return remarks

@@ -78,9 +78,9 @@ class SearchedCell:
             UsageError: one of them is not allowed.
         """
         try:
-            for budget in self.search.budgets:
-                for settings in _one_by_one(self.search):
-                    self.config(settings, budget)
+            for settings in _one_by_one(self.search):
+                self.config(settings, self.search.budgets[0])
+            self.config(_first(self.search), self.search.budgets[-1])
             check(typed(self.first_config()))
         except UsageError as error:
             file = self.place.path

@@ -114,4 +114,4 @@ def test_a_search_whose_runs_fail_says_so(ssmbench, write, suite, monkeypatch):
     search = {"sampler": "grid", "space": {"optimizer.lr": [0.1, 0.01]}}
     answer = ssmbench("suite", "search", write("tuning.yaml", suite | {"search": search}))
     assert answer.code == 1
-    assert "runs without a result: 2 failed; the same command runs them again" in answer.out
+    assert "runs without a result: 2 failed; the same command goes on with them" in answer.out
