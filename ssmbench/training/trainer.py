@@ -93,32 +93,18 @@ def train(
     """
     check_trainer(run)
     require_peers(run.trainer.get("num_nodes", 1))
-    pl.seed_everything(run.seed, verbose=False)
-    task = build_task(run)
-    budget = None if run.budget is None else Budget(seconds(run.budget))
-    steps = -1 if budget else run.trainer.get("max_steps", -1)
-    with memory_named(run, BUILDING):
-        network = build_network(run, task.sizes)
-    module = SequenceModule(network, task, run.optimizer, steps, budget)
-    with memory_named(run, LOADING):
-        check_splits_fit(network, task)
-    check_effective_batch(run.effective_batch, task)
+    module = _built(run)
+    task = module.task
     warned = _warn_of_step_sizes(run, module.model)
     point = find_resume_point(folder)
     if is_main_process():
         check()
         prepare_folder(folder, point)
     speed, best = Speed(accumulation(run)), BestCheckpoint(folder, task)
-    callbacks = [Ownership(check), GainMonitor(run.analysis.every_n_epochs)]
-    callbacks += [speed, LogSizes(folder)]
-    callbacks += [budget] if budget else []
-    if run.optimizer.get("schedule") == "plateau":
-        callbacks += [Plateau(run.optimizer["plateau_patience"])]
-    callbacks += [EffectiveBatch(label), MemoryEstimate(run, label)]
-    callbacks += [EpochProgress(label, speed)] if label else []
     chosen = build_callbacks(run, task)
     module.logs_every_loss = bool(chosen)
-    trainer = build_trainer(run, folder, [*chosen, *callbacks, best])
+    own = [Ownership(check), *_callbacks(run, folder, label, speed, module.budget)]
+    trainer = build_trainer(run, folder, [*chosen, *own, best])
     diverged_at, scores, out_of_time = None, None, False
     try:
         others = ranks_end_together(trainer, folder, waits_for(run.trainer))
@@ -146,6 +132,33 @@ def train(
         out_of_time,
         notes,
     )
+
+
+def _built(run: RunConfig) -> SequenceModule:
+    """The task and the network of a run, which fit together."""
+    pl.seed_everything(run.seed, verbose=False)
+    task = build_task(run)
+    budget = None if run.budget is None else Budget(seconds(run.budget))
+    steps = -1 if budget else run.trainer.get("max_steps", -1)
+    with memory_named(run, BUILDING):
+        network = build_network(run, task.sizes)
+    module = SequenceModule(network, task, run.optimizer, steps, budget)
+    with memory_named(run, LOADING):
+        check_splits_fit(network, task)
+    check_effective_batch(run.effective_batch, task)
+    return module
+
+
+def _callbacks(
+    run: RunConfig, folder: Path, label: str | None, speed: Speed, budget: Budget | None
+) -> list[pl.Callback]:
+    """Callbacks of every run, in the order in which they are called."""
+    callbacks = [GainMonitor(run.analysis.every_n_epochs), speed, LogSizes(folder)]
+    callbacks += [budget] if budget else []
+    if run.optimizer.get("schedule") == "plateau":
+        callbacks += [Plateau(run.optimizer["plateau_patience"])]
+    callbacks += [EffectiveBatch(label), MemoryEstimate(run, label)]
+    return callbacks + ([EpochProgress(label, speed)] if label else [])
 
 
 def _warn_of_step_sizes(run: RunConfig, model: SequenceModel) -> tuple[str, ...]:
