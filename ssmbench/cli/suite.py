@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ssmbench.cli.printing.suites import print_grid, print_report
+from ssmbench.cli.printing.suites import print_plan, print_report
 from ssmbench.cli.suite_search import search
 from ssmbench.cli.suite_status import cancel, logs, status
 from ssmbench.cli.usage import VerbGroup
-from ssmbench.cli.verb import AsJson, Force, Output, Overrides, add_verb
+from ssmbench.cli.verb import AsJson, Output, Overrides, add_verb
+from ssmbench.errors import UsageError
 
 #: The verb that executes a suite; it may be left out: ``ssmbench suite FILE``.
 _DEFAULT = "run"
@@ -48,36 +49,59 @@ app = typer.Typer(
 )
 
 
+Config = Annotated[
+    str, typer.Argument(help="A suite config: a YAML file, or the name of a bundled one.")
+]
+Jobs = Annotated[int | None, typer.Option(help="Runs in parallel; default: the launcher decides.")]
+LauncherName = Annotated[
+    str | None, typer.Option(help="As in `ssmbench list launchers`; default: the suite's.")
+]
+Selectors = list[str] | None
+
+
 def run(
-    config: Annotated[
-        str, typer.Argument(help="A suite config: a YAML file, or the name of a bundled one.")
-    ],
+    config: Config,
     overrides: Overrides = None,
     output: Output = None,
-    jobs: Annotated[
-        int | None, typer.Option(help="Runs in parallel; default: the launcher decides.")
+    jobs: Jobs = None,
+    launcher: LauncherName = None,
+    include: Annotated[
+        Selectors, typer.Option(help="Only these runs: labels or patterns; may be repeated.")
     ] = None,
-    launcher: Annotated[
-        str | None, typer.Option(help="As in `ssmbench list launchers`; default: the suite's.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check and print the grid.")] = (
-        False
-    ),
-    force: Force = False,
+    exclude: Annotated[Selectors, typer.Option(help="Not these runs; may be repeated.")] = None,
+    redo: Annotated[
+        str, typer.Option(help="Which runs: missing, failed, interrupted or all.")
+    ] = "missing",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check, and print the plan.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="The same as --redo all.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Execute the missing runs of a grid of variants, tasks and seeds, and report on all runs."""
+    selected: dict[str, Any] = {"include": include or (), "exclude": exclude or ()}
+    again = _redo(redo, force)
+    if dry_run:
+        from ssmbench.library.plans import plan_runs
+
+        plan = plan_runs(
+            config, overrides, output=output, jobs=jobs, launcher=launcher, redo=again, **selected
+        )
+        print_plan(plan, as_json)
+        return
     from ssmbench.library import suites
 
-    planned = suites.plan_suite(config, overrides, output=output)
-    if dry_run:
-        suites.check_suite(planned, launcher)
-        print_grid(planned, as_json)
-        return
-    report = suites.execute_suite(planned, jobs, launcher, force)
+    planned = suites.plan_suite(config, overrides, output=output, **selected)
+    report = suites.execute_suite(planned, jobs, launcher, again)
     print_report(report, as_json)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _redo(redo: str, force: bool) -> str:
+    if force and redo not in ("missing", "all"):
+        raise UsageError(f"suite: --force means --redo all, but --redo {redo} is given too")
+    return "all" if force else redo
 
 
 for function in (run, search, status, logs, cancel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ssmbench.bundled import config_file
 from ssmbench.errors import require
 from ssmbench.library.configs import Overrides, read_overrides
+from ssmbench.library.plans import check_jobs
 from ssmbench.library.progress import DEFAULT_ROOT
-from ssmbench.library.runs import Run, shown
+from ssmbench.library.runs import shown
 from ssmbench.paths import absolute
 from ssmbench.suite.grid import Suite, load_suite
+from ssmbench.suite.plan import check_redo
 
 if TYPE_CHECKING:
     from ssmbench.report.statistics import RobustnessRow, Row
@@ -61,13 +63,14 @@ class PlannedSuite:
     suite: Suite
     folder: Path
 
-    def runs(self) -> list[Run]:
-        """The run of each cell, in the suite's order; cells with equal configs share a run."""
-        return [Run(identity) for identity in self.suite.runs(self.folder)]
-
 
 def plan_suite(
-    config: str | Path, overrides: Overrides = None, *, output: str | Path | None = None
+    config: str | Path,
+    overrides: Overrides = None,
+    *,
+    output: str | Path | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
 ) -> PlannedSuite:
     """The grid of a suite with every run resolved; nothing is written.
 
@@ -76,21 +79,10 @@ def plan_suite(
     """
     named = isinstance(config, str | Path)
     require(named, f"suite: must be a path or a bundled suite's name, got {config!r}")
-    suite = load_suite(config_file(config, "suites"), read_overrides(overrides))
+    over = read_overrides(overrides)
+    suite = load_suite(config_file(config, "suites"), over, include, exclude)
     root = absolute(DEFAULT_ROOT) / suite.name if output is None else absolute(output, "output")
     return PlannedSuite(suite, root)
-
-
-def check_suite(planned: PlannedSuite, launcher: str | Mapping[str, Any] | None = None) -> None:
-    """Build the launcher and the components of every run of a suite, without training.
-
-    Raises:
-        UsageError: an unknown launcher; or a run could not be executed: the message names the run.
-    """
-    from ssmbench.suite.session import build_launcher, check_all
-
-    build_launcher(planned.suite, launcher)
-    check_all(planned.suite)
 
 
 def run_suite(
@@ -100,6 +92,9 @@ def run_suite(
     output: str | Path | None = None,
     jobs: int | None = None,
     launcher: str | Mapping[str, Any] | None = None,
+    redo: str = "missing",
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     force: bool = False,
 ) -> Report:
     """Execute the missing runs of a grid of variants, tasks and seeds, and report on all runs.
@@ -119,26 +114,32 @@ def run_suite(
         jobs: the number of runs in parallel; None lets the launcher decide.
         launcher: a registered name, or a mapping of ``name`` and options; None for the suite's.
             Entries registered in a notebook cell require "inline".
-        force: execute complete runs again.
+        redo: which runs are executed: "missing" ones, those that "failed" or were "interrupted",
+            or "all"; failed ones and all start again from the beginning.
+        include: selectors of the runs that are executed now, as in a suite file; the report has all
+            runs of the suite.
+        exclude: selectors of those that are not.
+        force: the same as ``redo="all"``.
 
     Raises:
         UsageError: the suite is invalid; raised before the first run starts.
     """
-    return execute_suite(plan_suite(config, overrides, output=output), jobs, launcher, force)
+    planned = plan_suite(config, overrides, output=output, include=include, exclude=exclude)
+    return execute_suite(planned, jobs, launcher, "all" if force else redo)
 
 
 def execute_suite(
     planned: PlannedSuite,
     jobs: int | None = None,
     launcher: str | Mapping[str, Any] | None = None,
-    force: bool = False,
+    redo: str = "missing",
 ) -> Report:
     """Execute a suite that :func:`plan_suite` returned; see :func:`run_suite`."""
     from ssmbench.suite import session
 
-    whole = jobs is None or (type(jobs) is int and jobs >= 1)
-    require(whole, f"jobs: must be at least 1, got {jobs!r}")
-    failed = session.run_suite(planned.suite, planned.folder, launcher, jobs, force)
+    check_jobs(jobs)
+    check_redo(redo)
+    failed = session.run_suite(planned.suite, planned.folder, launcher, jobs, redo)
     return replace(write_report(planned.folder), failed=failed)
 
 

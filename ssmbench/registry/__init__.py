@@ -17,6 +17,7 @@ from ssmbench.registry.discovery import (
     import_file,
     loaded_plugins,
     plugin_failures,
+    plugin_files,
 )
 from ssmbench.registry.entry import Entry, NoOptions
 from ssmbench.registry.kinds import (
@@ -50,6 +51,7 @@ __all__ = [
     "isolated",
     "loaded_plugins",
     "plugin_failures",
+    "plugin_files",
     "source_digest",
 ]
 

@@ -81,7 +81,7 @@ def discover(guard: Guard) -> None:
     places = _places()
     if places != _discovery.places:
         _discovery.places = places
-        for file in _plugin_files():
+        for file in plugin_files():
             if _import_once(str(file), lambda file=file: import_file(file), guard):
                 found.setdefault(_shown(file.parent), []).append(file.stem)
                 digest = source_digest(str(file), "")
@@ -156,7 +156,8 @@ def failure_summary() -> str:
     return "; ".join(f.plugin if logged else f"{f.plugin}: {f.reason}" for f in _discovery.failures)
 
 
-def _plugin_files() -> list[Path]:
+def plugin_files() -> list[Path]:
+    """The plugin files of the working folder and of the environment; entry points are not files."""
     listed = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
     files: list[Path] = []
     given = (absolute(part, PLUGINS_VARIABLE) for part in listed if part)

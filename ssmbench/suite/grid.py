@@ -26,7 +26,7 @@ its task or of the base; variants in discrete time ignore the latter two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ from ssmbench.suite.places import (
     places_of,
 )
 from ssmbench.suite.record import RUNS
-from ssmbench.suite.selection import label_of
+from ssmbench.suite.selection import label_of, parse_selectors, select
 
 __all__ = [
     "AXES",
@@ -71,19 +71,31 @@ class Suite:
     name: str
     cells: tuple[Cell, ...]
     refused: tuple[Refusal, ...] = ()
+    #: The labels of the cells that are executed now; None for all. The others stay in the report.
+    chosen: frozenset[str] | None = None
     launcher: Mapping[str, Any] = field(default_factory=lambda: {"name": "local"})
+
+    @property
+    def chosen_cells(self) -> list[Cell]:
+        """The cells that are executed now."""
+        return [cell for cell in self.cells if self.chosen is None or cell.label in self.chosen]
 
     def runs(self, root: Path) -> list[Run]:
         """The run of each cell; ``root`` is the suite's folder. Equal configs share a folder."""
         return [cell.run(root / RUNS) for cell in self.cells]
 
 
-def load_suite(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Suite:
+def load_suite(
+    path: str | Path,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+) -> Suite:
     """The resolved grid of a suite file; overrides, ``key=value`` strings or a nested mapping,
-    apply to every run.
+    apply to every run. ``include`` and ``exclude``: selectors of the runs that are executed now.
 
     Raises:
-        UsageError: the file, the overrides, or a resulting run config is invalid.
+        UsageError: the file, the overrides, a selector or a resulting run config is invalid.
     """
     raw, refused = read_suite(path)
     over = overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
@@ -93,7 +105,18 @@ def load_suite(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = 
     launcher = resolve_component(
         registry.launchers, raw.get("launcher", "local"), f"{path}: launcher"
     )
-    return Suite(suite_name(raw, path), cells, tuple(refused), launcher)
+    chosen = _chosen(cells, include, exclude)
+    return Suite(suite_name(raw, path), cells, tuple(refused), chosen, launcher)
+
+
+def _chosen(
+    cells: Sequence[Cell], include: Iterable[str], exclude: Iterable[str]
+) -> frozenset[str] | None:
+    where = ("--include", "--exclude")
+    wanted, unwanted = parse_selectors(include, where[0]), parse_selectors(exclude, where[1])
+    if not (wanted or unwanted):
+        return None
+    return frozenset(cell.label for cell in select(cells, wanted, unwanted, where))
 
 
 def load_cell(path: str | Path, label: str, overrides: Mapping[str, Any] | None = None) -> Cell:

@@ -48,10 +48,15 @@ def write_suite(
     write_atomically(root / SUITE_FILE, jsonio.dumps(record, indent=1))
 
 
-def link_tensorboard(root: Path) -> Path:
-    """Create a folder of links ``task/variant-discretizer-seed`` to the runs, for TensorBoard."""
+def link_tensorboard(root: Path, only: str | None = None) -> Path:
+    """Create a folder of links ``task/variant-discretizer-seed`` to the runs, for TensorBoard.
+
+    ``only``: the fingerprint of the run that is linked; None for all.
+    """
     board = root / "tensorboard"
     for cell in read_suite(root)["cells"]:
+        if only not in (None, cell["fingerprint"]):
+            continue
         link = board / cell["label"]
         target = root / RUNS / cell["fingerprint"] / "tensorboard"
         link.parent.mkdir(parents=True, exist_ok=True)

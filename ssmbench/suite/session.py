@@ -27,6 +27,7 @@ from ssmbench.results import Result
 from ssmbench.runs.run import Run
 from ssmbench.runs.states import COMPLETE
 from ssmbench.suite.grid import RUNS, Cell, Suite
+from ssmbench.suite.plan import FROM_THE_START, is_due
 from ssmbench.suite.record import link_tensorboard, write_suite
 from ssmbench.training.check import check
 
@@ -36,13 +37,14 @@ def run_suite(
     root: Path,
     launcher: str | Mapping[str, Any] | None = None,
     jobs: int | None = None,
-    force: bool = False,
+    redo: str = "missing",
 ) -> int:
-    """Execute the missing runs of a suite in ``root``; returns how many did not complete, without
-    those that a launcher has left in the queue of a scheduler.
+    """Execute the chosen runs of a suite in ``root`` that are due; returns how many did not
+    complete, without those that a launcher has left in the queue of a scheduler.
 
     ``launcher``, a name or a mapping with options, replaces the suite's launcher; ``jobs`` is the
-    number of runs in parallel, None lets the launcher decide. ``force`` executes complete runs too.
+    number of runs in parallel, None lets the launcher decide. ``redo``: one of
+    :data:`ssmbench.suite.plan.REDO`.
 
     Raises:
         UsageError: a run could not be executed; raised before the first one starts.
@@ -51,16 +53,17 @@ def run_suite(
     selected = build_launcher(suite, launcher)
     check_all(suite)
     runs = suite.runs(root)
-    todo = distinct(runs) if force else missing(runs)
+    todo = due_runs(distinct([cell.run(root / RUNS) for cell in suite.chosen_cells]), redo)
     _check_data(todo)
-    if force:
+    if redo in FROM_THE_START:
         _reset(todo)
     write_suite(root, suite.name, suite.cells, runs, suite.refused)
     for run in todo:
         if run.folder.checked_state == "damaged":
             print(f"{run.label}: {run.folder.checked_reason}: running it again", file=sys.stderr)
     _report_edited_plugins(root, todo)
-    reporter = _Reporter(len(todo), root)
+    nothing = "every run is complete" if redo == "missing" else f"no run is {redo}"
+    reporter = _Reporter(len(todo), root, nothing)
     with reporter, interruptible(selected) as caught:
         for run, state in selected.launch(todo, jobs):
             reporter(run, state)
@@ -121,7 +124,12 @@ def distinct(runs: Iterable[Run]) -> list[Run]:
 
 def missing(runs: Iterable[Run]) -> list[Run]:
     """The runs that are not complete, without duplicates."""
-    return [run for run in distinct(runs) if not run.folder.is_complete]
+    return due_runs(distinct(runs), "missing")
+
+
+def due_runs(runs: Iterable[Run], redo: str) -> list[Run]:
+    """The runs that are executed; ``redo``: one of :data:`ssmbench.suite.plan.REDO`."""
+    return [run for run in runs if is_due(run.folder.checked_state, redo)]
 
 
 def _check_data(runs: Iterable[Run]) -> None:
@@ -144,7 +152,7 @@ def check_all(suite: Suite) -> None:
         UsageError: a run could not be executed; the message names it.
     """
     different: dict[str, Cell] = {}
-    for cell in suite.cells:  # the components do not depend on the seed
+    for cell in suite.chosen_cells:  # the components do not depend on the seed
         different.setdefault(fingerprint(cell.config | {"seed": 0}), cell)
     accepted: set[str] = set()
     for cell in different.values():
@@ -157,11 +165,11 @@ def check_all(suite: Suite) -> None:
 class _Reporter:
     """Report the outcome of each run on stderr, on a terminal with a progress bar."""
 
-    def __init__(self, total: int, root: Path):
+    def __init__(self, total: int, root: Path, nothing: str):
         self._failed = 0
         self._held: list[Run] = []  # by other processes
         self._queued = 0
-        self._total, self._root = total, root
+        self._total, self._root, self._nothing = total, root, nothing
         self._done, self._start = 0, time.monotonic()
         columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         console = Console(stderr=True)
@@ -171,7 +179,7 @@ class _Reporter:
     def __enter__(self) -> None:
         self._progress.start()
         if self._total == 0:
-            print("nothing to run: every run is complete", file=sys.stderr)
+            print(f"nothing to run: {self._nothing}", file=sys.stderr)
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
@@ -187,7 +195,7 @@ class _Reporter:
         return self._failed + len(held)
 
     def __call__(self, run: Run, state: str) -> None:
-        link_tensorboard(self._root)
+        link_tensorboard(self._root, run.fingerprint)
         self._done += 1
         if state == "running":
             self._held.append(run)

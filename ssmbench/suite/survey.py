@@ -29,9 +29,8 @@ class Progress:
 
     ``done``: the share of its training, 1 if it is complete, None if it cannot be told; ``score``:
     the newest one, of the validation data unless the run is complete (and in a search);
-    ``elapsed``: seconds of a
-    complete run, or since a running one was started or resumed; ``left``: estimated seconds to its
-    end, None if nothing is known.
+    ``elapsed``: seconds of a complete run, or since a running one was started or resumed; ``left``: estimated seconds to its
+    end, ``typical``: of a whole run of its kind, None if nothing is known.
     """
 
     label: str
@@ -48,6 +47,7 @@ class Progress:
     score: float | None = None
     elapsed: float | None = None
     left: float | None = None
+    typical: float | None = None
     host: str = ""
     job: str = ""
 
@@ -92,20 +92,27 @@ def survey(root: Path) -> Survey:
     Raises:
         UsageError: no suite was run there.
     """
-    recorded, suite = recorded_runs(root), read_suite(root)
-    states = {run.fingerprint: run.folder(root).state for run in recorded}
-    complete = [run for run in recorded if states[run.fingerprint] in COMPLETE]
+    suite = read_suite(root)
+    runs = progress_of(root, recorded_runs(root), str(suite.get("objective", "test")))
+    return Survey(suite["name"], root, tuple(runs))
+
+
+def progress_of(root: Path, runs: Sequence[Recorded], split: str = "test") -> list[Progress]:
+    """How far each of the runs is whose folders are in that of a suite; complete ones with their
+    scores on a split of the data."""
+    states = {run.fingerprint: run.folder(root).state for run in runs}
+    complete = [run for run in runs if states[run.fingerprint] in COMPLETE]
     results = {run.fingerprint: read_result(run.folder(root).path) for run in complete}
     known = estimates(root, ((_kind(run), results[run.fingerprint]) for run in complete))
     queue = jobs_in_queue() if "queued" in states.values() else None
-    runs = []
-    for run in recorded:
+    found = []
+    for run in runs:
         state, result = states[run.fingerprint], results.get(run.fingerprint)
         if result is not None:
-            runs.append(_complete(run, state, result, str(suite.get("objective", "test"))))
+            found.append(_complete(run, state, result, known, split))
         else:
-            runs.append(_incomplete(run, state, root, known, queue))
-    return Survey(suite["name"], root, tuple(runs))
+            found.append(_incomplete(run, state, root, known, queue))
+    return found
 
 
 def _kind(run: Recorded) -> Kind:
@@ -117,7 +124,9 @@ def _places(run: Recorded) -> dict[str, Any]:
     return {name: getattr(run, name) for name in names}
 
 
-def _complete(run: Recorded, state: str, result: Mapping[str, Any], score: str) -> Progress:
+def _complete(
+    run: Recorded, state: str, result: Mapping[str, Any], known: Estimates, split: str
+) -> Progress:
     scores, task = (result.get(key) or {} for key in ("scores", "task"))
     return Progress(
         **_places(run),
@@ -125,9 +134,10 @@ def _complete(run: Recorded, state: str, result: Mapping[str, Any], score: str) 
         step=result.get("steps"),
         done=1.0,
         metric=str(task.get("metric") or task.get("score") or ""),  # of schema 2
-        score=scores.get(score),
+        score=scores.get(split),
         elapsed=result.get("seconds"),
         left=0.0,
+        typical=known.seconds(_kind(run)),
     )
 
 
@@ -137,7 +147,7 @@ def _incomplete(
     folder = run.folder(root)
     typical = known.seconds(_kind(run))
     if state == "missing":
-        return Progress(**_places(run), state=state, done=0.0, left=typical)
+        return Progress(**_places(run), state=state, done=0.0, left=typical, typical=typical)
     status = folder.status
     row = _newest(folder.path / "metrics.jsonl")
     now = time.time()
@@ -158,6 +168,7 @@ def _incomplete(
         score=row.get("score"),
         elapsed=elapsed,
         left=_left(typical, done, elapsed, resumed=bool(status.get("resumed"))),
+        typical=typical,
         host=str(status.get("host") or ""),
         job=job,
     )

@@ -1,42 +1,89 @@
-"""Printing of a suite: its grid before it runs, and its report."""
+"""Printing of a suite: its plan before it runs, and its report."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ssmbench.cli.printing import print_json, table
 from ssmbench.cli.streams import say
+from ssmbench.runs.states import COMPLETE
 
 if TYPE_CHECKING:
-    from ssmbench.library.suites import PlannedSuite, Report
+    from ssmbench.library.suites import Report
+    from ssmbench.suite.plan import Plan, PlannedRun
 
 
-def print_grid(planned: PlannedSuite, as_json: bool) -> None:
-    """Print every run of a suite with its fingerprint and state."""
-    runs = planned.runs()
-    states = [run.state for run in runs]
+def print_plan(plan: Plan, as_json: bool) -> None:
+    """Print every run of a suite with fingerprint and state, and the estimated time by variant."""
+    from ssmbench.suite.estimates import in_words
+
     if as_json:
-        cells = [
-            {
-                "label": run.identity.label,
-                "fingerprint": run.identity.fingerprint,
-                "state": state,
-                "config": run.config,
-            }
-            for run, state in zip(runs, states, strict=True)
-        ]
-        refused = [dataclasses.asdict(refusal) for refusal in planned.suite.refused]
-        print_json({"name": planned.suite.name, "runs": cells, "refused": refused})
+        print_json(_plan_json(plan))
         return
-    rows = [
-        (run.identity.label, run.identity.fingerprint, state)
-        for run, state in zip(runs, states, strict=True)
+    rows = [(r.progress.label, r.fingerprint, r.progress.state, _time(r)) for r in plan.runs]
+    table(("run", "fingerprint", "state", "time"), rows)
+    say()
+    table(("task", "variant", "runs", "done", "to run", "time"), _by_variant(plan))
+    say()
+    counts = ", ".join(f"{number} {state}" for state, number in plan.counts.items())
+    complete = sum(run.progress.state in COMPLETE for run in plan.runs)
+    say(f"{len(plan.runs)} runs, {complete} complete ({counts}); {len(plan.due)} to run")
+    if plan.due and plan.seconds is None:
+        say("time unknown: no run like some of these is complete; --probe measures it")
+    elif plan.due:
+        wall = in_words(plan.wall_seconds)
+        say(f"about {in_words(plan.seconds)} of runs, {wall} with {plan.parallel} at once")
+    if plan.refused:
+        say(f"{len(plan.refused)} combinations refused; the report says why")
+
+
+def _time(run: PlannedRun) -> str:
+    from ssmbench.suite.estimates import in_words
+
+    return in_words(run.seconds) if run.due else ""
+
+
+def _by_variant(plan: Plan) -> list[tuple[str, str, int, int, int, str]]:
+    from ssmbench.suite.estimates import in_words
+    from ssmbench.suite.plan import total_seconds
+
+    groups: dict[tuple[str, str], list[PlannedRun]] = {}
+    for run in plan.runs:
+        groups.setdefault((run.progress.task, run.progress.variant), []).append(run)
+    rows = []
+    for (task, variant), runs in groups.items():
+        done = sum(run.progress.state in COMPLETE for run in runs)
+        due = [run for run in runs if run.due]
+        time = in_words(total_seconds(due)) if due else ""
+        rows.append((task, variant, len(runs), done, len(due), time))
+    return rows
+
+
+def _plan_json(plan: Plan) -> dict[str, Any]:
+    runs = [
+        {
+            "label": run.progress.label,
+            "fingerprint": run.fingerprint,
+            "state": run.progress.state,
+            "reason": run.progress.reason,
+            "due": run.due,
+            "seconds": run.seconds,
+            "config": run.config,
+        }
+        for run in plan.runs
     ]
-    table(("run", "fingerprint", "state"), rows)
-    say(f"{len(rows)} runs, {sum(run.is_complete for run in runs)} complete")
-    if planned.suite.refused:
-        say(f"{len(planned.suite.refused)} combinations refused; the report says why")
+    return {
+        "name": plan.name,
+        "folder": str(plan.folder),
+        "redo": plan.redo,
+        "counts": plan.counts,
+        "due": len(plan.due),
+        "seconds": plan.seconds,
+        "parallel": plan.parallel,
+        "wall_seconds": plan.wall_seconds,
+        "runs": runs,
+        "refused": list(plan.refused),
+    }
 
 
 def print_report(report: Report, as_json: bool) -> None:
