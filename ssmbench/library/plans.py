@@ -39,7 +39,7 @@ def plan_runs(
     Raises:
         UsageError: the suite is invalid, or one of its runs could not be executed.
     """
-    from ssmbench.suite.plan import Plan, check_redo, planned_runs
+    from ssmbench.suite.plan import Plan, check_jobs, check_redo, planned_runs
     from ssmbench.suite.record import Recorded
 
     check_redo(redo)
@@ -51,12 +51,6 @@ def plan_runs(
     planned = tuple(planned_runs(root, runs, checked["configs"], redo))
     refused = tuple(checked["refused"])
     return Plan(checked["name"], root, redo, planned, refused, checked["parallel"])
-
-
-def check_jobs(jobs: Any) -> None:
-    """Raise a UsageError unless ``jobs`` is a positive whole number or None."""
-    whole = jobs is None or (type(jobs) is int and jobs >= 1)
-    require(whole, f"jobs: must be at least 1, got {jobs!r}")
 
 
 def _checked(config: str | Path, overrides: Overrides, *options: Any) -> Mapping[str, Any]:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ssmbench.bundled import config_file
 from ssmbench.errors import require
 from ssmbench.library.configs import Overrides, read_overrides
-from ssmbench.library.plans import check_jobs
 from ssmbench.library.progress import DEFAULT_ROOT
 from ssmbench.library.runs import shown
 from ssmbench.paths import absolute
 from ssmbench.suite.grid import Suite, load_suite
-from ssmbench.suite.plan import check_redo
+from ssmbench.suite.plan import check_jobs, check_redo
 
 if TYPE_CHECKING:
     from ssmbench.report.statistics import RobustnessRow, Row

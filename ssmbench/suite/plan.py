@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ssmbench.errors import UsageError, suggest
+from ssmbench.errors import UsageError, require, suggest
 from ssmbench.runs.states import COMPLETE
 from ssmbench.suite.record import Recorded
 from ssmbench.suite.survey import Progress, progress_of
@@ -30,6 +30,12 @@ def check_redo(redo: str) -> None:
     """Raise a UsageError unless ``redo`` is one of :data:`REDO`."""
     if redo not in REDO:
         raise UsageError(f"redo: {redo!r} is not a choice; {suggest(str(redo), REDO)}")
+
+
+def check_jobs(jobs: Any) -> None:
+    """Raise a UsageError unless ``jobs`` is a positive whole number or None."""
+    whole = jobs is None or (type(jobs) is int and jobs >= 1)
+    require(whole, f"jobs: must be at least 1, got {jobs!r}")
 
 
 def is_due(state: str, redo: str) -> bool:
