@@ -29,8 +29,9 @@ class Progress:
 
     ``done``: the share of its training, 1 if it is complete, None if it cannot be told; ``score``:
     the newest one, of the validation data unless the run is complete (and in a search);
-    ``elapsed``: seconds of a complete run, or since a running one was started or resumed; ``left``: estimated seconds to its
-    end, ``typical``: of a whole run of its kind, None if nothing is known.
+    ``elapsed``: seconds of a complete run, or since a running one was started or resumed;
+    ``left``: estimated seconds to its end, ``typical``: of a whole run of its kind, None if nothing
+    is known.
     """
 
     label: str
