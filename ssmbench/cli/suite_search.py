@@ -37,5 +37,5 @@ def search(
         return
     report = searches.execute_search(planned, jobs, launcher)
     print_search(report, as_json)
-    if report.failed:
+    if report.failed or report.found_nothing:
         raise typer.Exit(1)

@@ -25,7 +25,8 @@ class SearchReport:
 
     ``best``: the suite file of the best settings, None if there are none yet; ``failed``: the
     number of runs without a result, but for those that wait in the queue of a scheduler;
-    ``queued``: the number of these.
+    ``queued``: the number of these; ``found_nothing``: the number of cells whose search is complete
+    without any best settings.
     """
 
     folder: Path
@@ -39,6 +40,10 @@ class SearchReport:
     @property
     def queued(self) -> int:
         return sum(trial.state == "queued" for cell in self.cells for trial in cell.without_result)
+
+    @property
+    def found_nothing(self) -> int:
+        return sum(cell.found_nothing for cell in self.cells)
 
     def to_dict(self) -> dict[str, Any]:
         """Cells and the suite file as plain values, without any score on test data."""

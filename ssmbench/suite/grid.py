@@ -13,6 +13,7 @@
     overrides:                                              # for some of the runs; optional
       - {for: "*/L2RU", set: {optimizer: {lr: 0.001}}}
     launcher: {name: local}                                 # how runs are executed; optional
+    search: {trials: 20, space: {...}}                      # of settings; optional
     published: {source: ..., parameters: {...}}             # what a publication states; optional
 
 ``discretizers: all`` selects every registered discretizer that can sample the variant; the others

@@ -74,6 +74,8 @@ def text_of(settings: Mapping[str, Any]) -> str:
 
 def _remarks(outcome: CellOutcome) -> list[str]:
     remarks = []
+    if outcome.found_nothing:
+        remarks.append("no best settings: no trial with the largest budget has a score")
     if outcome.diverged:
         remarks.append(f"{outcome.diverged} runs diverged")
     states: dict[str, int] = {}

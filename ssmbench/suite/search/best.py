@@ -23,8 +23,9 @@ _REMARK = """\
 
 def write_best(folder: Path, plan: SearchPlan, outcomes: Sequence[CellOutcome]) -> Path | None:
     """Write ``best.yaml``: the suite as it is, with the best settings of each cell; cells without
-    any are left out. Returns the file, None if no cell has any."""
+    any are left out. Returns the file, None if no cell has any; then there is none."""
     if all(outcome.best is None for outcome in outcomes):
+        (folder / BEST_FILE).unlink(missing_ok=True)
         return None
     remark = _REMARK.format(file=Path(plan.path).name, objective=plan.search.objective)
     write_atomically(folder / BEST_FILE, remark + dump_yaml(_best_suite(plan, outcomes)))

@@ -32,6 +32,11 @@ class CellOutcome:
         return every and all(trial.has_ended for trial in self._all) and self._is_decided
 
     @property
+    def found_nothing(self) -> bool:
+        """Whether it is complete, and no trial of the last rung has a score."""
+        return self.is_complete and self.best is None
+
+    @property
     def _is_decided(self) -> bool:
         """Whether each rung has the trials that went on from the one before, if any could."""
         pairs = zip(self.rungs, self.rungs[1:], strict=False)

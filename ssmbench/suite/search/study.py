@@ -86,6 +86,8 @@ class Journal:
             lock.release()
         try:
             return JournalStorage(JournalFileBackend(str(self._file), lock))
+        except OSError:
+            raise
         except Exception as error:  # of many types, depending on where the damage is
             raise UsageError(
                 f"{self._file}: is damaged ({type(error).__name__}); delete it: the search then "

@@ -112,6 +112,9 @@ def test_what_a_search_needs_is_said(ssmbench, write, suite, monkeypatch):
 def test_a_search_whose_runs_fail_says_so(ssmbench, write, suite, monkeypatch):
     monkeypatch.setattr(execution, "train", lambda *_: 1 / 0)
     search = {"sampler": "grid", "space": {"optimizer.lr": [0.1, 0.01]}}
+    stale = write("outputs/small/search/best.yaml", suite)
     answer = ssmbench("suite", "search", write("tuning.yaml", suite | {"search": search}))
     assert answer.code == 1
+    assert "no best settings" in answer.out
+    assert not stale.exists()
     assert "runs without a result: 2 failed; the same command goes on with them" in answer.out
