@@ -5,9 +5,9 @@
     python tools/many_runs.py --runs 20 --keep folder --json
 
 Faults come at random times, on average one in the time of a run, from a seeded generator: SIGKILL
-or SIGTERM to a random process of the suite other than its first (a run, or the server that starts
-runs), and the loss of the node: SIGKILL to all of them at once. Whenever the suite has ended or is
-lost, the same command is given again, until every run is complete.
+or SIGTERM to a process that executes a run, SIGKILL to a helper (the server that forks runs, the
+tracker of resources), and the loss of the node: SIGKILL to all processes at once. Whenever the
+suite has ended or is lost, the same command is given again, until every run is complete.
 
 Exit code 1 unless each run finished exactly once, with the weights, the metrics and the scores of
 the undisturbed run, bit for bit.
@@ -39,7 +39,8 @@ from ssmbench.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "tests" / "training" / "toys.py"
-FAULTS = ("kill", "terminate", "lose the node")
+FAULTS = ("kill a run", "terminate a run", "kill a helper", "lose the node")
+_WEIGHTS = (10, 10, 1, 1)
 #: A run of 16 optimizer steps: long enough for most faults to fall into its training.
 BASE = {
     "model": {"d_model": 2, "n_layers": 1, "discretizer": "zoh"},
@@ -90,17 +91,30 @@ class Faults:
         over = self.injected.total() >= self.limit
         return None if over else self.generator.expovariate(1 / self.pause)
 
-    def inject(self, suite: int) -> None:
-        """Hit processes of the suite, given by the identity of its first process."""
-        fault = self.generator.choices(FAULTS, (6, 6, 1))[0]
+    def inject(self, suite: int, output: Path) -> None:
+        """Hit processes of the suite in ``output``, given by the identity of its first process;
+        none as long as it executes no run, for that is a fault of nothing but its start."""
+        fault = self.generator.choices(FAULTS, _WEIGHTS)[0]
         processes = _processes_of(suite)
-        victims = processes if fault == "lose the node" else processes[1:]
-        if not victims:  # it has started nothing yet
+        runs = _running(output)
+        if not runs:
             return
+        others = [pid for pid in processes[1:] if pid not in runs]
+        victims = {"lose the node": processes, "kill a helper": others}.get(fault, runs)
         if fault != "lose the node":
-            victims = [self.generator.choice(victims)]
-        self.injected[fault] += 1
-        _kill(victims, signal.SIGTERM if fault == "terminate" else signal.SIGKILL)
+            victims = [self.generator.choice(victims)] if victims else []
+        self.injected[fault] += bool(victims)
+        _kill(victims, signal.SIGTERM if fault == "terminate a run" else signal.SIGKILL)
+
+
+def _running(output: Path) -> list[int]:
+    """The processes that execute runs of a suite."""
+    found = []
+    for path in (output / "runs").iterdir() if (output / "runs").is_dir() else ():
+        folder = RunFolder(path)
+        if folder.state == "running" and (pid := folder.status.get("pid")):
+            found.append(pid)
+    return sorted(found)
 
 
 @dataclass
@@ -141,7 +155,7 @@ class Session:
                 return process.wait(self.faults.wait() if self.faults else None)
             except subprocess.TimeoutExpired:
                 assert self.faults is not None
-                self.faults.inject(process.pid)
+                self.faults.inject(process.pid, self.output)
 
 
 def _environment() -> dict[str, str]:
@@ -238,7 +252,7 @@ def experiment(folder: Path, runs: int, jobs: int, seed: int) -> dict[str, Any]:
     calm_seconds = calm.run()
     finished = [RunFolder(path) for path in (calm.output / "runs").iterdir()]
     inside = median(run.read_result().seconds for run in finished)
-    faults = Faults(random.Random(seed), inside, 2 * runs)
+    faults = Faults(random.Random(seed), inside, runs)
     troubled = Session(suite, folder / "disturbed", jobs, faults)
     troubled_seconds = troubled.run()
     return {
