@@ -123,6 +123,18 @@ def test_a_killed_sitting_ended_with_its_last_heartbeat(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    "content", [b"{", b"\xff\x00" * 99, b"[1]\n", b'{"started": "x"}\n', b'{"started": 1}\n']
+)
+def test_damaged_lines_of_earlier_sittings_are_left_out(tmp_path, content):
+    (tmp_path / "sittings.jsonl").write_bytes(content)
+    assert read_sittings(tmp_path) == []
+    with RunFolder(tmp_path).lock() as held:
+        about = OpenSitting(held, EnergyMeter()).provenance("finished", 1)
+    assert len(about.sittings) == 1
+    assert len(read_sittings(tmp_path)) == 1
+
+
 def test_a_sitting_is_not_written_after_the_run_was_taken_over(tmp_path, monkeypatch):
     with RunFolder(tmp_path).lock() as held:
         sitting = OpenSitting(held, EnergyMeter())
