@@ -116,7 +116,8 @@ class RunConfig(component_fields("")):
     variant: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
-    #: Arguments of Lightning's Trainer.
+    #: Arguments of Lightning's Trainer; and timeout, for example 00:00:30:00 or {minutes: 30}: how
+    #: long the processes of a run wait for each other, by default 10 minutes.
     trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 20, "devices": 1})
     #: Training time, for example 30 min or 1.5 h, in place of the trainer's max_epochs and
     #: max_steps; the warm-up and the decay of the learning rates run over it.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 import os
 import random
 import signal
+from typing import Any
 
 import pytest
 import torch
 
+from ssmbench.config import merge
 from ssmbench.errors import InterruptedRunError
 from ssmbench.runs.execute import execute
 from ssmbench.runs.folder import RunFolder
@@ -17,6 +21,7 @@ from ssmbench.training import interruption
 from ssmbench.training.checkpoints import FOLDER, LAST
 from ssmbench.training.last_checkpoint import LastCheckpoint
 from ssmbench.training.module import SequenceModule
+from ssmbench.training.time_limits import TimeLimit
 from tests.training.runs import rows
 
 #: Eight batches an epoch, so that there are several steps between two validations.
@@ -133,3 +138,43 @@ def test_signals_are_as_before_after_a_run(tiny, tmp_path):
     before = [signal.getsignal(number) for number in interruption.SIGNALS]
     execute(Run.of(tiny(trainer={"max_epochs": 1}), tmp_path))
     assert [signal.getsignal(number) for number in interruption.SIGNALS] == before
+
+
+def test_a_run_out_of_time_repeats_nothing(mortal, tmp_path, monkeypatch, once, passes):
+    config = mortal(task=TASK, trainer={"accumulate_grad_batches": 3})
+    _, root = once(executed, config)
+    run = Run.of(merge(config, {"trainer": {"max_time": "00:01:00:00"}}), tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(TimeLimit, "is_over", lambda self, trainer: trainer.global_step >= 5)
+        passes.clear()
+        assert execute(run) == "out_of_time"
+    assert execute(run) == "finished"
+    assert len(passes) == len(set(passes))
+    assert_same(run.folder, Run.of(config, root).folder)
+
+
+def hang(run: Run, reached: Any) -> None:
+    """Execute a run whose first step waits for ever for a mutex, where no handler is run."""
+
+    def step(*_: object) -> None:
+        mutex = ctypes.create_string_buffer(64)
+        reached.set()
+        for _attempt in range(2):
+            ctypes.CDLL(None).pthread_mutex_lock(mutex)
+
+    SequenceModule.training_step = step
+    interruption._SAME = interruption._GRACE = 0.1
+    execute(run)
+
+
+def test_a_second_signal_ends_a_run_that_hangs_in_native_code(mortal, tmp_path):
+    run, context = Run.of(mortal(task=TASK), tmp_path), multiprocessing.get_context("fork")
+    reached = context.Event()
+    child = context.Process(target=hang, args=(run, reached))
+    child.start()
+    assert reached.wait(60)
+    while child.exitcode is None:  # a signal that comes before the last was handled is lost
+        child.terminate()
+        child.join(0.3)
+    assert child.exitcode == 143
+    assert (run.folder.state, run.folder.reason) == ("interrupted", "interrupted by SIGTERM")
