@@ -134,12 +134,12 @@ def execute_search(
     launcher: str | Mapping[str, Any] | None = None,
 ) -> SearchReport:
     """Execute a search that :func:`plan_search` returned; see :func:`search_suite`."""
+    from ssmbench.suite.plan import check_jobs
     from ssmbench.suite.search import session
     from ssmbench.suite.search.best import write_best
     from ssmbench.suite.session import build_launcher
 
-    whole = jobs is None or (type(jobs) is int and jobs >= 1)
-    require(whole, f"jobs: must be at least 1, got {jobs!r}")
+    check_jobs(jobs)
     plan, root = planned.plan, planned.folder
     outcomes = session.run_search(plan, root, build_launcher(plan.suite, launcher), jobs)
     return SearchReport(root, outcomes, write_best(root / session.FOLDER, plan, outcomes))
