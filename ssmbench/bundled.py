@@ -13,10 +13,15 @@ from typing import Literal
 from ssmbench.errors import UsageError, require, suggest
 from ssmbench.paths import absolute
 
-#: A run config trains one model; a suite config trains a grid of models.
-Kind = Literal["runs", "suites"]
+#: A run config trains one model; a suite config trains a grid of models; a launcher config says
+#: how runs are executed.
+Kind = Literal["runs", "suites", "launchers"]
 #: The folders of each kind; the published models are suites, of a family of models each.
-_FOLDERS: Mapping[Kind, tuple[str, ...]] = {"runs": ("runs",), "suites": ("suites", "published")}
+_FOLDERS: Mapping[Kind, tuple[str, ...]] = {
+    "runs": ("runs",),
+    "suites": ("suites", "published"),
+    "launchers": ("launchers",),
+}
 
 _PACKAGE = Path(__file__).resolve().parent
 _SUFFIX = ".yaml"

@@ -32,12 +32,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssmbench import registry
-from ssmbench.config import parse_overrides, resolve_component
+from ssmbench.config import parse_overrides
 from ssmbench.errors import require, suggest
 from ssmbench.runs.run import Run
 from ssmbench.suite.composition import check_file_name, suite_name
 from ssmbench.suite.file import Refusal, read_suite
+from ssmbench.suite.launcher import read_launcher
 from ssmbench.suite.places import (
     AXES,
     Cell,
@@ -103,9 +103,7 @@ def load_suite(
     check_axes(over, "override ", str(path))
     cells = tuple(cells_of(places_of(raw, path), over))
     _check_labels(cells, path)
-    launcher = resolve_component(
-        registry.launchers, raw.get("launcher", "local"), f"{path}: launcher"
-    )
+    launcher = read_launcher(raw.get("launcher", "local"), f"{path}: launcher", Path(path).parent)
     chosen = _chosen(cells, include, exclude)
     return Suite(suite_name(raw, path), cells, tuple(refused), chosen, launcher)
 

@@ -17,7 +17,6 @@ from ssmbench.config import (
     all_earlier_sources,
     build,
     fingerprint,
-    resolve_component,
     typed,
 )
 from ssmbench.errors import InterruptedRunError, UsageError
@@ -27,6 +26,7 @@ from ssmbench.results import Result
 from ssmbench.runs.run import Run
 from ssmbench.runs.states import COMPLETE
 from ssmbench.suite.grid import RUNS, Cell, Suite
+from ssmbench.suite.launcher import read_launcher
 from ssmbench.suite.plan import FROM_THE_START, is_due
 from ssmbench.suite.record import link_tensorboard, write_suite
 from ssmbench.training.check import check
@@ -91,13 +91,13 @@ def _interrupted(runs: Sequence[Run], signum: int, outlived: bool) -> Interrupte
 
 
 def build_launcher(suite: Suite, chosen: str | Mapping[str, Any] | None = None) -> Launcher:
-    """The suite's launcher, or the ``chosen`` one: a name or a mapping with options.
+    """The suite's launcher, or the ``chosen`` one, see :func:`read_launcher`.
 
     Raises:
-        UsageError: an unknown launcher or option.
+        UsageError: an unknown launcher, option or file.
     """
     component = suite.launcher if chosen is None else chosen
-    return build(registry.launchers, resolve_component(registry.launchers, component, "launcher"))
+    return build(registry.launchers, read_launcher(component, "launcher"))
 
 
 def _report_edited_plugins(root: Path, runs: Sequence[Run]) -> None:

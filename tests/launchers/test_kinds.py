@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 
 from ssmbench import registry
+from ssmbench.errors import UsageError
 from ssmbench.runs import execute as execution
 from ssmbench.suite.grid import load_suite
-from ssmbench.suite.session import run_suite
+from ssmbench.suite.launcher import read_launcher
+from ssmbench.suite.session import build_launcher, run_suite
 
 BACKWARDS = '''
 """A launcher of one's own."""
@@ -101,3 +104,28 @@ def test_an_unknown_launcher_is_refused_before_anything_is_written(
     assert answer.code == 2
     assert answer.err == "error: unknown launcher 'inlin': did you mean 'inline'?\n"
     assert not (workplace / "out").exists()
+
+
+def test_a_launcher_is_a_name_a_mapping_or_a_file(write, tiny_suite, workplace):
+    write("here/cluster.yaml", {"name": "local", "jobs": 3})
+    suite = load_suite(write("here/suite.yaml", tiny_suite | {"launcher": "cluster.yaml"}))
+    assert suite.launcher["jobs"] == 3, "the file is beside the suite's"
+    write("cluster.yaml", {"name": "local", "grace": 5})
+    for given, option, value in (
+        ("local", "jobs", None),
+        ("{name: local, runs_per_gpu: 4}", "runs_per_gpu", 4),
+        ({"name": "local", "jobs": 2}, "jobs", 2),
+        ("cluster.yaml", "grace", 5.0),
+    ):
+        assert getattr(build_launcher(suite, given).config, option) == value
+    with pytest.raises(UsageError, match=r"nowhere\.yaml: no such file"):
+        build_launcher(suite, "nowhere.yaml")
+    with pytest.raises(UsageError, match=r"launcher \(local\).*job"):
+        build_launcher(suite, "{name: local, job: 2}")
+
+
+def test_the_bundled_settings_of_slurm_are_the_defaults(root):
+    given = read_launcher("slurm.yaml", "launcher")
+    assert given == read_launcher("slurm", "launcher")
+    listed = yaml.safe_load((root / "configs" / "launchers" / "slurm.yaml").read_text())
+    assert set(listed) == set(given), "every option is shown"
