@@ -157,7 +157,7 @@ def _below(pid: int) -> list[int]:
     return found[1:]
 
 
-def wait_until(happens: Callable[[], object], what: str, seconds: float = 120.0) -> None:
+def wait_until(happens: Callable[[], object], what: str, seconds: float = 240.0) -> None:
     """Wait for an event; fails if it does not come."""
     end = time.monotonic() + seconds
     while not happens():

@@ -123,18 +123,20 @@ def test_a_suite_outlives_a_node_a_requeue_and_the_end_of_its_time(cluster, suit
     assert {name: run.folder.status["job"] for name, run in runs.items()} == submitted
     assert len(list((workplace / "out" / "slurm").glob("*.pkl"))) == 4, "nothing submitted again"
 
-    # a node is lost with the job on it, which Slurm starts again on another node
-    wait_until(lambda: count("first.begun") == 2, cluster.logs())
-    job = submitted["First-s0"]
-    cluster.kill_node(cluster.ask("squeue", "--noheader", "--format=%N", f"--job={job}").strip())
-    # the time of another job is over: it writes checkpoints, and queues itself again
+    # somebody queues a job on two nodes again
+    wait_until(lambda: count("two.begun") == 4, cluster.logs())
+    cluster.ask("scontrol", "requeue", submitted["Two-s0"])
+    Path("two.go").touch()
+    # the time of a job is over: it writes checkpoints, and queues itself again
     wait_until(lambda: count("last.begun") == 2, cluster.logs())
     cluster.ask("scancel", "--signal=USR1", submitted["Last-s0"])
     Path("last.go").touch()
-    # somebody queues a job on two nodes again
-    wait_until(lambda: count("two.begun") >= 2, cluster.logs())
-    cluster.ask("scontrol", "requeue", submitted["Two-s0"])
-    Path("two.go").touch()
+    log = workplace / "out" / "slurm" / f"{submitted['Last-s0']}_0_log.err"
+    wait_until(lambda: "scontrol requeue: exit code 0" in log.read_text(), cluster.logs())
+    # a node is lost with the jobs on it, which Slurm starts again on other nodes
+    wait_until(lambda: count("first.begun") == 2, cluster.logs())
+    job = submitted["First-s0"]
+    cluster.kill_node(cluster.ask("squeue", "--noheader", "--format=%N", f"--job={job}").strip())
     wait_until(lambda: count("first.begun") == 4, "the lost job starts again")
     Path("first.go").touch()
 
@@ -143,6 +145,8 @@ def test_a_suite_outlives_a_node_a_requeue_and_the_end_of_its_time(cluster, suit
         assert run.folder.state == "finished", (name, run.folder.reason)
         assert losses(run) == [0, 1, 2], f"{name}: each step once"
         assert run.folder.status["job"] == submitted[name], "none was submitted again"
+    sittings = (runs["Last-s0"].folder.path / "sittings.jsonl").read_text()
+    assert "SIGUSR1" in sittings
     for name in ("First-s0", "Last-s1", "Wide-s0"):  # lost, stopped, undisturbed
         alone = Run.of(runs[name].config, workplace / "inline", name)
         alone.create()
