@@ -53,12 +53,12 @@ class Run:
     def state(self) -> str:
         """missing, queued, running, interrupted, out_of_time, failed, finished, diverged, damaged
         or unreadable (:data:`ssmbench.runs.states.STATES` says what each means)."""
-        return self.identity.folder.state
+        return self.identity.folder.checked_state
 
     @property
     def reason(self) -> str:
         """Why the run is in its state; empty if the state explains itself."""
-        return self.identity.folder.reason
+        return self.identity.folder.checked_reason
 
     @property
     def is_complete(self) -> bool:

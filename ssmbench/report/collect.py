@@ -55,5 +55,5 @@ def _record(root: Path, cell: Mapping[str, Any]) -> RunRecord:
 
 def _state(folder: RunFolder) -> str:
     """The state as shown in the report, with the reason if the result cannot be read."""
-    state = folder.state
-    return f"{state}: {folder.reason}" if state in ("damaged", "unreadable") else state
+    state = folder.checked_state
+    return f"{state}: {folder.checked_reason}" if state in ("damaged", "unreadable") else state

@@ -12,7 +12,7 @@ from typing import Any
 
 from ssmbench import jsonio
 from ssmbench.files import delete_abandoned_drafts, write_atomically
-from ssmbench.results import Result, ResultError, SchemaError
+from ssmbench.results import SCHEMA, Result, ResultError, SchemaError
 from ssmbench.runs.claim import LOCK_FILE, Claim, claimed, holder
 from ssmbench.runs.claim_files import Holder, file_server_time, is_claim_file
 from ssmbench.runs.place import place
@@ -58,7 +58,7 @@ class RunFolder:
             return "interrupted"
         if state == "queued" and self.is_held:  # the job started before it was written
             return "running"
-        if state in COMPLETE and status.get("files") != self._sizes_and_times():
+        if state in COMPLETE and status.get("files") != self._needed_files():
             return self._defect[0] or state
         return state
 
@@ -91,12 +91,15 @@ class RunFolder:
         """Whether there is a result that can be used: the run is finished, or it diverged."""
         return self.checked_state in COMPLETE
 
-    def _sizes_and_times(self) -> dict[str, list[int]] | None:
+    def _needed_files(self) -> dict[str, Any] | None:
+        """Sizes and times of the files of a complete run, and the schema of the result that this
+        version writes; None if one is missing."""
         try:
             found = {name: (self.path / name).stat() for name in _NEEDED}
         except OSError:
             return None
-        return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
+        known = {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
+        return {"schema": SCHEMA, **known}
 
     @property
     def _defect(self) -> tuple[str, str]:
@@ -185,7 +188,7 @@ class RunFolder:
             return
         content = {"state": state, "updated": round(time.time(), 3), **place(), **details}
         if state in COMPLETE:
-            content["files"] = self._sizes_and_times()
+            content["files"] = self._needed_files()
         self.write(STATUS_FILE, jsonio.dumps(content), durable=state in COMPLETE)
 
     def record_end(self, state: str, reason: str) -> str:

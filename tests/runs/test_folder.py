@@ -13,6 +13,7 @@ from ssmbench import jsonio
 from ssmbench.config import fingerprint, load_run, resolve
 from ssmbench.errors import UsageError
 from ssmbench.files import write_atomically
+from ssmbench.runs import folder as runs_folder
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.place import slurm_job
 from ssmbench.runs.run import Run
@@ -122,6 +123,17 @@ def test_the_state_of_a_complete_run_is_read_without_its_result(folder, monkeypa
         assert file in folder.checked_reason
         (folder.path / file).write_bytes(content)
         assert (folder.state, folder.checked_reason) == ("finished", ""), "touched, but whole"
+
+
+def test_a_result_of_a_later_version_is_not_taken_for_one_of_this(folder, monkeypatch):
+    complete(folder)
+    result = json.loads((folder.path / "result.json").read_text()) | {"schema": 99}
+    (folder.path / "result.json").write_text(json.dumps(result))
+    with monkeypatch.context() as later:
+        later.setattr(runs_folder, "SCHEMA", 99)
+        folder.write_status("finished")
+    assert folder.state == "unreadable"
+    assert "newer ssmbench" in folder.reason
 
 
 def test_states_are_read_without_heavy_imports(folder):
