@@ -131,7 +131,18 @@ def claimed(folder: Path, on_beat: Sequence[Callable[[], None]] = ()) -> Iterato
 
 
 def take(files: ClaimFiles, state: Lock) -> Claim | None:
-    """Create the next claim if the newest one is free; None if another process holds the run."""
+    """Create the next claim if the newest one is free; None if another process holds the run.
+
+    There is a second attempt, because NFS may have listed the folder as it was a minute ago.
+    """
+    claim = _attempt(files, state)
+    if claim is None:
+        files.now()  # creates a file, after which the folder is listed as it is
+        claim = _attempt(files, state)
+    return claim
+
+
+def _attempt(files: ClaimFiles, state: Lock) -> Claim | None:
     started = _clock()
     newest = files.newest()
     before = files.read(newest)

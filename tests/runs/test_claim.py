@@ -311,6 +311,16 @@ def test_a_holder_touches_its_claim(folder, monkeypatch):
         assert time.time() - (folder.path / "claim-1.json").stat().st_mtime < 900
 
 
+def test_a_folder_that_is_listed_as_it_was_does_not_keep_a_run(folder, monkeypatch):
+    """NFS: another host gave claim 2 back; this one lists claim 1, until it creates a file."""
+    claim_of(folder, 2)
+    ClaimFiles(folder.path).release(2)
+    real, listed, now = os.listdir, ["claim-1.json"], ClaimFiles.now
+    monkeypatch.setattr(os, "listdir", lambda path: listed or real(path))
+    monkeypatch.setattr(ClaimFiles, "now", lambda self: (listed.clear(), now(self))[1])
+    assert can_be_claimed(folder)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\x00", b"[1]", b'{"host": 3}'])
 def test_a_claim_that_cannot_be_read_counts_for_a_minute(folder, content):
     file = folder.path / "claim-4.json"
