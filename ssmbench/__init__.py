@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ssmbench.library.entries import register, show
     from ssmbench.library.imports import import_run
     from ssmbench.library.layers import layer, network
+    from ssmbench.library.plans import plan_runs
+    from ssmbench.library.progress import suite_status
     from ssmbench.library.runs import IncompleteRunError, Run, attack, load, train
     from ssmbench.library.searches import SearchReport, search_suite
     from ssmbench.library.suites import Report, run_suite, write_report
@@ -49,10 +51,12 @@ _HOMES = {
     "list": "library.entries",
     "load": "library.runs",
     "network": "library.layers",
+    "plan_runs": "library.plans",
     "register": "library.entries",
     "run_suite": "library.suites",
     "search_suite": "library.searches",
     "show": "library.entries",
+    "suite_status": "library.progress",
     "system": "library.systems",
     "train": "library.runs",
     "write_report": "library.suites",
@@ -76,10 +80,12 @@ __all__ = [
     "layer",
     "load",
     "network",
+    "plan_runs",
     "register",
     "run_suite",
     "search_suite",
     "show",
+    "suite_status",
     "system",
     "train",
     "write_report",

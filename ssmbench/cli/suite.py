@@ -75,18 +75,20 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only check, and print the plan.")
     ] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Measure kinds of runs briefly for the plan's times.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="The same as --redo all.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Execute the missing runs of a grid of variants, tasks and seeds, and report on all runs."""
     selected: dict[str, Any] = {"include": include or (), "exclude": exclude or ()}
     again = _redo(redo, force)
-    if dry_run:
+    if dry_run or probe:
         from ssmbench.library.plans import plan_runs
 
-        plan = plan_runs(
-            config, overrides, output=output, jobs=jobs, launcher=launcher, redo=again, **selected
-        )
+        asked: dict[str, Any] = {"jobs": jobs, "launcher": launcher, "redo": again, "probe": probe}
+        plan = plan_runs(config, overrides, output=output, **asked, **selected)
         print_plan(plan, as_json)
         return
     from ssmbench.library import suites

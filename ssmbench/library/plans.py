@@ -26,14 +26,16 @@ def plan_runs(
     redo: str = "missing",
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    probe: bool = False,
 ) -> Plan:
     """What :func:`ssmbench.run_suite` will do with these arguments: the runs, their states, those
-    that are due, and the estimated time. Every run is checked; nothing is trained or written.
+    that are due, and the estimated time. Every run is checked, and none is executed.
 
     The time is known of kinds of runs that are complete in the suite's folder, or were probed.
+    ``probe``: each other kind that is due is trained for a few batches and measured, now.
 
     >>> import ssmbench as sb
-    >>> sb.plan_runs("quickstart").counts
+    >>> sb.plan_runs("quickstart").counts  # doctest: +SKIP
     {'missing': 36}
 
     Raises:
@@ -49,6 +51,12 @@ def plan_runs(
     root = folder if output is None else absolute(output, "output")
     runs = [Recorded(**run) for run in checked["runs"]]
     planned = tuple(planned_runs(root, runs, checked["configs"], redo))
+    unknown = {run.progress.kind: run.config for run in planned if run.seconds is None}
+    if probe and unknown:
+        from ssmbench.suite.probe import probe as measure
+
+        measure(root, unknown)
+        planned = tuple(planned_runs(root, runs, checked["configs"], redo))
     refused = tuple(checked["refused"])
     return Plan(checked["name"], root, redo, planned, refused, checked["parallel"])
 

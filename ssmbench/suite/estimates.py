@@ -45,7 +45,7 @@ def estimates(root: Path, results: Iterable[tuple[Kind, Mapping[str, Any]]]) -> 
         seconds = result.get("seconds")
         if isinstance(seconds, int | float) and result.get("status") == "finished":
             found[kind].append(float(seconds))
-    return Estimates({kind: fmean(values) for kind, values in found.items()}, _probed(root))
+    return Estimates({kind: fmean(values) for kind, values in found.items()}, probed(root))
 
 
 def read_result(folder: Path) -> Mapping[str, Any]:
@@ -54,7 +54,8 @@ def read_result(folder: Path) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _probed(root: Path) -> dict[Kind, float]:
+def probed(root: Path) -> dict[Kind, float]:
+    """The seconds that a probe has found, by kind."""
     content = jsonio.read(root / PROBE_FILE)
     shape = [{"task": str, "variant": str, "discretizer": str, "seconds": (int, float)}]
     if not jsonio.has_shape(content, shape):

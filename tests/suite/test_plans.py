@@ -156,6 +156,22 @@ def test_bad_choices_are_refused(what, file, ssmbench, workplace):
     assert not (workplace / "outputs" / "small" / RUNS).exists()
 
 
+def test_a_probe_gives_a_time_to_what_has_none(write, tiny_suite, ssmbench, workplace):
+    """Nothing is executed in the suite's folder; a kind that fails stays unknown, with a line."""
+    write("plugins/planted.py", PLUGIN.replace("return 0.5 * x", "raise ValueError('planted')"))
+    del tiny_suite["variants"]["L2RU"]
+    broken = {"model": {"parametrization": "s4d", "discretizer": "zoh", "nonlinearity": "planted"}}
+    tiny_suite["variants"]["Broken"] = broken
+    file = write("suite.yaml", tiny_suite | {"seeds": 2})
+    answer = ssmbench("suite", file, "--probe", "--json")
+    seconds = [run["seconds"] for run in json.loads(answer.out)["runs"]]
+    assert seconds[0] == seconds[1] > 0
+    assert seconds[2:] == [None, None]
+    assert "digits/Broken: not probed: failed" in answer.err
+    assert [path.name for path in (workplace / "outputs" / "small").iterdir()] == ["probe.json"]
+    assert [run.seconds for run in plan_runs(file).runs] == seconds
+
+
 # --- plans that were made before ------------------------------------------------------------------
 
 

@@ -32,7 +32,8 @@ def print_plan(plan: Plan, as_json: bool) -> None:
         say("time unknown: no run like some of these is complete; --probe measures it")
     elif plan.due:
         wall = in_words(plan.wall_seconds)
-        say(f"about {in_words(plan.seconds)} of runs, {wall} with {plan.parallel} at once")
+        parallel = min(plan.parallel, len(plan.due))
+        say(f"about {in_words(plan.seconds)} of runs, {wall} with {parallel} at once")
     if plan.refused:
         say(f"{len(plan.refused)} combinations refused; the report says why")
 
