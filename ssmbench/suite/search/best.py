@@ -35,6 +35,8 @@ def write_best(folder: Path, plan: SearchPlan, outcomes: Sequence[CellOutcome]) 
 def _best_suite(plan: SearchPlan, outcomes: Sequence[CellOutcome]) -> dict[str, Any]:
     suite = {key: value for key, value in plan.content.items() if key != "search"}
     suite["name"] = f"{plan.suite.name}-best"
+    if "launcher" in suite:  # it may be a file beside the suite
+        suite["launcher"] = dict(plan.suite.launcher)
     of_all = [{"for": "*", "set": dict(plan.overrides)}] if plan.overrides else []
     of_each = [
         {"for": _selector(outcome), "set": settings}

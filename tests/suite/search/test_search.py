@@ -241,12 +241,13 @@ TWO_OF_EACH = {
 
 
 def test_the_best_settings_are_a_suite_whose_first_seed_is_that_of_the_search(
-    planned, workplace, tiny_suite
+    planned, workplace, tiny_suite, write
 ):
+    write("lab.yaml", {"name": "inline"})
     variants = dict(tiny_suite["variants"])
     variants["S4D"] = variants["S4D"] | {"discretizers": ["zoh", {"name": "gbt", "alpha": 0.7}]}
     plan = planned(
-        TWO_OF_EACH | {"variants": variants},
+        TWO_OF_EACH | {"variants": variants, "launcher": "lab.yaml"},
         sampler="grid",
         space={"optimizer.lr": [0.1, 0.01]},
         spaces={"L2RU": {"model.dropout": [0.1, 0.0]}},
@@ -256,7 +257,7 @@ def test_the_best_settings_are_a_suite_whose_first_seed_is_that_of_the_search(
     outcomes = run_search(plan, workplace / "out", fails)
     best = write_best(workplace / "out" / FOLDER, plan, outcomes)
     suite = load_suite(best)
-    assert suite.name == "small-best"
+    assert (suite.name, suite.launcher["name"]) == ("small-best", "inline")
     found = {cell.label: cell.config for cell in suite.cells}
     assert [label for label in found if label.endswith("-s3")] == [
         "a/S4D-zoh-s3",
