@@ -64,9 +64,7 @@ def ranks_end_together(
     except (DivergedError, OutOfTimeError):
         raise  # on all ranks
     except BaseException as error:
-        came = dist.is_initialized()
-        _leave_process_group()
-        found = _explained(error, launcher, came)
+        found = _explained(error, launcher)
         launcher.end_others(at_once=not isinstance(error, InterruptedRunError))
         if found is None:
             raise
@@ -169,14 +167,13 @@ class _Launcher(_SubprocessScriptLauncher):
         return None
 
     def end_others(self, at_once: bool) -> None:
-        """End the ranks that this process started; unless ``at_once``, they are ending already."""
+        """Kill the ranks that this process started, which have nothing to save; unless ``at_once``,
+        after they had time to end by themselves."""
         if not at_once:
             _wait_for(self.procs)
         for process in self.procs:
-            process.terminate()
-        _wait_for(self.procs)
-        for process in self.procs:
             process.kill()
+        _wait_for(self.procs)
 
 
 def _wait_for(processes: list[subprocess.Popen]) -> None:
@@ -214,11 +211,13 @@ def _written_error(folder: Path, rank: int) -> LostRankError | None:
 
 
 def _explained(
-    error: BaseException, launcher: _Launcher, came: bool
+    error: BaseException, launcher: _Launcher
 ) -> InterruptedRunError | LostRankError | None:
     """What lies behind an error of an operation between ranks; None for any other error."""
     if not is_lost_connection(error):
         return None
+    came = dist.is_initialized()
+    _leave_process_group()  # others that wait for this process learn of it too
     if not came:
         return LostRankError(f"waited in vain for {_place(launcher)}: start them all at once")
     end = time.monotonic() + (_GRACE if launcher.procs else _GRACE / 4)
