@@ -135,3 +135,25 @@ def test_the_example_of_the_library_page_runs(tmp_path, monkeypatch, capsys):
     assert names["y"].shape == (1, 100, 16)
     assert names["run"].state == "finished"
     assert "H-infinity" in capsys.readouterr().out
+
+
+# --- faults -------------------------------------------------------------------------------------
+
+
+def missing_tests(markdown: str) -> list[str]:
+    """Tests that a page names as ``file::name`` and that do not exist."""
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", markdown)
+    return [
+        f"{file}::{name}"
+        for file, name in named
+        if not (ROOT / file).exists() or f"\ndef {name}(" not in (ROOT / file).read_text()
+    ]
+
+
+def test_each_fault_has_a_test():
+    text = (ROOT / "docs/faults.md").read_text()
+    rows = [row for row in text.splitlines() if row.startswith("| ") and "---" not in row]
+    faults = [row for row in rows if not row.startswith("| fault |")]
+    assert missing_tests(text) == []
+    assert all("`tests/" in row or "the same test" in row for row in faults)
+    assert missing_tests("`tests/test_docs.py::test_nothing`") != []
