@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
 
 from ssmbench.errors import UsageError, require
 
@@ -22,6 +21,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         UsageError: there is no such file, it holds no mapping, or it has a syntax error (the
             message gives its line).
     """
+    from omegaconf import OmegaConf  # here: reading a run's state does not need it
+
     path = Path(path)
     try:
         content: Any = OmegaConf.to_container(OmegaConf.load(path))
@@ -42,6 +43,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def dump_yaml(config: Mapping[str, Any]) -> str:
     """YAML that :func:`read_yaml` reads back as the same values."""
+    from omegaconf import OmegaConf
+
     return OmegaConf.to_yaml(dict(config))
 
 
@@ -55,6 +58,8 @@ def read_override(argument: str) -> dict[str, Any]:
     where = f"override {argument!r}"
     require(bool(equals and key), f"{where}: must be key=value")
     require(key.count(".") < _DEEPEST, f"{where}: nested more than {_DEEPEST} deep")
+    from omegaconf import OmegaConf
+
     try:
         parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([argument]))
     except Exception as error:  # of many types, as in read_yaml
