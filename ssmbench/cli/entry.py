@@ -65,8 +65,8 @@ def _run_verb() -> NoReturn:
         code = app(standalone_mode=False)
     except UsageError as error:
         _fail(str(error), 2)
-    except InterruptedRunError as error:
-        _fail(str(error), error.exit_code)
+    except InterruptedRunError as error:  # asked for, and so no error
+        _end(str(error), error.exit_code)
     except SsmbenchError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
@@ -98,5 +98,9 @@ def _fail_on_usage_error(error: Exception) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print("error: " + streams.one_line(message), file=sys.stderr)
+    _end("error: " + message, code)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    print(streams.one_line(message), file=sys.stderr)
     sys.exit(code)

@@ -54,7 +54,8 @@ Config = Annotated[
 ]
 Jobs = Annotated[int | None, typer.Option(help="Runs in parallel; default: the launcher decides.")]
 LauncherName = Annotated[
-    str | None, typer.Option(help="As in `ssmbench list launchers`; default: the suite's.")
+    str | None,
+    typer.Option(help="A launcher's name, or a YAML file; default: the suite's."),
 ]
 Selectors = list[str] | None
 

@@ -20,7 +20,8 @@ def search(
         int | None, typer.Option(help="Runs in parallel; default: the launcher decides.")
     ] = None,
     launcher: Annotated[
-        str | None, typer.Option(help="As in `ssmbench list launchers`; default: the suite's.")
+        str | None,
+        typer.Option(help="A launcher's name, or a YAML file; default: the suite's."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check and print the plan.")] = (
         False

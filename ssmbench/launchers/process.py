@@ -37,7 +37,7 @@ def _context() -> Any:
     """The way in which processes start: forked from a server that has imported the packages once,
     and in which no thread runs that a fork could catch inside a lock."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ssmbench.runs.execute"])
+    context.set_forkserver_preload(["ssmbench.runs.execute", *_imported_here()])
     # a scheduler sends its signals to all processes of a job: the server must not end by them
     for helper in (resource_tracker, forkserver):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
@@ -46,6 +46,12 @@ def _context() -> Any:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
+
+
+def _imported_here() -> list[str]:
+    """The modules of ssmbench that this process has, such as those that its main module imports,
+    which each new process imports again if the server has not."""
+    return sorted(name for name in sys.modules if name.startswith("ssmbench."))
 
 
 class RunProcess:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,8 @@ def test_a_run_that_ends_its_process_fails_alone_and_once(suite, workplace):
     log = (ended["digits/segfaults-s0"][1].folder.path / LOG).read_text()
     assert "Fatal Python error: Segmentation fault" in log
     assert "marks.py" in log
+    server = forkserver._forkserver._forkserver_pid
+    assert len(os.listdir(f"/proc/{server}/task")) == 1, "no thread that a fork could catch"
 
 
 def test_each_run_sees_the_gpu_of_its_slot(suite, workplace, monkeypatch):
