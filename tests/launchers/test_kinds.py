@@ -64,7 +64,7 @@ def test_force_runs_what_is_complete_again(run, again, monkeypatch):
     monkeypatch.setattr(execution, "train", lambda *a: trained.append(a) or train(*a))
     assert again() == 0
     assert trained == []
-    assert again(force=True) == 0
+    assert again(redo="all") == 0
     assert len(trained) == 1
     assert run.folder.state == "finished"
 
@@ -80,7 +80,7 @@ def test_a_result_of_another_schema_is_refused_and_kept(run, again, capsys, sche
         assert "unreadable: result.json: written by a" in capsys.readouterr().err
     assert way_out in run.folder.reason
     assert file.read_bytes() == before
-    assert again(force=True) == 0
+    assert again(redo="all") == 0
 
 
 def test_an_exception_reaches_a_debugger_where_that_is_asked_for(run, monkeypatch):

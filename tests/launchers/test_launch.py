@@ -204,7 +204,8 @@ class Broken(Nonlinearity):
     lipschitz = 1.0
 
     def forward(self, x):
-        calls.append(None)
+        if len(x) > 2:  # up to two sequences are for the estimate of the memory
+            calls.append(None)
         if len(calls) > 3 and not os.path.exists("{flag}"):
             raise RuntimeError("planted crash")
         return x
