@@ -293,7 +293,7 @@ def test_the_order_of_keys_does_not_change_the_fingerprint():
 
 
 def test_every_option_is_in_the_fingerprint_but_labels_and_places():
-    trainer = {"max_epochs": 1, "max_time": "00:01:00:00"}
+    trainer = {"max_epochs": 1, "max_time": "00:01:00:00", "timeout": "00:00:10:00"}
     base = resolve({"task": "cascaded_tanks", "trainer": trainer})
     without_effect = set()
     for path, value in leaves(base):

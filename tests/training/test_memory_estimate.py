@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
 import threading
@@ -35,6 +36,7 @@ def resident() -> int:
 def peak_of(step) -> int:
     """Bytes by which the resident memory of this process grows at most in a step."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # else a step would take what earlier tests have given back
     before, highest, ended = resident(), [0], threading.Event()
 
     def watch():
