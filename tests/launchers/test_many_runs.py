@@ -1,4 +1,4 @@
-"""A hundred runs under injected faults, and that the comparison with undisturbed ones can fail."""
+"""Many runs under injected faults, and that the comparison with undisturbed ones can fail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssmbench import jsonio
 from tests.tools import load_tool
 
 pytestmark = pytest.mark.slow
-RUNS = 100
+RUNS = 40  # a thousand by the tool itself
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def experiment(tmp_path_factory):
     return tool, folder, tool.experiment(folder, RUNS, jobs=2, seed=0)
 
 
-def test_a_hundred_runs_under_faults_equal_the_undisturbed_ones(experiment):
+def test_many_runs_under_faults_equal_the_undisturbed_ones(experiment):
     _, folder, found = experiment
     log = (folder / "disturbed.log").read_text()
     assert found["problems"] == [], log[-4000:]
