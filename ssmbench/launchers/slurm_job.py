@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ssmbench.launchers.base import Ended, Launcher
@@ -58,7 +58,8 @@ class _Ranks(Launcher):
     def __init__(self) -> None:
         super().__init__(None)
 
-    def launch(self, runs: Sequence[Run], jobs: int | None = None):
+    def launch(self, runs: Sequence[Run], jobs: int | None = None) -> Iterator[Ended]:
+        """See :meth:`Launcher.launch`."""
         from ssmbench.launchers.worker import execute_safely
 
         for run in runs:
