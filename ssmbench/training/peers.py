@@ -135,6 +135,12 @@ class _Launcher(_SubprocessScriptLauncher):
         self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any
     ) -> Any:
         """Start the ranks if nobody else does, and call ``function``."""
+        if self.ranks > 1:
+            return self._launch(function, *args, **kwargs)
+        with _environment_kept():
+            return self._launch(function, *args, **kwargs)
+
+    def _launch(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self.cluster_environment.validate_settings(self.num_processes, self.num_nodes)
         if not self.cluster_environment.creates_processes_externally:
             os.environ[_PARENT] = str(os.getpid())
@@ -174,6 +180,19 @@ class _Launcher(_SubprocessScriptLauncher):
         for process in self.procs:
             process.kill()
         _wait_for(self.procs)
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Within: what Lightning writes into the environment about ranks is forgotten at the end, for a
+    later run of several processes would take it for that of a launcher, and wait for its ranks."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _wait_for(processes: list[subprocess.Popen]) -> None:

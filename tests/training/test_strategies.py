@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from ssmbench.errors import UsageError
@@ -16,7 +18,9 @@ def test_strategies_train_as_one_process_does(tiny, tmp_path, once, monkeypatch,
     with rendezvous() as port:
         for name, value in port.items():
             monkeypatch.setenv(name, value)
+        before = dict(os.environ)
         train(tiny(trainer={"strategy": strategy}), tmp_path)
+        assert set(os.environ) <= {*before, "PL_GLOBAL_SEED", "PL_SEED_WORKERS"}, "no rank is left"
     assert losses(tmp_path) == losses(plain)
 
 
