@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import signal
 import sys
 import threading
@@ -16,7 +15,6 @@ import pytest
 import yaml
 
 from ssmbench import registry
-from ssmbench.ranks import NODE_RANK, RANK_VARIABLES
 from ssmbench.tasks.cache import CACHE_VARIABLE
 from ssmbench.tasks.data import DATA_VARIABLE
 from tests.troubled import troubled
@@ -54,15 +52,6 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    """No test begins as one of several ranks: Lightning leaves these variables behind where a test
-    trains on several devices in this process, and processes that later tests start would wait for
-    ranks that nobody starts."""
-    for name in (*RANK_VARIABLES, NODE_RANK, "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"):
-        os.environ.pop(name, None)
 
 
 @pytest.fixture(autouse=True, scope="session")
