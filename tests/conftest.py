@@ -17,9 +17,10 @@ import yaml
 from ssmbench import registry
 from ssmbench.tasks.cache import CACHE_VARIABLE
 from ssmbench.tasks.data import DATA_VARIABLE
+from tests.browser import browser
 from tests.troubled import troubled
 
-__all__ = ["troubled"]  # a fixture
+__all__ = ["browser", "troubled"]  # fixtures
 
 ROOT = Path(__file__).parents[1]
 
