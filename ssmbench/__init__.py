@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ssmbench.analysis.gain import GainReport
     from ssmbench.errors import SsmbenchError, UsageError
-    from ssmbench.library.conformance import conform
+    from ssmbench.library.conformance import check
     from ssmbench.library.entries import list as list
     from ssmbench.library.entries import register, show
     from ssmbench.library.imports import import_run
@@ -44,7 +44,7 @@ _HOMES = {
     "UsageError": "errors",
     "analyse": "library.systems",
     "attack": "library.runs",
-    "conform": "library.conformance",
+    "check": "library.conformance",
     "discretize": "library.systems",
     "import_run": "library.imports",
     "layer": "library.layers",
@@ -74,7 +74,7 @@ __all__ = [
     "__version__",
     "analyse",
     "attack",
-    "conform",
+    "check",
     "discretize",
     "import_run",
     "layer",

@@ -11,7 +11,7 @@ import typer
 from ssmbench.cli import data, plot, streams, suite
 from ssmbench.cli.attack import attack
 from ssmbench.cli.bench import bench
-from ssmbench.cli.conform import conform
+from ssmbench.cli.check import check
 from ssmbench.cli.discretize import discretize
 from ssmbench.cli.doctor import doctor
 from ssmbench.cli.gain import gain
@@ -37,7 +37,7 @@ app.callback()(add_plugins)
 for function in (
     list_,
     show,
-    conform,
+    check,
     run,
     import_,
     report,

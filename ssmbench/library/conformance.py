@@ -14,7 +14,7 @@ from ssmbench.testing import examine_conformance
 from ssmbench.testing.report import ConformanceReport
 
 
-def conform(
+def check(
     kind: str, name: str, options: Mapping[str, Any] | None = None, *, seed: int = 0
 ) -> ConformanceReport:
     """Check an entry against the contract of its kind.
@@ -23,7 +23,7 @@ def conform(
     (:meth:`ssmbench.tasks.base.Task.tiny`), which needs no data, unless options are given.
 
     >>> import ssmbench as sb
-    >>> sb.conform("nonlinearity", "gelu").ok
+    >>> sb.check("nonlinearity", "gelu").ok
     True
 
     Args:

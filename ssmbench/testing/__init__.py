@@ -1,6 +1,6 @@
 """Conformance checks: measure whether a registered component fulfils the contract of its kind.
 
-Authors of plugins call ``conform(entry)`` in a test, or run ``ssmbench conform KIND NAME``;
+Authors of plugins call ``conform(entry)`` in a test, or run ``ssmbench check KIND NAME``;
 ssmbench's own tests check the whole registry. The checks of a kind are small functions of a
 :class:`Subject`, in the module of this package with the kind's name, listed in ``CHECKS``.
 """

@@ -1,4 +1,4 @@
-"""``ssmbench conform``: every check by name, and the exit code."""
+"""``ssmbench check``: every check by name, and the exit code."""
 
 import json
 
@@ -17,7 +17,7 @@ class Proud(L2RU):
 
 
 def test_a_built_in_passes_every_check(ssmbench):
-    answer = ssmbench("conform", "nonlinearity", "tanh")
+    answer = ssmbench("check", "nonlinearity", "tanh")
     assert answer.code == 0
     assert "all checks passed" in answer.out
     assert "passed  lipschitz constant as declared" in answer.out
@@ -25,7 +25,7 @@ def test_a_built_in_passes_every_check(ssmbench):
 
 def test_a_plugin_that_fails_a_check_exits_with_1(ssmbench, write):
     write("plugins/proud.py", WRONG)
-    answer = ssmbench("conform", "parametrization", "proud", "--json")
+    answer = ssmbench("check", "parametrization", "proud", "--json")
     found = json.loads(answer.out)
     assert (answer.code, found["ok"]) == (1, False)
     failed = {c["name"]: c["reason"] for c in found["checks"] if not (c["passed"] or c["skipped"])}
@@ -34,11 +34,11 @@ def test_a_plugin_that_fails_a_check_exits_with_1(ssmbench, write):
 
 
 def test_an_unknown_name_is_a_usage_error(ssmbench):
-    answer = ssmbench("conform", "parametrizations", "s4x")
+    answer = ssmbench("check", "parametrizations", "s4x")
     assert answer.code == 2
     assert "did you mean 's4'" in answer.err
 
 
 def test_a_task_is_checked_without_its_data(ssmbench):
-    answer = ssmbench("conform", "task", "spoken_digits")
+    answer = ssmbench("check", "task", "spoken_digits")
     assert answer.code == 0, answer.out

@@ -1,4 +1,4 @@
-"""``ssmbench conform``: check an entry against the contract of its kind."""
+"""``ssmbench check``: check an entry against the contract of its kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssmbench.cli.streams import say
 from ssmbench.cli.verb import AsJson
 
 
-def conform(
+def check(
     kind: Annotated[str, typer.Argument(help="parametrization, discretizer, task, ...")],
     name: Annotated[str, typer.Argument(help="Its name, as in `ssmbench list`.")],
     as_json: AsJson = False,
@@ -21,7 +21,7 @@ def conform(
     Every check is listed by name: passed, failed with the finding, or skipped with the reason. The
     exit code is 1 if a check fails.
     """
-    from ssmbench.library.conformance import conform as examine
+    from ssmbench.library.conformance import check as examine
 
     report = examine(kind, name)
     if as_json:
