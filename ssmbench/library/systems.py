@@ -43,8 +43,10 @@ def system(A: Any, B: Any, C: Any, D: Any, dt: float | None = None) -> LinearSys
     tensor([[-1.+0.j]], dtype=torch.complex128)
 
     Args:
-        A, B, C, D: arrays (N, N), (N, m), (p, N), (p, m), with a leading H for a batch of
-            systems; for one input or output also B (N,), C (N,) and a scalar D.
+        A: array (N, N); as the others, with a leading H for a batch of systems.
+        B: array (N, m), or (N,) for one input.
+        C: array (p, N), or (N,) for one output.
+        D: array (p, m), or a number for one input and one output.
         dt: None or 0 for continuous time, x' = A x + B u; positive for discrete time,
             x[k+1] = A x[k] + B u[k]. In both, y = C x + D u.
 
