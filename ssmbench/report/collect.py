@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,17 @@ from ssmbench.runs.folder import RunFolder
 from ssmbench.suite.grid import RUNS
 from ssmbench.suite.record import read_suite
 
+#: States of which the report says why; a run in another one is complete or going to be.
+_EXPLAINED = ("failed", "interrupted", "out_of_time", "damaged", "unreadable")
+
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run of a suite, for its report; ``result`` is None unless the run is complete."""
+    """One run of a suite, for its report; ``result`` is None unless the run is complete.
+
+    ``reason``: why it is in its state, "" where that needs none. ``source``: the name of the suite
+    where several are joined, else "". ``folder``: the run's, None where there is none.
+    """
 
     task: str
     variant: str
@@ -25,6 +32,14 @@ class RunRecord:
     fingerprint: str
     state: str
     result: Result | None
+    reason: str = ""
+    source: str = ""
+    folder: Path | None = field(default=None, compare=False)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has a result: it is finished, or it diverged."""
+        return self.result is not None
 
 
 def collect(root: Path) -> list[RunRecord]:
@@ -50,6 +65,8 @@ def _record(root: Path, cell: Mapping[str, Any]) -> RunRecord:
         fingerprint=cell["fingerprint"],
         state=_state(folder),
         result=folder.result if folder.is_complete else None,
+        reason=folder.checked_reason if folder.state in _EXPLAINED else "",
+        folder=folder.path,
     )
 
 

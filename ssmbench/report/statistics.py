@@ -1,15 +1,28 @@
-"""Aggregate results over seeds: one row per task, variant and discretizer."""
+"""The leaderboard: one row per task, variant and discretizer, with every seed."""
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ssmbench.report.aggregates import complete, mean, mean_and_spread, ratio, worst
 from ssmbench.report.collect import RunRecord
-from ssmbench.results import FurtherTest, Gains, NetworkGains, Result
+from ssmbench.report.curves import FurtherRow, RobustnessRow, further_rows, robustness_rows
+from ssmbench.report.resampling import mean_interval
+from ssmbench.report.scale import Scale, scale_of
+from ssmbench.results import Gains, NetworkGains, Result
+
+__all__ = [
+    "FurtherRow",
+    "RobustnessRow",
+    "Row",
+    "SeedScore",
+    "further_rows",
+    "robustness_rows",
+    "rows",
+    "scales",
+]
 
 _LAYER_FIGURES = (
     *("promised", "declared", "verified", "attacked"),
@@ -18,13 +31,39 @@ _LAYER_FIGURES = (
 
 
 @dataclass(frozen=True)
+class SeedScore:
+    """One run of a row.
+
+    ``score``: on the test split, None unless the run is finished. ``outcome``: "finished",
+    "diverged at step 7", or the run's state. ``learned``: None if it is not over, or the task has
+    no baseline. ``source``: whose it is, where several suites are joined.
+    """
+
+    seed: int
+    score: float | None
+    outcome: str
+    learned: bool | None
+    fingerprint: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Row:
     """Figures of one variant on one task over its seeds.
 
-    Scores are the mean and sample standard deviation over finished runs; gains and radii are the
-    worst over complete runs. ``None`` means that there is no such figure. Only time-varying layers
-    have ``frozen``, a gain at sampled times without a certificate, and a ``note`` on it.
-    ``unproved`` names the figures that are unproved estimates in at least one run.
+    Scores are of finished runs: mean, sample standard deviation, and the bootstrap interval of the
+    mean (None with one seed). Where several runs have one seed, their mean counts once.
+    ``learned`` of the runs that are ``over`` (finished, diverged or failed) are clearly better than
+    the trivial baseline (:class:`~ssmbench.report.scale.Scale`); None where the task has none.
+    ``rank``: by the mean score among the task's rows, 1 is the best; equal scores have one rank.
+
+    Gains and radii are the worst over complete runs; ``tightness`` is verified / declared, and
+    ``slack`` declared / attacked, of these. ``None`` means that there is no such figure. Only
+    time-varying layers have ``frozen``, a gain at sampled times without a certificate, and a
+    ``note`` on it. ``unproved`` names the figures that are unproved estimates in at least one run.
+
+    ``steps_per_second``, ``seconds`` (wall time of a run) and ``energy`` (joules of a run, of the
+    devices ``energy_of``) are means, the peaks of memory (bytes) the largest.
     """
 
     task: str
@@ -55,6 +94,52 @@ class Row:
     frozen: float | None = None
     note: str = ""
     unproved: tuple[str, ...] = ()
+    seeds: tuple[SeedScore, ...] = ()
+    score_low: float | None = None
+    score_high: float | None = None
+    over: int = 0
+    learned: int | None = None
+    rank: int | None = None
+    tightness: float | None = None
+    slack: float | None = None
+    seconds: float | None = None
+    peak_memory: float | None = None
+    peak_gpu_memory: float | None = None
+    energy: float | None = None
+    energy_of: str = ""
+
+    @property
+    def learned_share(self) -> float | None:
+        """Which share of the runs that are over has learned; None: no baseline, or none is over."""
+        return self.learned / self.over if self.learned is not None and self.over else None
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """The score of each seed that finished; the mean where several runs have the seed."""
+        return scores_by_seed(self.seeds)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What identifies the row in its task."""
+        return self.variant, self.discretizer
+
+
+def scores_by_seed(seeds: Iterable[SeedScore]) -> dict[int, float]:
+    """The score of each seed that finished; the mean where several runs have the seed."""
+    found: dict[int, list[float]] = {}
+    for one in seeds:
+        if one.score is not None:
+            found.setdefault(one.seed, []).append(one.score)
+    return {seed: sum(scores) / len(scores) for seed, scores in found.items()}
+
+
+def scales(records: Iterable[RunRecord]) -> dict[str, Scale]:
+    """The scale of each task of which a run is complete, as its first run names it."""
+    first: dict[str, Scale] = {}
+    for record in records:
+        if record.result and record.task not in first:
+            first[record.task] = scale_of(record.result.task)
+    return first
 
 
 def rows(records: Iterable[RunRecord]) -> list[Row]:
@@ -62,13 +147,31 @@ def rows(records: Iterable[RunRecord]) -> list[Row]:
     groups: dict[tuple[str, str, str], list[RunRecord]] = {}
     for record in records:
         groups.setdefault((record.task, record.variant, record.discretizer), []).append(record)
-    return [_row(group) for group in groups.values()]
+    known = scales(record for group in groups.values() for record in group)
+    return _ranked([_row(group, known.get(group[0].task)) for group in groups.values()])
 
 
-def _row(group: list[RunRecord]) -> Row:
+def _ranked(table: list[Row]) -> list[Row]:
+    means: dict[str, list[float]] = {}
+    for row in table:
+        if row.score_mean is not None:
+            means.setdefault(row.task, []).append(row.score_mean)
+    return [replace(row, rank=_rank(row, means.get(row.task, []))) for row in table]
+
+
+def _rank(row: Row, means: Sequence[float]) -> int | None:
+    mine = row.score_mean
+    if mine is None:
+        return None
+    return 1 + sum(m > mine if row.higher_is_better else m < mine for m in means)
+
+
+def _row(group: list[RunRecord], scale: Scale | None) -> Row:
     first = group[0]
     results = [record.result for record in group if record.result]
     finished = [result for result in results if not result.diverged]
+    seeds = tuple(_seed(record, scale) for record in group)
+    gains = _layer_figures([result.gain for result in results])
     return Row(
         task=first.task,
         variant=first.variant,
@@ -77,13 +180,33 @@ def _row(group: list[RunRecord]) -> Row:
         finished=len(finished),
         diverged=len(results) - len(finished),
         failed=sum(record.state == "failed" for record in group),
-        outcome=_outcome(group),
+        outcome=_outcome(seeds),
         parameters=results[0].parameters if results else None,
-        steps_per_second=_mean(result.steps_per_second for result in results),
+        seeds=seeds,
         **_metric(results),
-        **_mean_and_spread([r.scores.test for r in finished if r.scores is not None]),
-        **_layer_figures([result.gain for result in results]),
+        **_scores(seeds),
+        **_learned(seeds),
+        **gains,
+        tightness=ratio(gains["verified"], gains["declared"]),
+        slack=ratio(gains["declared"], gains["attacked"]),
         **_network_figures([result.gain.network for result in results]),
+        **_costs(results),
+    )
+
+
+def _seed(record: RunRecord, scale: Scale | None) -> SeedScore:
+    result = record.result
+    scores = None if result is None or result.diverged else result.scores
+    score = None if scores is None else scores.test
+    outcome = f"diverged at step {result.diverged_at}" if result and result.diverged else None
+    over = record.is_complete or record.state == "failed"
+    return SeedScore(
+        seed=record.seed,
+        score=score,
+        outcome=outcome or ("finished" if result else record.state),
+        learned=scale.learned(score) if scale and over else None,
+        fingerprint=record.fingerprint,
+        source=record.source,
     )
 
 
@@ -94,16 +217,24 @@ def _metric(results: list[Result]) -> dict[str, Any]:
     return {"metric": task.metric, "unit": task.unit, "higher_is_better": task.higher_is_better}
 
 
-def _mean_and_spread(scores: list[float]) -> dict[str, float | None]:
+def _scores(seeds: Iterable[SeedScore]) -> dict[str, float | None]:
+    scores = list(scores_by_seed(seeds).values())
+    interval = mean_interval(scores)
     return {
-        "score_mean": statistics.fmean(scores) if scores else None,
-        "score_spread": statistics.stdev(scores) if len(scores) > 1 else None,
+        **mean_and_spread(scores),
+        "score_low": interval.low if interval else None,
+        "score_high": interval.high if interval else None,
     }
+
+
+def _learned(seeds: Iterable[SeedScore]) -> dict[str, int | None]:
+    over = [seed.learned for seed in seeds if seed.learned is not None]
+    return {"over": len(over), "learned": sum(over) if over else None}
 
 
 def _layer_figures(gains: list[Gains]) -> dict[str, Any]:
     return {
-        **{name: _worst(getattr(g, name) for g in gains) for name in _LAYER_FIGURES},
+        **{name: worst(getattr(g, name) for g in gains) for name in _LAYER_FIGURES},
         "violations": tuple(v for g in gains for v in g.violations),
         "note": gains[0].note if gains else "",
         "unproved": tuple(sorted({name for g in gains for name in g.unproved})),
@@ -113,117 +244,34 @@ def _layer_figures(gains: list[Gains]) -> dict[str, Any]:
 def _network_figures(gains: list[NetworkGains]) -> dict[str, Any]:
     reasons = [gain.reason for gain in gains if gain.reason]
     return {
-        "network_declared": _worst(gain.declared for gain in gains),
-        "network_bound": _worst(gain.bound for gain in gains),
-        "network_attacked": _worst(gain.attacked for gain in gains),
+        "network_declared": worst(gain.declared for gain in gains),
+        "network_bound": worst(gain.bound for gain in gains),
+        "network_attacked": worst(gain.attacked for gain in gains),
         "network_reason": reasons[0] if reasons else "",
     }
 
 
-@dataclass(frozen=True)
-class RobustnessRow:
-    """Score of one variant under disturbances of one kind and energy, over finished runs.
-
-    ``energy`` is the disturbance's l2 norm relative to a typical input's. The mean is None if the
-    prediction of a run was not finite; the spread is None for a single run.
-    """
-
-    task: str
-    variant: str
-    discretizer: str
-    kind: str
-    energy: float
-    runs: int
-    score_mean: float | None
-    score_spread: float | None
-
-
-def robustness_rows(records: Iterable[RunRecord]) -> list[RobustnessRow]:
-    """One row per (task, variant, discretizer, kind, energy), in the order of first appearance."""
-    groups: dict[tuple[Any, ...], list[float | None]] = {}
-    for record in records:
-        if record.result and not record.result.diverged:
-            for point in record.result.robustness:
-                key = (record.task, record.variant, record.discretizer)
-                key += (point.kind, point.energy)
-                groups.setdefault(key, []).append(point.score)
-    return [_robustness_row(key, scores) for key, scores in groups.items()]
+def _costs(results: list[Result]) -> Mapping[str, Any]:
+    """Of runs that do not say it, the figure of the others; energy only of one set of devices."""
+    known = [result.provenance for result in results if result.provenance]
+    devices = {about.energy_of for about in known if about.energy is not None}
+    energies = complete([about.energy for about in known]) if len(devices) == 1 else []
+    memory = [about.peak_memory for about in known if about.peak_memory is not None]
+    gpu = [about.peak_gpu_memory for about in known if about.peak_gpu_memory is not None]
+    return {
+        "steps_per_second": mean(result.steps_per_second for result in results),
+        "seconds": mean(result.seconds for result in results),
+        "peak_memory": max(memory, default=None),
+        "peak_gpu_memory": max(gpu, default=None),
+        "energy": mean(energies),
+        "energy_of": devices.pop() if energies else "",
+    }
 
 
-def _robustness_row(key: tuple[Any, ...], scores: list[float | None]) -> RobustnessRow:
-    return RobustnessRow(*key, runs=len(scores), **_mean_and_spread(_complete(scores)))
-
-
-@dataclass(frozen=True)
-class FurtherRow:
-    """Score of one variant where one quantity differs from the training, over finished runs.
-
-    ``state_norm``: the largest over runs and layers, relative to that on the test set.
-    ``diverged``: the number of runs in which a prediction or a state was not finite. The mean is
-    None if a prediction of a run was not finite; the spread is None for a single run.
-    """
-
-    task: str
-    variant: str
-    discretizer: str
-    quantity: str
-    value: float
-    runs: int
-    diverged: int
-    state_norm: float | None
-    score_mean: float | None
-    score_spread: float | None
-
-
-def further_rows(records: Iterable[RunRecord]) -> list[FurtherRow]:
-    """One row per (task, variant, discretizer, quantity, value), values in increasing order."""
-    groups: dict[tuple[Any, ...], list[FurtherTest]] = {}
-    for record in records:
-        for test in record.result.further_tests if record.result else ():
-            if test.value is not None:
-                key = (record.task, record.variant, record.discretizer, test.quantity, test.value)
-                groups.setdefault(key, []).append(test)
-    places = {key[:4]: place for place, key in reversed(list(enumerate(groups)))}
-    ordered = sorted(groups, key=lambda key: (places[key[:4]], key[4]))
-    return [_further_row(key, groups[key]) for key in ordered]
-
-
-def _further_row(key: tuple[Any, ...], tests: list[FurtherTest]) -> FurtherRow:
-    return FurtherRow(
-        *key,
-        runs=len(tests),
-        diverged=sum(test.diverged for test in tests),
-        state_norm=_worst(max(test.state_norms, default=None) for test in tests),
-        **_mean_and_spread(_complete([test.score for test in tests])),
-    )
-
-
-def _outcome(group: list[RunRecord]) -> str:
+def _outcome(seeds: Sequence[SeedScore]) -> str:
     """``finished``, or the outcomes of the runs that did not finish."""
-    words = []
-    for record in group:
-        if record.result and record.result.diverged:
-            words.append(f"diverged at step {record.result.diverged_at}")
-        elif not record.result:
-            words.append(record.state)
+    words = [seed.outcome for seed in seeds if seed.outcome != "finished"]
     if not words:
         return "finished"
-    prefix = "" if len(words) == len(group) else f"{len(group) - len(words)} finished, "
+    prefix = "" if len(words) == len(seeds) else f"{len(seeds) - len(words)} finished, "
     return prefix + ", ".join(dict.fromkeys(words))
-
-
-def _worst(values: Iterable[float | None]) -> float | None:
-    """The largest value; None unless every run has the figure."""
-    known = _complete(list(values))
-    return max(known) if known else None
-
-
-def _complete(values: list[float | None]) -> list[float]:
-    """The values; an empty list if one of them is missing."""
-    known = [value for value in values if value is not None]
-    return known if len(known) == len(values) else []
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [v for v in values if v is not None and math.isfinite(v)]
-    return statistics.fmean(known) if known else None

@@ -16,6 +16,7 @@ from ssmbench.report.statistics import (
     FurtherRow,
     RobustnessRow,
     Row,
+    SeedScore,
     further_rows,
     robustness_rows,
     rows,
@@ -85,8 +86,14 @@ def to_csv(table: Iterable[Any], kind: type = Row) -> str:
 
 
 def _flat(value: Any) -> Any:
-    text = "; ".join(value) if isinstance(value, tuple) else value
+    text = "; ".join(map(_item, value)) if isinstance(value, tuple) else value
     return "none" if text == "" else text
+
+
+def _item(value: Any) -> str:
+    if not isinstance(value, SeedScore):
+        return str(value)
+    return f"{value.seed}: {value.outcome if value.score is None else value.score}"
 
 
 def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ()) -> str:

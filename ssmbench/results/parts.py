@@ -149,7 +149,9 @@ class TaskFacts(Record):
     """What a reader of the scores must know; ``source`` says where the data are from.
 
     ``baselines``: test scores of predictors that learn nothing of the task, by name.
-    ``published``: scores of publications, none where the task's options are not theirs.
+    The first one predicts a constant. ``published``: scores of publications, none where the task's
+    options are not theirs. ``classifies``: whether the score is a share of test items that are
+    right. ``test_sequences``: their number in the test split, None where not known.
     """
 
     name: str
@@ -160,6 +162,8 @@ class TaskFacts(Record):
     data_digest: str = ""
     baselines: dict[str, float] | None = None
     published: tuple[PublishedScore, ...] = ()
+    classifies: bool = False
+    test_sequences: int | None = None
 
 
 @dataclass(frozen=True)

@@ -254,6 +254,8 @@ def _task_facts(run: RunConfig, task: Task) -> TaskFacts:
         data_digest=run.data_digest,
         baselines=task.baseline_scores(),
         published=() if task.conditions.dropped else tuple(task.published_scores()),
+        classifies=task.classifies,
+        test_sequences=len(task.split("test")),
     )
 
 

@@ -279,6 +279,8 @@ def _task_facts(config: RunConfig, task: Task, labelled: bool) -> TaskFacts:
         unit=task.unit,
         data_digest=config.data_digest,
         baselines=task.baseline_scores() if labelled else None,
+        classifies=task.classifies,
+        test_sequences=len(task.split("test")) if labelled else None,
     )
 
 

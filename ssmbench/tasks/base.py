@@ -136,6 +136,7 @@ class Task(TaskData):
     def baselines(self) -> Mapping[str, Predictor]:
         """Predictors by name that use none, or next to none, of what the task is about.
 
+        The first one predicts a constant: reports count as *learned* what is clearly better.
         They are given all samples, also where the run drops some. Their scores are printed beside
         every model's. Called after :meth:`setup`, so that the training split can be used; see
         :mod:`ssmbench.tasks.baselines`.
