@@ -10,11 +10,12 @@ from ssmbench.report.against import Against
 from ssmbench.report.collect import RunRecord
 from ssmbench.report.comparisons import Comparison, comparisons
 from ssmbench.report.curves import FurtherRow, RobustnessRow, further_rows, robustness_rows
-from ssmbench.report.history import Failure, TaskHistory
-from ssmbench.report.over_tasks import OverTasks
+from ssmbench.report.history import Failure, TaskHistory, failures, task_history
+from ssmbench.report.over_tasks import OverTasks, TaskScores, over_tasks
 from ssmbench.report.published import PublishedRow, published_rows
 from ssmbench.report.scale import Scale
 from ssmbench.report.statistics import Row, rows, scales
+from ssmbench.report.summary import summary
 from ssmbench.report.trade_off import TradeOffPoint, trade_off
 
 #: Version of the keys of report.json; raised when one changes its meaning or goes.
@@ -91,15 +92,18 @@ def contents(
     """Everything that the report of some runs shows."""
     records = list(records)
     table, known = rows(records), scales(records)
+    tasks = tuple(
+        _task(name, [r for r in records if r.task == name], table, known.get(name))
+        for name in dict.fromkeys(record.task for record in records)
+    )
     return Contents(
         name=about.name,
         sources=about.sources,
         warnings=about.warnings,
-        tasks=tuple(
-            _task(name, [r for r in records if r.task == name], table, known.get(name))
-            for name in dict.fromkeys(record.task for record in records)
+        tasks=tasks,
+        over_tasks=over_tasks(
+            [TaskScores(t.name, t.scale, t.rows, t.published) for t in tasks if t.scale]
         ),
-        over_tasks=None,
         refused=about.refused,
         against=against,
     )
@@ -115,7 +119,7 @@ def _task(
     return TaskContents(
         name=name,
         scale=scale,
-        summary=(),
+        summary=summary(records, scale),
         rows=tuple(mine),
         comparisons=tuple(comparisons(mine, scale)),
         verified=tuple(trade_off(mine, "verified")),
@@ -123,10 +127,10 @@ def _task(
         robustness=tuple(robustness_rows(records)),
         further=tuple(further_rows(records)),
         published=tuple(published_rows(records)),
-        failures=(),
+        failures=tuple(failures(records)),
         notes=tuple(f"{label(row)}: {row.note}" for row in mine if row.note),
         violations=tuple(f"{label(row)}: {v}" for row in mine for v in row.violations),
-        history=None,
+        history=task_history(records),
     )
 
 
