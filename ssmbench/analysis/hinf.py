@@ -159,6 +159,11 @@ def _plant(head: FirstOrder) -> Plant:
     return Plant(A, B, C, D, discrete=discrete, real=head.is_real(), gain=gain)
 
 
+def gain_curve(head: FirstOrder) -> GainCurve:
+    """The gain of one head (H = 1) as a function of frequencies (W,) in NumPy."""
+    return _plant(head).gain
+
+
 def _modal_gain(head: DiagonalSystem) -> GainCurve:
     def gain(omega: np.ndarray) -> np.ndarray:
         chunk = max(1, _CHUNK // (head.outputs * (head.states + head.inputs)))

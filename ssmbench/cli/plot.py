@@ -48,7 +48,7 @@ def stability(
         points = figures.sampled_poles_of_run(run)
     elif system is not None:
         points = figures.sampled_poles(system, dt)
-    from ssmbench.report.figures.saving import save_figure
+    from ssmbench.figures.saving import save_figure
     from ssmbench.report.figures.stability import count_stable, stability_regions
 
     save_figure(stability_regions(methods, points), output)

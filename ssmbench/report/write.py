@@ -62,8 +62,8 @@ def _json(table: Iterable[Any]) -> str:
 
 
 def _write_figures(records: list[RunRecord], runs: Path, out: Path) -> dict[str, Path]:
+    from ssmbench.figures.saving import save_figure
     from ssmbench.report.figures import further, gains, poles, robustness  # slow: matplotlib
-    from ssmbench.report.figures.saving import save_figure
 
     table, curves = rows(records), robustness_rows(records)
     gain_plot = save_figure(gains.score_against_gain(table), out / "score_vs_gain.png")

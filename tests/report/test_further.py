@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from ssmbench.figures.saving import save_figure
 from ssmbench.report.collect import RunRecord
 from ssmbench.report.figures.further import score_against
-from ssmbench.report.figures.saving import save_figure
 from ssmbench.report.statistics import FurtherRow, further_rows, rows
 from ssmbench.report.tables import further_table, to_csv, to_markdown
 from ssmbench.results import FurtherTest

@@ -22,9 +22,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
 from ssmbench.errors import UsageError
+from ssmbench.figures.saving import save_figure
+from ssmbench.figures.style import PALETTE
 from ssmbench.report.collect import RunRecord, collect
 from ssmbench.report.figures import gains, robustness
-from ssmbench.report.figures.saving import save_figure
 from ssmbench.report.statistics import RobustnessRow, robustness_rows, rows
 from ssmbench.report.tables import (
     COLUMNS,
@@ -383,7 +384,7 @@ def test_colours_and_markers_are_the_same_in_every_plot():
     table = rows(records)
     (axis,) = robustness.robustness(robustness_rows(records[1:]), table, "digits").axes
     drawn = [curve.lines[0] for curve in axis.containers]
-    assert [line.get_color() for line in drawn] == ["C1", "C1", "C2", "C2"]
+    assert [line.get_color() for line in drawn] == [PALETTE[1], PALETTE[1], PALETTE[2], PALETTE[2]]
     assert [line.get_linestyle() for line in drawn] == ["-", "--", "-", "--"]
     assert len({line.get_marker() for line in drawn}) == 1
 

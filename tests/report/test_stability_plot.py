@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import ssmbench
 from ssmbench import registry
-from ssmbench.report.figures.saving import save_figure
+from ssmbench.figures.saving import save_figure
 from ssmbench.report.figures.stability import count_stable, stability_regions
 
 BOUNDED = [

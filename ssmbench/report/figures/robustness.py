@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ssmbench.figures.style import label_plainly
 from ssmbench.report.figures.style import (
     colours_of,
     keys_of,
-    label_plainly,
     markers_of,
     with_unit,
 )
