@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ssmbench.errors import require
+from ssmbench.errors import SsmbenchError, require
 from ssmbench.launchers.base import Ended, Launcher
 from ssmbench.launchers.jobs import jobs_in_queue
 from ssmbench.launchers.submission import Config, check_shapes, queue, tail_of_log
@@ -20,6 +20,8 @@ from ssmbench.runs.run import Run
 
 #: Looks at the queue in which a job must be missing: file systems show new files late.
 _LOOKS = 2
+#: How often, and after how many seconds, a Slurm that does not answer is asked.
+_TRIES, _PAUSE = 3, 2.0
 
 
 @launchers.register("slurm", config=Config)
@@ -37,10 +39,12 @@ class Slurm(Launcher):
         return "" if jobs_in_queue() is not None else "launcher slurm: squeue does not answer"
 
     def launch(self, runs: Sequence[Run], jobs: int | None = None) -> Iterator[Ended]:
-        """See :meth:`Launcher.launch`. Runs whose job is in the queue are not submitted again.
+        """See :meth:`Launcher.launch`. Runs whose job is in the queue are not submitted again, nor
+        those that have become complete since they were chosen.
 
         Raises:
             UsageError: Slurm or submitit is missing, or a run does not fit into a job.
+            SsmbenchError: Slurm did not say which jobs there are, or refused the new ones.
             InterruptedRunError: a signal ended the waiting; the jobs go on.
         """
         missing = self.why_unavailable()
@@ -51,12 +55,14 @@ class Slurm(Launcher):
         folder = runs[0].folder.path.parents[1] / "slurm"
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder):
-            known = jobs_in_queue() or set()
-            held = [run for run in runs if _is_held_elsewhere(run, known)]
-            others = [run for run in runs if run not in held]
-            queue(
-                [run for run in others if not _is_under_way(run, known)], self.config, folder, jobs
-            )
+            known = _known_jobs()
+            complete = [run for run in runs if run.folder.is_complete]
+            rest = [run for run in runs if run not in complete]
+            held = [run for run in rest if _is_held_elsewhere(run, known)]
+            others = [run for run in rest if run not in held]
+            new = [run for run in others if not _is_under_way(run, known)]
+            queue(new, self.config, folder, jobs)
+        yield from ((run, run.folder.state) for run in complete)
         yield from ((run, "running") for run in held)
         if self.config.wait:
             yield from self._collect(others, folder)
@@ -81,6 +87,16 @@ class Slurm(Launcher):
                     yield run, state
             if unseen:
                 time.sleep(self.config.poll)
+
+
+def _known_jobs() -> set[str]:
+    """The jobs in the queue; one that is not known would be submitted a second time."""
+    for _ in range(_TRIES):
+        known = jobs_in_queue()
+        if known is not None:
+            return known
+        time.sleep(_PAUSE)
+    raise SsmbenchError("launcher slurm: squeue does not answer; nothing was submitted: try again")
 
 
 def _is_under_way(run: Run, known: set[str]) -> bool:

@@ -36,7 +36,12 @@ from ssmbench.tasks.base import Task
 from ssmbench.training.environment import is_main_process, own_rank
 from ssmbench.training.further import further_tests
 from ssmbench.training.gains import measuring_device
-from ssmbench.training.interruption import Stopped, interrupted_by, signals_stop_the_run
+from ssmbench.training.interruption import (
+    Stopped,
+    interrupted_by,
+    received,
+    signals_stop_the_run,
+)
 from ssmbench.training.out_of_memory import FURTHER, GAINS, ROBUSTNESS, memory_named
 from ssmbench.training.peers import error_file
 from ssmbench.training.robustness import robustness
@@ -97,6 +102,8 @@ def _train_beside(run: Run, progress: str | None) -> None:
     except (InterruptedRunError, LostRankError):  # rank 0 knows why
         raise
     except (Exception, SystemExit) as error:
+        if received():
+            raise interrupted_by(received()) from error
         rank = own_rank()
         with suppress(OSError):
             file = error_file(run.folder.path, rank)
@@ -122,13 +129,15 @@ def _execute_locked(run: Run, meter: EnergyMeter, progress: str | None, raise_er
         folder.write_result(result)
     except ClaimLostError:
         raise
-    except UsageError as error:
-        found = with_plugin_line(error)
-        _record(sitting, "failed", str(found))
-        raise found from error
     except (KeyboardInterrupt, SystemExit, Stopped, InterruptedRunError) as error:
         return _record_stop(sitting, error)
     except Exception as error:
+        if received():
+            return _record_stop(sitting, _consequence(error))
+        if isinstance(error, UsageError):
+            found = with_plugin_line(error)
+            _record(sitting, "failed", str(found))
+            raise found from error
         _record(sitting, "failed", reason_of_crash(folder, error))
         if raise_errors:
             raise
@@ -136,6 +145,16 @@ def _execute_locked(run: Run, meter: EnergyMeter, progress: str | None, raise_er
     folder.write_status(result.status)
     sitting.end(_why_complete(trained), trained.steps)
     return result.status
+
+
+def _consequence(error: Exception) -> InterruptedRunError:
+    """The interruption that an error is taken for after a signal.
+
+    Schedulers send it also to the workers of a data loader, of which it ends some, and code that
+    calls Python may convert :class:`Stopped`. An error of another cause comes again in a resumed
+    run.
+    """
+    return interrupted_by(received(), f", then {one_line(error)}")
 
 
 def _why_complete(trained: Trained) -> str:
@@ -170,11 +189,11 @@ def _record_stop(sitting: OpenSitting, error: BaseException) -> str:
     Lightning converts a KeyboardInterrupt, which only code of the run raises, to a SystemExit.
     """
     by_keyboard = any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__))
-    if isinstance(error, SystemExit) and not by_keyboard:
+    if isinstance(error, SystemExit) and not (by_keyboard or received()):
         code = "" if error.code is None else repr(error.code)
         _record(sitting, "failed", f"code of this run called sys.exit({code})")
         return "failed"
-    number = getattr(error, "signal", signal.SIGINT)
+    number = getattr(error, "signal", received() or signal.SIGINT)
     reason = str(error if isinstance(error, InterruptedRunError) else interrupted_by(number))
     _record(sitting, "interrupted", reason)
     message = f"{sitting.folder.path}: {reason}; the same command resumes from the last checkpoint"

@@ -7,9 +7,14 @@ launcher started are lost when an operation fails or takes longer than ``trainer
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import datetime
+import gc
 import os
+import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +44,8 @@ _GRACE = 10.0
 _PATIENCE = 30.0
 #: The variable by which rank 0 tells the ranks that it starts its own process number.
 _PARENT = "SSMBENCH_PARENT"
+#: Linux's number of the request that a process gets a signal when the one that started it ends.
+_PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
@@ -48,8 +55,8 @@ def ranks_end_together(
     """Within: the ranks of ``trainer`` train; no rank waits for one that is lost. At the end, this
     one leaves their process group.
 
-    What follows runs on rank 0 alone, whose metrics must not wait for other ranks. Threads of gloo
-    must not outlive the interpreter: one that frees a tensor at shutdown aborts the process.
+    What follows runs on rank 0 alone, whose metrics must not wait for other ranks. A rank that this
+    process started is killed when this one exits, if it has not ended seconds after the training.
 
     Raises:
         InterruptedRunError: a signal ended another rank.
@@ -71,11 +78,30 @@ def ranks_end_together(
         raise found from error
     finally:
         _leave_process_group()
-        launcher.over.set()
+        launcher.training_ends()
+
+
+#: The process group that this process left last, until it exits or leaves another one.
+_left: list[Any] = []
+
+
+@atexit.register
+def _let_go() -> None:
+    if _left:
+        gc.collect()  # other references first, which circles of references may hold
+        _left.clear()
 
 
 def _leave_process_group() -> None:
+    """Leave the process group, and keep the object until the network that was trained is gone.
+
+    Who drops the last reference to a group of gloo joins its threads, which may need Python's lock
+    to free the tensors of their last operation. Python's own reference is dropped without that
+    lock; the one of DistributedDataParallel with it, and the process would hang. And the threads
+    must not outlive the interpreter: one that frees a tensor at shutdown aborts the process.
+    """
     if dist.is_available() and dist.is_initialized():
+        _left[:] = [dist.group.WORLD]
         dist.destroy_process_group()
 
 
@@ -125,11 +151,17 @@ class _Launcher(_SubprocessScriptLauncher):
         super().__init__(*arguments)
         self.folder = folder
         self.over = threading.Event()
+        self._ended = float("-inf")
 
     @property
     def ranks(self) -> int:
         """The number of processes of the run."""
         return self.num_processes * self.num_nodes
+
+    def training_ends(self) -> None:
+        """From now on, no rank is missed."""
+        self._ended = time.monotonic()
+        self.over.set()
 
     def launch(
         self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any
@@ -148,6 +180,7 @@ class _Launcher(_SubprocessScriptLauncher):
                 self._call_children_scripts()
             finally:
                 del os.environ[_PARENT]
+                atexit.register(self._end_remaining)
             _in_background(self._watch)
         _set_num_threads_if_needed(num_processes=self.num_processes)
         return function(*args, **kwargs)
@@ -181,6 +214,11 @@ class _Launcher(_SubprocessScriptLauncher):
             process.kill()
         _wait_for(self.procs)
 
+    def _end_remaining(self) -> None:
+        """At the exit of this process: a rank that hangs would keep open what it writes to."""
+        _wait_for(self.procs, max(0.0, self._ended + _GRACE - time.monotonic()))
+        self.end_others(at_once=True)
+
 
 @contextmanager
 def _environment_kept() -> Iterator[None]:
@@ -195,8 +233,8 @@ def _environment_kept() -> Iterator[None]:
         os.environ.update(before)
 
 
-def _wait_for(processes: list[subprocess.Popen]) -> None:
-    end = time.monotonic() + _GRACE
+def _wait_for(processes: list[subprocess.Popen], seconds: float = _GRACE) -> None:
+    end = time.monotonic() + seconds
     while any(process.poll() is None for process in processes) and time.monotonic() < end:
         time.sleep(0.05)
 
@@ -267,4 +305,12 @@ def _end_with_parent() -> None:
             time.sleep(0.5)
         os._exit(1)
 
+    _die_with_parent()
     _in_background(watch_parent)
+
+
+def _die_with_parent() -> None:
+    """Let Linux kill this process then: no thread of it runs Python when the interpreter ends, or
+    where native code holds its lock."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -18,6 +18,7 @@ from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.run import Run
 from ssmbench.suite.grid import load_suite
 from ssmbench.suite.session import run_suite
+from tests.runs.results import complete
 from tests.slurm_cluster import Cluster, slurm, wait_until
 
 __all__ = ["slurm"]  # a fixture
@@ -108,6 +109,16 @@ def losses(run: Run) -> list[int]:
     return [row["step"] for row in map(jsonio.loads, rows) if "train/loss" in row]
 
 
+def story(run: Run) -> str:
+    """What became of a run, for the message of an assertion."""
+    folder = run.folder
+    kept = ("status.json", "sittings.jsonl", "error.txt", "output.log")
+    files = [folder.path / name for name in kept]
+    files += sorted((folder.path.parents[1] / "slurm").glob("*_log.err"))
+    texts = [f"{file}:\n{file.read_text()[-3000:]}" for file in files if file.exists()]
+    return "\n".join([f"{run.label}: {folder.state}: {folder.reason}", *texts])
+
+
 def weights(run: Run) -> dict[str, torch.Tensor]:
     file = run.folder.path / "checkpoints" / "last.ckpt"
     return torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
@@ -142,9 +153,9 @@ def test_a_suite_outlives_a_node_a_requeue_and_the_end_of_its_time(cluster, suit
 
     assert run_suite(suite, workplace / "out", LAUNCHER | {"wait": True}) == 0
     for name, run in runs.items():
-        assert run.folder.state == "finished", (name, run.folder.reason)
-        assert losses(run) == [0, 1, 2], f"{name}: each step once"
-        assert run.folder.status["job"] == submitted[name], "none was submitted again"
+        assert run.folder.state == "finished", story(run)
+        assert losses(run) == [0, 1, 2], f"each step once: {story(run)}"
+        assert run.folder.status["job"] == submitted[name], f"submitted again: {story(run)}"
     sittings = (runs["Last-s0"].folder.path / "sittings.jsonl").read_text()
     assert "SIGUSR1" in sittings
     for name in ("First-s0", "Last-s1", "Wide-s0"):  # lost, stopped, undisturbed
@@ -235,6 +246,43 @@ def test_a_job_asks_for_what_its_runs_need():
     assert packed["srun_args"][0] == "--kill-on-bad-exit=1"
     assert packed["additional_parameters"] == {"requeue": True}
     assert "partition" not in packed
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the launcher submits where squeue gives the answers of a list; nothing is executed."""
+    submitted: list[Run] = []
+    monkeypatch.setattr(slurm_launcher.Slurm, "why_unavailable", lambda _: "")
+    monkeypatch.setattr(slurm_launcher, "queue", lambda runs, *_: submitted.extend(runs))
+    monkeypatch.setattr(slurm_launcher.time, "sleep", lambda _: None)
+
+    def launch(runs: list[Run], *answers: set[str] | None) -> tuple[list, list[Run]]:
+        given = iter(answers)
+        monkeypatch.setattr(slurm_launcher, "jobs_in_queue", lambda: next(given))
+        launcher = slurm_launcher.Slurm(Config(wait=False))
+        return list(launcher.launch(runs)), submitted
+
+    return launch
+
+
+@pytest.fixture
+def planned(suite, workplace) -> list[Run]:
+    runs = suite.runs(workplace / "out")[:2]
+    for run in runs:
+        run.create()
+    return runs
+
+
+def test_a_run_that_became_complete_is_not_submitted_again(planned, asked):
+    done, due = planned
+    complete(done.folder)
+    assert asked(planned, None, set()) == ([(done, "finished"), (due, "queued")], [due])
+
+
+def test_without_the_queue_nothing_is_submitted(planned, asked):
+    with pytest.raises(SsmbenchError, match="squeue does not answer; nothing was submitted"):
+        asked(planned, None, None, None)
+    assert asked([])[1] == []
 
 
 def test_without_slurm_that_is_said_before_anything_is_written(suite, workplace, monkeypatch):

@@ -175,10 +175,11 @@ def test_progress_is_printed_by_one_rank(runs):
     not Path(*CONSOLE_SCRIPT).exists(), reason="ssmbench is not installed as a console script"
 )
 def test_all_ranks_stop_where_one_diverges(tmp_path):
-    """By the console script. A rank left alone would wait forever for the thirteen other steps."""
+    """By the console script. A rank left alone would wait forever for the thirteen other steps; and
+    one that does not exit keeps nobody waiting who reads what both print."""
     fuse = {"name": "fuse", "d_state": 4, "at": 2, "rank": 1}
     config = merge(BASE, {"model": {"parametrization": fuse, "n_layers": 1}})
-    output = run_on_two(config, tmp_path, CONSOLE_SCRIPT)
+    output = run_on_two(config, tmp_path, CONSOLE_SCRIPT, TOY_HANGS="1")
     assert output.returncode == 0, output.stderr
     result = jsonio.loads(output.stdout)
     assert (result["status"], result["diverged_at"]) == ("diverged", 2)
@@ -214,9 +215,11 @@ def test_interrupted_run_goes_on(runs, interrupted, tmp_path):
 
 
 def test_no_rank_outlives_a_killed_rank_zero(tmp_path):
-    """Both write to the same pipe, which is closed when the last one has ended."""
+    """Both write to the same pipe, which is closed when the last one has ended; here the other one
+    would hang."""
     mortal = TINY["model"]["parametrization"] | {"name": "mortal"}
     config = merge(BASE, {"model": {"parametrization": mortal}})
-    died = run_on_two(config, tmp_path, TOY_DIE_AT="6", TOY_DIE_RANK="0", TOY_DIE_HOW="SIGKILL")
+    death = {"TOY_DIE_AT": "6", "TOY_DIE_RANK": "0", "TOY_DIE_HOW": "SIGKILL"}
+    died = run_on_two(config, tmp_path, TOY_HANGS="1", **death)
     assert died.returncode == -signal.SIGKILL
     assert RunFolder(only_folder(tmp_path)).state == "interrupted"

@@ -134,6 +134,20 @@ def test_a_second_signal_does_not_wait_for_the_end_of_an_accumulation(
     assert run.folder.state == "interrupted"
 
 
+@pytest.mark.parametrize("then", ["raise", "exit"])
+def test_an_error_after_a_signal_is_its_consequence(mortal, tmp_path, monkeypatch, then):
+    """Such as that of a data loader, one of whose workers the signal has ended."""
+    die(monkeypatch, 2, f"SIGUSR1 {then}")
+    run = Run.of(mortal(), tmp_path)
+    with pytest.raises(InterruptedRunError) as stopped:
+        execute(run)
+    assert (stopped.value.signal, run.folder.state) == (signal.SIGUSR1, "interrupted")
+    detail = {"raise": ", then RuntimeError: killed by the test", "exit": ""}[then]
+    assert run.folder.reason == f"interrupted by SIGUSR1{detail}"
+    monkeypatch.delenv("TOY_DIE_AT")
+    assert execute(run) == "finished"
+
+
 def test_signals_are_as_before_after_a_run(tiny, tmp_path):
     before = [signal.getsignal(number) for number in interruption.SIGNALS]
     execute(Run.of(tiny(trainer={"max_epochs": 1}), tmp_path))

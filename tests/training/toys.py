@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import os
 import signal
 import sys
@@ -35,8 +37,14 @@ if WRITES in os.environ:
     _noted = os.open(os.environ[WRITES] + _rank, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.addaudithook(_note_writes)
 
+#: The rank that does not end: its exit waits for ever, and holds Python's lock meanwhile.
+HANGS = "TOY_HANGS"
+
+if os.environ.get(HANGS) == os.environ.get("LOCAL_RANK", "0"):
+    atexit.register(ctypes.PyDLL(None).pause)
+
 #: Training forward pass, counted from 0, at which a "mortal" run dies, on which rank (all if not
-#: set), and how: raise, exit, or the name of a signal.
+#: set), and how: raise, exit, or the name of a signal; several after each other.
 DIE_AT, DIE_RANK, DIE_HOW = "TOY_DIE_AT", "TOY_DIE_RANK", "TOY_DIE_HOW"
 
 
@@ -116,7 +124,8 @@ class Mortal(Counting):
         rank = os.environ.get("LOCAL_RANK", "0")
         mine = os.environ.get(DIE_RANK, rank) == rank
         if mine and number == int(os.environ.get(DIE_AT, -1)):
-            die(os.environ.get(DIE_HOW, "raise"))
+            for how in os.environ.get(DIE_HOW, "raise").split():
+                die(how)
         return system
 
 
