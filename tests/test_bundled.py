@@ -87,7 +87,7 @@ for kind in ("runs", "suites"):
 
 def test_a_bundled_suite_and_run_are_found_in_an_empty_folder(installed, tmp_path):
     quickstart = ["-m", "ssmbench", "suite", "quickstart", "--dry-run"]
-    assert "36 runs" in run_installed(installed, tmp_path, *quickstart)
+    assert "40 runs" in run_installed(installed, tmp_path, *quickstart)
     resolved = run_installed(
         installed, tmp_path, "-m", "ssmbench", "run", "digits_s4d", "--dry-run"
     )
