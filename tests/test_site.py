@@ -136,6 +136,13 @@ def test_no_markup_is_left_in_a_text(pages):
         assert "<blockquote" not in page.html, name
 
 
+def test_formulas_are_mathml(pages):
+    html = pages["certified_variants.html"].html
+    assert html.count("<math") > 50
+    assert "arithmatex" not in html
+    assert not re.search(r"<m[ino]>(&amp;|\\\\)", html)  # what was not understood stands as it is
+
+
 def test_notebooks_are_pages_with_their_outputs(pages):
     text = main_text(pages["notebooks/first_steps.html"])
     assert "import ssmbench as sb" in text
