@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ssmbench.library.imports import import_run
     from ssmbench.library.layers import layer, network
     from ssmbench.library.plans import plan_runs
+    from ssmbench.library.plots import Plot, plot
     from ssmbench.library.progress import suite_status
     from ssmbench.library.runs import IncompleteRunError, Run, attack, load, train
     from ssmbench.library.searches import SearchReport, search_suite
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "GainReport": "analysis.gain",
     "IncompleteRunError": "library.runs",
+    "Plot": "library.plots",
     "Report": "library.suites",
     "Run": "library.runs",
     "SearchReport": "library.searches",
@@ -52,6 +54,7 @@ _HOMES = {
     "load": "library.runs",
     "network": "library.layers",
     "plan_runs": "library.plans",
+    "plot": "library.plots",
     "register": "library.entries",
     "run_suite": "library.suites",
     "search_suite": "library.searches",
@@ -66,6 +69,7 @@ _HOMES = {
 __all__ = [
     "GainReport",
     "IncompleteRunError",
+    "Plot",
     "Report",
     "Run",
     "SearchReport",
@@ -81,6 +85,7 @@ __all__ = [
     "load",
     "network",
     "plan_runs",
+    "plot",
     "register",
     "run_suite",
     "search_suite",

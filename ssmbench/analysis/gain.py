@@ -201,9 +201,14 @@ class FrozenReport:
     poles: Complex[Tensor, " modes"]
 
 
+def frozen_steps(length: int, most: int = 8) -> list[int]:
+    """At most so many steps of a sequence, evenly spread, at which its system is frozen."""
+    return torch.linspace(0, length - 1, min(most, length)).round().int().tolist()
+
+
 def analyse_frozen(system: TimeVaryingDiagonal, most: int = 8) -> FrozenReport:
     """A discrete time-varying system frozen at up to ``most`` of its steps, evenly spread."""
-    steps = torch.linspace(0, system.length - 1, min(most, system.length)).round().int().tolist()
+    steps = frozen_steps(system.length, most)
     bank = system.detach().during(steps).double().bank()
     peak = hinf_norm(bank)
     worst = int(peak.norm.argmax())

@@ -1,4 +1,4 @@
-"""``ssmbench plot``: figures of discretizers, with the poles of a given system or run."""
+"""``ssmbench plot``: figures of runs, and of discretizers with the poles of a system or a run."""
 
 from __future__ import annotations
 
@@ -10,15 +10,68 @@ import typer
 from ssmbench.cli.printing import print_json, table
 from ssmbench.cli.streams import say
 from ssmbench.cli.usage import VerbGroup
-from ssmbench.cli.verb import PATH_OPTION, AsJson, add_verb
+from ssmbench.cli.verb import PATH_ARGUMENT, PATH_OPTION, AsJson, add_verb
 from ssmbench.errors import require
+from ssmbench.paths import absolute
 
-app = typer.Typer(cls=VerbGroup, help="Draw figures of discretizers.", no_args_is_help=True)
+app = typer.Typer(
+    cls=VerbGroup, help="Draw figures of runs and discretizers.", no_args_is_help=True
+)
+
+Runs = Annotated[list[Path], typer.Argument(help="Folders of runs.", **PATH_ARGUMENT)]
+File = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="The file to write: .png, .svg, .pdf or .html; else FIGURE.png.",
+        **PATH_OPTION,
+    ),
+]
 
 
 @app.callback()
 def _group() -> None:
-    """Draw figures of discretizers."""
+    """Draw figures of runs and discretizers."""
+
+
+def poles(runs: Runs, output: File = None, as_json: AsJson = False) -> None:
+    """Draw the poles of trained layers in the unit disc; unstable ones are red."""
+    _draw("poles", runs, output, as_json)
+
+
+def gain(runs: Runs, output: File = None, as_json: AsJson = False) -> None:
+    """Draw gain against frequency of trained layers, with the gains that they declare."""
+    _draw("gain", runs, output, as_json)
+
+
+def kernel(runs: Runs, output: File = None, as_json: AsJson = False) -> None:
+    """Draw impulse responses of trained layers, those of the largest energy."""
+    _draw("kernel", runs, output, as_json)
+
+
+def hankel(runs: Runs, output: File = None, as_json: AsJson = False) -> None:
+    """Draw the Hankel singular values of trained layers."""
+    _draw("hankel", runs, output, as_json)
+
+
+def training(runs: Runs, output: File = None, as_json: AsJson = False) -> None:
+    """Draw what was logged in training: losses, scores, gains, spectral radii."""
+    _draw("training", runs, output, as_json)
+
+
+def _draw(kind: str, runs: list[Path], output: Path | None, as_json: bool) -> None:
+    from ssmbench.library.plots import plot
+
+    file = output or absolute(f"{kind}.png")
+    made = plot(kind, *runs, output=file)
+    if as_json:
+        folders = {label: str(path) for label, path in made.runs.items()}
+        print_json({"output": str(file), "runs": folders, "notes": list(made.notes)})
+        return
+    for note in made.notes:
+        say(note)
+    say(f"picture: {file}")
 
 
 def stability(
@@ -64,4 +117,5 @@ def stability(
     say(f"picture: {output}")
 
 
-add_verb(app, stability)
+for function in (poles, gain, kernel, hankel, training, stability):
+    add_verb(app, function)

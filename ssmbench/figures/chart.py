@@ -66,11 +66,13 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chart:
-    """Panels in rows of ``columns``; None: as many as give a compact page."""
+    """Panels in rows of ``columns``; None: as many as give a compact page. ``notes`` are of the
+    whole chart, and stand below its title."""
 
     title: str
     panels: tuple[Panel, ...] = field(default=())
     columns: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def labels(self) -> list[str]:

@@ -28,10 +28,20 @@ def draw(chart: Chart) -> Figure:
         _draw_panel(axis, panel, int(_CHARACTERS * width / columns))
     for axis in list(figure.axes)[len(chart.panels) :]:
         axis.set_axis_off()
-    if chart.title:
-        figure.suptitle(chart.title, fontsize=11, fontweight="bold", color=TEXT)
+    _write_title(figure, chart, int(_CHARACTERS * width))
     _legend(figure, chart, width)
     return figure
+
+
+def _write_title(figure: Figure, chart: Chart, characters: int) -> None:
+    notes = [line for note in chart.notes for line in textwrap.wrap(note, characters)]
+    if chart.title:
+        title = chart.title + "\n" * len(notes)  # room for the notes, which are smaller
+        figure.suptitle(title, fontsize=11, fontweight="bold", color=TEXT)
+    if notes:
+        height = figure.get_figheight() * 72
+        place = {"ha": "center", "va": "top", "fontsize": 8, "color": TEXT}
+        figure.text(0.5, 1 - 22 / height, "\n".join(notes), linespacing=1.5, **place)
 
 
 def _legend(figure: Figure, chart: Chart, width: float) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from ssmbench.analysis.frequency import GainOverFrequency, gain_over_frequency
-from ssmbench.figures.chart import Bound, Chart, Panel, Series, number
+from ssmbench.figures.bounds import declared_bounds
+from ssmbench.figures.chart import Chart, Panel, Series, number
 from ssmbench.figures.drawing import draw
-from ssmbench.figures.style import TEXT, colours_for, styles_for
+from ssmbench.figures.style import colours_for, styles_for
 from ssmbench.systems import DiscreteSystem
 
 #: A panel's range of gains below its peak: what is weaker is of no interest, and an exact zero of
@@ -73,8 +74,8 @@ def _panel(
         xlabel="frequency [rad/sample]",
         ylabel="gain (largest singular value)",
         series=tuple(series),
-        bounds=_bounds(declared, colours),
-        notes=_peaks(stable, declared),
+        bounds=declared_bounds(declared, colours),
+        notes=_peaks(stable),
         alerts=alerts,
         xlog=not two_sided,
         ylog=any((curve.gain > 0).any() for curve in stable.values()),
@@ -83,25 +84,7 @@ def _panel(
     )
 
 
-def _bounds(declared: Mapping[str, float | None], colours: Mapping[str, str]) -> tuple[Bound, ...]:
-    """One line for each number declared, in the colour of the system if only one declares it."""
-    by_value: dict[float, list[str]] = {}
-    for name, value in declared.items():
-        if value is not None and 0 < value < math.inf:
-            by_value.setdefault(value, []).append(name)
-    return tuple(
-        Bound(
-            value,
-            f"declared {number(value)}" + (f", {names[0]}" if len(by_value) > 1 else ""),
-            colours.get(names[0], TEXT) if len(names) == 1 and len(declared) > 1 else TEXT,
-        )
-        for value, names in by_value.items()
-    )
-
-
-def _peaks(
-    curves: Mapping[str, GainOverFrequency], declared: Mapping[str, float | None]
-) -> tuple[str, ...]:
+def _peaks(curves: Mapping[str, GainOverFrequency]) -> tuple[str, ...]:
     """The peak of each system: more than three do not fit above a panel."""
     if len(curves) > 3:
         worst = max(curves, key=lambda name: curves[name].peak)

@@ -48,7 +48,7 @@ def _panel(
         stable = heads[np.isfinite(heads).all(1)]
         about = f"{name}: " if name else ""
         if len(stable) < len(heads):
-            alerts.append(f"{about}{len(heads) - len(stable)} of {len(heads)} heads are unstable")
+            alerts.append(about + _unstable(len(heads) - len(stable), len(heads)))
         if stable.size:
             series.append(_line(name, stable, colours[name], styles[name]))
     if any(len(heads) > 1 for heads in values.values()):
@@ -62,6 +62,11 @@ def _panel(
         alerts=tuple(alerts),
         ylog=True,
     )
+
+
+def _unstable(some: int, heads: int) -> str:
+    which = "" if heads == 1 else f"{some} of {heads} heads "
+    return f"{which}unstable: no Hankel singular values"
 
 
 def _line(name: str, heads: np.ndarray, colour: str, style: str) -> Series:

@@ -42,10 +42,19 @@ def save_figure(figure: Figure, path: Path) -> Path:
         UsageError: the suffix is another one, or the file cannot be written.
     """
     kind = check_suffix(path)[1:]
+    return write(path, _rendered(figure, kind))
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file."""
+    return _rendered(figure, "png")
+
+
+def _rendered(figure: Figure, kind: str) -> bytes:
     stream = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "ssmbench"}):
         figure.savefig(stream, format=kind, dpi=150, metadata=_METADATA[kind])
-    return write(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def write(path: Path, content: bytes | str) -> Path:

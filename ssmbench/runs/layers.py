@@ -1,0 +1,60 @@
+"""The linear systems of a trained run's layers, for analysis and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ssmbench.analysis.gain import frozen_steps
+from ssmbench.nn.bounds import is_finite
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.runs.load import TrainedRun
+from ssmbench.systems import DiscreteSystem, TimeVaryingDiagonal
+from ssmbench.training.layer_analysis import FROZEN_SEQUENCES, declared_gain, layer_inputs
+
+
+@dataclass(frozen=True)
+class LayerSystem:
+    """The discrete system of one layer, on the CPU in double precision, and the gain it declares.
+
+    ``system`` is None where a parameter is not finite. That of a time-varying layer is a bank of
+    the systems that it is at some steps of some sequences. ``note`` says so, in one line.
+    """
+
+    name: str
+    system: DiscreteSystem | None
+    declared: float | None
+    note: str = ""
+
+
+def layer_systems(run: TrainedRun) -> list[LayerSystem]:
+    """The systems of all layers of a trained network, first to last.
+
+    Raises:
+        UsageError: a layer is time-varying, and the task's data are missing.
+    """
+    inputs: list[torch.Tensor | None] = [None] * len(run.model.layers)
+    if any(layer.time_varying for layer in run.model.layers):
+        batch = run.task.sample("val", FROZEN_SEQUENCES)
+        inputs = list(layer_inputs(run.model, batch.u, batch.lengths))
+    pairs = zip(run.model.layers, inputs, strict=True)
+    return [_layer_system(f"layer {i}", layer, u) for i, (layer, u) in enumerate(pairs)]
+
+
+def _layer_system(name: str, layer: SSMLayer, u: torch.Tensor | None) -> LayerSystem:
+    declared = declared_gain(layer)
+    if not is_finite(layer) or (layer.time_varying and u is None):
+        return LayerSystem(name, None, None, f"{name}: a parameter is not finite")
+    with torch.no_grad():
+        if u is None:
+            return LayerSystem(name, layer.system().to("cpu").double(), declared)
+        system = layer.system_for(u[:FROZEN_SEQUENCES])
+    assert isinstance(system, TimeVaryingDiagonal), "only time-varying layers have an input here"
+    steps = frozen_steps(system.length)
+    bank = system.to("cpu").during(steps).double().bank()
+    shown = ", ".join(str(step) for step in steps)
+    where = f"frozen at steps {shown} of {system.batch} validation sequences"
+    return LayerSystem(
+        name, bank, declared, f"{name} varies in time: {where}, no bound on its gain"
+    )
