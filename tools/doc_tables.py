@@ -7,6 +7,7 @@ tools/quickstart && .venv/bin/python tools/doc_tables.py outputs/quickstart
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -38,12 +39,20 @@ def keep_report(suite: Path) -> None:
 
 
 def readme_table() -> str:
-    """Selected columns of one task's table in the quickstart report in docs."""
+    """Selected columns of one task's tables in the quickstart report in docs."""
     _, _, section = (QUICKSTART / "report.md").read_text().partition(f"\n## {README_TASK}\n")
-    lines = section.partition("\n\n|")[2].partition("\n\n")[0].splitlines()
-    rows = [line.strip("| ").split(" | ") for line in lines]
-    places = [rows[0].index(column) for column in README_COLUMNS]
-    return "\n".join("| " + " | ".join(row[place] for place in places) + " |" for row in rows)
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    for table in re.findall(r"(?:^\|.*\n)+", section.partition("\n## ")[0], re.MULTILINE):
+        header, _, *lines = [line.strip("| ").split(" | ") for line in table.splitlines()]
+        for cells in lines:
+            row = dict(zip(header, cells, strict=True))
+            key = tuple(row.get(name, "") for name in README_COLUMNS[:2])
+            if all(key):
+                found[key] = row | found.get(key, {})
+    words = " --- |" * 3 + " ---: |" * (len(README_COLUMNS) - 3)
+    rows = [[row[name] for name in README_COLUMNS] for row in found.values()]
+    lines = [f"| {' | '.join(cells)} |" for cells in (README_COLUMNS, *rows)]
+    return "\n".join([lines[0], f"|{words}", *lines[1:]])
 
 
 def benchmarks() -> str:

@@ -17,24 +17,34 @@ from ssmbench.suite.grid import Suite, load_suite
 from ssmbench.suite.plan import check_jobs, check_redo
 
 if TYPE_CHECKING:
+    from ssmbench.report.contents import Contents
     from ssmbench.report.statistics import RobustnessRow, Row
 
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """The report on a suite, as written to the suite's folder.
+    """A report, as written to the folder of its suite or elsewhere.
 
-    ``rows``: one row per task, variant and discretizer, over all seeds; ``robustness``: one row per
-    task, variant, discretizer and disturbance; ``files``: the files written, by kind ("markdown",
-    "csv", "json" and plots); ``failed``: the number of runs of this session that did not complete,
-    not counting those that another process is executing.
+    ``folder``: the suite's, the first one's where several are joined. ``contents``: everything that
+    the report shows. ``files``: the files written, by kind ("markdown", "csv", "json", "latex",
+    "runs_csv", ... and plots). ``failed``: the number of runs of this session that did not
+    complete, not counting those that another process is executing.
     """
 
     folder: Path
-    rows: tuple[Row, ...]
-    robustness: tuple[RobustnessRow, ...]
+    contents: Contents
     files: Mapping[str, Path]
     failed: int = 0
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """One row per task, variant and discretizer, over all seeds; the best of a task first."""
+        return tuple(self.contents.rows)
+
+    @property
+    def robustness(self) -> tuple[RobustnessRow, ...]:
+        """One row per task, variant, discretizer and disturbance."""
+        return tuple(point for task in self.contents.tasks for point in task.robustness)
 
     @property
     def tensorboard(self) -> Path:
@@ -42,7 +52,8 @@ class Report:
         return self.folder / "tensorboard"
 
     def to_dict(self) -> dict[str, Any]:
-        """Rows, robustness, files and the folder for TensorBoard as plain values."""
+        """Rows, robustness, files and the folder for TensorBoard as plain values; all that the
+        report shows is in its file "json"."""
         return {
             "rows": [asdict(row) for row in self.rows],
             "robustness": [asdict(point) for point in self.robustness],
@@ -142,21 +153,42 @@ def execute_suite(
     return replace(write_report(planned.folder), failed=failed)
 
 
-def write_report(folder: str | Path) -> Report:
-    """Write the tables and plots of a suite that was run, and return the report.
+def write_report(
+    *folders: str | Path, against: str | Path | None = None, output: str | Path | None = None
+) -> Report:
+    """Write tables, figures and one page on the runs of a suite, and return the report.
+
+    Several folders are joined: equal cells of two suites are both kept, and tasks on other data,
+    or variants with other settings, stay apart under names of their own.
 
     >>> import ssmbench as sb
     >>> sb.write_report("outputs/quickstart").files["csv"].name  # doctest: +SKIP
     'report.csv'
 
+    Args:
+        folders: of suites that were run, or published ones.
+        against: the folder of another suite, with which the same cells are compared.
+        output: the report's folder; None for ``report`` in the suite's folder (``report_against``
+            and the other's name, if there is one), and ``outputs/merged`` of several suites.
+
     Raises:
-        UsageError: no suite was run in the folder.
+        UsageError: no suite was run in a folder, or one is given twice.
+        WriteError: a file cannot be written.
     """
     from ssmbench.report import write
-    from ssmbench.report.collect import collect
-    from ssmbench.report.statistics import robustness_rows, rows
+    from ssmbench.report.against import against as compared
+    from ssmbench.report.suites import distinct_names, joined, read_source
 
-    root = absolute(folder)
-    files = write.write_report(root)
-    records = collect(root)
-    return Report(root, tuple(rows(records)), tuple(robustness_rows(records)), files)
+    require(bool(folders), "folders: none is given")
+    sources = [read_source(absolute(folder)) for folder in folders]
+    source = joined(sources) if len(sources) > 1 else sources[0]
+    other = None if against is None else read_source(absolute(against, "against"))
+    changes, name = None, "report"
+    if other is not None:
+        names = distinct_names([source.folder, other.folder])
+        changes = compared(source.records, other.records, (names[0], names[1]))
+        name = f"report_against_{other.folder.name}"
+    default = absolute(DEFAULT_ROOT) / "merged" if len(sources) > 1 else source.folder
+    out = default / name if output is None else absolute(output, "output")
+    found, files = write.write_source(source, out, changes)
+    return Report(source.folder, found, files)

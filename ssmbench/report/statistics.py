@@ -36,7 +36,8 @@ class SeedScore:
 
     ``score``: on the test split, None unless the run is finished. ``outcome``: "finished",
     "diverged at step 7", or the run's state. ``learned``: None if it is not over, or the task has
-    no baseline. ``source``: whose it is, where several suites are joined.
+    no baseline. ``source``: whose it is, where several suites are joined. The gains as in a
+    :class:`Row`, None unless the run is complete; ``seconds``: its wall time.
     """
 
     seed: int
@@ -45,6 +46,15 @@ class SeedScore:
     learned: bool | None
     fingerprint: str = ""
     source: str = ""
+    val: float | None = None
+    declared: float | None = None
+    verified: float | None = None
+    attacked: float | None = None
+    spectral_radius: float | None = None
+    network_declared: float | None = None
+    network_bound: float | None = None
+    network_attacked: float | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -207,7 +217,23 @@ def _seed(record: RunRecord, scale: Scale | None) -> SeedScore:
         learned=scale.learned(score) if scale and over else None,
         fingerprint=record.fingerprint,
         source=record.source,
+        val=None if scores is None else scores.val,
+        **(_figures_of(result) if result else {}),
     )
+
+
+def _figures_of(result: Result) -> dict[str, float | None]:
+    gain, network = result.gain, result.gain.network
+    return {
+        "declared": gain.declared,
+        "verified": gain.verified,
+        "attacked": gain.attacked,
+        "spectral_radius": gain.spectral_radius,
+        "network_declared": network.declared,
+        "network_bound": network.bound,
+        "network_attacked": network.attacked,
+        "seconds": result.seconds,
+    }
 
 
 def _metric(results: list[Result]) -> dict[str, Any]:

@@ -1,181 +1,106 @@
-"""The tables of a report, as Markdown and CSV."""
+"""The tables of a report: titles and cells of their columns, and their form in Markdown."""
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Iterable
-from dataclasses import fields
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 from ssmbench.analysis.certificate import TOLERANCE
-from ssmbench.report.collect import RunRecord
-from ssmbench.report.published import PublishedRow, published_rows
-from ssmbench.report.statistics import (
-    FurtherRow,
-    RobustnessRow,
-    Row,
-    SeedScore,
-    further_rows,
-    robustness_rows,
-    rows,
+from ssmbench.report.against import Against, AgainstRow
+from ssmbench.report.comparisons import Comparison
+from ssmbench.report.curves import FurtherRow, RobustnessRow
+from ssmbench.report.history import Failure
+from ssmbench.report.over_tasks import OverTasks
+from ssmbench.report.published import PublishedRow
+from ssmbench.report.statistics import Row
+from ssmbench.report.texts import (
+    NONE,
+    duration_text,
+    energy_text,
+    further_text,
+    interval_text,
+    learned_text,
+    memory_text,
+    number,
+    radius_text,
+    score_text,
+    seeds_text,
 )
 
-LEGEND = """\
-Gains are L2 gains. *Layer* gains are from the input to the output of one SSM layer, the largest
-over the layers and seeds: **declared** is the bound that the parametrization guarantees (none: no
-guarantee), **verified** is the H-infinity norm of the trained matrices, proved to 1% or marked as
-unproved (none if they depend on the input), **attacked** is the largest gain that an adversary
-found for the layer in its own precision, on sequences of the task's length. declared >= verified >=
-attacked must hold.
-*Network* gains are incremental, from the input sequence to the prediction: **declared** by
-`model.gamma`, an upper **bound** composed from the verified layers, and **attacked**. `inf` means
-unstable. Scores are on the test split, mean and standard deviation over finished seeds.
-"""
-
-SAMPLING_LEGEND = """\
-Variants whose *continuous* system has a prescribed gain. **promised**: that gain. **verified**: the
-largest gain of the sampled systems, over layers and seeds. A discretizer either preserves every
-such bound or it does not; in the latter case the trained systems may still satisfy the bound.
-"""
-
-ROBUSTNESS_LEGEND = """\
-Score on the first test sequences when every input sequence is disturbed. Columns: l2 norm of the
-disturbance relative to that of a typical input. **random**: Gaussian directions.
-**adversarial**: gradient ascent on the task's loss. `none`: a prediction was not finite.
-"""
-
-PUBLISHED_LEGEND = """\
-As the publications report them on this test data; none was run here. **Selected on**: the part of
-the data on which the publication chose weights and options. What was chosen on test data is not a
-score of unseen data.
-"""
-
-
-FURTHER_LEGEND = """\
-Scores of the same weights where one quantity differs from the training: the **length factor** of
-the test sequences, or the **share dropped** of their samples. In brackets: the largest norm of an
-SSM layer's state relative to that on the test set, over layers and seeds. `diverged`: in how many
-runs a prediction or a state was not finite.
-"""
-
-
-def refusals_text(refused: list[dict[str, str]]) -> str:
-    """The combinations that ``discretizers: all`` left out, one line per reason."""
-    if not refused:
-        return ""
-    names: dict[str, list[str]] = {}
-    for item in refused:
-        pair = f"{item['variant']} with {item['discretizer']}"
-        names.setdefault(item["reason"], []).append(pair)
-    lines = [f"- {', '.join(pairs)}: {reason}" for reason, pairs in names.items()]
-    return "\n## Refused\n\n" + "\n".join(lines) + "\n"
-
-
-def to_csv(table: Iterable[Any], kind: type = Row) -> str:
-    """All figures, unrounded, as CSV; ``none`` stands for a missing figure."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    names = [field.name for field in fields(kind)]
-    writer.writerow(names)
-    for row in table:
-        values = (getattr(row, name) for name in names)
-        writer.writerow(["none" if v is None else _flat(v) for v in values])
-    return out.getvalue()
-
-
-def _flat(value: Any) -> Any:
-    text = "; ".join(map(_item, value)) if isinstance(value, tuple) else value
-    return "none" if text == "" else text
-
-
-def _item(value: Any) -> str:
-    if not isinstance(value, SeedScore):
-        return str(value)
-    return f"{value.seed}: {value.outcome if value.score is None else value.score}"
-
-
-def to_markdown(name: str, records: list[RunRecord], images: Iterable[str] = ()) -> str:
-    """The report as a Markdown page."""
-    table, curves, more = rows(records), robustness_rows(records), further_rows(records)
-    published = published_rows(records)
-    parts = [f"# {name}\n", LEGEND]
-    for task in dict.fromkeys(row.task for row in table):
-        mine = [row for row in table if row.task == task]
-        parts.append(f"## {task}\n\n{source_line(records, task)}\n")
-        parts.append(markdown_table(mine))
-        sampled = [row for row in mine if row.promised is not None and row.verified is not None]
-        if sampled:
-            parts += [f"### Gain before and after sampling: {task}\n", SAMPLING_LEGEND]
-            parts.append(sampling_table(sampled))
-        reported = [row for row in published if row.task == task]
-        if reported:
-            parts += [f"### Published: {task}\n", PUBLISHED_LEGEND, published_table(reported)]
-        points = [point for point in curves if point.task == task]
-        if points:
-            parts += [f"### Robustness: {task}\n", ROBUSTNESS_LEGEND, robustness_table(points)]
-        others = [row for row in more if row.task == task]
-        if others:
-            parts += [f"### Longer and irregular tests: {task}\n", FURTHER_LEGEND]
-            parts += map(further_table, _by_quantity(others))
-    found = [f"- {r.task}, {r.variant}, {r.discretizer}: {v}" for r in table for v in r.violations]
-    notes = [f"- {r.task}, {r.variant}, {r.discretizer}: {note_text(r)}" for r in table if r.note]
-    if notes:
-        parts.append("## Notes\n\n" + "\n".join(notes) + "\n")
-    if found:
-        parts.append("## Violated bounds\n\n" + "\n".join(found) + "\n")
-    parts += [f"![{image}]({image})\n" for image in images]
-    return "\n".join(parts)
-
-
-def source_line(records: list[RunRecord], task: str) -> str:
-    """A sentence on the metric of a task, the source of its data, and the device of the speed."""
-    results = [r.result for r in records if r.task == task and r.result]
-    if not results:
-        return "No run is complete."
-    about, where = results[0].task, results[0].environment
-    better = "higher" if about.higher_is_better else "lower"
-    unit = f" [{about.unit}]" if about.unit else ""
-    trivial = ", ".join(f"{name} {value:.4g}" for name, value in (about.baselines or {}).items())
-    return (
-        f"Score: {about.metric}{unit}, {better} is better. Data: {about.source}. "
-        + (f"Without learning: {trivial}. " if trivial else "")
-        + f"Speed: optimizer steps per second on {where.device}, "
-        f"{where.threads} thread(s) per run."
-    )
-
-
 #: Column titles, each with a function from a row to the text of its cell; no cell is empty.
-COLUMNS = {
-    "variant": lambda r: r.variant,
-    "discretizer": lambda r: r.discretizer,
-    "score": lambda r: score_text(r),
-    "declared": lambda r: number(r.declared),
-    "verified": lambda r: number(r.verified) + _mark(r, "verified"),
-    "attacked": lambda r: number(r.attacked),
-    "radius": lambda r: radius_text(r.spectral_radius) + _mark(r, "spectral_radius"),
-    "network declared": lambda r: number(r.network_declared),
-    "network bound": lambda r: number(r.network_bound),
-    "network attacked": lambda r: number(r.network_attacked),
-    "parameters": lambda r: "none" if r.parameters is None else f"{r.parameters}",
-    "steps/s": lambda r: number(r.steps_per_second),
-}
+Columns = Mapping[str, Callable[[Row], str]]
+_NAMES: Columns = {"variant": lambda r: r.variant, "discretizer": lambda r: r.discretizer}
 
 
 def _mark(row: Row, figure: str) -> str:
     return " (unproved)" if figure in row.unproved else ""
 
 
-def markdown_table(table: Iterable[Row]) -> str:
+SCORE_COLUMNS: Columns = {
+    **_NAMES,
+    "score": score_text,
+    "each seed": seeds_text,
+    "learned": learned_text,
+    "rank": lambda r: NONE if r.rank is None else f"{r.rank}",
+}
+GAIN_COLUMNS: Columns = {
+    **_NAMES,
+    "declared": lambda r: number(r.declared),
+    "verified": lambda r: number(r.verified) + _mark(r, "verified"),
+    "attacked": lambda r: number(r.attacked),
+    "tightness": lambda r: number(r.tightness, 3),
+    "slack": lambda r: number(r.slack, 3),
+    "radius": lambda r: radius_text(r.spectral_radius) + _mark(r, "spectral_radius"),
+}
+NETWORK_COLUMNS: Columns = {
+    **_NAMES,
+    "network declared": lambda r: number(r.network_declared),
+    "network bound": lambda r: number(r.network_bound),
+    "network attacked": lambda r: number(r.network_attacked),
+}
+COST_COLUMNS: Columns = {
+    **_NAMES,
+    "parameters": lambda r: NONE if r.parameters is None else f"{r.parameters}",
+    "steps/s": lambda r: number(r.steps_per_second),
+    "time of a run": lambda r: duration_text(r.seconds),
+    "peak memory": lambda r: memory_text(r.peak_memory),
+    "GPU memory": lambda r: memory_text(r.peak_gpu_memory),
+    "energy of a run": lambda r: energy_text(r.energy),
+}
+#: The tables of a leaderboard by name.
+LEADERBOARD: Mapping[str, Columns] = {
+    "Scores": SCORE_COLUMNS,
+    "Gains of layers": GAIN_COLUMNS,
+    "Gains of networks": NETWORK_COLUMNS,
+    "Cost": COST_COLUMNS,
+}
+#: What a table leaves out where no row has it.
+OPTIONAL = (
+    *("tightness", "slack", "network declared", "learned"),
+    *("time of a run", "peak memory", "GPU memory", "energy of a run"),
+)
+
+
+def present(columns: Columns, table: Iterable[Row]) -> Columns:
+    """Without the optional columns that no row has."""
+    table = list(table)
+    return {
+        title: cell
+        for title, cell in columns.items()
+        if title not in OPTIONAL or any(cell(row) != NONE for row in table)
+    }
+
+
+def leaderboard_table(table: Iterable[Row], columns: Columns = SCORE_COLUMNS) -> str:
     """The rows as a Markdown table."""
-    return _markdown(COLUMNS, [[cell(row) for cell in COLUMNS.values()] for row in table])
+    table = list(table)
+    shown = present(columns, table)
+    words = 4 if "score" in shown else 2
+    return markdown(shown, [[cell(row) for cell in shown.values()] for row in table], words)
 
 
 #: For variants whose continuous system has a prescribed gain: does sampling preserve it?
 SAMPLING_COLUMNS = {
-    "variant": lambda r: r.variant,
-    "discretizer": lambda r: r.discretizer,
+    **_NAMES,
     "the bound is": lambda r: "kept" if r.verified <= r.promised * (1 + TOLERANCE) else "violated",
     "promised": lambda r: number(r.promised),
     "verified": lambda r: number(r.verified),
@@ -186,7 +111,7 @@ SAMPLING_COLUMNS = {
 def sampling_table(table: Iterable[Row]) -> str:
     """One line per variant and discretizer: the gain promised before sampling and that after."""
     columns = SAMPLING_COLUMNS.values()
-    return _markdown(SAMPLING_COLUMNS, [[cell(row) for cell in columns] for row in table])
+    return markdown(SAMPLING_COLUMNS, [[cell(row) for cell in columns] for row in table])
 
 
 #: Scores of publications.
@@ -202,84 +127,145 @@ PUBLISHED_COLUMNS = {
 def published_table(table: Iterable[PublishedRow]) -> str:
     """One line for each published score."""
     cells = [[cell(row) for cell in PUBLISHED_COLUMNS.values()] for row in table]
-    return _markdown(PUBLISHED_COLUMNS, cells, words=4)
+    return markdown(PUBLISHED_COLUMNS, cells, words=4)
 
 
 def robustness_table(points: Iterable[RobustnessRow]) -> str:
-    """One line per variant, discretizer and kind of disturbance; one column per energy."""
+    """Means: one line per variant, discretizer and kind of disturbance; one column per energy."""
     lines: dict[tuple[str, str, str], dict[float, str]] = {}
     for point in points:
         line = lines.setdefault((point.variant, point.discretizer, point.kind), {})
-        line[point.energy] = _mean_and_spread(point) or "none"
-    energies = sorted({energy for line in lines.values() for energy in line})
-    header = ["variant", "discretizer", "disturbance", *(f"{energy:g}" for energy in energies)]
-    cells = [[*key, *(line.get(e, "none") for e in energies)] for key, line in lines.items()]
-    return _markdown(header, cells)
+        line[point.energy] = NONE if point.score_mean is None else f"{point.score_mean:.4f}"
+    return _by_value(lines, "disturbance")
 
 
-def _by_quantity(further: list[FurtherRow]) -> list[list[FurtherRow]]:
-    quantities = dict.fromkeys(row.quantity for row in further)
-    return [[row for row in further if row.quantity == quantity] for quantity in quantities]
-
-
-def further_table(further: list[FurtherRow]) -> str:
+def further_table(further: Iterable[FurtherRow]) -> str:
     """One line per variant and discretizer; one column per value of the quantity."""
     lines: dict[tuple[str, str, str], dict[float, str]] = {}
     for row in further:
         line = lines.setdefault((row.variant, row.discretizer, row.quantity), {})
         line[row.value] = further_text(row)
+    return _by_value(lines, "quantity")
+
+
+def _by_value(lines: Mapping[tuple[str, str, str], Mapping[float, str]], third: str) -> str:
     values = sorted({value for line in lines.values() for value in line})
-    header = ["variant", "discretizer", "quantity", *(f"{value:g}" for value in values)]
-    cells = [[*key, *(line.get(v, "none") for v in values)] for key, line in lines.items()]
-    return _markdown(header, cells)
+    header = ["variant", "discretizer", third, *(f"{value:g}" for value in values)]
+    cells = [[*key, *(line.get(v, NONE) for v in values)] for key, line in lines.items()]
+    return markdown(header, cells)
 
 
-def further_text(row: FurtherRow) -> str:
-    """``0.9654 ± 0.0042 (1.03)``, or how many runs diverged."""
-    score = _mean_and_spread(row) or "none"
-    if row.diverged:
-        return f"{score} (diverged: {row.diverged} of {row.runs})"
-    return f"{score} ({number(row.state_norm)})"
+def comparisons_table(found: Iterable[Comparison]) -> str:
+    """One line for each pair."""
+    header = ["one", "other", "verdict", "difference", "interval", "p", "adjusted", "pairs"]
+    cells = [
+        [
+            named(*one.one),
+            named(*one.other),
+            verdict_text(one),
+            f"{one.difference:+.4f}",
+            interval_text(one.low, one.high),
+            f"{one.p:.3g}",
+            f"{one.adjusted:.3g}",
+            f"{one.pairs}",
+        ]
+        for one in found
+    ]
+    return markdown(header, cells)
 
 
-def _markdown(header: Iterable[str], table: Iterable[Iterable[str]], words: int = 3) -> str:
+def verdict_text(one: Comparison) -> str:
+    """``S4D-Lin with zoh is better``, or the verdict."""
+    if one.better is None:
+        return one.verdict
+    return f"{named(*(one.one, one.other)[one.better])} is better"
+
+
+def named(variant: str, discretizer: str) -> str:
+    """A variant in a sentence."""
+    return variant if discretizer in ("none", "") else f"{variant} with {discretizer}"
+
+
+def failures_table(failures: Iterable[Failure]) -> str:
+    """One line for each variant, outcome and reason, with its seeds."""
+    seeds: dict[tuple[str, ...], list[str]] = {}
+    for one in failures:
+        key = (one.variant, one.discretizer, one.outcome, one.reason or NONE)
+        where = f"{one.seed} ({one.source})" if one.source else f"{one.seed}"
+        seeds.setdefault(key, []).append(where)
+    header = ["variant", "discretizer", "outcome", "reason", "seeds"]
+    cells = [[*key, ", ".join(of)] for key, of in seeds.items()]
+    return markdown(header, cells, words=5)
+
+
+def overall_table(over: OverTasks) -> str:
+    """Interquartile means, the best first."""
+    header = ["variant", "discretizer", "interquartile mean", "runs"]
+    cells = [
+        [
+            one.variant,
+            one.discretizer,
+            f"{one.iqm:.4f} {interval_text(one.low, one.high)}",
+            f"{one.runs}",
+        ]
+        for one in over.overall
+    ]
+    return markdown(header, cells)
+
+
+def against_table(found: Against) -> str:
+    """One line for each variant on each task that both suites have."""
+    return markdown(AGAINST_COLUMNS, map(against_cells, found.rows), words=4)
+
+
+AGAINST_COLUMNS = (
+    *("task", "variant", "discretizer", "verdict"),
+    *("here", "there", "difference", "seeds"),
+)
+
+
+def against_cells(row: AgainstRow) -> list[str]:
+    """The cells of :data:`AGAINST_COLUMNS`."""
+    one = row.comparison
+    difference = NONE
+    if one is not None:
+        interval = "" if one.low is None else f" {interval_text(one.low, one.high)}"
+        difference = f"{one.difference:+.4f}{interval}"
+    return [
+        row.task,
+        row.variant,
+        row.discretizer,
+        NONE if one is None else verdict_text(one),
+        number(row.here),
+        number(row.there),
+        difference,
+        "0" if one is None else f"{one.pairs}",
+    ]
+
+
+def against_gains_table(found: Against) -> str:
+    """The gains of both suites, ``here / there``."""
+    names = [gain.name.replace("_", " ") for gain in found.rows[0].gains] if found.rows else []
+    header = ["task", "variant", "discretizer", *names]
+    cells = [
+        [
+            *(row.task, row.variant, row.discretizer),
+            *(f"{number(gain.here)} / {number(gain.there)}" for gain in row.gains),
+        ]
+        for row in found.rows
+    ]
+    return markdown(header, cells)
+
+
+def markdown(header: Iterable[str], table: Iterable[Iterable[str]], words: int = 3) -> str:
     """A table whose first ``words`` columns are words."""
     header = list(header)
     rule = "|" + " --- |" * words + " ---: |" * (len(header) - words)
     lines = ["| " + " | ".join(header) + " |", rule]
     for row in table:
-        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |")
+        lines.append("| " + " | ".join(_cell(cell) for cell in row) + " |")
     return "\n".join(lines) + "\n"
 
 
-def note_text(row: Row) -> str:
-    """The note on the gain of time-varying layers, with the gain at sampled times."""
-    return f"{row.note}; largest at sampled times: {number(row.frozen)} (no certificate)"
-
-
-def score_text(row: Row) -> str:
-    """``0.9654 ± 0.0042``, followed by the outcomes of the runs that did not finish."""
-    note = "" if row.outcome == "finished" else f" ({row.outcome})"
-    score = _mean_and_spread(row)
-    return row.outcome if score is None else score + note
-
-
-def _mean_and_spread(row: Row | RobustnessRow | FurtherRow) -> str | None:
-    if row.score_mean is None:
-        return None
-    spread = "" if row.score_spread is None else f" ± {row.score_spread:.4f}"
-    return f"{row.score_mean:.4f}{spread}"
-
-
-def number(value: float | None) -> str:
-    """Four significant digits; ``inf`` for infinity and ``none`` for None."""
-    if value is None:
-        return "none"
-    return "inf" if math.isinf(value) else f"{value:.4g}"
-
-
-def radius_text(radius: float | None) -> str:
-    """Six decimals, enough to see on which side of 1 a radius lies."""
-    if radius is None:
-        return "none"
-    return "inf" if math.isinf(radius) else f"{radius:.6f}"
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")

@@ -1,26 +1,23 @@
-"""Write the report of a suite: tables for every task, as Markdown, CSV and JSON, and figures."""
+"""Write a report: what it shows is computed once, then written in several forms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ssmbench import jsonio
+from ssmbench.errors import WriteError
 from ssmbench.files import write_atomically
-from ssmbench.report.collect import RunRecord, collect
-from ssmbench.report.published import PublishedRow, published_rows
-from ssmbench.report.statistics import (
-    FurtherRow,
-    RobustnessRow,
-    further_rows,
-    robustness_rows,
-    rows,
-)
-from ssmbench.report.tables import refusals_text, to_csv, to_markdown
-from ssmbench.suite.grid import RUNS
-from ssmbench.suite.record import read_suite
+from ssmbench.report.against import Against
+from ssmbench.report.collect import RunRecord
+from ssmbench.report.contents import Contents, contents
+from ssmbench.report.statistics import further_rows, robustness_rows, rows
+from ssmbench.report.suites import Source, read_source
+from ssmbench.report.writers.latex import to_latex
+from ssmbench.report.writers.markdown import to_markdown
+from ssmbench.report.writers.spreadsheets import spreadsheets
 
 
 def write_report(root: Path) -> dict[str, Path]:
@@ -28,40 +25,46 @@ def write_report(root: Path) -> dict[str, Path]:
 
     Raises:
         UsageError: no suite was run in ``root``.
+        WriteError: a file cannot be written.
     """
-    records = collect(root)
-    out = root / "report"
-    out.mkdir(exist_ok=True)
-    files = _write_figures(records, root / RUNS, out)
-    table, curves, more = rows(records), robustness_rows(records), further_rows(records)
-    if curves:
-        files["robustness_csv"] = out / "robustness.csv"
-        write_atomically(files["robustness_csv"], to_csv(curves, RobustnessRow))
-    if more:
-        files["further_csv"] = out / "further_tests.csv"
-        write_atomically(files["further_csv"], to_csv(more, FurtherRow))
-    published = published_rows(records)
-    if published:
-        files["published_csv"] = out / "published.csv"
-        files["published_json"] = out / "published.json"
-        write_atomically(files["published_csv"], to_csv(published, PublishedRow))
-        write_atomically(files["published_json"], _json(published))
-    files["csv"], files["json"] = out / "report.csv", out / "report.json"
-    files["markdown"] = out / "report.md"
-    write_atomically(files["csv"], to_csv(table))
-    write_atomically(files["json"], _json(table))
-    images = [file.name for file in files.values() if file.suffix == ".png"]
-    suite = read_suite(root)
-    page = to_markdown(suite["name"], records, images) + refusals_text(suite.get("refused", []))
-    write_atomically(files["markdown"], page)
-    return files
+    return write_source(read_source(root), root / "report")[1]
 
 
-def _json(table: Iterable[Any]) -> str:
-    return jsonio.dumps([asdict(row) for row in table], indent=1)
+def write_source(
+    source: Source, out: Path, against: Against | None = None
+) -> tuple[Contents, dict[str, Path]]:
+    """Write the report of some runs into ``out``; what it shows, and the files by kind.
+
+    Raises:
+        WriteError: a file cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError.of(out, error) from None
+    shown = contents(source.records, source.about, against)
+    files = _write_figures(source.records, out)
+    images = [file.name for file in files.values()]
+    texts = {
+        **spreadsheets(shown),
+        "report.json": jsonio.dumps(asdict(shown), indent=1),
+        "report.tex": to_latex(shown),
+        "report.md": to_markdown(shown, images),
+    }
+    for name, text in texts.items():
+        write_atomically(out / name, text)
+    return shown, files | {_kind(name): out / name for name in texts}
 
 
-def _write_figures(records: list[RunRecord], runs: Path, out: Path) -> dict[str, Path]:
+def _kind(name: str) -> str:
+    """``csv`` of report.csv, ``runs_csv`` of runs.csv, ``markdown`` of report.md."""
+    stem, _, suffix = name.partition(".")
+    if stem == "report":
+        return {"md": "markdown", "tex": "latex"}.get(suffix, suffix)
+    return {"further_tests": "further"}.get(stem, stem) + f"_{suffix}"
+
+
+def _write_figures(records: Sequence[RunRecord], out: Path) -> dict[str, Path]:
     from ssmbench.figures.saving import save_figure
     from ssmbench.report.figures import further, gains, poles, robustness  # slow: matplotlib
 
@@ -72,14 +75,19 @@ def _write_figures(records: list[RunRecord], runs: Path, out: Path) -> dict[str,
         figure = gains.score_against_network_gain(table)
         files["network_gain_plot"] = save_figure(figure, out / "score_vs_network_gain.png")
     for task in dict.fromkeys(row.task for row in table):
-        figure = poles.poles(records, runs, task)
-        files[f"poles_{task}"] = save_figure(figure, out / f"poles_{task}.png")
+        figure, name = poles.poles(records, task), _file_name(f"poles_{task}")
+        files[name] = save_figure(figure, out / f"{name}.png")
     for task in dict.fromkeys(point.task for point in curves):
-        figure = robustness.robustness(curves, table, task)
-        files[f"robustness_{task}"] = save_figure(figure, out / f"robustness_{task}.png")
+        figure, name = robustness.robustness(curves, table, task), f"robustness_{task}"
+        files[_file_name(name)] = save_figure(figure, out / f"{_file_name(name)}.png")
     more = further_rows(records)
     for task, quantity in dict.fromkeys((row.task, row.quantity) for row in more):
         figure = further.score_against(more, table, task, quantity)
-        name = f"{quantity.replace(' ', '_')}_{task}"
+        name = _file_name(f"{quantity}_{task}")
         files[name] = save_figure(figure, out / f"{name}.png")
     return files
+
+
+def _file_name(title: str) -> str:
+    """Tasks of several suites have names with blanks and brackets, which links do not."""
+    return re.sub(r"[^\w.+-]+", "_", title).rstrip("_")

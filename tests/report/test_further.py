@@ -9,9 +9,12 @@ import pytest
 
 from ssmbench.figures.saving import save_figure
 from ssmbench.report.collect import RunRecord
+from ssmbench.report.contents import About, contents
 from ssmbench.report.figures.further import score_against
 from ssmbench.report.statistics import FurtherRow, further_rows, rows
-from ssmbench.report.tables import further_table, to_csv, to_markdown
+from ssmbench.report.tables import further_table
+from ssmbench.report.writers.markdown import to_markdown
+from ssmbench.report.writers.spreadsheets import to_csv
 from ssmbench.results import FurtherTest
 from tests.runs.results import FINISHED
 
@@ -49,10 +52,11 @@ def test_the_table_has_a_column_for_each_value():
 
 def test_the_page_has_a_table_for_each_quantity_and_none_without_tests():
     both = [record({1: 0.2, 4: 0.5}), record({0: 0.2, 0.5: 0.3}, 1, quantity="share dropped")]
-    page = to_markdown("suite", both)
+    page = to_markdown(contents(both, About("suite")))
     assert "### Longer and irregular tests: delay" in page
     assert page.count("| variant | discretizer | quantity |") == 2
-    assert "Longer and irregular" not in to_markdown("suite", [replace(both[0], result=FINISHED)])
+    without = contents([replace(both[0], result=FINISHED)], About("suite"))
+    assert "Longer and irregular" not in to_markdown(without)
 
 
 def test_the_csv_has_an_answer_in_every_cell():

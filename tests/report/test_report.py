@@ -25,19 +25,14 @@ from ssmbench.errors import UsageError
 from ssmbench.figures.saving import save_figure
 from ssmbench.figures.style import PALETTE
 from ssmbench.report.collect import RunRecord, collect
+from ssmbench.report.contents import About, Contents, contents
 from ssmbench.report.figures import gains, robustness
 from ssmbench.report.statistics import RobustnessRow, robustness_rows, rows
-from ssmbench.report.tables import (
-    COLUMNS,
-    markdown_table,
-    number,
-    radius_text,
-    robustness_table,
-    score_text,
-    to_csv,
-    to_markdown,
-)
+from ssmbench.report.tables import LEADERBOARD, leaderboard_table, robustness_table
+from ssmbench.report.texts import number, radius_text, score_text
 from ssmbench.report.write import write_report
+from ssmbench.report.writers.markdown import to_markdown
+from ssmbench.report.writers.spreadsheets import to_csv
 from ssmbench.results import (
     Environment,
     Gains,
@@ -96,6 +91,11 @@ EVERYTHING = [
         for seed, state in enumerate(["finished", "finished", "diverged", "failed", "missing"])
     ),
 ]
+
+
+def shown(records: list[RunRecord]) -> Contents:
+    """What the report of some runs shows."""
+    return contents(records, About("name"))
 
 
 def cells_of(markdown: str) -> list[list[str]]:
@@ -200,26 +200,33 @@ def test_a_radius_shows_on_which_side_of_one_it_lies():
 
 def test_scores_carry_their_spread_and_what_happened_to_the_rest():
     (row,) = rows([r for r in EVERYTHING if r.variant == "mixed"])
-    assert score_text(row) == ("0.5000 ± 0.0000 (2 finished, diverged at step 7, failed, missing)")
+    assert score_text(row) == (
+        "0.5000 [0.5000, 0.5000] (2 finished, diverged at step 7, failed, missing)"
+    )
 
 
-def test_the_table_has_an_answer_in_every_cell():
-    text = markdown_table(rows(EVERYTHING))
+@pytest.mark.parametrize("title", LEADERBOARD)
+def test_the_tables_have_an_answer_in_every_cell(title):
+    text = leaderboard_table(rows(EVERYTHING), LEADERBOARD[title])
     table = cells_of(text)
-    assert table[0] == list(COLUMNS)
+    assert set(table[0]) <= set(LEADERBOARD[title])
     assert {row[0] for row in table[1:]} >= {"finished", "diverged", "failed", "missing", "mixed"}
     for row in table:
-        assert len(row) == len(COLUMNS)
+        assert len(row) == len(table[0])
         assert all(row), row
     assert "nan" not in text.lower()
-    declared = [row[list(COLUMNS).index("declared")] for row in table[2:]]
-    assert set(declared) == {"none"}
+
+
+def test_what_no_parametrization_declares_is_none():
+    table = cells_of(leaderboard_table(rows(EVERYTHING), LEADERBOARD["Gains of layers"]))
+    assert {row[table[0].index("declared")] for row in table[2:]} == {"none"}
+    assert "tightness" not in table[0]
 
 
 def test_a_bar_in_a_label_does_not_break_the_table():
-    (line,) = cells_of(markdown_table(rows([record("finished", variant="gain |D|")])))[2:]
-    assert line[0] == r"gain \|D\|"
-    assert len(line) == len(COLUMNS)
+    table = cells_of(leaderboard_table(rows([record("finished", variant="gain |D|")])))
+    assert table[2][0] == r"gain \|D\|"
+    assert len(table[2]) == len(table[0])
 
 
 def test_the_robustness_table_has_a_line_for_each_kind_and_a_column_for_each_energy():
@@ -244,8 +251,9 @@ def test_the_csv_has_an_answer_in_every_cell():
 
 
 def test_the_page_lists_violated_bounds_and_only_then():
-    assert "Violated bounds" not in to_markdown("name", EVERYTHING)
-    page = to_markdown("name", [record("finished", violations=("verified 1 > declared 0.1",))])
+    assert "Violated bounds" not in to_markdown(shown(EVERYTHING))
+    violating = [record("finished", violations=("verified 1 > declared 0.1",))]
+    page = to_markdown(shown(violating))
     assert "## Violated bounds\n\n- digits, S4D, zoh: verified 1 > declared 0.1" in page
 
 
@@ -281,14 +289,18 @@ def test_collecting_a_suite_gives_its_runs_in_order(mixed_suite):
 def test_a_report_of_all_kinds_of_runs_has_no_gap_in_any_file(mixed_suite):
     files = write_report(mixed_suite)
     plotted = {"gain_plot", "network_gain_plot", "poles_digits"}
-    assert set(files) == {"markdown", "csv", "json"} | plotted
+    texts = {"markdown", "csv", "runs_csv", "comparisons_csv", "json", "latex"}
+    assert set(files) == texts | plotted
     written = strict_json(files["json"].read_text())
-    assert len(written) == 6
+    assert written["schema"] == 1
+    assert len(written["tasks"][0]["rows"]) == 6
     for kind in plotted:
         assert files[kind].read_bytes().startswith(b"\x89PNG")
         assert f"({files[kind].name})" in files["markdown"].read_text()
-    for line in csv.DictReader(io.StringIO(files["csv"].read_text())):
-        assert all(line.values())
+    for kind, lines in (("csv", 6), ("runs_csv", 10)):
+        written = list(csv.DictReader(io.StringIO(files[kind].read_text())))
+        assert len(written) == lines
+        assert all(all(line.values()) for line in written)
     assert all(all(row) for row in cells_of(files["markdown"].read_text()))
 
 
@@ -314,19 +326,21 @@ def test_published_scores_stand_apart_from_those_of_the_runs(mixed_suite):
     about = replace(folder.result.task, published=(worse, better))
     folder.write_result(replace(folder.result, task=about))
     files = write_report(mixed_suite)
-    section = files["markdown"].read_text().partition("### Published: digits")[2]
+    page = files["markdown"].read_text()
+    section = page.partition("### Published: digits")[2].partition("### ")[0]
     assert [line for line in section.splitlines() if line.startswith("| ")][2:] == [
         r"| B \| C | test | not stated | another (in colour) | 0.9500 |",
         "| A | test | test | a paper | 0.9000 |",
     ]
-    written = strict_json(files["published_json"].read_text())
+    (task,) = strict_json(files["json"].read_text())["tasks"]
+    written = task["published"]
     assert [(row["task"], row["model"], row["score"]) for row in written] == [
         ("digits", "B | C", 0.95),
         ("digits", "A", 0.9),
     ]
     lines = list(csv.DictReader(io.StringIO(files["published_csv"].read_text())))
     assert [line["source"] for line in lines] == ["another", "a paper"]
-    assert "a paper" not in section.partition("### ")[2]
+    assert page.count("a paper") == 1
 
 
 def test_the_report_says_which_discretizer_kept_a_promised_gain(mixed_suite):
@@ -337,6 +351,7 @@ def test_the_report_says_which_discretizer_kept_a_promised_gain(mixed_suite):
         folder.write_result(replace(saved, gain=gain))
         page = write_report(mixed_suite)["markdown"].read_text()
         section = page.partition("### Gain before and after sampling: digits")[2]
+        section = section.partition("### ")[0]
         line = next(line for line in section.splitlines() if line.startswith("| finished"))
         assert line.split(" | ")[2:4] == [verdict, "2"]
         assert section.count("| zoh |") == 1  # the others have no prescribed gain

@@ -150,8 +150,9 @@ def test_promises_that_it_cannot_keep_are_refused(ssmbench, selective, override,
 
 def test_report_notes_it(ssmbench, selective):
     from ssmbench.report.collect import RunRecord
+    from ssmbench.report.contents import About, contents
     from ssmbench.report.statistics import rows
-    from ssmbench.report.tables import to_markdown
+    from ssmbench.report.writers.markdown import to_markdown
     from ssmbench.runs.folder import RunFolder
 
     assert ssmbench("run", selective).code == 0
@@ -163,6 +164,6 @@ def test_report_notes_it(ssmbench, selective):
     )
     (row,) = rows([record])
     assert (row.verified, row.note) == (None, FROZEN_ONLY)
-    page = to_markdown("small", [record])
+    page = to_markdown(contents([record], About("small")))
     assert f"## Notes\n\n- digits, Selective, zoh: {FROZEN_ONLY}; largest at sampled times" in page
     assert "| none | none |" in page  # declared and verified

@@ -10,6 +10,7 @@ from ssmbench.runs.states import COMPLETE
 
 if TYPE_CHECKING:
     from ssmbench.library.suites import Report
+    from ssmbench.report.against import Against
     from ssmbench.suite.plan import Plan, PlannedRun
 
 
@@ -92,21 +93,40 @@ def print_report(report: Report, as_json: bool) -> None:
     if as_json:
         print_json(report.to_dict())
         return
+    for warning in report.contents.warnings:
+        say(f"note: {warning}")
     _print_tables(report)
+    if report.contents.against is not None:
+        _print_against(report.contents.against)
     say(f"report:      {report.files['markdown']}")
-    say(f"tensorboard: tensorboard --logdir {report.tensorboard}")
+    if report.tensorboard.is_dir():
+        say(f"tensorboard: tensorboard --logdir {report.tensorboard}")
 
 
 def _print_tables(report: Report) -> None:
-    from ssmbench.report.tables import COLUMNS, note_text
+    from ssmbench.report.tables import LEADERBOARD, present
+    from ssmbench.report.texts import note_text
 
-    rows = report.rows
-    for task in dict.fromkeys(row.task for row in rows):
-        cells = [tuple(c(row) for c in COLUMNS.values()) for row in rows if row.task == task]
-        table(tuple(COLUMNS), cells, title=task)
-        say()
-    for row in filter(lambda row: row.note, rows):
+    for task in report.contents.tasks:
+        for title, columns in LEADERBOARD.items():
+            shown = present(columns, task.rows)
+            cells = [tuple(cell(row) for cell in shown.values()) for row in task.rows]
+            table(tuple(shown), cells, title=f"{task.name}: {title.lower()}")
+            say()
+    for row in filter(lambda row: row.note, report.rows):
         say(f"note: {row.task}, {row.variant}, {row.discretizer}: {note_text(row)}")
-    for row in rows:
+    for row in report.rows:
         for violation in row.violations:
             say(f"violated bound: {row.task}, {row.variant}, {row.discretizer}: {violation}")
+
+
+def _print_against(found: Against) -> None:
+    from ssmbench.report.tables import AGAINST_COLUMNS, against_cells
+
+    for warning in found.warnings:
+        say(f"note: {warning}")
+    table(AGAINST_COLUMNS, list(map(against_cells, found.rows)), title=f"against {found.other}")
+    for name, cells in ((found.name, found.only_here), (found.other, found.only_there)):
+        if cells:
+            say(f"only in {name}: {len(cells)} runs")
+    say()

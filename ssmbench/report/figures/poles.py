@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,10 +16,10 @@ from ssmbench.runs.poles import read_poles
 _Points = NDArray[np.complexfloating]
 
 
-def poles(records: list[RunRecord], runs: Path, task: str) -> Figure:
+def poles(records: Iterable[RunRecord], task: str) -> Figure:
     """One panel per variant and discretizer: all poles of its first readable run, and the unit
     circle."""
-    chosen = _first_of_each([r for r in records if r.task == task and r.result], runs)
+    chosen = _first_of_each([r for r in records if r.task == task and r.result])
     columns = min(5, max(1, len(chosen)))
     lines = max(1, math.ceil(len(chosen) / columns))
     figure = Figure(figsize=(2.6 * columns, 2.9 * lines + 0.4), layout="constrained")
@@ -32,12 +32,14 @@ def poles(records: list[RunRecord], runs: Path, task: str) -> Figure:
     return figure
 
 
-def _first_of_each(records: list[RunRecord], runs: Path) -> dict[str, _Points]:
+def _first_of_each(records: Sequence[RunRecord]) -> dict[str, _Points]:
     """All poles of the first readable run of each variant and discretizer, by title."""
     chosen: dict[str, _Points] = {}
     for record in records:
         title = f"{record.variant}\n{record.discretizer}"
-        found = None if title in chosen else read_poles(runs / record.fingerprint)
+        if title in chosen or record.folder is None:
+            continue
+        found = read_poles(record.folder)
         if found is not None:
             chosen[title] = np.concatenate([layer.ravel() for layer in found.values()])
     return chosen

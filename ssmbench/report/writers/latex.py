@@ -1,0 +1,81 @@
+"""The main table of a report in LaTeX, for ``\\input``; needs ``\\usepackage{booktabs}``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ssmbench.report.contents import Contents, TaskContents
+from ssmbench.report.statistics import Row
+from ssmbench.report.texts import learned_text, number, seeds_text
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "[": "{[}",  # after a line break it would begin an option
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def to_latex(contents: Contents) -> str:
+    """One ``table`` for each task, the best mean in bold."""
+    head = "% Written by ssmbench report. Needs \\usepackage{booktabs}.\n"
+    return head + "\n".join(_table(task) for task in contents.tasks)
+
+
+def escaped(text: str) -> str:
+    """Text that LaTeX sets as it is."""
+    return "".join(_ESCAPES.get(character, character) for character in text)
+
+
+def _table(task: TaskContents) -> str:
+    unit = f" [{task.scale.unit}]" if task.scale and task.scale.unit else ""
+    metric = f"{task.scale.metric}{unit}" if task.scale else "score"
+    lines = [" & ".join(cell(row) for cell in _COLUMNS.values()) for row in task.rows]
+    body = "".join(f"    {line} \\\\\n" for line in lines)
+    caption = (
+        f"{task.name}: {metric} on the test split, mean over seeds and 95% bootstrap interval; L2 "
+        "gains of the layers (largest over layers and seeds) and of the network."
+    )
+    return (
+        "\\begin{table}\n  \\centering\n"
+        f"  \\caption{{{escaped(caption)}}}\n"
+        f"  \\begin{{tabular}}{{ll{'r' * (len(_COLUMNS) - 2)}}}\n    \\toprule\n"
+        f"    {' & '.join(_COLUMNS)} \\\\\n    \\midrule\n{body}    \\bottomrule\n"
+        "  \\end{tabular}\n\\end{table}\n"
+    )
+
+
+def _score(row: Row) -> str:
+    """The mean, bold if it is the best, with its interval in small type."""
+    if row.score_mean is None:
+        return escaped(seeds_text(row))
+    mean = f"{row.score_mean:.4f}"
+    text = f"\\textbf{{{mean}}}" if row.rank == 1 else mean
+    if row.score_low is None or row.score_high is None:
+        return text
+    return f"{text} {{\\scriptsize [{row.score_low:.4f}, {row.score_high:.4f}]}}"
+
+
+def _number(value: float | None) -> str:
+    """``--`` for no figure; powers of ten as such."""
+    text = number(value)
+    mantissa, exponent, power = text.partition("e")
+    if text in ("none", "inf"):
+        return {"none": "--", "inf": r"$\infty$"}[text]
+    return f"${mantissa} \\cdot 10^{{{int(power)}}}$" if exponent else text
+
+
+_COLUMNS: Mapping[str, Callable[[Row], str]] = {
+    "Variant": lambda r: escaped(r.variant),
+    "Discretizer": lambda r: escaped(r.discretizer),
+    "Score": _score,
+    "Learned": lambda r: learned_text(r).replace("none", "--"),
+    "Declared": lambda r: _number(r.declared),
+    "Verified": lambda r: _number(r.verified),
+    "Attacked": lambda r: _number(r.attacked),
+    "Network": lambda r: _number(r.network_bound),
+    "Parameters": lambda r: "--" if r.parameters is None else f"{r.parameters}",
+}
