@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ssmbench.library.entries import register, show
     from ssmbench.library.imports import import_run
     from ssmbench.library.layers import layer, network
+    from ssmbench.library.new import new
     from ssmbench.library.plans import plan_runs
     from ssmbench.library.plots import Plot, plot
     from ssmbench.library.progress import suite_status
@@ -53,6 +54,7 @@ _HOMES = {
     "list": "library.entries",
     "load": "library.runs",
     "network": "library.layers",
+    "new": "library.new",
     "plan_runs": "library.plans",
     "plot": "library.plots",
     "register": "library.entries",
@@ -84,6 +86,7 @@ __all__ = [
     "layer",
     "load",
     "network",
+    "new",
     "plan_runs",
     "plot",
     "register",

@@ -1,30 +1,24 @@
-"""docs/writing_a_plugin.md has a complete file for every kind, and each one works as it stands."""
+"""docs/writing_a_plugin.md shows the complete file of every kind that ``ssmbench new`` writes."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
 from ssmbench import registry
-from ssmbench.testing import conform
-from tests.plugin_page import file_of
+from ssmbench.library.templates import template
+from tests.tools import load_tool
 
 
-@pytest.fixture(params=sorted(registry.KINDS))
-def entry(request, tmp_path, monkeypatch) -> registry.Entry:
-    """The entry of a kind that the page's file registers, found as a plugin in ``./plugins``."""
-    name, text = file_of(request.param)
-    folder = tmp_path / registry.PLUGINS_FOLDER
-    folder.mkdir()
-    (folder / name).write_text(text)
-    monkeypatch.chdir(tmp_path)
-    with registry.isolated(rediscover=True):
-        added = [e for e in registry.KINDS[request.param] if str(folder) in e.origin]
-        assert registry.plugin_failures() == []
-        (found,) = added
-        yield found
+def test_the_page_has_the_files_of_the_templates():
+    tool = load_tool("plugin_page")
+    assert tool.PAGE.read_text() == tool.page(), "run tools/plugin_page.py"
 
 
-def test_the_file_registers_an_entry_that_conforms(entry):
-    assert entry.citation
-    assert entry.summary
-    conform(entry)
+@pytest.mark.parametrize("kind", sorted(registry.KINDS))
+def test_every_kind_has_a_section_with_its_file(kind):
+    page = load_tool("plugin_page").PAGE.read_text()
+    sections = re.split(r"^## ", page, flags=re.MULTILINE)
+    (section,) = (s for s in sections if s.partition("\n")[0].lower() == kind)
+    assert f"```python\n# file: {template(kind).example}.py\n" in section

@@ -17,6 +17,7 @@ from ssmbench.cli.doctor import doctor
 from ssmbench.cli.gain import gain
 from ssmbench.cli.import_ import import_
 from ssmbench.cli.list import list_
+from ssmbench.cli.new import new
 from ssmbench.cli.report import report
 from ssmbench.cli.run import run
 from ssmbench.cli.show import show
@@ -37,6 +38,7 @@ app.callback()(add_plugins)
 for function in (
     list_,
     show,
+    new,
     check,
     run,
     import_,

@@ -27,6 +27,8 @@ from ssmbench.registry.source import source_digest
 ENTRY_POINT_GROUP = "ssmbench.plugins"
 PLUGINS_VARIABLE = "SSMBENCH_PLUGINS"
 PLUGINS_FOLDER = "plugins"
+#: How the names of other files in a folder of plugins begin: helpers, and tests of the plugins.
+_NO_PLUGINS = ("_", "test_")
 #: Name of the logger that reports which plugins were imported.
 LOGGER = "ssmbench.plugins"
 
@@ -163,7 +165,7 @@ def plugin_files() -> list[Path]:
     given = (absolute(part, PLUGINS_VARIABLE) for part in listed if part)
     for path in [Path(PLUGINS_FOLDER), *given]:
         if path.is_dir():
-            files += sorted(f for f in path.glob("*.py") if not f.name.startswith("_"))
+            files += sorted(f for f in path.glob("*.py") if not f.name.startswith(_NO_PLUGINS))
         elif path.suffix == ".py":
             files.append(path)
     return list(dict.fromkeys(file.resolve() for file in files))

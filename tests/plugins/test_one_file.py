@@ -1,43 +1,19 @@
 """One file outside the package adds an entry of any kind: it is listed, chosen from a config and
 run, or benchmarked, where its built-in siblings are.
 
-The files are those of docs/writing_a_plugin.md.
+The files are those of docs/writing_a_plugin.md; tests/plugins/test_new.py has a run of each.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from typing import Any
 
 import pytest
 
 from ssmbench import registry
 from ssmbench.bench import scans
-from tests.plugin_page import file_of
-
-#: What a run config says of the page's file of each kind, beside what it says without.
-CHOSEN: dict[str, dict[str, Any]] = {
-    "parametrization": {"model": {"parametrization": "damped_modes"}},
-    "discretizer": {"model": {"discretizer": "ralston"}},
-    "normaliser": {"model": {"normaliser": "with_margin"}},
-    "scan": {"model": {"scan": "doubling"}},
-    "block": {"model": {"block": "parallel"}},
-    "nonlinearity": {"model": {"nonlinearity": "softsign"}},
-    "norm": {"model": {"norm": "bounded"}},
-    "encoder": {"model": {"encoder": "clipped"}},
-    "decoder": {"model": {"decoder": "two_layers"}},
-    "optimizer": {"optimizer": "rmsprop"},
-    "callback": {"callbacks": ["gradient_norm"]},
-    "augmentation": {"augment": ["polarity"]},
-    "task": {"task": {"name": "echo", "length": 12, "delay": 2, "sequences": 40}},
-}
-
-
-def chosen(kind: str, tiny: dict[str, Any]) -> dict[str, Any]:
-    """The tiny run config with the plugin of a kind in its place."""
-    sections = CHOSEN[kind]
-    return tiny | sections | {"model": tiny["model"] | sections.get("model", {})}
+from ssmbench.library.templates import template
 
 
 @pytest.fixture
@@ -45,9 +21,9 @@ def plugin(write):
     """``plugin(kind)`` writes the page's file of a kind into ./plugins; the name it registers."""
 
     def write_plugin(kind: str) -> str:
-        name, text = file_of(kind)
-        write(f"plugins/{name}", text)
-        return name.removesuffix(".py")
+        files = template(kind)
+        write(f"plugins/{files.example}.py", files.plugin)
+        return files.example
 
     return write_plugin
 
@@ -61,19 +37,6 @@ def test_a_plugin_is_listed_and_shown_beside_its_siblings(kind, plugin, ssmbench
     assert f"plugins/{name}.py:" in entry["origin"]
     shown = json.loads(ssmbench("show", kind, name, "--json").out)
     assert (shown["kind"], shown["summary"]) == (kind, entry["summary"])
-
-
-@pytest.mark.parametrize("kind", sorted(CHOSEN))
-def test_a_run_uses_the_plugin_that_its_config_names(kind, plugin, ssmbench, write, tiny):
-    name = plugin(kind)
-    config = write("run.yaml", chosen(kind, tiny))
-    answer = ssmbench("run", config, "--output", "out", "--json")
-    assert answer.code == 0, answer.err
-    result = json.loads(answer.out)
-    assert result["status"] == "finished"
-    assert f"plugins: {name} from ./plugins" in answer.err
-    resolved = json.loads(ssmbench("run", config, "--output", "out", "--dry-run", "--json").out)
-    assert f'"name": "{name}"' in json.dumps(resolved["config"])
 
 
 def test_a_suite_compares_plugins_with_built_ins(plugin, ssmbench, write, tiny_suite):
@@ -103,8 +66,3 @@ def test_a_scan_is_benchmarked_beside_the_others(plugin, ssmbench, monkeypatch):
     assert answer.code == 0, answer.err
     backends = {row["backend"] for row in json.loads(answer.out)}
     assert {"doubling", "chunked", "cpu"} <= backends
-
-
-@pytest.mark.parametrize("kind", sorted(registry.KINDS))
-def test_every_kind_that_a_run_names_is_tried(kind):
-    assert kind in CHOSEN or not registry.KINDS[kind].places
