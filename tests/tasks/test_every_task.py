@@ -1,5 +1,6 @@
 """Every registered task passes the conformance kit; how evaluation is shared among ranks."""
 
+import functools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,8 +14,23 @@ from ssmbench.registry import tasks
 from ssmbench.tasks.digits import Digits
 from ssmbench.tasks.order import evaluation_batches
 from ssmbench.tasks.sequences import Sequences
+from ssmbench.tasks.sysid import tables
 from ssmbench.testing import conform, examine_conformance
 from tests.tasks.tiny import tiny_config
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _files_read_once():
+    """The kit loads a task's data some twenty times; a large file is parsed once."""
+    read = functools.cache(tables.read_columns)
+
+    def read_copy(path, names, rows=None, delimiter=","):
+        return read(path, tuple(names), rows, delimiter).copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "read_columns", read_copy)
+        yield
+
 
 EVERY_TASK = pytest.mark.parametrize("name", [entry.name for entry in tasks])
 
