@@ -1,24 +1,11 @@
-"""Lets several processes share the tests of the kernels, and what those tests have in common."""
+"""What the tests of the kernels have in common."""
 
 from __future__ import annotations
-
-import os
 
 import pytest
 import torch
 
 from tests.scans.interpreter import INTERPRETED, scan_by_rows
-
-
-def pytest_collection_modifyitems(config, items):
-    """Keep every n-th case, from the k-th on, where SSMBENCH_TEST_SHARD=k/n is set."""
-    shard = os.environ.get("SSMBENCH_TEST_SHARD")
-    if not shard:
-        return
-    first, step = map(int, shard.split("/"))
-    kept = items[first::step]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-    items[:] = kept
 
 
 @pytest.fixture

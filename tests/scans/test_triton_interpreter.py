@@ -16,8 +16,6 @@ pytest.importorskip("triton", reason="the package triton is not installed")
 
 FOLDER = Path(__file__).parent
 FILES = ("test_triton_kernels.py", "test_triton_systems.py")
-#: Processes that share the cases, so that none takes long.
-SHARDS = 5
 
 
 @pytest.mark.slow
@@ -25,9 +23,8 @@ SHARDS = 5
     os.environ.get("TRITON_INTERPRET") == "1",
     reason="this process runs the interpreter already, and collects the cases itself",
 )
-@pytest.mark.parametrize("shard", range(SHARDS))
-def test_kernels_in_the_interpreter(shard):
-    """In its own process: TRITON_INTERPRET counts only when Triton is imported.
+def test_kernels_in_the_interpreter():
+    """In one process of its own: TRITON_INTERPRET counts only when Triton is imported.
 
     Without plugins and the fixtures of the folders above, which take seconds to import.
     """
@@ -38,7 +35,6 @@ def test_kernels_in_the_interpreter(shard):
         env={
             **os.environ,
             "TRITON_INTERPRET": "1",
-            "SSMBENCH_TEST_SHARD": f"{shard}/{SHARDS}",
             "PYTHONPATH": os.pathsep.join(paths),
             PLUGINS_VARIABLE: "",
         },
