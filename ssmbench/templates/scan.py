@@ -9,7 +9,7 @@ from ssmbench.scans.base import (
     time_varying_scan,
     widening,
 )
-from ssmbench.systems import DiscreteDense, TimeVaryingDiagonal
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, TimeVaryingDiagonal
 
 
 @scans.register("doubling", citation="Hillis and Steele 1986, Comm. ACM 29:1170")
@@ -23,9 +23,10 @@ class Doubling(ScanBackend):
     def __call__(
         self, system: Scannable, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        varies = isinstance(system, TimeVaryingDiagonal)
-        through_states = time_varying_scan if varies else scan_through_states
-        return through_states(system, u, x0, self.linear_scan)
+        if isinstance(system, TimeVaryingDiagonal):
+            return time_varying_scan(system, u, x0, self.linear_scan)
+        assert isinstance(system, DiscreteDiagonal)
+        return scan_through_states(system, u, x0, self.linear_scan)
 
     @widening
     def linear_scan(

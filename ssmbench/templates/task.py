@@ -38,7 +38,8 @@ class Echo(Task):
 
     def load(self) -> Splits:
         generator = torch.Generator().manual_seed(0)  # the same data for every seed of a run
-        return Splits(*(self._draw(generator) for _ in ("train", "val", "test")))
+        train, val, test = (self._draw(generator) for _ in range(3))
+        return Splits(train, val, test)
 
     def _draw(self, generator: torch.Generator) -> Sequences:
         size = (self.config.sequences, self.config.length, 1)
