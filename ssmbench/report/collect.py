@@ -10,6 +10,7 @@ from typing import Any
 from ssmbench.errors import require
 from ssmbench.results import Result
 from ssmbench.runs.folder import RunFolder
+from ssmbench.runs.states import COMPLETE
 from ssmbench.suite.grid import RUNS
 from ssmbench.suite.record import read_suite
 
@@ -57,20 +58,16 @@ def collect(root: Path) -> list[RunRecord]:
 
 def _record(root: Path, cell: Mapping[str, Any]) -> RunRecord:
     folder = RunFolder(root / RUNS / cell["fingerprint"])
+    state = folder.checked_state
+    reason = folder.checked_reason if state in _EXPLAINED else ""
     return RunRecord(
         task=cell["task"],
         variant=cell["variant"],
         discretizer=cell["discretizer"],
         seed=cell["seed"],
         fingerprint=cell["fingerprint"],
-        state=_state(folder),
-        result=folder.result if folder.is_complete else None,
-        reason=folder.checked_reason if folder.state in _EXPLAINED else "",
+        state=f"{state}: {reason}" if state in ("damaged", "unreadable") else state,
+        result=folder.result if state in COMPLETE else None,
+        reason=reason,
         folder=folder.path,
     )
-
-
-def _state(folder: RunFolder) -> str:
-    """The state as shown in the report, with the reason if the result cannot be read."""
-    state = folder.checked_state
-    return f"{state}: {folder.checked_reason}" if state in ("damaged", "unreadable") else state
