@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ssmbench.library.plans import plan_runs
     from ssmbench.library.plots import Plot, plot
     from ssmbench.library.progress import suite_status
+    from ssmbench.library.publications import publish, verify
     from ssmbench.library.runs import IncompleteRunError, Run, attack, load, train
     from ssmbench.library.searches import SearchReport, search_suite
     from ssmbench.library.suites import Report, run_suite, write_report
@@ -57,6 +58,7 @@ _HOMES = {
     "new": "library.new",
     "plan_runs": "library.plans",
     "plot": "library.plots",
+    "publish": "library.publications",
     "register": "library.entries",
     "run_suite": "library.suites",
     "search_suite": "library.searches",
@@ -64,6 +66,7 @@ _HOMES = {
     "suite_status": "library.progress",
     "system": "library.systems",
     "train": "library.runs",
+    "verify": "library.publications",
     "write_report": "library.suites",
 }
 
@@ -89,6 +92,7 @@ __all__ = [
     "new",
     "plan_runs",
     "plot",
+    "publish",
     "register",
     "run_suite",
     "search_suite",
@@ -96,6 +100,7 @@ __all__ = [
     "suite_status",
     "system",
     "train",
+    "verify",
     "write_report",
 ]
 

@@ -18,11 +18,13 @@ from ssmbench.cli.gain import gain
 from ssmbench.cli.import_ import import_
 from ssmbench.cli.list import list_
 from ssmbench.cli.new import new
+from ssmbench.cli.publish import publish
 from ssmbench.cli.report import report
 from ssmbench.cli.run import run
 from ssmbench.cli.show import show
 from ssmbench.cli.usage import VerbGroup, usage_message
 from ssmbench.cli.verb import add_plugins, add_verb
+from ssmbench.cli.verify import verify
 from ssmbench.errors import InterruptedRunError, SsmbenchError, UsageError
 from ssmbench.ranks import check_rank_variables
 
@@ -43,6 +45,8 @@ for function in (
     run,
     import_,
     report,
+    publish,
+    verify,
     gain,
     attack,
     discretize,

@@ -18,6 +18,7 @@ from ssmbench.registry.discovery import (
     loaded_plugins,
     plugin_failures,
     plugin_files,
+    untrusted,
 )
 from ssmbench.registry.entry import Entry, NoOptions
 from ssmbench.registry.kinds import (
@@ -53,6 +54,7 @@ __all__ = [
     "plugin_failures",
     "plugin_files",
     "source_digest",
+    "untrusted",
 ]
 
 parametrizations = declare(

@@ -69,6 +69,8 @@ class _Discovery:
 
 
 _discovery = _Discovery()
+#: Folders whose plugin files are not imported.
+_untrusted: list[Path] = []
 
 
 def discover(guard: Guard) -> None:
@@ -103,6 +105,17 @@ def isolated_discovery(rediscover: bool) -> Iterator[None]:
         yield
     finally:
         _discovery = saved
+
+
+@contextmanager
+def untrusted(folder: Path) -> Iterator[None]:
+    """A context in which no plugin file in ``folder`` is imported, whatever the working folder is:
+    for folders that somebody else wrote."""
+    _untrusted.append(folder.resolve())
+    try:
+        yield
+    finally:
+        _untrusted.pop()
 
 
 def _of_entry_point(point: importlib.metadata.EntryPoint) -> LoadedPlugin:
@@ -168,7 +181,8 @@ def plugin_files() -> list[Path]:
             files += sorted(f for f in path.glob("*.py") if not f.name.startswith(_NO_PLUGINS))
         elif path.suffix == ".py":
             files.append(path)
-    return list(dict.fromkeys(file.resolve() for file in files))
+    found = dict.fromkeys(file.resolve() for file in files)
+    return [file for file in found if not any(file.is_relative_to(f) for f in _untrusted)]
 
 
 def _import_once(label: str, load: Callable[[], Any], guard: Guard) -> bool:

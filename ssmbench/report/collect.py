@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssmbench.errors import require
+from ssmbench.errors import UsageError, require
+from ssmbench.publication.layout import Entry, is_published, read_leaderboard, read_result
 from ssmbench.results import Result
 from ssmbench.runs.folder import RunFolder
-from ssmbench.runs.states import COMPLETE
 from ssmbench.suite.grid import RUNS
 from ssmbench.suite.record import read_suite
 
@@ -44,30 +44,64 @@ class RunRecord:
 
 
 def collect(root: Path) -> list[RunRecord]:
-    """The runs of the suite in ``root``, complete or not, in the suite's order.
+    """The runs of the suite in ``root``, complete or not, in the suite's order; or those of a
+    published folder.
 
     Raises:
         UsageError: no suite was run in ``root``, or it is the folder of a search, whose trials have
             test scores that must not be compared.
     """
+    if is_published(root):
+        return published_records(root)
     suite = read_suite(root)
     searched = "objective" in suite
     require(not searched, f"{root}: a search has no report; run its best.yaml, and report on that")
     return [_record(root, cell) for cell in suite["cells"]]
 
 
+def published_records(root: Path) -> list[RunRecord]:
+    """The runs of a folder that ``ssmbench publish`` wrote, without their folders, which have no
+    curves and no poles.
+
+    Raises:
+        UsageError: there is no readable list of its runs.
+    """
+    return [_published(root, entry) for entry in read_leaderboard(root)]
+
+
+def _published(root: Path, entry: Entry) -> RunRecord:
+    try:
+        result, reason = read_result(root, entry), ""
+    except UsageError as error:
+        result, reason = None, str(error)
+    return RunRecord(
+        task=entry.task,
+        variant=entry.variant,
+        discretizer=entry.discretizer,
+        seed=entry.seed,
+        fingerprint=entry.fingerprint,
+        state=f"damaged: {reason}" if reason else entry.status,
+        result=result,
+        reason=reason,
+    )
+
+
 def _record(root: Path, cell: Mapping[str, Any]) -> RunRecord:
     folder = RunFolder(root / RUNS / cell["fingerprint"])
-    state = folder.checked_state
-    reason = folder.checked_reason if state in _EXPLAINED else ""
     return RunRecord(
         task=cell["task"],
         variant=cell["variant"],
         discretizer=cell["discretizer"],
         seed=cell["seed"],
         fingerprint=cell["fingerprint"],
-        state=f"{state}: {reason}" if state in ("damaged", "unreadable") else state,
-        result=folder.result if state in COMPLETE else None,
-        reason=reason,
+        state=_state(folder),
+        result=folder.result if folder.is_complete else None,
+        reason=folder.checked_reason if folder.state in _EXPLAINED else "",
         folder=folder.path,
     )
+
+
+def _state(folder: RunFolder) -> str:
+    """The state as shown in the report, with the reason if the result cannot be read."""
+    state = folder.checked_state
+    return f"{state}: {folder.checked_reason}" if state in ("damaged", "unreadable") else state

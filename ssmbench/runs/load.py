@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ssmbench.build.network import build_network
@@ -19,12 +20,15 @@ from ssmbench.nn.model import SequenceModel
 from ssmbench.results import Gains, Record
 from ssmbench.runs.poles import npz
 from ssmbench.runs.run import Run
+from ssmbench.spec import TaskSizes
 from ssmbench.tasks.base import Task
 from ssmbench.training.checkpoints import BEST, FOLDER, LAST, load_checkpoint
 from ssmbench.training.gains import Measurement, measure_gains
 from ssmbench.training.trainer_options import DOUBLE
 
 WORST_INPUT = "worst_input.npz"
+#: The weights of a run in a published folder, which has no checkpoints.
+PUBLISHED_WEIGHTS = "model.safetensors"
 #: Sequences of the validation split from which the adversary starts.
 ATTACK_INPUTS = 8
 #: Begins the names of the network's parameters in a checkpoint.
@@ -84,19 +88,38 @@ def load_trained(folder: Path, rate: float = 1.0) -> TrainedRun:
     config = Run.load(folder).typed
     checkpoint = _checkpoint(folder)
     task = build_task(config)
-    with torch.random.fork_rng(devices=[]):
-        model = build_network(config, task.sizes)
-    if str(config.trainer.get("precision")) in DOUBLE:
-        model = model.double()
+    model = untrained(config, task.sizes)
     _load_weights(model, checkpoint)
     if rate != 1:
         model.set_rate(rate)
     return TrainedRun(config, task, model.eval(), checkpoint)
 
 
+def load_task(folder: Path) -> Task:
+    """The task of a run, trained or not; its data are not read yet. Raises as
+    :meth:`ssmbench.runs.run.Run.load`."""
+    return build_task(Run.load(folder).typed)
+
+
+def untrained(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
+    """The network of a run before its weights are loaded, in the precision of its parameters;
+    torch's global generator stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        model = build_network(config, sizes)
+    return model.double() if str(config.trainer.get("precision")) in DOUBLE else model
+
+
+def trained_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of a run's network by name, of the best validation score or else the last ones.
+
+    Raises:
+        UsageError: there is no usable checkpoint.
+    """
+    return dict(_weights(_checkpoint(folder)))
+
+
 def _checkpoint(folder: Path) -> Path:
-    for name in (BEST, LAST):
-        file = folder / FOLDER / name
+    for file in (folder / FOLDER / BEST, folder / FOLDER / LAST, folder / PUBLISHED_WEIGHTS):
         if file.exists():
             return file
     raise UsageError(f"{folder}: no checkpoint in it (checkpoints/best.ckpt or last.ckpt)")
@@ -112,8 +135,22 @@ def _load_weights(model: SequenceModel, checkpoint: Path) -> None:
 
 
 def _weights(checkpoint: Path) -> Mapping[str, Tensor]:
+    if checkpoint.name == PUBLISHED_WEIGHTS:
+        return read_safetensors(checkpoint)
     state = load_checkpoint(checkpoint)["state_dict"]
     return {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
+
+
+def read_safetensors(file: Path) -> dict[str, Tensor]:
+    """The arrays in a safetensors file, on the CPU; nothing in it is executed.
+
+    Raises:
+        UsageError: it is not such a file.
+    """
+    try:
+        return load_file(file)
+    except Exception as error:  # of many types, depending on where the damage is
+        raise UsageError(f"{file}: not a safetensors file: {one_line(error)}") from None
 
 
 def measure_task_gains(model: SequenceModel, task: Task, config: AnalysisConfig) -> Measurement:

@@ -80,10 +80,10 @@ def measure_gains(
     ]
     bound, steps = _worst_bound(model, layers, steps, lengths)
     figures, worst = _measure_network(network, bound, signals[:, :steps], config)
-    return Measurement(_summary(model, layers, figures), worst, poles(frozen, inputs, lengths))
+    return Measurement(summary(model, layers, figures), worst, poles(frozen, inputs, lengths))
 
 
-def _summary(model: SequenceModel, layers: list[LayerGains], network: NetworkGains) -> Gains:
+def summary(model: SequenceModel, layers: list[LayerGains], network: NetworkGains) -> Gains:
     """The worst figures over the layers, with all layers and the network."""
     varying = any(layer.time_varying for layer in model.layers)
     return Gains(
@@ -119,13 +119,13 @@ def _worst_bound(
 ) -> tuple[Bound, int]:
     """The network's largest bound over all ``lengths``, and the length at which it holds: the mean
     over a short sequence may have a larger gain than that over a long one."""
-    bound = _composed(model, layers, length)
+    bound = composed_bound(model, layers, length)
     shortest = length if lengths is None else int(lengths.min())
-    of_shortest = _composed(model, layers, shortest)
+    of_shortest = composed_bound(model, layers, shortest)
     return (of_shortest, shortest) if of_shortest.value > bound.value else (bound, length)
 
 
-def _composed(model: SequenceModel, layers: list[LayerGains], length: int) -> Bound:
+def composed_bound(model: SequenceModel, layers: list[LayerGains], length: int) -> Bound:
     """The network's bound, from the proved bounds of its layers."""
     bound = model.bound([g.verified_bound for g in layers], length)
     if any(map(_is_unproved, layers)):
@@ -192,12 +192,20 @@ def _measure_layer(
 ) -> LayerGains:
     if layer.time_varying:
         return _measure_varying(frozen, u, config)
+    return proved_gains(
+        layer, attack_layer(frozen, length, config) if is_finite(layer) else math.inf
+    )
+
+
+def proved_gains(layer: SSMLayer, attacked: float) -> LayerGains:
+    """The figures of a layer that is not time-varying, all of which but the ``attacked`` gain
+    follow from its matrices."""
     report = analyse_layer(layer)
     assert report.spectral_radius is not None, "the system of a layer is discrete"
     return LayerGains(
         declared=declared_gain(layer),
         verified=report.hinf,
-        attacked=attack_layer(frozen, length, config) if is_finite(layer) else math.inf,
+        attacked=attacked,
         peak_frequency=report.peak_frequency,
         spectral_radius=report.spectral_radius,
         margin=report.margin,

@@ -1,0 +1,77 @@
+"""All checks of one published run, in this process."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ssmbench import jsonio
+from ssmbench.errors import UsageError, one_line
+from ssmbench.publication.checks.verdict import Findings, NeedsPluginError
+from ssmbench.publication.layout import Entry
+from ssmbench.results import Record
+
+
+@dataclass(frozen=True)
+class Job(Record):
+    """What is checked: an entry of the published folder ``root``; ``with_data``: its test score
+    too."""
+
+    root: str
+    entry: Entry
+    with_data: bool = False
+
+
+def check_one(job: Job) -> Findings:
+    """What the checks of a run find, whatever is in its files."""
+    start = time.perf_counter()
+    try:
+        found = _check(job)
+    except NeedsPluginError as error:
+        found = Findings(not_verified=(str(error),))
+    except UsageError as error:
+        found = Findings(rejected=(str(error),))
+    except (Exception, SystemExit) as error:  # what it holds is not trusted to fail politely
+        found = Findings(rejected=(f"cannot be checked: {one_line(error)}",), failed=True)
+    return replace(found, seconds=round(time.perf_counter() - start, 3))
+
+
+def _check(job: Job) -> Findings:
+    from ssmbench.publication.checks import gains, network, scores
+    from ssmbench.publication.checks.submission import faults, read_submission
+
+    one = read_submission(Path(job.root), job.entry)
+    wrong = tuple(faults(one))
+    if wrong:
+        return Findings(rejected=wrong)
+    if one.result.diverged:
+        return Findings(not_checked=("anything of a diverged run but its files",))
+    built = network.rebuild(one)
+    found = gains.check_gains(built.model, one.result.gain, job.entry.steps)
+    score = (
+        scores.check_score(built, one.result)
+        if job.with_data
+        else Findings(not_checked=("scores",))
+    )
+    notes = (*built.not_checked, *_about_length(job.entry), *found.not_checked)
+    return replace(
+        found,
+        rejected=(*found.rejected, *score.rejected),
+        not_checked=(*notes, *score.not_checked),
+        test=score.test,
+    )
+
+
+def _about_length(entry: Entry) -> tuple[str, ...]:
+    if entry.steps == entry.sizes.length:
+        return ()
+    return (f"that no sequence has fewer than {entry.steps} steps, as the network's bound needs",)
+
+
+def from_text(text: str) -> Findings:
+    """The findings that a process has written as JSON, which is not trusted either."""
+    try:
+        return Findings.from_dict(jsonio.loads(text), "findings")
+    except Exception as error:
+        return Findings(rejected=(f"cannot be checked: {one_line(error)}",), failed=True)
