@@ -169,7 +169,8 @@ def write_report(
         folders: of suites that were run, or published ones.
         against: the folder of another suite, with which the same cells are compared.
         output: the report's folder; None for ``report`` in the suite's folder (``report_against``
-            and the other's name, if there is one), and ``outputs/merged`` of several suites.
+            and the other's name, if there is one), in ``outputs/merged`` of several suites, and in
+            ``outputs/NAME`` of a published folder, to which no file may be added.
 
     Raises:
         UsageError: no suite was run in a folder, or one is given twice.
@@ -188,7 +189,16 @@ def write_report(
         names = distinct_names([source.folder, other.folder])
         changes = compared(source.records, other.records, (names[0], names[1]))
         name = f"report_against_{other.folder.name}"
-    default = absolute(DEFAULT_ROOT) / "merged" if len(sources) > 1 else source.folder
+    default = _report_home([each.folder for each in sources])
     out = default / name if output is None else absolute(output, "output")
     found, files = write.write_source(source, out, changes)
     return Report(source.folder, found, files)
+
+
+def _report_home(folders: Sequence[Path]) -> Path:
+    """Where reports on these folders are by default."""
+    from ssmbench.publication.layout import is_published
+
+    if len(folders) > 1:
+        return absolute(DEFAULT_ROOT) / "merged"
+    return absolute(DEFAULT_ROOT) / folders[0].name if is_published(folders[0]) else folders[0]

@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ssmbench.errors import UsageError, require
-from ssmbench.publication.layout import Entry, is_published, read_leaderboard, read_result
+from ssmbench.publication.layout import (
+    Entry,
+    config_file,
+    is_published,
+    read_leaderboard,
+    read_result,
+)
 from ssmbench.results import Result
 from ssmbench.runs.folder import RunFolder
+from ssmbench.runs.states import COMPLETE
 from ssmbench.suite.grid import RUNS
 from ssmbench.suite.record import read_suite
 
@@ -60,8 +67,8 @@ def collect(root: Path) -> list[RunRecord]:
 
 
 def published_records(root: Path) -> list[RunRecord]:
-    """The runs of a folder that ``ssmbench publish`` wrote, without their folders, which have no
-    curves and no poles.
+    """The runs of a folder that ``ssmbench publish`` wrote; their folders have no curves and no
+    poles.
 
     Raises:
         UsageError: there is no readable list of its runs.
@@ -83,25 +90,22 @@ def _published(root: Path, entry: Entry) -> RunRecord:
         state=f"damaged: {reason}" if reason else entry.status,
         result=result,
         reason=reason,
+        folder=config_file(root, entry).parent,
     )
 
 
 def _record(root: Path, cell: Mapping[str, Any]) -> RunRecord:
     folder = RunFolder(root / RUNS / cell["fingerprint"])
+    state = folder.checked_state
+    reason = folder.checked_reason if state in _EXPLAINED else ""
     return RunRecord(
         task=cell["task"],
         variant=cell["variant"],
         discretizer=cell["discretizer"],
         seed=cell["seed"],
         fingerprint=cell["fingerprint"],
-        state=_state(folder),
-        result=folder.result if folder.is_complete else None,
-        reason=folder.checked_reason if folder.state in _EXPLAINED else "",
+        state=f"{state}: {reason}" if state in ("damaged", "unreadable") else state,
+        result=folder.result if state in COMPLETE else None,
+        reason=reason,
         folder=folder.path,
     )
-
-
-def _state(folder: RunFolder) -> str:
-    """The state as shown in the report, with the reason if the result cannot be read."""
-    state = folder.checked_state
-    return f"{state}: {folder.checked_reason}" if state in ("damaged", "unreadable") else state

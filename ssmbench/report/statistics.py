@@ -144,12 +144,14 @@ def scores_by_seed(seeds: Iterable[SeedScore]) -> dict[int, float]:
 
 
 def scales(records: Iterable[RunRecord]) -> dict[str, Scale]:
-    """The scale of each task of which a run is complete, as its first run names it."""
-    first: dict[str, Scale] = {}
+    """The scale of each task of which a run is complete, as the first of its runs that has the
+    size of the test split names it (those of earlier versions do not)."""
+    found: dict[str, Scale] = {}
     for record in records:
-        if record.result and record.task not in first:
-            first[record.task] = scale_of(record.result.task)
-    return first
+        known = found.get(record.task)
+        if record.result and (known is None or known.test_sequences is None):
+            found[record.task] = scale_of(record.result.task)
+    return found
 
 
 def rows(records: Iterable[RunRecord]) -> list[Row]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ssmbench import jsonio
 from ssmbench.config import fingerprint
 from ssmbench.errors import UsageError
+from ssmbench.publication.layout import is_published
 from ssmbench.report.against import different_tasks, task_facts
 from ssmbench.report.collect import RunRecord, collect
 from ssmbench.report.contents import About, refused_of
@@ -28,12 +29,14 @@ class Source:
 
 
 def read_source(folder: Path) -> Source:
-    """The runs in a suite's folder.
+    """The runs in a suite's folder, or in a published one, which is called as it is.
 
     Raises:
         UsageError: no suite was run there.
     """
     records = tuple(collect(folder))
+    if is_published(folder):
+        return Source(folder, About(folder.name), records)
     suite = read_suite(folder)
     about = About(suite["name"], refused=tuple(refused_of(suite.get("refused", []))))
     return Source(folder, about, records)
