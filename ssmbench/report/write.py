@@ -18,6 +18,7 @@ from ssmbench.report.suites import Source, read_source
 from ssmbench.report.writers.latex import to_latex
 from ssmbench.report.writers.markdown import to_markdown
 from ssmbench.report.writers.spreadsheets import spreadsheets
+from ssmbench.runs.poles import POLES_FILE
 
 
 def write_report(root: Path) -> dict[str, Path]:
@@ -74,7 +75,7 @@ def _write_figures(records: Sequence[RunRecord], out: Path) -> dict[str, Path]:
     if any(row.network_attacked is not None for row in table):
         figure = gains.score_against_network_gain(table)
         files["network_gain_plot"] = save_figure(figure, out / "score_vs_network_gain.png")
-    for task in dict.fromkeys(row.task for row in table):
+    for task in dict.fromkeys(r.task for r in records if _has_poles(r)):
         figure, name = poles.poles(records, task), _file_name(f"poles_{task}")
         files[name] = save_figure(figure, out / f"{name}.png")
     for task in dict.fromkeys(point.task for point in curves):
@@ -86,6 +87,11 @@ def _write_figures(records: Sequence[RunRecord], out: Path) -> dict[str, Path]:
         name = _file_name(f"{quantity}_{task}")
         files[name] = save_figure(figure, out / f"{name}.png")
     return files
+
+
+def _has_poles(record: RunRecord) -> bool:
+    """Whether the run has a file of them: a published run has none."""
+    return record.folder is not None and (record.folder / POLES_FILE).exists()
 
 
 def _file_name(title: str) -> str:

@@ -168,6 +168,12 @@ def one_run(suite, published):
     return suite / "runs" / published.entries[0].fingerprint
 
 
+def test_a_report_is_written_from_a_published_folder(forger):
+    made = forger(*LABELS[:1])
+    assert sb.write_report(made.folder).files["markdown"].is_file()
+    assert made.verify().accepted  # report/ is its owner's
+
+
 class Hub:
     """Stands in for the client of the hub."""
 
