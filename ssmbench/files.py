@@ -22,17 +22,19 @@ def write_atomically(
     *,
     durable: bool = False,
     check: Callable[[], None] | None = None,
+    drafts: Path | None = None,
 ) -> None:
     """Write a file beside ``path`` and rename it into place; on any error the old one stays.
 
     ``durable``: it is on the disk when this returns, also after a power failure. ``check`` is
-    called right before the renaming, and may raise.
+    called right before the renaming, and may raise. ``drafts``: a folder on the same disk to write
+    it in, where a reader of the file's own folder would take a draft for a file.
 
     Raises:
         WriteError: it cannot be written, for example because the disk is full.
     """
     data = content.encode() if isinstance(content, str) else content
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    draft = (drafts or path.parent) / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}"
     try:
         _write(draft, data, durable)
         if check is not None:

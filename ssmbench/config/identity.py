@@ -19,7 +19,10 @@ SCHEMA_VERSION = 2
 #: Options that do not affect the result of a run, and therefore not its fingerprint. (The data in
 #: ``data_dir`` do, by their digest. A run that reached ``max_time`` has no result yet and can be
 #: resumed with a longer time.)
-NOT_FINGERPRINTED = ("variant", "task.data_dir", "trainer.max_time", "trainer.timeout")
+NOT_FINGERPRINTED = (
+    *("variant", "task.data_dir", "analysis.figures"),
+    *("trainer.max_time", "trainer.timeout"),
+)
 
 
 def fingerprint(resolved: Mapping[str, Any]) -> str:

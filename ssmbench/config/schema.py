@@ -10,6 +10,7 @@ from ssmbench.config.durations import DURATION
 from ssmbench.config.places import component_fields
 from ssmbench.options import (
     COUNT,
+    FRACTION,
     POSITIVE,
     POSITIVE_COUNT,
     PROPER_FRACTION,
@@ -83,6 +84,9 @@ class AnalysisConfig:
     attack_restarts: int = option(8, POSITIVE_COUNT)
     #: Seed of the random starts.
     attack_seed: int = option(0, SEED)
+    #: Share of the time of a run that may pass with drawing figures for TensorBoard, at the end and
+    #: before it at some moments of the training; 0 for none, 1 for all whatever time they take.
+    figures: float = option(0.02, FRACTION, added=2)
     #: Whether to measure the score under disturbances of increasing norm.
     robustness: bool = True
     #: Gradient ascent steps at each norm of the disturbance.

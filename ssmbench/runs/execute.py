@@ -33,6 +33,7 @@ from ssmbench.runs.poles import write_poles
 from ssmbench.runs.run import Run
 from ssmbench.runs.sittings import OpenSitting
 from ssmbench.tasks.base import Task
+from ssmbench.training.board.ending import write_figures, write_outcome
 from ssmbench.training.environment import is_main_process, own_rank
 from ssmbench.training.further import further_tests
 from ssmbench.training.gains import measuring_device
@@ -126,6 +127,7 @@ def _execute_locked(run: Run, meter: EnergyMeter, progress: str | None, raise_er
             sitting.end("out_of_time", trained.steps)
             return "out_of_time"
         result = _result(run, trained, sitting)
+        write_outcome(folder.path, result, config, folder.check_claim)
         folder.write_result(result)
     except ClaimLostError:
         raise
@@ -231,6 +233,8 @@ def _result(identity: Run, trained: Trained, sitting: OpenSitting) -> Result:
         found = measure_task_gains(model.to(device), task, run.analysis)
     save_worst_input(folder.path, found)
     write_poles(folder.path, [poles.cpu().numpy() for poles in found.poles])
+    drawings, check = trained.drawings, folder.check_claim
+    write_figures(folder.path, model, found.worst, trained.steps, drawings, check)
     diverged = trained.diverged_at is not None
     with memory_named(run, ROBUSTNESS):
         curves = () if diverged else tuple(robustness(model, task, run.analysis))

@@ -31,6 +31,8 @@ from ssmbench.runs.run import Run
 from ssmbench.runs.sittings import OpenSitting
 from ssmbench.spec import Channels, SequenceSpec, Tokens
 from ssmbench.tasks.base import Task
+from ssmbench.training.board.drawing import Drawings
+from ssmbench.training.board.ending import write_figures, write_outcome
 from ssmbench.training.checkpoints import BEST, FOLDER
 from ssmbench.training.robustness import robustness
 
@@ -227,6 +229,7 @@ def _write(
     state = {f"{PREFIX}{name}": value for name, value in network.model.state_dict().items()}
     torch.save({"state_dict": state}, place / BEST)
     result = _measured(run, network, about, notes, sitting)
+    write_outcome(run.folder.path, result, run.config)
     run.folder.write_result(result)
     run.folder.write_status(result.status)
     sitting.end("imported", 0)
@@ -239,6 +242,8 @@ def _measured(
     found = measure_task_gains(model, task, config.analysis)
     save_worst_input(run.folder.path, found)
     write_poles(run.folder.path, [poles.cpu().numpy() for poles in found.poles])
+    if config.analysis.figures:
+        write_figures(run.folder.path, model, found.worst, 0, Drawings(1.0))
     labelled = config.task["name"] != NO_DATA
     curves = tuple(robustness(model, task, config.analysis)) if labelled else ()
     scores = _scores(model, task) if labelled else None

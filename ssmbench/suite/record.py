@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,12 @@ def write_suite(
     cells: Iterable[Any],
     runs: Iterable[Any],
     refused: Iterable[Any],
+    settings: Iterable[Mapping[str, Any]],
     **more: str,
 ) -> None:
-    """Record in ``root`` a suite's cells with the fingerprints of their runs, the combinations that
-    it refused, and ``more`` (of a search: its ``objective``)."""
+    """Record in ``root`` a suite's cells with the fingerprints of their runs and the ``settings``
+    in which they differ (by dotted key), the combinations that it refused, and ``more`` (of a
+    search: its ``objective``)."""
     recorded = [
         {
             "task": cell.task,
@@ -40,32 +41,13 @@ def write_suite(
             "seed": cell.seed,
             "label": cell.label,
             "fingerprint": run.fingerprint,
+            "settings": dict(chosen),
         }
-        for cell, run in zip(cells, runs, strict=True)
+        for cell, run, chosen in zip(cells, runs, settings, strict=True)
     ]
     record = {"name": name, "cells": recorded, "refused": [asdict(one) for one in refused]}
     record |= more
     write_atomically(root / SUITE_FILE, jsonio.dumps(record, indent=1))
-
-
-def link_tensorboard(root: Path, only: str | None = None) -> Path:
-    """Create a folder of links ``task/variant-discretizer-seed`` to the runs, for TensorBoard.
-
-    ``only``: the fingerprint of the run that is linked; None for all.
-    """
-    board = root / "tensorboard"
-    for cell in read_suite(root)["cells"]:
-        if only not in (None, cell["fingerprint"]):
-            continue
-        link = board / cell["label"]
-        target = root / RUNS / cell["fingerprint"] / "tensorboard"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        source = os.path.relpath(target, link.parent)
-        if link.is_symlink():
-            link.unlink()
-        if target.exists():
-            link.symlink_to(source)
-    return board
 
 
 def read_suite(root: Path) -> dict[str, Any]:

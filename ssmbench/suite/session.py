@@ -25,10 +25,12 @@ from ssmbench.launchers.interruption import interruptible
 from ssmbench.results import Result
 from ssmbench.runs.run import Run
 from ssmbench.runs.states import COMPLETE
+from ssmbench.suite.board import link_tensorboard
 from ssmbench.suite.grid import RUNS, Cell, Suite
 from ssmbench.suite.launcher import read_launcher
 from ssmbench.suite.plan import FROM_THE_START, is_due
-from ssmbench.suite.record import link_tensorboard, write_suite
+from ssmbench.suite.record import write_suite
+from ssmbench.training.board.settings import of_a_suite
 from ssmbench.training.check import check
 
 
@@ -57,7 +59,9 @@ def run_suite(
     _check_data(todo)
     if redo in FROM_THE_START:
         _reset(todo)
-    write_suite(root, suite.name, suite.cells, runs, suite.refused)
+    settings = of_a_suite([cell.config for cell in suite.cells])
+    write_suite(root, suite.name, suite.cells, runs, suite.refused, settings)
+    link_tensorboard(root)
     for run in todo:
         if run.folder.checked_state == "damaged":
             print(f"{run.label}: {run.folder.checked_reason}: running it again", file=sys.stderr)

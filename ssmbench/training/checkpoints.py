@@ -21,12 +21,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from ssmbench.errors import UsageError, one_line
 from ssmbench.files import delete_abandoned_drafts
 from ssmbench.tasks.base import Task
+from ssmbench.training.board.events import TENSORBOARD
 from ssmbench.training.environment import is_main_process
 
 FOLDER, BEST, LAST, PREVIOUS = "checkpoints", "best.ckpt", "last.ckpt", "previous.ckpt"
 #: A complete checkpoint that is about to become ``last.ckpt``.
 NEXT = "next.ckpt"
-METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
+METRICS = "metrics.jsonl"
 #: Whether a run can be resumed from a checkpoint; all but ``best.ckpt`` are written only if so.
 RESUMABLE = "resumable"
 _SIZES = "log_sizes"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 
 import lightning.pytorch as pl
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssmbench.config import batch_words
 from ssmbench.errors import require
 from ssmbench.tasks.base import Task
+from ssmbench.training.board.events import text
+from ssmbench.training.loggers import board_of
 from ssmbench.training.module import SequenceModule
 
 
@@ -49,9 +50,8 @@ class EffectiveBatch(pl.Callback):
         task = pl_module.task
         groups, accumulated = _groups(trainer, task), trainer.accumulate_grad_batches
         words = batch_words(task.batch_size, groups, accumulated)
-        if trainer.global_step == 0:
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_text("effective batch", words)
+        board = board_of(trainer.loggers)
+        if trainer.global_step == 0 and board:
+            board.log_summaries([text("effective batch", words)], step=0)
         if self._label is not None and groups * accumulated > 1:
             print(f"{self._label}: {words}", file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import lightning.pytorch as pl
 import torch
@@ -10,11 +11,14 @@ from jaxtyping import Shaped
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from ssmbench.analysis.certificate import Bound
 from ssmbench.analysis.gain import stability
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.nn.bounds import is_finite
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
+from ssmbench.spec import Reading
+from ssmbench.tasks.batch import Batch
 from ssmbench.training.layer_analysis import (
     FROZEN_SEQUENCES,
     declared_gain,
@@ -26,21 +30,21 @@ from ssmbench.training.out_of_memory import MONITORING
 
 
 class GainMonitor(pl.Callback):
-    """Logs each layer's spectral radius, margin and verified gain every n epochs."""
+    """Logs each layer's spectral radius, margin and verified gain every n epochs, and what they
+    compose to: the network's bound."""
 
     def __init__(self, every_n_epochs: int):
         self._every = every_n_epochs
+        self._batch: Batch | None = None
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
         if self._every < 1 or trainer.current_epoch % self._every:
             return
         pl_module.doing = MONITORING
-        model, seen = pl_module.model, {}
-        if any(layer.time_varying for layer in model.layers):
-            batch = pl_module.task.sample("val", FROZEN_SEQUENCES)
-            seen = {"inputs": batch.u, "lengths": batch.lengths}
-        figures = gain_figures(model, **seen)
+        if self._batch is None:
+            self._batch = pl_module.task.sample("val", FROZEN_SEQUENCES)
+        figures = gain_figures(pl_module.model, self._batch.u, self._batch.lengths)
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=trainer.global_step)
 
@@ -78,7 +82,8 @@ def gain_figures(
     """The figures logged in training: those of every layer, and its declared gain if it has one.
 
     The keys are ``layer0/verified_gain`` and so on. ``inputs`` and ``lengths``, of a batch of the
-    task, are needed for time-varying layers only.
+    task, are needed for time-varying layers and for ``network/bound``: the network's bound if the
+    layers' gains are as computed, which nothing proves here. It is left out where there is none.
     """
     figures: dict[str, float] = {}
     seen = layer_inputs(model, inputs, lengths)
@@ -87,4 +92,16 @@ def gain_figures(
         declared = declared_gain(layer)
         if declared is not None:
             figures[f"layer{index}/declared_gain"] = declared
+    if inputs is not None and is_finite(model):
+        bound = _network_bound(model, figures, inputs)
+        figures |= {"network/bound": bound.value} if bound.finite else {}
     return figures
+
+
+def _network_bound(
+    model: SequenceModel, figures: Mapping[str, float], inputs: Shaped[Tensor, "n ..."]
+) -> Bound:
+    verified = [figures.get(f"layer{i}/verified_gain") for i in range(len(model.layers))]
+    steps = inputs.shape[2 if model.decoder.reads is Reading.pair else 1]
+    with torch.no_grad():
+        return model.bound(verified, steps)

@@ -27,6 +27,7 @@ class Speed(pl.Callback):
         self._timed = 0
         self._seconds = 0.0
         self._start = 0.0
+        self._lap = 0, 0.0
 
     def on_train_batch_start(self, *args: Any) -> None:
         self._start = time.perf_counter()
@@ -41,6 +42,12 @@ class Speed(pl.Callback):
     def steps_per_second(self) -> float | None:
         """None if no step was timed."""
         return self._timed / self._accumulated / self._seconds if self._timed else None
+
+    def lap(self) -> float | None:
+        """Steps per second since the last call of this; None if no step was timed since."""
+        timed, seconds = self._timed - self._lap[0], self._seconds - self._lap[1]
+        self._lap = self._timed, self._seconds
+        return timed / self._accumulated / seconds if timed else None
 
 
 class Pace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -19,6 +19,9 @@ from ssmbench.nn.model import SequenceModel
 from ssmbench.results import Scores
 from ssmbench.tasks.base import Task
 from ssmbench.training import interruption
+from ssmbench.training.board.drawing import Drawings
+from ssmbench.training.board.monitor import Board
+from ssmbench.training.board.text import config_in_markdown
 from ssmbench.training.checkpoints import (
     BestCheckpoint,
     LogSizes,
@@ -54,7 +57,7 @@ class Trained:
     ``out_of_time``: ``trainer.max_time`` ended the training before it was complete. ``device`` is
     that of the training, after which Lightning moved the parameters to the CPU. ``warnings`` are
     those given before training, ``notes`` what callbacks say at its end. ``effective_batch``:
-    sequences of one optimizer step, over all ranks.
+    sequences of one optimizer step, over all ranks. ``drawings``: figures for TensorBoard.
     """
 
     module: SequenceModule
@@ -68,6 +71,7 @@ class Trained:
     warnings: tuple[str, ...] = ()
     out_of_time: bool = False
     notes: tuple[str, ...] = ()
+    drawings: Drawings = field(default_factory=lambda: Drawings(1.0))
 
 
 def _owned() -> None:
@@ -103,7 +107,9 @@ def train(
     speed, best = Speed(accumulation(run)), BestCheckpoint(folder, task)
     chosen = build_callbacks(run, task)
     module.logs_every_loss = bool(chosen)
-    own = [Ownership(check), *_callbacks(run, folder, label, speed, module.budget)]
+    drawings = Drawings(run.analysis.figures)
+    board = Board(config_in_markdown(run), speed, drawings)
+    own = [Ownership(check), *_callbacks(run, folder, label, speed, module.budget), board]
     trainer = build_trainer(run, folder, [*chosen, *own, best])
     diverged_at, scores, out_of_time = None, None, False
     try:
@@ -131,6 +137,7 @@ def train(
         warned,
         out_of_time,
         notes,
+        drawings,
     )
 
 

@@ -44,7 +44,7 @@ from ssmbench.results import (
     TaskFacts,
 )
 from ssmbench.runs.folder import RunFolder
-from ssmbench.suite.record import link_tensorboard
+from ssmbench.suite.board import link_tensorboard
 from tests.strict_json import strict_json
 
 
@@ -449,13 +449,22 @@ def test_events_can_be_read(troubled):
 
 
 def test_links_are_made_again_and_point_to_where_the_events_are(mixed_suite):
-    (mixed_suite / "runs" / "finished0" / "tensorboard").mkdir()
+    events = mixed_suite / "runs" / "finished0" / "tensorboard" / "events.out.tfevents.1.host.2.0"
+    events.parent.mkdir()
+    events.touch()
+    events.with_suffix(".outcome").touch()
     for _ in range(2):
         board = link_tensorboard(mixed_suite)
-    link = board / "digits" / "finished-zoh-s0"
-    assert link.resolve() == (mixed_suite / "runs" / "finished0" / "tensorboard").resolve()
+    run = board / "digits" / "finished-zoh-s0"
+    link, outcome = sorted(run.iterdir(), key=lambda file: file.name.endswith("outcome"))
+    assert link.resolve() == events.resolve()
     assert not link.readlink().is_absolute(), "a suite's folder may be moved"
-    assert [f.name for f in board.rglob("*-s*")] == ["finished-zoh-s0"]
+    assert not outcome.is_symlink(), "with the columns of this suite"
+    linked = {place.name: place.readlink() for place in run.parent.iterdir() if place != run}
+    assert set(linked) == {"running-zoh-s0", "missing-zoh-s0", "mixed-zoh-s4"}, (
+        "that may have events yet"
+    )
+    assert not any(target.is_absolute() for target in linked.values())
 
 
 # --- labels of the axes --------------------------------------------------------------------------

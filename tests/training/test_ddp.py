@@ -122,7 +122,6 @@ def test_only_rank_zero_writes(runs):
         "result.json",
         "sittings.jsonl",
         "status.json",
-        "tensorboard/hparams.yaml",
     }
     steps = [r["step"] for r in rows(runs["two"]) if "train/loss" in r]
     assert steps == list(range(16)), "each step once"

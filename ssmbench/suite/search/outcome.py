@@ -91,6 +91,10 @@ class CellOutcome:
         place = (cell.task, cell.variant, cell.discretizer, cell.seed)
         return [Recorded(*place, trial.run.label, trial.run.fingerprint) for trial in self._all]
 
+    def settings(self) -> list[dict[str, Any]]:
+        """The settings that each of the trials' runs tries, by dotted key."""
+        return [dict(trial.settings) for trial in self._all]
+
     @property
     def _all(self) -> Iterable[Trial]:
         return (trial for rung in self.rungs for trial in rung)

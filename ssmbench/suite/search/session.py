@@ -18,7 +18,8 @@ from ssmbench.launchers.interruption import interruptible
 from ssmbench.runs.folder import write_atomically
 from ssmbench.runs.run import Run
 from ssmbench.runs.states import COMPLETE
-from ssmbench.suite.record import RUNS, link_tensorboard, write_suite
+from ssmbench.suite.board import link_tensorboard
+from ssmbench.suite.record import RUNS, write_suite
 from ssmbench.suite.search.cells import SearchedCell
 from ssmbench.suite.search.outcome import CellOutcome
 from ssmbench.suite.search.plan import SearchPlan, check_search
@@ -70,7 +71,8 @@ def _write_records(root: Path, plan: SearchPlan, searches: Sequence[CellSearch])
     write_atomically(folder / _RECORD, jsonio.dumps(record, indent=1))
     runs = [run for outcome in outcomes for run in outcome.recorded()]
     name, objective = f"{plan.suite.name}, search", plan.search.objective
-    write_suite(folder, name, runs, runs, (), objective=objective)
+    settings = [tried for outcome in outcomes for tried in outcome.settings()]
+    write_suite(folder, name, runs, runs, (), settings, objective=objective)
     with suppress(FileExistsError, FileNotFoundError):  # another process does the same
         if not (folder / RUNS).exists():
             (folder / RUNS).symlink_to(Path("..") / RUNS)
