@@ -68,7 +68,7 @@ class EventsLogger(TensorBoardLogger):
     def log_summaries(self, summaries: Iterable[Summary], step: int) -> None:
         """Texts, figures and the layout, as :mod:`ssmbench.training.board.events` makes them."""
         for summary in summaries:
-            self.experiment.file_writer.add_summary(summary, step)
+            self.experiment._get_file_writer().add_summary(summary, step)
 
     @rank_zero_only
     def save(self) -> None:

@@ -102,10 +102,11 @@ def test_a_checkpoint_never_falls_inside_an_accumulation(
 
 
 def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows: (step, value) of every tag, over all event files."""
+    """What TensorBoard shows: (step, value) of every tag, over all event files, whose order by name
+    is not that of time if one process wrote ten of them within a second."""
     events = EventAccumulator(str(folder / "tensorboard"), purge_orphaned_data=False).Reload()
     tags = events.Tags()["scalars"]
-    return {tag: [(point.step, point.value) for point in events.Scalars(tag)] for tag in tags}
+    return {tag: sorted((point.step, point.value) for point in events.Scalars(tag)) for tag in tags}
 
 
 @pytest.mark.parametrize("deaths", [(2,), (6,), (6, 6)], ids=str)
@@ -116,7 +117,9 @@ def test_what_is_repeated_is_logged_once(mortal, tmp_path, monkeypatch, once, de
     assert rows(tmp_path / "resumed") == rows(folder)
     found, expected = points(tmp_path / "resumed"), points(folder)
     speeds = [[step for step, _ in one.pop("speed/steps_per_second")] for one in (found, expected)]
-    assert speeds[0] == speeds[1], "by the clock, so the figures differ"
+    again, whole = (dict.fromkeys(steps) for steps in speeds)
+    assert [len(again), len(whole)] == [len(steps) for steps in speeds], "each once"
+    assert again.keys() <= whole.keys(), "a process's first steps are not timed"
     assert found == expected
 
 
