@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from ssmbench.library.plots import Plot, plot
     from ssmbench.library.progress import suite_status
     from ssmbench.library.publications import publish, verify
+    from ssmbench.library.reports import Report, write_report
     from ssmbench.library.runs import IncompleteRunError, Run, attack, load, train
     from ssmbench.library.searches import SearchReport, search_suite
-    from ssmbench.library.suites import Report, run_suite, write_report
+    from ssmbench.library.suites import run_suite
     from ssmbench.library.systems import analyse, discretize, system
 
     __version__: str
@@ -41,7 +42,7 @@ _HOMES = {
     "GainReport": "analysis.gain",
     "IncompleteRunError": "library.runs",
     "Plot": "library.plots",
-    "Report": "library.suites",
+    "Report": "library.reports",
     "Run": "library.runs",
     "SearchReport": "library.searches",
     "SsmbenchError": "errors",
@@ -67,7 +68,7 @@ _HOMES = {
     "system": "library.systems",
     "train": "library.runs",
     "verify": "library.publications",
-    "write_report": "library.suites",
+    "write_report": "library.reports",
 }
 
 #: Without ``list``, so that ``from ssmbench import *`` does not shadow the built-in.

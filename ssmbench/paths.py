@@ -24,3 +24,9 @@ def absolute(given: str | Path, where: str = "path") -> Path:
         raise UsageError(f"{where} {str(given)!r}: not a name that this system can store") from None
     require("\0" not in expanded, f"{where} {str(given)!r}: not a name that this system can store")
     return Path(os.path.abspath(expanded))
+
+
+def shown(path: Path) -> Path:
+    """The path relative to the working folder if it lies inside it, else unchanged."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

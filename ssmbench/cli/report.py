@@ -34,7 +34,7 @@ def report(
     Several folders have a report each, or with --merge one together.
     """
     from ssmbench.errors import require
-    from ssmbench.library.suites import write_report
+    from ssmbench.library.reports import write_report
 
     several = len(folders) > 1 and not merge
     require(not (several and output), "--output: of several reports there is no one folder")

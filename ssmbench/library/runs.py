@@ -15,7 +15,7 @@ from ssmbench.config import AnalysisConfig
 from ssmbench.errors import SsmbenchError, require
 from ssmbench.library.configs import Config, Overrides, read_run
 from ssmbench.options import declared
-from ssmbench.paths import absolute
+from ssmbench.paths import absolute, shown
 from ssmbench.results import Gains, Result, Scores
 from ssmbench.runs import run as runs
 from ssmbench.training.environment import is_main_process
@@ -143,12 +143,6 @@ def read_result(folder: Path) -> Result:
     exists = file.exists()
     require(exists, f"{folder}: not the folder of a complete run (it has no result.json)")
     return Result.from_dict(jsonio.read(file), str(file))
-
-
-def shown(path: Path) -> Path:
-    """The path relative to the working folder if it lies inside it, else unchanged."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _figure(value: float | None) -> str:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ssmbench.bundled import config_file
 from ssmbench.errors import require
 from ssmbench.library.configs import Overrides, read_overrides
-from ssmbench.library.runs import shown
-from ssmbench.library.suites import DEFAULT_ROOT
-from ssmbench.paths import absolute
+from ssmbench.library.progress import DEFAULT_ROOT
+from ssmbench.paths import absolute, shown
 
 if TYPE_CHECKING:
     from ssmbench.suite.search.outcome import CellOutcome

@@ -18,8 +18,7 @@ from ssmbench.publication.layout import (
 from ssmbench.results import Result
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.states import COMPLETE
-from ssmbench.suite.grid import RUNS
-from ssmbench.suite.record import read_suite
+from ssmbench.suite.record import RUNS, read_suite
 
 #: States of which the report says why; a run in another one is complete or going to be.
 _EXPLAINED = ("failed", "interrupted", "out_of_time", "damaged", "unreadable")

@@ -32,7 +32,8 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     """The percentile bootstrap interval of the mean; None of fewer than two values.
 
     Of n values the resampled means have few distinct values: of two, the interval is their range.
-    Few values make it too narrow (of 5, about 85% of such intervals contain the true mean).
+    Few values make it too narrow: of normal values, 50% of such intervals of 2 contain the true
+    mean, 75% of 3, 83% of 5, 90% of 10.
     Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
     """
     import numpy as np

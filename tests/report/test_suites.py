@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from ssmbench.errors import UsageError
-from ssmbench.library.suites import write_report
+from ssmbench.library.reports import write_report
 from ssmbench.report.against import against
 from ssmbench.report.contents import contents
 from ssmbench.report.suites import distinct_names, joined, read_source

@@ -9,7 +9,7 @@ from ssmbench.cli.streams import say
 from ssmbench.runs.states import COMPLETE
 
 if TYPE_CHECKING:
-    from ssmbench.library.suites import Report
+    from ssmbench.library.reports import Report
     from ssmbench.report.against import Against
     from ssmbench.suite.plan import Plan, PlannedRun
 

@@ -54,6 +54,7 @@ def _draw_poles(axis: Axes, title: str, points: _Points) -> None:
     axis.scatter(shown.real, shown.imag, s=5, alpha=0.7, lw=0, color="red")
     reach = max(1.15, min(3.0, 1.1 * np.abs(shown).max(initial=0)))
     axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    axis.set(xticks=(-1, 0, 1), yticks=(-1, 0, 1))  # the layout measures every label
     axis.set_title(title, fontsize=8)
     axis.tick_params(labelsize=6)
     note = f"{int(outside.sum())} outside" if outside.any() else "all inside"
