@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ssmbench.analysis.gain import GainReport
     from ssmbench.errors import SsmbenchError, UsageError
+    from ssmbench.library.comparing import Comparison, compare
     from ssmbench.library.conformance import check
     from ssmbench.library.entries import list as list
     from ssmbench.library.entries import register, show
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 #: The public names, each with the module that defines it.
 _HOMES = {
+    "Comparison": "library.comparing",
     "GainReport": "analysis.gain",
     "IncompleteRunError": "library.runs",
     "Plot": "library.plots",
@@ -50,6 +52,7 @@ _HOMES = {
     "analyse": "library.systems",
     "attack": "library.runs",
     "check": "library.conformance",
+    "compare": "library.comparing",
     "discretize": "library.systems",
     "import_run": "library.imports",
     "layer": "library.layers",
@@ -73,6 +76,7 @@ _HOMES = {
 
 #: Without ``list``, so that ``from ssmbench import *`` does not shadow the built-in.
 __all__ = [
+    "Comparison",
     "GainReport",
     "IncompleteRunError",
     "Plot",
@@ -85,6 +89,7 @@ __all__ = [
     "analyse",
     "attack",
     "check",
+    "compare",
     "discretize",
     "import_run",
     "layer",

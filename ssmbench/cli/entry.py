@@ -12,6 +12,7 @@ from ssmbench.cli import data, plot, streams, suite
 from ssmbench.cli.attack import attack
 from ssmbench.cli.bench import bench
 from ssmbench.cli.check import check
+from ssmbench.cli.compare import compare
 from ssmbench.cli.discretize import discretize
 from ssmbench.cli.doctor import doctor
 from ssmbench.cli.gain import gain
@@ -45,6 +46,7 @@ for function in (
     run,
     import_,
     report,
+    compare,
     publish,
     verify,
     gain,

@@ -32,11 +32,24 @@ body {{ margin: 0; font-family: {font}; background: #ffffff; color: #222222; }}
 h1, p {{ margin: 0.5rem 1rem; text-align: center; overflow-wrap: anywhere; }}
 h1 {{ font-size: 1.2rem; margin-top: 1rem; }}
 p {{ font-size: 0.85rem; }}
+h2 {{ font-size: 1rem; margin: 1.5rem 1rem 0.4rem; }}
+.note {{ text-align: left; opacity: 0.75; }}
+.scroll {{ overflow-x: auto; margin: 0 1rem; }}
+table {{ border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 0.25rem 0.8rem; text-align: right; border-bottom: 1px solid #8884; }}
+td {{ white-space: nowrap; }}
+tbody th {{ font-weight: normal; text-align: left; }}
+@media (max-width: 700px) {{
+th, td {{ padding: 0.25rem 0.4rem; }}
+tbody th {{ overflow-wrap: anywhere; min-width: 7rem; }}
+}}
+.best {{ font-weight: bold; }}
 .narrow {{ display: none; }}
 @media (max-width: 700px) {{ .wide {{ display: none; }} .narrow {{ display: block; }} }}
 </style></head>
 <body>
 <h1>{title}</h1>
+{before}
 {notes}
 <div class="wide">{wide}</div>
 <div class="narrow">{narrow}</div>
@@ -57,23 +70,32 @@ paint();
 """
 
 
-def page(chart: Chart) -> str:
-    """The chart as an HTML page: zoom, values under the pointer, runs switched on and off."""
+def page(chart: Chart, title: str = "", before: str = "") -> str:
+    """The chart as an HTML page: zoom, values under the pointer, runs switched on and off.
+
+    ``title``: of the page, if not that of the chart; ``before``: HTML above the chart.
+    """
     from ssmbench import jsonio
 
-    wide, narrow = plotly_figure(chart), plotly_figure(chart, columns=1)
-    config = {"displaylogo": False, "responsive": True}
-    looks = [_look(colours, chart) for colours in (_LIGHT, _DARK)]
     return _PAGE.format(
-        title=html.escape(chart.title),
+        title=html.escape(title or chart.title),
+        before=before,
         notes="\n".join(f"<p>{html.escape(note)}</p>" for note in chart.notes),
         font=_FONT,
-        wide=wide.to_html(full_html=False, include_plotlyjs=True, config=config, div_id="wide"),
-        narrow=narrow.to_html(
-            full_html=False, include_plotlyjs=False, config=config, div_id="narrow"
-        ),
-        looks=jsonio.dumps(looks),
+        wide=_div(chart, None),
+        narrow=_div(chart, 1),
+        looks=jsonio.dumps([_look(colours, chart) for colours in (_LIGHT, _DARK)]),
     )
+
+
+def _div(chart: Chart, columns: int | None) -> str:
+    """The chart for a wide screen, with plotly's source, or for a narrow one; "" without panels."""
+    if not chart.panels:
+        return ""
+    config = {"displaylogo": False, "responsive": True}
+    figure = plotly_figure(chart, columns)
+    name, source = ("wide", True) if columns is None else ("narrow", False)
+    return figure.to_html(full_html=False, include_plotlyjs=source, config=config, div_id=name)
 
 
 def _look(colours: dict[str, str], chart: Chart) -> dict[str, str]:

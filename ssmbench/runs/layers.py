@@ -7,9 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from ssmbench.analysis.gain import frozen_steps
+from ssmbench.build.network import build_network
+from ssmbench.build.task import build_task
+from ssmbench.errors import UsageError
 from ssmbench.nn.bounds import is_finite
+from ssmbench.nn.initial_state import has_complex_states
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.runs.load import TrainedRun
+from ssmbench.runs.run import Run
 from ssmbench.systems import DiscreteSystem, TimeVaryingDiagonal
 from ssmbench.training.layer_analysis import FROZEN_SEQUENCES, declared_gain, layer_inputs
 
@@ -58,3 +63,21 @@ def _layer_system(name: str, layer: SSMLayer, u: torch.Tensor | None) -> LayerSy
     return LayerSystem(
         name, bank, declared, f"{name} varies in time: {where}, no bound on its gain"
     )
+
+
+def count_states(run: Run) -> int | None:
+    """The real numbers that the SSM layers of a run's network carry from one step to the next, for
+    one sequence; None if the network cannot be built here, for example without the task's data."""
+    try:
+        config = run.typed
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            model = build_network(config, build_task(config).sizes)
+            return sum(_states_of(layer) for layer in model.layers)
+    except UsageError:
+        return None
+
+
+def _states_of(layer: SSMLayer) -> int:
+    width = layer.parametrization.d_model if layer.time_varying else 0
+    system = layer.system_for(torch.zeros(1, 1, width))
+    return system.heads * system.states * (2 if has_complex_states(system) else 1)
