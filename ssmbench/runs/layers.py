@@ -53,11 +53,11 @@ def _layer_system(name: str, layer: SSMLayer, u: torch.Tensor | None) -> LayerSy
         return LayerSystem(name, None, None, f"{name}: a parameter is not finite")
     with torch.no_grad():
         if u is None:
-            return LayerSystem(name, layer.system().to("cpu").double(), declared)
+            return LayerSystem(name, layer.system().detach().to("cpu").double(), declared)
         system = layer.system_for(u[:FROZEN_SEQUENCES])
     assert isinstance(system, TimeVaryingDiagonal), "only time-varying layers have an input here"
     steps = frozen_steps(system.length)
-    bank = system.to("cpu").during(steps).double().bank()
+    bank = system.detach().to("cpu").during(steps).double().bank()
     shown = ", ".join(str(step) for step in steps)
     where = f"frozen at steps {shown} of {system.batch} validation sequences"
     return LayerSystem(
