@@ -125,6 +125,7 @@ def training(runs: Sequence[Labelled]) -> Chart:
 
 
 _NOTHING = "nothing was logged in the training of this run"
+_OF_THE_NETWORK = {"network/bound": "network bound (layers as computed)"}
 #: Logged figures of a layer, in the order of their panels, and how the panels name them.
 _OF_LAYERS = {
     "verified_gain": "verified gain",
@@ -134,11 +135,12 @@ _OF_LAYERS = {
 
 
 def _curves(found: Mapping[str, Mapping[str, Curve]]) -> dict[str, dict[str, Curve]]:
-    """Metric -> label -> points; first losses and scores, then the layers."""
+    """Metric -> label -> points; first losses and scores, then the network and the layers."""
     logged = dict.fromkeys(name for metrics in found.values() for name in metrics)
     first = [n for n in ("train/loss", "val/loss") if n in logged]
     scores = [n for n in logged if n.startswith("val/") and n not in first]
     names = {name: name.replace("/", " ") for name in [*first, *scores]}
+    names |= {n: words for n, words in _OF_THE_NETWORK.items() if n in logged}
     for key, words in _OF_LAYERS.items():
         mine = sorted((n for n in logged if n.endswith(f"/{key}")), key=_layer_number)
         names |= {name: f"{_spaced(name.split('/')[0])}: {words}" for name in mine}

@@ -108,6 +108,7 @@ def test_training_curves_are_what_was_logged(runs):
     chart = sb.plot("training", runs.s4d, runs.l2ru).chart
     panels = {panel.title: panel for panel in chart.panels}
     assert {"train loss", "val loss", "val accuracy", "layer 0: verified gain"} <= set(panels)
+    assert "network bound (layers as computed)" in panels
     lines = jsonio.read_lines(runs.l2ru.folder / "metrics.jsonl")
     logged = [line["val/loss"] for line in lines if "val/loss" in line]
     assert len(logged) == 2
