@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ssmbench.report.html.markup import Markup, element, json_block
+from ssmbench.report.html.numbers import tick
 from ssmbench.report.html.series import Named, Series
+from ssmbench.report.html.strip import Axis
 
 _MARGIN = {"l": 56, "r": 14, "t": 12, "b": 46}
 
@@ -55,16 +57,17 @@ def axis(title: str, **options: Any) -> dict[str, Any]:
     }
 
 
-def logarithmic(**options: Any) -> dict[str, Any]:
-    """Options of a logarithmic axis: plain numbers at powers of ten, and at 2 and 5 between."""
-    return {"type": "log", "dtick": "D2", "exponentformat": "power", "minexponent": 5, **options}
+def ticks(ends: tuple[float, float]) -> dict[str, Any]:
+    """Ticks of a logarithmic axis from one end to the other: a few, as plain numbers."""
+    values = Axis(*ends, logarithmic=True, infinite=False).ticks
+    return {"tickvals": values, "ticktext": [tick(value) for value in values]}
 
 
 def legend(series: Series, shown: Iterable[Named]) -> Markup:
     """Whose marks are in a chart."""
     unique = {(one.variant, one.discretizer): one for one in shown}
     items = (
-        element("li", series.name(one).shown, data_v=series.number(one))
+        element("li", series.name(one).shown, data_v=series.number(one.variant))
         for one in sorted(unique.values(), key=lambda one: series.label(one).casefold())
     )
     return element("ul", *items, class_="legend")

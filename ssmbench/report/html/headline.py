@@ -16,60 +16,72 @@ _TASKS = 3  # of which the headline names the best
 
 
 def lead(contents: Contents, series: Series) -> Markup:
-    """What was run, the main result, and what a reader must know before all else."""
+    """What was run, whether promises hold, the best of each task, and what warns a reader."""
     violations = sum(len(task.violations) for task in contents.tasks)
+    promises = _promises(contents.rows, violations)
     return element(
         "div",
         sentences(contents.warnings, "alarm"),
-        element("p", f"{_what(contents)} {_result(contents, series)}", class_="lead"),
-        element("p", _promises(contents.rows, violations), class_="alarm" if violations else "lead"),
+        element("p", promises, class_="alarm") if violations else None,
+        element(
+            "p", " ".join([_what(contents), *([] if violations else [promises])]), class_="lead"
+        ),
+        sentences(_results(contents, series), "results"),
         _facts(contents, series),
     )
 
 
 def _what(contents: Contents) -> str:
     rows, tasks = contents.rows, [task.name for task in contents.tasks]
-    runs, finished = sum(row.runs for row in rows), sum(row.finished for row in rows)
-    variants = len({row.variant for row in rows})
+    runs = sum(row.runs for row in rows)
     where = _listed(tasks) if len(tasks) <= _TASKS else count(len(tasks), "task")
-    other = [
-        f"{number_of} {word}"
-        for word, number_of in (
-            ("diverged", sum(row.diverged for row in rows)),
-            ("failed", sum(row.failed for row in rows)),
-        )
-        if number_of
-    ]
-    came = "all finished" if runs == finished else _listed([f"{finished} finished", *other])
     joined = f" from {_listed(contents.sources)}" if contents.sources else ""
-    return f"{count(runs, 'run')} of {count(variants, 'variant')} on {where}{joined}: {came}."
+    variants = count(len({row.variant for row in rows}), "variant")
+    return f"{count(runs, 'run')} of {variants} on {where}{joined}: {_outcomes(rows)}."
 
 
-def _result(contents: Contents, series: Series) -> str:
-    """The best of each task and what it can amplify, beside the one with the smallest bound."""
-    if len(contents.tasks) > _TASKS and contents.over_tasks and contents.over_tasks.overall:
-        best = max(contents.over_tasks.overall, key=lambda one: one.iqm)
-        return (
+def _outcomes(rows: Sequence[Row]) -> str:
+    runs = sum(row.runs for row in rows)
+    finished, diverged, failed = (
+        sum(getattr(row, name) for row in rows) for name in ("finished", "diverged", "failed")
+    )
+    if runs == finished:
+        return "all finished"
+    counts = {
+        "finished": finished,
+        "diverged": diverged,
+        "failed": failed,
+        "not complete": runs - finished - diverged - failed,
+    }
+    return _listed([f"{number_of} {word}" for word, number_of in counts.items() if number_of])
+
+
+def _results(contents: Contents, series: Series) -> list[str]:
+    """The best of each task and what it can amplify, beside the one with the smallest bound; of
+    many tasks the best over all."""
+    overall = contents.over_tasks.overall if contents.over_tasks else ()
+    if len(contents.tasks) > _TASKS and overall:
+        best = max(overall, key=lambda one: one.iqm)
+        return [
             f"Over all tasks {series.label(best)} has the highest interquartile mean of normalised "
             f"scores, {score(best.iqm)}."
-        )
-    found = [_best(task, series) for task in contents.tasks[:_TASKS]]
-    return " ".join(text for text in found if text)
+        ]
+    return [_best(task, series) for task in contents.tasks[:_TASKS]]
 
 
 def _best(task: TaskContents, series: Series) -> str:
     best = next((row for row in task.rows if row.rank == 1), None)
     if best is None:
         return f"On {task.name} no run has a score."
-    text = f"On {task.name} {series.label(best)} is best, {_score(best)}"
+    text = f"Best on {task.name}: {series.label(best)}, {_score(best)}"
     if best.network_bound is None:
-        return text + "."
-    text += f", with a gain of the network bounded by {number(best.network_bound)}"
+        return f"{text}."
+    text += f", network gain at most {number(best.network_bound)}"
     safest = _safest(task.rows)
     if safest is None or safest == best:
-        return text + "."
+        return f"{text}, the smallest bound of all."
     bound = number(safest.network_bound)
-    return f"{text}; {series.label(safest)} has the smallest bound, {bound}, at {_score(safest)}."
+    return f"{text}. Smallest bound: {series.label(safest)}, {bound}, at {_score(safest)}."
 
 
 def _safest(rows: Sequence[Row]) -> Row | None:
@@ -95,13 +107,9 @@ def _promises(rows: Sequence[Row], violations: int) -> str:
             f"There {verb} where declared ≥ verified ≥ attacked does not hold ({violations}): "
             "a promise is broken, or a figure is wrong."
         )
-    declared = sum(row.declared is not None for row in rows)
-    if not declared:
+    if all(row.declared is None and row.network_declared is None for row in rows):
         return "No variant declares a gain, so none can break a promise."
-    return (
-        f"Every gain that {count(declared, 'row')} of the tables declare was checked and holds: "
-        "declared ≥ verified ≥ attacked."
-    )
+    return "Every declared gain was checked and holds: declared ≥ verified ≥ attacked."
 
 
 def _facts(contents: Contents, series: Series) -> Markup:
@@ -116,9 +124,7 @@ def _facts(contents: Contents, series: Series) -> Markup:
     if over:
         learned = sum(row.learned or 0 for row in rows)
         facts.append(("learned", f"{learned} of {over}"))
-    items = (
-        element("div", element("dt", name), element("dd", value)) for name, value in facts
-    )
+    items = (element("div", element("dt", name), element("dd", value)) for name, value in facts)
     return element("dl", *items, class_="facts")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_TIMES = "\u00d7"
 _DIGITS = 4  # significant ones
 
 
@@ -18,7 +19,7 @@ def number(value: float | None) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e6:
         return _plain(value)
     mantissa, exponent = f"{value:.{_DIGITS - 2}e}".split("e")
-    return f"{mantissa}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+    return f"{mantissa}{_TIMES}10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
 
 
 def _plain(value: float) -> str:
@@ -40,13 +41,21 @@ def score(value: float | None) -> str:
     return f"{value:,.{_decimals(value)}f}"
 
 
+def with_spread(mean: float | None, spread: float | None) -> str:
+    """A mean score and its standard deviation, in as many decimals."""
+    if mean is None or spread is None:
+        return score(mean)
+    decimals = _decimals(mean) if mean and math.isfinite(mean) else _DIGITS
+    return f"{score(mean)} ± {spread:,.{decimals}f}"
+
+
 def tick(value: float) -> str:
     """The label of a round value on an axis."""
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         return f"{value:,g}"
     mantissa, exponent = f"{value:.0e}".split("e")
     power = f"10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
-    return power if mantissa == "1" else f"{mantissa}·{power}"
+    return power if mantissa == "1" else f"{mantissa}{_TIMES}{power}"
 
 
 def count(number_of: int, noun: str) -> str:

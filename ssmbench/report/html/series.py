@@ -40,15 +40,14 @@ class Series:
         discretizers = sorted({discretizer for _, discretizer in pairs})
         return cls(tuple(variants), tuple(discretizers), len(pairs) > len(variants))
 
-    def number(self, one: Named) -> int | None:
-        """The place of its variant; None for one that is not of the page."""
-        return self.variants.index(one.variant) if one.variant in self.variants else None
+    def number(self, variant: str) -> int:
+        return self.variants.index(variant)
 
     def colour(self, variant: str) -> str:
-        return f"v{self.variants.index(variant) % _COLOURS}"
+        return f"v{self.number(variant) % _COLOURS}"
 
     def symbol(self, one: Named) -> str:
-        place = self.variants.index(one.variant)
+        place = self.number(one.variant)
         if self.by_discretizer:
             place = place // _COLOURS + self.discretizers.index(one.discretizer)
         return _SYMBOLS[place % len(_SYMBOLS)]

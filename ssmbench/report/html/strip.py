@@ -44,9 +44,9 @@ class Axis:
         return cls(low, high, logarithmic, any(math.isinf(v) for v in known))
 
     def place(self, value: float) -> float:
-        """In percent of the width; what lies outside is put at the end."""
-        if math.isinf(value) and value > 0:
-            return 100 - _MARGIN
+        """In percent of the width; values above the axis are between its end and infinity."""
+        if value > self.high and self.infinite:
+            return 100 - _MARGIN - (0 if math.isinf(value) else _INFINITE / 2)
         start, end = _MARGIN, 100 - _MARGIN - (_INFINITE if self.infinite else 0)
         low, high, value = self.low, self.high, min(max(value, self.low), self.high)
         if self.logarithmic:
@@ -87,7 +87,7 @@ class Axis:
 
 
 def _round_steps(low: float, high: float) -> list[float]:
-    rough = (high - low) / 3
+    rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
     return [round(step * i, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -10,7 +10,7 @@ from typing import Any
 from ssmbench.report.html.markup import Markup, Part, element
 from ssmbench.report.html.numbers import number
 
-_FILTERED_FROM = 6  # rows: in fewer nobody searches
+_FILTERED_FROM = 8  # rows: in fewer nobody searches
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Line:
-    """A row: the cell that names it, then the others. ``variant``: its number, for the filter."""
+    """A row: the cell that names it, then the others. ``variants``: the numbers of those
+    that it is about, for the choice of variants."""
 
     name: Cell
     cells: tuple[Cell, ...]
-    variant: int | None = None
+    variants: tuple[int, ...] = ()
     kind: str = ""
 
 
@@ -60,26 +61,38 @@ def figure(value: float | None, shown: Part = None, *, alarm: bool = True) -> Ce
 
 
 def table(
-    caption: str, columns: Sequence[Column], lines: Iterable[Line], apart: Iterable[Line] = ()
+    title: str,
+    columns: Sequence[Column],
+    lines: Iterable[Line],
+    apart: Iterable[Line] = (),
+    *,
+    of: str = "",
 ) -> Markup:
-    """A table in a box of its own; the lines ``apart`` stay below the others in every order."""
+    """A table in a box of its own; the lines ``apart`` stay below the others in every order.
+
+    ``of``: the task under whose heading it stands, which its caption also names.
+    """
+    caption = f"{of}: {title}" if of else title
     bodies = [list(lines), list(apart)]
     inner = element(
         "table",
-        element("caption", element("span", caption)),
+        element("caption", caption, class_="hidden-text"),
         element("thead", element("tr", *map(_header, columns))),
         *(element("tbody", *(_row(line, columns) for line in body)) for body in bodies if body),
     )
     box = element("div", inner, class_="scroll", tabindex=0, role="region", aria_label=caption)
-    return element("div", _filter(caption, len(bodies[0])), box, class_="table")
+    shown = element("p", title, class_="title", aria_hidden="true")  # stays when the table scrolls
+    head = element("div", shown, _filter(caption, len(bodies[0])), class_="head")
+    return element("div", head, box, class_="table")
 
 
 def _filter(caption: str, lines: int) -> Part:
     if lines < _FILTERED_FROM:
         return None
     field = element("input", type="search", autocomplete="off", spellcheck="false")
-    label = element("label", "Filter", element("span", f" {caption}", class_="hidden-text"), field)
-    return element("div", label, element("output", aria_live="polite"), class_="filter control")
+    words = element("span", "Filter", element("span", f" {caption}", class_="hidden-text"))
+    count = element("output", aria_live="polite")
+    return element("div", count, element("label", words, field), class_="filter control")
 
 
 def _header(column: Column) -> Markup:
@@ -97,10 +110,18 @@ def _header(column: Column) -> Markup:
 def _row(line: Line, columns: Sequence[Column]) -> Markup:
     name = element("th", line.name.shown, scope="row", **_order(line.name))
     cells = (
-        element("td", cell.shown, class_=f"{column.kind} {cell.kind}".strip() or None, **_order(cell))
+        element(
+            "td", cell.shown, class_=f"{column.kind} {cell.kind}".strip() or None, **_order(cell)
+        )
         for column, cell in zip(columns[1:], line.cells, strict=True)
     )
-    return element("tr", name, *cells, data_v=line.variant, class_=line.kind or None)
+    return element(
+        "tr",
+        name,
+        *cells,
+        data_v=" ".join(map(str, line.variants)) or None,
+        class_=line.kind or None,
+    )
 
 
 def _order(cell: Cell) -> dict[str, Any]:
@@ -108,4 +129,6 @@ def _order(cell: Cell) -> dict[str, Any]:
         return {}
     if cell.value is None:
         return {"data_value": ""}
-    return {"data_value": {math.inf: "Infinity", -math.inf: "-Infinity"}.get(cell.value, cell.value)}
+    return {
+        "data_value": {math.inf: "Infinity", -math.inf: "-Infinity"}.get(cell.value, cell.value)
+    }

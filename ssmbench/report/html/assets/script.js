@@ -3,6 +3,9 @@
   const root = document.documentElement;
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   root.classList.add("scripted"); // shows the controls, which a page without scripts must not have
+  if (matchMedia("(max-width: 60rem)").matches) {
+    all(".contents details").forEach((part) => { part.open = false; }); // results first on a phone
+  }
 
   // ---- Tables: order by a click on a header, and a field that filters the rows
 
@@ -47,14 +50,15 @@
     });
   }
 
-  const chosen = new Set(); // the variants that are left out, by their number in the page
+  const leftOut = new Set(); // numbers of variants, as text
+  const isLeftOut = (part) => (part.dataset.v ?? "").split(" ").some((v) => leftOut.has(v));
 
   function showRows(box) {
     const words = (box.querySelector("input")?.value ?? "").toLowerCase().split(/\s+/);
-    const rows = all("tbody tr", box);
+    const rows = [...box.querySelector("tbody").rows]; // what stands apart is always shown
     rows.forEach((row) => {
       const text = row.textContent.toLowerCase();
-      row.hidden = chosen.has(row.dataset.v) || !words.every((word) => text.includes(word));
+      row.hidden = isLeftOut(row) || !words.every((word) => text.includes(word));
     });
     const shown = rows.filter((row) => !row.hidden).length;
     const count = box.querySelector("output");
@@ -101,6 +105,14 @@
     return typeof value === "string" && /color$/.test(key) ? colour(value) : value;
   }
 
+  const coarse = matchMedia("(pointer: coarse)").matches;
+  const CONFIG = {
+    responsive: true,
+    displaylogo: false,
+    displayModeBar: coarse ? false : "hover",
+    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+  };
+
   function layoutOf(spec, traces, width) {
     const layout = painted(spec.layout, "");
     const text = colour("text"), grid = colour("grid"), line = colour("muted");
@@ -114,21 +126,16 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: text },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
-      dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", // a phone scrolls instead
+      dragmode: coarse ? false : "zoom", // a finger scrolls the page
+      modebar: { bgcolor: colour("surface"), color: line, activecolor: text },
       hoverlabel: { bgcolor: colour("surface"), bordercolor: line, font: { color: text } },
     };
   }
 
-  const CONFIG = {
-    responsive: true,
-    displaylogo: false,
-    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
-  };
-
   /** Draw at once, with a plotly that is there. */
   function drawNow(figure, width) {
     const spec = specs.get(figure);
-    const traces = spec.data.filter((trace) => !chosen.has(String(trace.meta)));
+    const traces = spec.data.filter((trace) => !leftOut.has(String(trace.meta)));
     const layout = layoutOf(spec, traces, width);
     drawn.add(figure);
     return window.Plotly.react(figure.querySelector(".plot"), painted(traces, ""), layout, CONFIG);
@@ -160,9 +167,9 @@
 
   const boxes = all(".variants input");
   function chooseVariants() {
-    chosen.clear();
-    boxes.filter((box) => !box.checked).forEach((box) => chosen.add(box.value));
-    all(".legend [data-v]").forEach((item) => { item.hidden = chosen.has(item.dataset.v); });
+    leftOut.clear();
+    boxes.filter((box) => !box.checked).forEach((box) => leftOut.add(box.value));
+    all(".legend li").forEach((item) => { item.hidden = isLeftOut(item); });
     tables.forEach(showRows);
     redraw();
   }

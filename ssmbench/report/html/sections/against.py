@@ -56,4 +56,4 @@ def _line(row: AgainstRow, names: list[str], series: Series) -> Line:
         Cell(found.verdict if found else "none", kind="" if found else "missing"),
         *(Cell(gains.get(name, "none")) for name in names),
     )
-    return Line(series.name(row), cells, series.number(row))
+    return Line(series.name(row), cells, (series.number(row.variant),))

@@ -13,20 +13,20 @@ from ssmbench.report.html.series import Series
 from ssmbench.report.html.table import Cell, Column, Line, figure, table
 
 _INTRODUCTION = (
-    "Every two variants of a task, paired by seed: the mean difference with its 95% bootstrap "
-    "interval, and the two-sided p-value of a permutation test over all sign flips, adjusted by "
-    "Holm's method over the pairs of the task. "
+    "Every two variants of a task, paired by seed: the mean difference, first minus second, with "
+    "its 95% bootstrap interval, and the two-sided p-value of a permutation test over all sign "
+    "flips, adjusted by Holm's method over the pairs of the task. "
 )
 
 
 def comparisons(contents: Contents, series: Series) -> Section | None:
     """A table for each task with two variants or more."""
-    parts = [part for task in contents.tasks for part in _task(task)]
+    parts = [part for task in contents.tasks for part in _task(task, series)]
     words = " ".join(f"“{verdict}”: {meaning}." for verdict, meaning in VERDICTS.items())
     return section("comparisons", "Paired comparisons", note(_INTRODUCTION, words), parts)
 
 
-def _task(task: TaskContents) -> list[Part]:
+def _task(task: TaskContents, series: Series) -> list[Part]:
     if not task.comparisons:
         return []
     columns = [
@@ -35,17 +35,16 @@ def _task(task: TaskContents) -> list[Part]:
         Column("Difference", "number", True),
         Column("95% interval", "number", sortable=False),
         Column("Seeds", "number", True),
-        Column("p", "number"),
-        Column("p, adjusted", "number"),
+        Column("Adjusted p", "number"),
         Column("Why", "words", sortable=False),
     ]
     verdicts = Counter(one.verdict for one in task.comparisons)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
-    lines = [_line(one) for one in task.comparisons]
+    lines = [_line(one, series) for one in task.comparisons]
     return [
         element("h3", task.name),
         element("p", f"{count(len(lines), 'pair')}: {summary}."),
-        table(f"{task.name}: paired comparisons", columns, lines),
+        table("Every pair", columns, lines, of=task.name),
     ]
 
 
@@ -53,7 +52,7 @@ def _name(key: tuple[str, str]) -> str:
     return key[0] if key[1] == "none" else f"{key[0]} ({key[1]})"
 
 
-def _line(one: Comparison) -> Line:
+def _line(one: Comparison, series: Series) -> Line:
     interval = "none"
     if one.low is not None:
         interval = f"{number(one.low)} to {number(one.high)}"
@@ -64,8 +63,8 @@ def _line(one: Comparison) -> Line:
         figure(one.difference),
         Cell(interval, kind="missing" if one.low is None else ""),
         figure(one.pairs),
-        figure(one.p),
         figure(one.adjusted),
         Cell(one.reason),
     )
-    return Line(Cell(f"{names[0]} − {names[1]}"), cells)
+    numbers = {series.number(variant) for variant, _ in (one.one, one.other)}
+    return Line(Cell(f"{names[0]} against {names[1]}"), cells, tuple(sorted(numbers)))

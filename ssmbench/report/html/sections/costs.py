@@ -60,13 +60,13 @@ def _table(task: TaskContents, series: Series) -> Markup:
                 *(_figure(getattr(row, name), text) for name, _, text in present),
                 Cell(f"{row.parameters:,}", row.parameters, ordered=True),
             ),
-            series.number(row),
+            (series.number(row.variant),),
         )
         for row in rows
     ]
     devices = {row.energy_of for row in rows if row.energy_of}
     measured = f"; energy of {', '.join(sorted(devices))}" if devices else ""
-    return table(f"{task.name}: what a run takes{measured}", columns, lines)
+    return table(f"{task.name}{measured}", columns, lines)
 
 
 def _figure(value: float | None, text: Callable[[float | None], str]) -> Cell:

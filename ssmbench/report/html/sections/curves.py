@@ -8,8 +8,8 @@ from typing import Any
 from ssmbench.report.contents import Contents, TaskContents
 from ssmbench.report.curves import FurtherRow, RobustnessRow
 from ssmbench.report.html.chart import axis, chart, legend, plain
-from ssmbench.report.html.markup import Markup
-from ssmbench.report.html.numbers import score, tick
+from ssmbench.report.html.markup import Markup, element
+from ssmbench.report.html.numbers import tick, with_spread
 from ssmbench.report.html.section import Section, charts, note, section
 from ssmbench.report.html.sections.leaderboard import measured, metric
 from ssmbench.report.html.series import Series
@@ -43,7 +43,7 @@ def robustness(contents: Contents, series: Series) -> Section | None:
             )
         )
         parts += [
-            _table(f"{task.name}: score under {kind} disturbances", group, series, _energy)
+            _figures(f"{task.name}: score under {kind} disturbances", group, series, _energy)
             for kind, group in zip(kinds, groups, strict=True)
         ]
     return section("robustness", "Robustness", note(_ROBUSTNESS), parts)
@@ -62,7 +62,7 @@ def further(contents: Contents, series: Series) -> Section | None:
             )
         )
         parts += [
-            _table(f"{task.name}: score by {name}", group, series, _value)
+            _figures(f"{task.name}: score by {name}", group, series, _value)
             for name, group in zip(quantities, groups, strict=True)
         ]
     return section("further", "Longer and irregular tests", note(_FURTHER), parts)
@@ -110,7 +110,9 @@ def _chart(
     traces = [_trace(curve, places, series, at) for curve in _by_series(points).values()]
     axes = {
         "xaxis": axis(label, tickvals=list(places.values()), ticktext=[tick(v) for v in values]),
-        "yaxis": axis(f"test {metric(measured(task.rows))}", **({"range": limits} if limits else {})),
+        "yaxis": axis(
+            f"test {metric(measured(task.rows))}", **({"range": limits} if limits else {})
+        ),
     }
     names = ", ".join(series.label(curve[0]) for curve in _by_series(points).values())
     alternative = f"{task.name}: score by {label}, one line each for {names}; figures below."
@@ -138,7 +140,7 @@ def _trace(
         "hovertemplate": "%{text}<extra></extra>",
         "line": {"color": colour, "width": 2},
         "marker": {"color": colour, "symbol": series.symbol(first), "size": 8},
-        "meta": series.number(first),
+        "meta": series.number(first.variant),
     }
 
 
@@ -146,8 +148,13 @@ def _text(point: _Point) -> str:
     lost = f" ({point.diverged} of {point.runs} diverged)" if getattr(point, "diverged", 0) else ""
     if point.score_mean is None:
         return "none" + lost
-    spread = "" if point.score_spread is None else f" ± {point.score_spread:.2g}"
-    return f"{score(point.score_mean)}{spread}{lost}"
+    return with_spread(point.score_mean, point.score_spread) + lost
+
+
+def _figures(caption: str, points: Sequence[_Point], series: Series, at: _At) -> Markup:
+    """The table, folded away under the charts."""
+    summary = element("summary", f"{caption} (table)")
+    return element("details", summary, _table(caption, points, series, at), class_="figures")
 
 
 def _table(caption: str, points: Sequence[_Point], series: Series, at: _At) -> Markup:
@@ -157,8 +164,7 @@ def _table(caption: str, points: Sequence[_Point], series: Series, at: _At) -> M
     for curve in _by_series(points).values():
         known = {at(point): point for point in curve}
         cells = tuple(
-            figure(known[v].score_mean, _text(known[v])) if v in known else Cell("")
-            for v in values
+            figure(known[v].score_mean, _text(known[v])) if v in known else Cell("") for v in values
         )
-        lines.append(Line(series.name(curve[0]), cells, series.number(curve[0])))
+        lines.append(Line(series.name(curve[0]), cells, (series.number(curve[0].variant),)))
     return table(caption, columns, lines)

@@ -44,4 +44,4 @@ def _line(one: Failure, series: Series) -> Line:
         Cell(one.reason or "not known", kind="" if one.reason else "missing"),
         Cell(element("span", run, where)),
     )
-    return Line(series.name(one), cells, series.number(one))
+    return Line(series.name(one), cells, (series.number(one.variant),))

@@ -88,11 +88,11 @@ def _layers(task: str, rows: Sequence[Row], series: Series) -> Markup:
                 *([figure(row.promised)] if promised else []),
                 _radius(row.spectral_radius),
             ),
-            series.number(row),
+            (series.number(row.variant),),
         )
         for row in rows
     ]
-    return table(f"{task}: gains of the SSM layers", columns, lines)
+    return table("Gains of the SSM layers", columns, lines, of=task)
 
 
 def _network(task: str, rows: Sequence[Row], series: Series) -> Markup:
@@ -112,27 +112,24 @@ def _network(task: str, rows: Sequence[Row], series: Series) -> Markup:
                 *(_gain(row, name) for name in names),
                 Cell(row.network_reason),
             ),
-            series.number(row),
+            (series.number(row.variant),),
         )
         for row in rows
     ]
-    return table(f"{task}: incremental gain of the whole network", columns, lines)
+    return table("Incremental gain of the whole network", columns, lines, of=task)
 
 
 def _axis(rows: Sequence[Row], names: Sequence[str]) -> Axis:
-    """For all of the gains; those beyond any use, as of an unstable network, are put with inf."""
-    return Axis.of((_drawn(getattr(row, n)) for row in rows for n in names), logarithmic=True)
-
-
-_BEYOND = 1e12  # a gain that nobody tells from an infinite one
-
-
-def _drawn(value: float | None) -> float | None:
-    return math.inf if value is not None and value > _BEYOND else value
+    """For the gains of the rows in which all are finite, and for infinity where it is needed: an
+    attack on what is unstable finds any number."""
+    found = [[v for name in names if (v := getattr(row, name)) is not None] for row in rows]
+    finite = [values for values in found if all(map(math.isfinite, values))]
+    infinite = [] if len(finite) == len(found) else [math.inf]
+    return Axis.of([v for row in finite or found for v in row] + infinite, logarithmic=True)
 
 
 def _strip(row: Row, axis: Axis, names: tuple[str, str, str]) -> Markup:
-    declared, verified, attacked = (_drawn(getattr(row, name)) for name in names)
+    declared, verified, attacked = (getattr(row, name) for name in names)
     proved = "verified" not in row.unproved or names[1] != "verified"
     found = [
         Mark(value, symbol, f"mark-{kind}", f"{word} {number(getattr(row, name))}")

@@ -16,9 +16,9 @@ from ssmbench.report.published import PublishedRow
 from ssmbench.report.statistics import Row, SeedScore
 
 _INTRODUCTION = (
-    "Scores on the test split, the best mean first. Each dot is one seed, the bar the 95% bootstrap "
-    "interval of the mean, the upright line the mean. Learned: how many of the runs are clearly "
-    "better than a predictor that learns nothing."
+    "Scores on the test split, the best mean first. Each dot is one seed, the bar the 95% "
+    "bootstrap interval of the mean, the upright line the mean. Learned: how many of the runs are "
+    "clearly better than a predictor that learns nothing."
 )
 
 
@@ -57,20 +57,20 @@ def _table(task: TaskContents, series: Series) -> Markup:
             *(one.score for one in published),
         ]
     )
-    caption = f"{task.name}: {metric(first)}, {direction(first)}" if first.metric else task.name
+    title = f"Test {metric(first)}, {direction(first)}" if first.metric else "No scores yet"
     best_first = first.higher_is_better
     columns = [
         Column("Variant"),
         Column(element("span", f"Test {metric(first)}", axis.header), "strip", sortable=False),
         Column("Mean", "number", best_first),
         Column("95% interval", "number", sortable=False),
-        Column("Each seed", sortable=False),
         Column("Learned", "number", True, help="runs clearly better than one that learns nothing"),
         *([Column("Published", "number", best_first)] if published else []),
-        Column("Outcome"),
+        Column("Each seed", "words", sortable=False),
     ]
     lines = [_line(row, axis, series, bool(published)) for row in task.rows]
-    return table(caption, columns, lines, [_published(one, axis) for one in published])
+    apart = [_published(one, axis) for one in published]
+    return table(title, columns, lines, apart, of=task.name)
 
 
 def _line(row: Row, axis: Axis, series: Series, published: bool) -> Line:
@@ -78,13 +78,12 @@ def _line(row: Row, axis: Axis, series: Series, published: bool) -> Line:
         Cell(_strip(row, axis)),
         figure(row.score_mean, score(row.score_mean)),
         Cell(_interval(row), kind="" if row.score_low is not None else "missing"),
-        Cell(element("span", *_seeds(row.seeds), class_="seeds")),
         _learned(row),
         *([Cell("")] if published else []),
-        Cell(row.outcome, kind="" if row.outcome == "finished" else "bad"),
+        Cell(element("span", *_seeds(row.seeds), class_="seeds")),
     )
     kind = "best" if row.rank == 1 else ""
-    return Line(series.name(row), cells, series.number(row), kind)
+    return Line(series.name(row), cells, (series.number(row.variant),), kind)
 
 
 def _strip(row: Row, axis: Axis) -> Markup:
@@ -108,11 +107,12 @@ def _interval(row: Row) -> str:
 
 def _seeds(seeds: Sequence[SeedScore]) -> list[Part]:
     """Every seed's score, or why it has none."""
-    texts = [score(seed.score) if seed.score is not None else seed.outcome for seed in seeds]
     parts: list[Part] = []
-    for place, (seed, text) in enumerate(zip(seeds, texts, strict=True)):
+    for place, seed in enumerate(seeds):
         title = f"seed {seed.seed}" + (f" of {seed.source}" if seed.source else "")
-        parts += [", " if place else None, element("span", text, title=title)]
+        text = seed.outcome if seed.score is None else score(seed.score)
+        kind = "bad" if seed.score is None else None
+        parts += [", " if place else None, element("span", text, title=title, class_=kind)]
     return parts
 
 
@@ -133,7 +133,7 @@ def _published(one: PublishedRow, axis: Axis) -> Line:
     )
     cells = (
         Cell(axis.strip([mark])),
-        *(Cell("") for _ in range(4)),
+        *(Cell("") for _ in range(3)),
         figure(one.score, score(one.score)),
         Cell(one.source),
     )

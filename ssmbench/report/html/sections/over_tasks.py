@@ -16,9 +16,9 @@ from ssmbench.report.html.table import Cell, Column, Line, figure, table
 from ssmbench.report.over_tasks import Overall, OverTasks
 
 _INTRODUCTION = (
-    "Scores are normalised: 0 is the trivial baseline of a task, 1 its reference. The interquartile "
-    "mean leaves out the lowest and the highest quarter of the runs; its interval is a stratified "
-    "bootstrap's."
+    "Scores are normalised: 0 is the trivial baseline of a task, 1 its reference. The "
+    "interquartile mean leaves out the lowest and the highest quarter of the runs; its interval is "
+    "a stratified bootstrap's."
 )
 
 
@@ -57,7 +57,7 @@ def _line(one: Overall, axis: Axis, series: Series) -> Line:
         Cell(f"{score(one.low)} to {score(one.high)}"),
         figure(one.runs),
     )
-    return Line(series.name(one), cells, series.number(one))
+    return Line(series.name(one), cells, (series.number(one.variant),))
 
 
 def _profiles(about: OverTasks, series: Series) -> Markup:
@@ -91,5 +91,5 @@ def _profile(one: Overall, thresholds: tuple[float, ...], series: Series) -> dic
             "symbol": series.symbol(one),
             "size": [8 if not place % every else 0 for place in range(len(thresholds))],
         },
-        "meta": series.number(one),
+        "meta": series.number(one.variant),
     }

@@ -31,7 +31,7 @@ def _task(task: TaskContents) -> list[Part]:
         element("h3", task.name),
         element("p", summary),
         sentences(about.differences, "alarm"),
-        table(f"{task.name}: what its runs were computed with", columns, map(_line, about.facts)),
+        table("What the runs were computed with", columns, map(_line, about.facts), of=task.name),
     ]
 
 

@@ -11,9 +11,9 @@ from ssmbench.report.html.table import Cell, Column, Line, figure, table
 from ssmbench.report.published import PublishedRow
 
 _INTRODUCTION = (
-    "As the publications report them on this test data; none was run here. Selected on: the part of "
-    "the data on which the publication chose weights and options. What was chosen on test data is "
-    "not a score of unseen data."
+    "As the publications report them on this test data; none was run here. Selected on: the part "
+    "of the data on which the publication chose weights and options. What was chosen on test "
+    "data is not a score of unseen data."
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ssmbench.report.contents import Contents, TaskContents
-from ssmbench.report.html.chart import axis, chart, legend, logarithmic, plain
+from ssmbench.report.html.chart import axis, chart, legend, plain, ticks
 from ssmbench.report.html.markup import Markup
 from ssmbench.report.html.numbers import number, score
 from ssmbench.report.html.section import Section, charts, note, section
@@ -42,7 +42,7 @@ def _chart(
     band, row = _Band(points), measured(task.rows)
     traces = [_front(points, band), *(_mark(point, band, series) for point in points)]
     axes = {
-        "xaxis": axis(label, **logarithmic(range=band.range)),
+        "xaxis": axis(label, type="log", range=band.range, **ticks(band.ends)),
         "yaxis": axis(f"test {metric(row)} ({direction(row)})"),
         "shapes": band.shapes,
         "annotations": band.annotations,
@@ -67,7 +67,11 @@ def _front(points: Sequence[TradeOffPoint], band: _Band) -> dict[str, Any]:
 
 def _mark(point: TradeOffPoint, band: _Band, series: Series) -> dict[str, Any]:
     text = f"{series.label(point)}<br>score {score(point.score)}<br>gain {number(point.gain)}"
-    words = (plain(series.label(point)), f"score {score(point.score)}", f"gain {number(point.gain)}")
+    words = (
+        plain(series.label(point)),
+        f"score {score(point.score)}",
+        f"gain {number(point.gain)}",
+    )
     text = "<br>".join(words) + ("<br>on the Pareto front" if point.on_front else "")
     return {
         "type": "scatter",
@@ -83,7 +87,7 @@ def _mark(point: TradeOffPoint, band: _Band, series: Series) -> dict[str, Any]:
             "opacity": 1 if point.on_front else 0.75,
             "line": {"color": "text" if point.on_front else "none", "width": 1.5},
         },
-        "meta": series.number(point),
+        "meta": series.number(point.variant),
     }
 
 
@@ -97,6 +101,11 @@ class _Band:
         space = max(0.08 * (high - low), 0.08)
         self._low, self._high = low - space, high + space
         self._width = 0.16 * (self._high - self._low) if self.infinite else 0.0
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The finite part of the axis."""
+        return 10**self._low, 10**self._high
 
     @property
     def range(self) -> list[float]:
