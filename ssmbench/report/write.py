@@ -13,6 +13,7 @@ from ssmbench.files import write_atomically
 from ssmbench.report.against import Against
 from ssmbench.report.collect import RunRecord
 from ssmbench.report.contents import Contents, contents
+from ssmbench.report.html import page
 from ssmbench.report.statistics import further_rows, robustness_rows, rows
 from ssmbench.report.suites import Source, read_source
 from ssmbench.report.writers.latex import to_latex
@@ -51,6 +52,7 @@ def write_source(
         "report.json": jsonio.dumps(asdict(shown), indent=1),
         "report.tex": to_latex(shown),
         "report.md": to_markdown(shown, images),
+        "report.html": page(shown),
     }
     for name, text in texts.items():
         write_atomically(out / name, text)

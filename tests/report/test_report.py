@@ -289,7 +289,7 @@ def test_collecting_a_suite_gives_its_runs_in_order(mixed_suite):
 def test_a_report_of_all_kinds_of_runs_has_no_gap_in_any_file(mixed_suite):
     files = write_report(mixed_suite)
     plotted = {"gain_plot", "network_gain_plot", "poles_digits"}
-    texts = {"markdown", "csv", "runs_csv", "comparisons_csv", "json", "latex"}
+    texts = {"markdown", "csv", "runs_csv", "comparisons_csv", "json", "latex", "html"}
     assert set(files) == texts | plotted
     written = strict_json(files["json"].read_text())
     assert written["schema"] == 1
