@@ -128,9 +128,12 @@ def _scale(axis: Axes, panel: Panel) -> None:
         low, high = _with_bound(low, high, bound.value, panel.ylog)
     low = min(low, high / _LEAST_RATIO) if panel.ylog else low
     axis.set_ylim(low, high)
-    for log, one in ((panel.xlog, axis.xaxis), (panel.ylog, axis.yaxis)):
-        if log:
-            label_plainly(one)
+    if panel.xlog:
+        label_plainly(axis.xaxis)
+    if panel.ylog:
+        label_plainly(axis.yaxis)
+    else:  # numbers in full, not as differences from one that stands where the title is
+        axis.ticklabel_format(axis="y", useOffset=False)
 
 
 def _with_bound(low: float, high: float, value: float, log: bool) -> tuple[float, float]:

@@ -186,9 +186,18 @@ def _systems(runs: Sequence[Labelled]) -> tuple[dict[str, list[LayerSystem]], li
             continue
         found[one.label] = layer_systems(load_trained(one.run.folder.path))
         about = f"{one.label}, " if len(runs) > 1 else ""
-        notes += [about + layer.note for layer in found[one.label] if layer.note]
+        notes += [about + note for note in _of_layers(found[one.label])]
     require(bool(found), "; ".join(notes))
     return found, notes
+
+
+def _of_layers(layers: Sequence[LayerSystem]) -> list[str]:
+    """The notes of layers; one that several share is given once."""
+    whose: dict[str, list[str]] = {}
+    for layer in layers:
+        if layer.note:
+            whose.setdefault(layer.note, []).append(layer.name)
+    return [f"{', '.join(names)}: {note}" for note, names in whose.items()]
 
 
 def _ended_at_once(run: Run) -> bool:

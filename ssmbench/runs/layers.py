@@ -24,7 +24,7 @@ class LayerSystem:
     """The discrete system of one layer, on the CPU in double precision, and the gain it declares.
 
     ``system`` is None where a parameter is not finite. That of a time-varying layer is a bank of
-    the systems that it is at some steps of some sequences. ``note`` says so, in one line.
+    the systems that it is at some steps of some sequences. ``note`` says so, without the name.
     """
 
     name: str
@@ -50,7 +50,7 @@ def layer_systems(run: TrainedRun) -> list[LayerSystem]:
 def _layer_system(name: str, layer: SSMLayer, u: torch.Tensor | None) -> LayerSystem:
     declared = declared_gain(layer)
     if not is_finite(layer) or (layer.time_varying and u is None):
-        return LayerSystem(name, None, None, f"{name}: a parameter is not finite")
+        return LayerSystem(name, None, None, "a parameter is not finite")
     with torch.no_grad():
         if u is None:
             return LayerSystem(name, layer.system().detach().to("cpu").double(), declared)
@@ -60,9 +60,7 @@ def _layer_system(name: str, layer: SSMLayer, u: torch.Tensor | None) -> LayerSy
     bank = system.detach().to("cpu").during(steps).double().bank()
     shown = ", ".join(str(step) for step in steps)
     where = f"frozen at steps {shown} of {system.batch} validation sequences"
-    return LayerSystem(
-        name, bank, declared, f"{name} varies in time: {where}, no bound on its gain"
-    )
+    return LayerSystem(name, bank, declared, f"time-varying, {where}, no bound on its gain")
 
 
 def count_states(run: Run) -> int | None:

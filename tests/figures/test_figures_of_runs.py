@@ -90,7 +90,7 @@ def test_runs_share_the_panel_of_a_layer_and_the_declared_gain_is_a_line(runs):
 def test_what_is_frozen_of_a_layer_that_varies_in_time_is_said(runs):
     for kind in ("gain", "kernel", "hankel"):
         (note,) = sb.plot(kind, runs.selective).notes
-        assert "layer 0 varies in time: frozen at steps 0, 9, 18" in note
+        assert "layer 0: time-varying, frozen at steps 0, 9, 18" in note
         assert "no bound on its gain" in note
     assert "frozen at some steps" in sb.plot("poles", runs.selective).chart.notes[0]
 
