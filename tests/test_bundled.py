@@ -85,6 +85,13 @@ for kind in ("runs", "suites"):
     assert (installed / "ssmbench" / "py.typed").exists()
 
 
+def test_an_installed_package_carries_what_the_page_of_a_report_is_made_of(installed):
+    assets = Path("ssmbench", "report", "html", "assets")
+    names = {file.name for file in (ROOT / assets).iterdir()}
+    assert {file.name for file in (installed / assets).iterdir()} == names
+    assert "page.html" in names
+
+
 def test_a_bundled_suite_and_run_are_found_in_an_empty_folder(installed, tmp_path):
     quickstart = ["-m", "ssmbench", "suite", "quickstart", "--dry-run"]
     assert "40 runs" in run_installed(installed, tmp_path, *quickstart)

@@ -23,8 +23,8 @@ _ROBUSTNESS = (
 )
 _FURTHER = (
     "Scores of the same weights where one quantity differs from the training: the length of the "
-    "test sequences as a factor, or the share of their samples that is dropped. Crosses mark runs "
-    "in which a prediction or a state was not finite."
+    "test sequences as a factor, or the share of their samples that is dropped. A score "
+    "that is missing, or marked as diverged, had a prediction or a state that was not finite."
 )
 
 
@@ -145,7 +145,9 @@ def _trace(
 
 
 def _text(point: _Point) -> str:
-    lost = f" ({point.diverged} of {point.runs} diverged)" if getattr(point, "diverged", 0) else ""
+    lost = ""
+    if isinstance(point, FurtherRow) and point.diverged:
+        lost = f" ({point.diverged} of {point.runs} diverged)"
     if point.score_mean is None:
         return "none" + lost
     return with_spread(point.score_mean, point.score_spread) + lost

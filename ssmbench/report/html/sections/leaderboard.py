@@ -95,8 +95,9 @@ def _strip(row: Row, axis: Axis) -> Markup:
     if row.score_mean is not None:
         mean = Mark(row.score_mean, "mean", "mark-mean", f"mean {score(row.score_mean)}")
         marks = [mean, *marks]
-    known = row.score_low is not None and row.score_high is not None
-    return axis.strip(marks, (row.score_low, row.score_high) if known else None)
+    if row.score_low is None or row.score_high is None:
+        return axis.strip(marks)
+    return axis.strip(marks, (row.score_low, row.score_high))
 
 
 def _interval(row: Row) -> str:
