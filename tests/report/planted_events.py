@@ -1,8 +1,9 @@
-"""TensorBoard's events for generated runs: curves as a training leaves them, layout, text, images."""
+"""TensorBoard's events for generated runs: curves as training leaves them, layout, text, image."""
 
 from __future__ import annotations
 
 import math
+import zlib
 from pathlib import Path
 
 import matplotlib
@@ -31,7 +32,7 @@ def plant_events(root: Path, *, images: bool = False) -> Path:
 
 def _plant(folder: RunFolder, label: str, pictures: list) -> None:
     result = folder.read_result()
-    random = np.random.default_rng(abs(hash(label)) % 2**32)
+    random = np.random.default_rng(zlib.crc32(label.encode()))
     layers = len(result.gain.layers)
     board = folder.path / "tensorboard"
     board.mkdir()

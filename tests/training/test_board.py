@@ -86,6 +86,7 @@ def _check_table(events: EventAccumulator, run: Run, scalars: set[str]) -> None:
     row = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG])
     assert row.group_name == f"s4d-zoh-s0-{run.fingerprint}"
     assert row.hparams["d_model"].number_value == 2
+    assert row.hparams["seed"].string_value == "0"
     assert row.hparams["parametrization"].string_value == "s4d"
     assert set(row.hparams) <= {column.name for column in table.hparam_infos}
     missing = {m.name.tag for m in table.metric_infos} - scalars

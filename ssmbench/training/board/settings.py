@@ -33,12 +33,14 @@ _CHOICES = {
     "parametrization": registry.parametrizations,
     "discretizer": registry.discretizers,
 }
+#: Numbers that are names: TensorBoard would show a seed as 0.0000.
+_NAMES = ("seed",)
 #: Columns that a reader can survey, and those that TensorBoard shows before one asks for others: it
 #: sorts them by name, those that are marked as differing first.
 _MOST, _SHOWN = 12, 5
-#: Keys that a suite's labels say, or that identify a computer or a file.
+#: Keys that a suite's labels say; and those that identify a file or concern no training.
 _LABELLED = ("variant", "seed", "task.name", "model.parametrization.name", "model.discretizer.name")
-_NO_SETTINGS = ("data_digest", "task.data_dir", "sources")
+_NO_SETTINGS = ("data_digest", "task.data_dir", "sources", "analysis.")
 
 
 def of_a_run(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def _column(name: str, values: Collection[Any], *, differs: bool) -> Column:
     if all(isinstance(value, bool) for value in values):
         info.type = api_pb2.DATA_TYPE_BOOL
         domain: list[Any] = [False, True]
-    elif all(map(_is_number, values)):
+    elif name not in _NAMES and all(map(_is_number, values)):
         info.type = api_pb2.DATA_TYPE_FLOAT64
         domain = []
     else:
