@@ -25,7 +25,9 @@ FURTHER: Final = {
     "seed": "M2.6 0A2.6 2.6 0 1 1-2.6 0A2.6 2.6 0 1 1 2.6 0Z",
     "mean": "M-1-7H1V7H-1Z",
     "ring": "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0ZM3 0A3 3 0 1 0-3 0A3 3 0 1 0 3 0Z",
-    "hollow": "M0-6.2L6.2 0L0 6.2L-6.2 0ZM0-3.4L-3.4 0L0 3.4L3.4 0Z",
+    # Smaller than a circle, so that both are seen where an attack reaches the verified gain.
+    "proved": "M0-4.4L4.4 0L0 4.4L-4.4 0Z",
+    "unproved": "M0-5.4L5.4 0L0 5.4L-5.4 0ZM0-3L-3 0L0 3L3 0Z",
 }
 
 

@@ -74,7 +74,11 @@
   // ---- Charts: drawn when they come near the view, with a plotly that is inflated only then
 
   const figures = all("figure.chart");
-  const specs = new Map(figures.map((f) => [f, JSON.parse(f.querySelector("script").textContent)]));
+  /** The file writes infinity as text, and a backslash before text that would be taken for it. */
+  const unescaped = (_, value) =>
+    typeof value === "string" ? value.replace(/^\\(?=\\*(-?inf|nan)$)/, "") : value;
+  const specOf = (figure) => JSON.parse(figure.querySelector("script").textContent, unescaped);
+  const specs = new Map(figures.map((figure) => [figure, specOf(figure)]));
   const drawn = new Set();
   let loading;
 

@@ -36,11 +36,15 @@ def _task(task: TaskContents, series: Series) -> list[Part]:
         Column("95% interval", "number", sortable=False),
         Column("Seeds", "number", True),
         Column("Adjusted p", "number"),
-        Column("Why", "words", sortable=False),
     ]
+    reasons = {one.reason for one in task.comparisons}
+    if len(reasons) > 1:
+        columns.append(Column("Why", "words", sortable=False))
     verdicts = Counter(one.verdict for one in task.comparisons)
-    summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
-    lines = [_line(one, series) for one in task.comparisons]
+    summary = ", ".join(f"{number_of} {verdict}" for verdict, number_of in verdicts.most_common())
+    if len(reasons) == 1:
+        summary += f" ({reasons.pop()})"
+    lines = [_line(one, series, len(columns) - 1) for one in task.comparisons]
     return [
         element("h3", task.name),
         element("p", f"{count(len(lines), 'pair')}: {summary}."),
@@ -52,7 +56,7 @@ def _name(key: tuple[str, str]) -> str:
     return key[0] if key[1] == "none" else f"{key[0]} ({key[1]})"
 
 
-def _line(one: Comparison, series: Series) -> Line:
+def _line(one: Comparison, series: Series, cells_shown: int) -> Line:
     interval = "none"
     if one.low is not None:
         interval = f"{number(one.low)} to {number(one.high)}"
@@ -67,4 +71,4 @@ def _line(one: Comparison, series: Series) -> Line:
         Cell(one.reason),
     )
     numbers = {series.number(variant) for variant, _ in (one.one, one.other)}
-    return Line(Cell(f"{names[0]} against {names[1]}"), cells, tuple(sorted(numbers)))
+    return Line(Cell(f"{names[0]} against {names[1]}"), cells[:cells_shown], tuple(sorted(numbers)))

@@ -17,8 +17,8 @@ from ssmbench.report.statistics import Row
 
 _KEYS = (
     ("bound", "mark-declared", "declared", "guaranteed by construction, for every input"),
-    ("diamond", "mark-verified", "verified", "computed from the trained matrices and proved"),
-    ("hollow", "mark-verified", "unproved", "such a figure without its proof"),
+    ("proved", "mark-verified", "verified", "computed from the trained matrices and proved"),
+    ("unproved", "mark-verified", "unproved", "such a figure without its proof"),
     ("circle", "mark-attacked", "attacked", "the largest that an adversary reached"),
 )
 _INTRODUCTION = (
@@ -135,8 +135,8 @@ def _strip(row: Row, axis: Axis, names: tuple[str, str, str]) -> Markup:
         Mark(value, symbol, f"mark-{kind}", f"{word} {number(getattr(row, name))}")
         for value, symbol, kind, word, name in (
             (declared, "bound", "declared", "declared", names[0]),
-            (verified, "diamond" if proved else "hollow", "verified", "verified", names[1]),
             (attacked, "circle", "attacked", "attacked", names[2]),
+            (verified, "proved" if proved else "unproved", "verified", "verified", names[1]),
         )
         if value is not None
     ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ssmbench.report.contents import Contents, TaskContents
 from ssmbench.report.html.markup import Markup, Part, element
 from ssmbench.report.html.numbers import score
-from ssmbench.report.html.section import Section, note, section, sentences
+from ssmbench.report.html.section import Section, note, section
 from ssmbench.report.html.series import Series
 from ssmbench.report.html.strip import Axis, Mark
 from ssmbench.report.html.symbols import swatch
@@ -31,7 +31,7 @@ def leaderboard(contents: Contents, series: Series) -> Section | None:
 def _task(task: TaskContents, series: Series) -> list[Part]:
     if not task.rows:
         return []
-    return [element("h3", task.name), sentences(task.summary), _table(task, series)]
+    return [element("h3", task.name), note(" ".join(task.summary)), _table(task, series)]
 
 
 def metric(row: Row) -> str:

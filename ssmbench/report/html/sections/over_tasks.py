@@ -32,7 +32,9 @@ def over_tasks(contents: Contents, series: Series) -> Section | None:
         parts += [_means(about, series), charts([_profiles(about, series)])]
     if about.ranks:
         parts.append(ranks(about.ranks, series))
-    parts += [sentences(about.references), sentences(about.why_not)]
+    if about.references:
+        parts += [note("The reference of each task:"), sentences(about.references)]
+    parts.append(sentences(about.why_not))
     return section("over-tasks", "Over all tasks", note(_INTRODUCTION), parts)
 
 
@@ -63,11 +65,18 @@ def _line(one: Overall, axis: Axis, series: Series) -> Line:
 def _profiles(about: OverTasks, series: Series) -> Markup:
     traces = [_profile(one, about.thresholds, series) for one in about.overall]
     axes = {
-        "xaxis": axis("normalised score"),
+        "xaxis": axis("normalised score", range=[_start(about), about.thresholds[-1]]),
         "yaxis": axis("share of runs above it", range=[-0.02, 1.04], tickformat=".0%"),
     }
     title = "Performance profiles: which share of the runs is better than a score"
     return chart(title, title, traces, axes, legend(series, about.overall), height=360)
+
+
+def _start(about: OverTasks) -> float:
+    """The last score that every run of every variant is above, or the first threshold."""
+    lowest = [min(shares) for shares in zip(*(o.profile for o in about.overall), strict=True)]
+    above = [at for at, share in zip(about.thresholds, lowest, strict=True) if share == 1]
+    return above[-1] if above else about.thresholds[0]
 
 
 def _profile(one: Overall, thresholds: tuple[float, ...], series: Series) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from ssmbench.report.contents import Contents, TaskContents
 from ssmbench.report.history import Fact
 from ssmbench.report.html.markup import Part, element
 from ssmbench.report.html.numbers import count, duration
-from ssmbench.report.html.section import Section, section, sentences
+from ssmbench.report.html.section import Section, note, section, sentences
 from ssmbench.report.html.series import Series
 from ssmbench.report.html.table import Cell, Column, Line, table
 
@@ -30,7 +30,8 @@ def _task(task: TaskContents) -> list[Part]:
     return [
         element("h3", task.name),
         element("p", summary),
-        sentences(about.differences, "alarm"),
+        note("Not the same in all of these runs:") if about.differences else None,
+        sentences(about.differences),
         table("What the runs were computed with", columns, map(_line, about.facts), of=task.name),
     ]
 

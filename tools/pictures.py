@@ -1,0 +1,100 @@
+"""Pictures of a suite's report for the documentation, from a real browser.
+
+python tools/pictures.py outputs/quickstart --out docs/pictures
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from ssmbench.report.contents import contents  # noqa: E402
+from ssmbench.report.html import page  # noqa: E402
+from ssmbench.report.suites import read_source  # noqa: E402
+from tests.browser import DESKTOP, PHONE, Browser, started  # noqa: E402
+
+_COLOURS = 128  # of a picture: enough for text and marks, and a third of the size
+_LIMIT = 200_000  # bytes
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A part of a page: what the view begins with (a selector), its size and its colours."""
+
+    name: str
+    begins: str
+    width: int = DESKTOP
+    height: int = 900
+    dark: bool = False
+
+
+REPORT = (
+    Picture("report_top", "body"),
+    Picture("report_gains", "#gains", height=760),
+    Picture("report_gains_dark", "#gains", height=760, dark=True),
+    Picture("report_trade_off", "#trade-off", height=700),
+    Picture("report_phone", "body", width=PHONE, height=844),
+    Picture("report_phone_gains", "#gains", width=PHONE, height=844),
+    Picture("report_phone_dark", "#trade-off", width=PHONE, height=844, dark=True),
+)
+
+
+def report_pictures(suite: Path, out: Path, browser: Browser) -> list[Path]:
+    """Pictures of the HTML report of the suite in ``suite``."""
+    source = read_source(suite)
+    file = out / "report.html"
+    file.write_text(page(contents(source.records, source.about)))
+    try:
+        return [_taken(browser, file, picture, out) for picture in REPORT]
+    finally:
+        file.unlink()
+
+
+def _taken(browser: Browser, file: Path, picture: Picture, out: Path) -> Path:
+    browser.resize(picture.width, picture.height)
+    browser.prefer(dark=picture.dark)
+    browser.open(file, offline=True)
+    browser.run(
+        "document.documentElement.style.scrollBehavior = 'auto';"
+        "document.querySelector(arguments[0]).scrollIntoView()",
+        picture.begins,
+    )
+    near = (
+        "f => { const y = f.getBoundingClientRect(); return y.bottom > 0 && y.top < innerHeight }"
+    )
+    browser.wait(
+        f"return [...document.querySelectorAll('figure.chart')].filter({near})"
+        ".every(f => f.dataset.state === 'drawn')"
+    )
+    return shrunk(browser.screenshot(out / f"{picture.name}.png"))
+
+
+def shrunk(file: Path) -> Path:
+    """The picture with a palette; an error if it is still too large for the documentation."""
+    with Image.open(file) as image:
+        image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+    if (size := file.stat().st_size) > _LIMIT:
+        raise SystemExit(f"{file}: {size:,} bytes, more than {_LIMIT:,}")
+    return file
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("suite", type=Path, help="the folder of a suite that was run")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    with started() as browser:
+        for file in report_pictures(options.suite, options.out, browser):
+            print(f"{file}: {file.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
