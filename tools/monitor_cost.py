@@ -27,6 +27,7 @@ from ssmbench.config import RunConfig, typed
 from ssmbench.nn.model import SequenceModel
 from ssmbench.suite.grid import Cell, load_suite
 from ssmbench.tasks.base import Task
+from ssmbench.training.layer_analysis import FROZEN_SEQUENCES
 from ssmbench.training.monitor import gain_figures
 
 SUITE = Path(__file__).parents[1] / "configs" / "suites" / "quickstart.yaml"
@@ -58,7 +59,7 @@ def _timed_in_turn(
     """Median seconds of a training step and of a monitoring pass."""
     optimizer = build_optimizer(model, run.optimizer)
     steps, passes = [], []
-    batches = list(task.train_dataloader())
+    batches, seen = list(task.train_dataloader()), task.sample("val", FROZEN_SEQUENCES)
     for index in range(rounds):
         for batch in (batches[(4 * index + k) % len(batches)] for k in range(4)):
             started = time.perf_counter()
@@ -67,7 +68,7 @@ def _timed_in_turn(
             optimizer.step()
             steps.append(time.perf_counter() - started)
         started = time.perf_counter()
-        gain_figures(model)
+        gain_figures(model, seen.u, seen.lengths)
         passes.append(time.perf_counter() - started)
     return median(steps), median(passes)
 

@@ -1,12 +1,15 @@
-"""Pictures of a suite's report for the documentation, from a real browser.
+"""Pictures of a suite's report, or of TensorBoard with its runs, from a real browser.
 
 python tools/pictures.py outputs/quickstart --out docs/pictures
+python tools/pictures.py outputs/quickstart --out docs/pictures --board custom_scalars
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,9 @@ from tests.browser import DESKTOP, PHONE, Browser, started  # noqa: E402
 
 _COLOURS = 128  # of a picture: enough for text and marks, and a third of the size
 _LIMIT = 200_000  # bytes
+#: Pages of TensorBoard, and the seconds after which one is complete: it does not say when.
+_BOARD = ("hparams", "custom_scalars", "images", "text", "timeseries")
+_COMPLETE = 8.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,24 @@ def _taken(browser: Browser, file: Path, picture: Picture, out: Path) -> Path:
     return shrunk(browser.screenshot(out / f"{picture.name}.png"))
 
 
+def board_pictures(
+    suite: Path, out: Path, browser: Browser, pages: Iterable[str]
+) -> Iterator[Path]:
+    """Pictures of pages of TensorBoard with the suite's runs, light and dark."""
+    from tensorboard import program
+
+    server = program.TensorBoard()
+    server.configure(argv=["", "--logdir", str(suite / "tensorboard"), "--port", "0"])
+    address = server.launch()
+    browser.resize(DESKTOP)
+    for page_name, colours in ((name, dark) for name in pages for dark in (False, True)):
+        browser.open("about:blank")  # a change of the fragment alone loads nothing
+        browser.open(f"{address}?darkMode={str(colours).lower()}#{page_name}")
+        time.sleep(_COMPLETE)
+        name = f"board_{page_name}{'_dark' if colours else ''}.png"
+        yield shrunk(browser.screenshot(out / name))
+
+
 def shrunk(file: Path) -> Path:
     """The picture with a palette; an error if it is still too large for the documentation."""
     with Image.open(file) as image:
@@ -89,10 +113,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("suite", type=Path, help="the folder of a suite that was run")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
+    parser.add_argument("--board", nargs="+", choices=_BOARD, help="pages of TensorBoard instead")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    suite, out = options.suite, options.out
     with started() as browser:
-        for file in report_pictures(options.suite, options.out, browser):
+        if options.board:
+            files = board_pictures(suite, out, browser, options.board)
+        else:
+            files = report_pictures(suite, out, browser)
+        for file in files:
             print(f"{file}: {file.stat().st_size:,} bytes")
 
 
