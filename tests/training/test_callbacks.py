@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.plugin_page import file_of
 
 from ssmbench import registry
 from ssmbench.config import fingerprint, resolve
 from ssmbench.errors import UsageError
 from ssmbench.training.callbacks.averaging import _moving_average
-from tests.plugin_page import file_of
 from tests.training.runs import check, rows, train
 from tests.training.test_resume import MISLED, assert_same, interrupted
 
