@@ -30,21 +30,27 @@ from ssmbench.systems import (
 class GainReport:
     """Gain and stability of a batch of systems on separate channels: the worst over all of them.
 
-    stable says whether the poles lie inside the stability boundary, with proof; None where neither
-    answer could be proved. hinf is the
-    H-infinity norm (l2 gain over all time; that of D for a system whose B or C is zero), infinite
-    for an unstable system, and proved to lie between hinf_lower_bound and hinf_upper_bound, the
-    latter infinite where no proof succeeded. peak_frequency is in radians per sample (discrete) or
-    per time unit (continuous). h2 is the H2 norm (root of the impulse response's energy), infinite
-    for an unstable system and for a continuous one with D != 0. margin is 1 - spectral_radius or
-    -spectral_abscissa: stable when positive. horizon_gain is the l2 gain over ``horizon`` steps
-    from rest. Fields that do not apply are None.
+    Fields that do not apply are None.
 
-    A radius or abscissa of which nothing at all is known is NaN, and so is its margin.
-
-    ``unproved`` names the figures that are estimates, for want of a proof: of the others, norms
-    are proved to within 1% (hinf) and 1e-6 (h2), poles to within 1e-6. ``system`` is the system
-    that the report is about, in double precision.
+    Attributes:
+        time: "continuous" or "discrete".
+        stable: whether the poles lie inside the stability boundary, with proof; None where neither
+            answer could be proved.
+        hinf: the H-infinity norm, that is the l2 gain over all time; that of D for a system whose
+            B or C is zero; infinite for an unstable system.
+        hinf_lower_bound: the norm is proved to be at least this.
+        hinf_upper_bound: the norm is proved to be at most this; infinite where no proof succeeded.
+        peak_frequency: in radians per sample (discrete) or per time unit (continuous).
+        h2: the H2 norm, the root of the impulse response's energy; infinite for an unstable system
+            and for a continuous one with D != 0.
+        margin: 1 - spectral_radius or -spectral_abscissa; stable when positive.
+        spectral_radius: in discrete time; NaN, as the margin, if nothing at all is known of it.
+        spectral_abscissa: in continuous time; NaN likewise.
+        horizon: steps of ``horizon_gain``.
+        horizon_gain: the l2 gain over ``horizon`` steps from rest.
+        unproved: names of the figures that are estimates, for want of a proof. Of the others, norms
+            are proved to within 1% (hinf) and 1e-6 (h2), poles to within 1e-6.
+        system: the system that the report is about, in double precision.
     """
 
     time: Literal["continuous", "discrete"]
