@@ -11,7 +11,7 @@ from ssmbench.report.html.numbers import tick
 from ssmbench.report.html.symbols import use
 
 _MARGIN = 3.0  # percent of the width that stays free at either end
-_INFINITE = 9.0  # percent at the right end for infinite values, where there are some
+_INFINITE = 14.0  # percent at the right end for infinite values, where there are some
 
 
 @dataclass(frozen=True)
