@@ -27,7 +27,7 @@ def client() -> Any:
         UsageError: its package is not installed.
     """
     try:
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UsageError("--hub needs huggingface_hub: pip install 'ssmbench[hub]'") from None
     return HfApi()

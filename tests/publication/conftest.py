@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def plugins(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def suite(tmp_path_factory, plugins) -> Iterator[Path]:
+def suite(tmp_path_factory, plugins) -> Path:
     """The folder of a suite: S4D with two seeds, L2RU and the liar with one, trained a step."""
     base = copy.deepcopy(TINY) | {"model": {"d_model": 4, "n_layers": 1}}
     small = {"d_state": 4}
@@ -62,17 +63,32 @@ def suite(tmp_path_factory, plugins) -> Iterator[Path]:
     }
     work = tmp_path_factory.mktemp("suite")
     (work / "small.yaml").write_text(yaml.safe_dump(content))
-    with pytest.MonkeyPatch.context() as patch, registry.isolated(rediscover=True):
-        patch.setenv(registry.PLUGINS_VARIABLE, str(plugins))
+    with found(plugins):
         planned = plan_suite(work / "small.yaml", output=work / "small")
         assert run_suite(planned.suite, planned.folder, None, 1, "missing") == 0
-        yield planned.folder
+    return planned.folder
+
+
+@contextmanager
+def found(plugins: Path) -> Iterator[None]:
+    """Within: the plugins of a folder are registered; not in the tests of other files."""
+    with pytest.MonkeyPatch.context() as patch, registry.isolated(rediscover=True):
+        patch.setenv(registry.PLUGINS_VARIABLE, str(plugins))
+        yield
+
+
+@pytest.fixture
+def own_plugins(plugins) -> Iterator[None]:
+    """Within a test: the plugins of the folder are registered."""
+    with found(plugins):
+        yield
 
 
 @pytest.fixture(scope="session")
-def published(suite) -> Published:
+def published(suite, plugins) -> Published:
     """What was published of it."""
-    return publish(suite, licence="mit")
+    with found(plugins):
+        return publish(suite, licence="mit")
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ def test_paths_are_taken_out_of_sentences():
     assert personal_words(left) == []
 
 
+@pytest.mark.usefixtures("own_plugins")
 def test_a_config_that_names_a_folder_is_left_out_unless_asked_for(suite, tmp_path):
     work = tmp_path / "small"
     shutil.copytree(suite, work, ignore=shutil.ignore_patterns("published"))
@@ -88,6 +89,7 @@ def test_a_config_that_names_a_folder_is_left_out_unless_asked_for(suite, tmp_pa
     assert (kept.left_out, len(kept.entries)) == ("", len(LABELS))
 
 
+@pytest.mark.usefixtures("own_plugins")
 def test_incomplete_runs_are_named(suite, tmp_path):
     work = tmp_path / "small"
     shutil.copytree(suite, work, ignore=shutil.ignore_patterns("published"))
@@ -98,6 +100,7 @@ def test_incomplete_runs_are_named(suite, tmp_path):
     assert len(found.entries) == len(cells) - 1
 
 
+@pytest.mark.usefixtures("own_plugins")
 def test_publishing_again_replaces_and_adds(suite, published, tmp_path):
     first = published.entries[0].fingerprint
     folder = tmp_path / "board"
