@@ -32,10 +32,11 @@ BENCHMARK_HEADER = (
 
 
 def keep_report(suite: Path) -> None:
-    """Write a suite's report again and copy it to docs/quickstart."""
+    """Write a suite's report again and copy it to docs/quickstart, without the page of 2 MB."""
     QUICKSTART.mkdir(parents=True, exist_ok=True)
     for file in write_report(suite).values():
-        shutil.copy(file, QUICKSTART / file.name)
+        if file.suffix != ".html":
+            shutil.copy(file, QUICKSTART / file.name)
 
 
 def readme_table() -> str:
