@@ -467,21 +467,48 @@ def planted(config, *, batch_size, seed):
 """
 
 
+PROJECT = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "planted"
+version = "1.0"
+
+[project.entry-points."ssmbench.plugins"]
+good = "planted_package"
+bad = "no_such_package_at_all"
+
+[tool.setuptools]
+py-modules = ["planted_package"]
+"""
+
+
+def write_package(folder: Path) -> Path:
+    """The sources of a package with a good entry point and a bad one."""
+    (folder / "pyproject.toml").write_text(PROJECT)
+    (folder / "planted_package.py").write_text(PLUGIN.format(name="planted"))
+    return folder
+
+
+def install(into: Path, package: Path) -> None:
+    """Install a package with pip, without a network."""
+    options = ["--no-index", "--no-build-isolation", "--no-deps", "--no-compile", "--quiet"]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", into, package]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 @pytest.fixture(scope="module")
 def fresh_process(tmp_path_factory) -> list[str]:
-    """What a new process finds: a good entry point, a bad one, and a file that clashes."""
+    """What a new process finds: a package's good entry point, a bad one, and a file that
+    clashes."""
     place = tmp_path_factory.mktemp("fresh")
-    info = place / "planted-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
-    (info / "top_level.txt").write_text("planted_package\n")
-    (info / "entry_points.txt").write_text(
-        "[ssmbench.plugins]\ngood = planted_package\nbad = no_such_package_at_all\n"
-    )
-    (place / "planted_package.py").write_text(PLUGIN.format(name="planted"))
+    install(place, write_package(tmp_path_factory.mktemp("package")))
     (place / "plugins").mkdir()
     (place / "plugins" / "clash.py").write_text(CLASH)
     code = """
+        import ssmbench as sb
         from ssmbench.registry import (
             discretizers, loaded_plugins, nonlinearities, plugin_failures, tasks
         )
@@ -493,6 +520,7 @@ def fresh_process(tmp_path_factory) -> list[str]:
         print(planted.builtin, planted.package, planted.version)
         (loaded,) = loaded_plugins()
         print(loaded.name, loaded.file, loaded.version, loaded.digest == planted.source_digest)
+        print(sb.check("nonlinearity", "planted").ok)
     """
     search = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
     return python(code, place, PYTHONPATH=search).stdout.splitlines()
@@ -508,6 +536,10 @@ def test_an_entry_of_an_installed_package_is_known_by_its_version(fresh_process)
     assert fresh_process[3] == "False planted 1.0"
     name, file, version, same = fresh_process[4].split()
     assert (name, Path(file).name, version, same) == ("good", "planted_package.py", "1.0", "True")
+
+
+def test_an_entry_of_an_installed_package_passes_the_checks(fresh_process):
+    assert fresh_process[5] == "True"
 
 
 def test_a_builtin_keeps_its_name_whatever_kind_is_looked_up_first(fresh_process):

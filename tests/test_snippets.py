@@ -56,6 +56,7 @@ OTHER = {
     ".": "activates the environment",
     "cp": "copies a file, whose path tests/test_docs.py checks",
     "pip": "installs packages",
+    "tensorboard": "starts a server; tests/training/test_board.py reads the events",
     "tools/quickstart": "installs packages and trains for minutes; its suite is tests/suite's",
     "tools/site": "tests/test_site.py builds the site",
     "tools/test": "is what executes this test",
@@ -67,6 +68,7 @@ EXECUTED_ELSEWHERE = {
 }
 PAGES_ELSEWHERE = {
     "docs/certified_variants.md": "tests/parametrizations/test_certified_variants_page.py",
+    "docs/tutorial.md": "tests/test_tutorial.py",
 }
 #: Blocks that cannot be executed here, by their first lines.
 NOT_EXECUTED = {
@@ -225,7 +227,7 @@ def test_workflows(block, ssmbench):
     assert [words for words in ours if ssmbench(*words[1:], "--help").code] == []
 
 
-CONFIGS = [block for block in blocks("yaml") if block not in WORKFLOWS]
+CONFIGS = [b for b in blocks("yaml") if b not in WORKFLOWS and b.page not in PAGES_ELSEWHERE]
 
 
 @pytest.mark.parametrize("block", CONFIGS, ids=str)
