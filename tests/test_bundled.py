@@ -11,6 +11,7 @@ import pytest
 
 from ssmbench.bundled import bundled_configs, config_file
 from ssmbench.errors import UsageError
+from ssmbench.library.templates import FOLDER
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,6 +84,8 @@ for kind in ("runs", "suites"):
     wanted = [file for kind in ("runs", "suites") for file in bundled_configs(kind).values()]
     assert [file.read_text() for file in found] == [file.read_text() for file in wanted]
     assert (installed / "ssmbench" / "py.typed").exists()
+    templates = [file.name for file in FOLDER.iterdir() if file.is_file()]
+    assert all((installed / "ssmbench" / "templates" / name).exists() for name in templates)
 
 
 def test_an_installed_package_carries_what_the_page_of_a_report_is_made_of(installed):

@@ -16,7 +16,7 @@ from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.nn.norms.base import Norm
-from ssmbench.origins import describe_type, dtype_name, plugin_require
+from ssmbench.origins import describe_type, dtype_name, plugin_require, with_article
 from ssmbench.registry import Entry
 from ssmbench.spec import Reading, TaskSizes
 from ssmbench.transforms import values_unknown
@@ -59,7 +59,7 @@ def check_built(entry: Entry, made: Any, base: type) -> None:
         isinstance(made, base),
         entry.factory,
         lambda: (
-            f"builds {describe_type(made)}; a {entry.kind} must derive from "
+            f"builds {describe_type(made)}; {with_article(entry.kind)} must derive from "
             f"{base.__module__}.{base.__name__}"
         ),
     )

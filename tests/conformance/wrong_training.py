@@ -120,7 +120,7 @@ def augmentation(check, factory, says):
 
 
 AUGMENTATIONS = (
-    augmentation("builds", no_module, "a augmentation must derive from"),
+    augmentation("builds", no_module, "an augmentation must derive from"),
     augmentation("keeps_the_form", Overflows, "u is not finite"),
     augmentation("leaves_its_argument", ClampsInPlace, "modifies the signals that it is given"),
     augmentation("follows_the_global_generator", DrawsFromNumPy, "more than torch's global"),
