@@ -31,6 +31,9 @@ from ssmbench.systems import (
 FirstOrder = ContinuousDiagonal | ContinuousDense | DiscreteDiagonal | DiscreteDense
 F = TypeVar("F", bound=FirstOrder)
 
+#: The largest exponent of D in the units of a system: its square is far from overflow.
+_LARGEST_D = 400
+
 
 @dataclass(frozen=True)
 class InUnits(Generic[F]):
@@ -62,12 +65,19 @@ def in_units(system: F) -> InUnits[F]:
     if isinstance(system, ContinuousSystem):
         speed = largest_exponent(system.dynamics)
     size_in, size_out = largest_exponent(system.B) - speed, largest_exponent(system.C)
+    size_out = torch.maximum(size_out, _least_unit(system.D) - size_in)
     scaled = _scaled(system, size_in, size_out, speed)
     exact = _same(_scaled(scaled, -size_in, -size_out, -speed), system)
     rows = _balancing_rows(scaled)
     inner = _in_coordinates(scaled, rows)
     exact = exact & _same(_in_coordinates(inner, 1 / rows), scaled)
     return InUnits(inner, size_in + size_out, speed, exact)
+
+
+def _least_unit(D: Tensor) -> Tensor:
+    """The exponent (H,) of the smallest unit of the gain in which D, and its square, are finite."""
+    known = (D != 0).flatten(1).any(1)
+    return torch.where(known, largest_exponent(D) - _LARGEST_D, -(2**20))
 
 
 def first_order(system: LinearSystem) -> FirstOrder:

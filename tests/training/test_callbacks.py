@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plugin_page import file_of
 
 from ssmbench import registry
 from ssmbench.config import fingerprint, resolve
 from ssmbench.errors import UsageError
 from ssmbench.training.callbacks.averaging import _moving_average
+from tests.snippets import blocks
 from tests.training.runs import check, rows, train
 from tests.training.test_resume import MISLED, assert_same, interrupted
 
@@ -122,9 +122,9 @@ def test_learning_rates_are_logged(tiny, tmp_path):
 
 
 def test_a_plugins_callback_is_called(tiny, tmp_path, monkeypatch):
-    name, text = file_of("callback")
+    (block,) = (b for b in blocks("python") if b.head == "# file: gradient_norm.py")
     (tmp_path / "plugins").mkdir()
-    (tmp_path / "plugins" / name).write_text(text)
+    (tmp_path / "plugins" / "gradient_norm.py").write_text(block.text)
     monkeypatch.chdir(tmp_path)
     config = tiny(callbacks=[{"name": "gradient_norm", "order": 1}])
     assert config["sources"]["callbacks.0"]
