@@ -11,6 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
+from ssmbench.analysis.pair_gains import PairGains
 from ssmbench.errors import require
 from ssmbench.lengths import check_lengths, mask_steps, valid_steps
 from ssmbench.nn.blocks.base import Block
@@ -344,15 +345,32 @@ class SequenceModel(nn.Module):
         ``layer_gains``: a bound on the gain of each of :attr:`layers`; None for a time-varying
         layer. Biases and learned initial states cancel in differences.
         """
+        steps = self.framing.count(length)
+        before = self._bound_of_features(layer_gains)
+        return before.then(self.decoder.bound(steps, **self._decoder_gain()))
+
+    def pair_gains(self, layer_gains: Sequence[float | None], length: int) -> PairGains | None:
+        """Bounds as :meth:`bound`, of each output and of the difference of each pair of outputs;
+        None if that has no finite value."""
+        whole = self.bound(layer_gains, length)
+        if not whole.finite:
+            return None
+        before = self._bound_of_features(layer_gains).value
+        steps = self.framing.count(length)
+        of_rows = self.decoder.pair_gains(before, steps, **self._decoder_gain())
+        if of_rows is None:
+            return self._sizes and PairGains.of_gain(whole.value, self._sizes.outputs)
+        return of_rows.minimum(PairGains.of_gain(whole.value, of_rows.outputs))
+
+    def _bound_of_features(self, layer_gains: Sequence[float | None]) -> Bound:
+        """The bound up to the decoder."""
         gains = dict(zip(self.layers, layer_gains, strict=True))
         encoded = self.gains_from is GainsFrom.encoded
         total = IDENTITY if encoded else self.encoder.bound()
         for block in self.blocks:
             together = total_gain([gains[layer] for layer in block.layers])
             total = total.then(block.bound(together))
-        total = total.then(self.final_norm.bound())
-        steps = self.framing.count(length)
-        return total.then(self.decoder.bound(steps, **self._decoder_gain()))
+        return total.then(self.final_norm.bound())
 
     def parameter_count(self) -> int:
         """The number of trainable real numbers."""

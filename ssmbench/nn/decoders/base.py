@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import Bound
+from ssmbench.analysis.pair_gains import PairGains
 from ssmbench.errors import UsageError
 from ssmbench.nn.pooling import Pooling
 from ssmbench.scans.sequence_parallel import Segments
@@ -82,6 +83,12 @@ class Decoder(nn.Module):
     def bound(self, length: int, gain: float | None = None) -> Bound:
         """A bound on the incremental gain in l2, for sequences of ``length`` steps."""
         return Bound.none(self.unbounded_reason)
+
+    def pair_gains(self, before: float, length: int, gain: float | None = None) -> PairGains | None:
+        """Bounds on the gains to differences of outputs, for sequences of ``length`` steps whose
+        features have the gain ``before``; None if :meth:`bound` is all that is known. Called where
+        that is finite only."""
+        return None
 
     @classmethod
     def describe(cls) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import Bound
+from ssmbench.analysis.pair_gains import PairGains
 from ssmbench.lengths import mask_steps, valid_steps
 from ssmbench.nn.bounds import weight_bound
 from ssmbench.nn.decoders.base import Decoder, PoolingDecoder
@@ -23,8 +24,11 @@ class _Affine(nn.Linear):
     def affine(
         self, x: Float[Tensor, "*shape d"], gain: float | None
     ) -> Float[Tensor, "*shape out"]:
-        weight = self.weight if gain is None else bounded_weight(self.weight, gain)
-        return F.linear(x, weight, self.bias)
+        return F.linear(x, self.used_weight(gain), self.bias)
+
+    def used_weight(self, gain: float | None) -> Float[Tensor, "out d"]:
+        """The weight that multiplies x."""
+        return self.weight if gain is None else bounded_weight(self.weight, gain)
 
     def affine_bound(self, gain: float | None) -> Bound:
         """The spectral norm of the weight that multiplies x."""
@@ -74,6 +78,9 @@ class PerStep(Decoder, _Affine):
     def bound(self, length: int, gain: float | None = None) -> Bound:
         return self.affine_bound(gain)
 
+    def pair_gains(self, before: float, length: int, gain: float | None = None) -> PairGains:
+        return PairGains.of_decoder(before, self.used_weight(gain))
+
 
 @decoders.register("pooled")
 class Pooled(PoolingDecoder, _Affine):
@@ -94,3 +101,7 @@ class Pooled(PoolingDecoder, _Affine):
 
     def bound(self, length: int, gain: float | None = None) -> Bound:
         return self.pooling.bound(length).then(self.affine_bound(gain))
+
+    def pair_gains(self, before: float, length: int, gain: float | None = None) -> PairGains:
+        pooled = before * self.pooling.bound(length).value
+        return PairGains.of_decoder(pooled, self.used_weight(gain))
