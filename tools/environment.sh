@@ -17,7 +17,7 @@ find_python() {
 }
 
 pip_install() {
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
     --constraint tools/constraints.txt "$@"
 }
 

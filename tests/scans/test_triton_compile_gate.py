@@ -54,7 +54,9 @@ def test_the_parts_are_all_kernels():
 @pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_every_kernel_in_every_configuration_compiles_without_spills(tmp_path, part):
-    done = python("-m", MODULE, "--json", "--kernels", part, TRITON_CACHE_DIR=str(tmp_path))
+    """On one of the architectures each, in turn: all of both take twice as long."""
+    arguments = ("--json", "--alternate", "--kernels", part)
+    done = python("-m", MODULE, *arguments, TRITON_CACHE_DIR=str(tmp_path))
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     rows = jsonio.loads(done.stdout)
     assert [row for row in rows if row["spilled"] != 0] == []
@@ -63,8 +65,9 @@ def test_every_kernel_in_every_configuration_compiles_without_spills(tmp_path, p
 
     names = ("kernel", "blocks", "warps", "flags", "bfloat16", "arch")
     seen = [tuple(row[name] for name in names) for row in rows]
-    assert len(set(seen)) == len(seen) == len(ARCHITECTURES) * PARTS[part]
-    assert {row["arch"] for row in rows} == ARCHITECTURES
+    assert len(set(seen)) == len(seen) == PARTS[part]
+    kernels = {(row["kernel"], row["arch"]) for row in rows}
+    assert len(kernels) == len(ARCHITECTURES) * len({kernel for kernel, _ in kernels})
     assert {kernel for kernel, *_ in seen} == set(fnmatch.filter(kernel_names(), part))
 
 

@@ -1,9 +1,11 @@
 """Compiles every kernel with every block configuration, without a GPU, and refuses spills.
 
-``python -m ssmbench.scans.triton.compile_gate [--json] [--arch 80] [--kernels 'scan_*']`` prints
-registers, spilled bytes and shared memory of each, from ``ptxas -v`` on the PTX that Triton makes
-with the options of a launch. Exits with 0 when nothing spills, 1 when a kernel spills or does not
-compile, and 2 where there is nothing to compile: in the interpreter, or if no kernel has the name.
+``python -m ssmbench.scans.triton.compile_gate [--json] [--arch 80 | --alternate]
+[--kernels 'scan_*']`` prints registers, spilled bytes and shared memory of each, from ``ptxas -v``
+on the PTX that Triton makes with the options of a launch. With ``--alternate`` each configuration
+is compiled for one architecture, the first and the second in turn, in half the time. Exits with 0
+when nothing spills, 1 when a kernel spills or does not compile, and 2 where there is nothing to
+compile: in the interpreter, or if no kernel has the name.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +123,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="compile_gate", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--arch", type=int, choices=ARCHITECTURES, help="only this architecture")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--arch", type=int, choices=ARCHITECTURES, help="only this architecture")
+    which.add_argument("--alternate", action="store_true", help="one architecture each, in turn")
     parser.add_argument("--kernels", default="*", help="only kernels whose name matches a pattern")
     given = parser.parse_args(arguments)
     if kernels.INTERPRETED:
@@ -130,10 +135,19 @@ def main(arguments: list[str] | None = None) -> int:
     if not chosen:
         print(f"compile_gate: no kernel matches {given.kernels!r}", file=sys.stderr)
         return 2
-    every = itertools.product(chosen, ARCHITECTURES if given.arch is None else [given.arch])
+    if given.alternate:
+        every = _alternating(chosen)
+    else:
+        every = itertools.product(chosen, ARCHITECTURES if given.arch is None else [given.arch])
     rows = [_row(*build, measure(*build)) for build in every]
     print(jsonio.dumps(rows, indent=1) if given.json else _table(rows))
     return 1 if any(row["spilled"] for row in rows) else 0
+
+
+def _alternating(chosen: Iterable[Variant]) -> Iterator[tuple[Variant, int]]:
+    """Each with one architecture, in turn for each kernel."""
+    turns = defaultdict(lambda: itertools.cycle(ARCHITECTURES))
+    return ((variant, next(turns[variant.kernel])) for variant in chosen)
 
 
 def _row(variant: Variant, architecture: int, usage: Usage) -> dict[str, Any]:
