@@ -81,7 +81,7 @@ def _scan(name: str) -> str:
     ).to(device)
     u = torch.randn(1, 40, 2, 1, generator=generator).to(device)
     backend = registry.scans.get(name).build()
-    reason = backend.unsupported_reason(system, device)
+    reason = backend.refusal(system, device)
     if reason is not None:
         return f"not usable here: {reason}"
     y, _ = backend(system, u)

@@ -21,7 +21,6 @@ from ssmbench.systems import (
     ContinuousSystem,
     DiscreteSystem,
     LinearSystem,
-    TimeVaryingDiagonal,
     TimeVaryingSystem,
 )
 
@@ -212,14 +211,15 @@ def frozen_steps(length: int, most: int = 8) -> list[int]:
     return torch.linspace(0, length - 1, min(most, length)).round().int().tolist()
 
 
-def analyse_frozen(system: TimeVaryingDiagonal, most: int = 8) -> FrozenReport:
+def analyse_frozen(system: TimeVaryingSystem, most: int = 8) -> FrozenReport:
     """A discrete time-varying system frozen at up to ``most`` of its steps, evenly spread."""
     steps = frozen_steps(system.length, most)
     bank = system.detach().during(steps).double().bank()
+    assert isinstance(bank, DiscreteSystem), "only discrete systems are scanned"
     peak = hinf_norm(bank)
     worst = int(peak.norm.argmax())
     poles = stability(bank)
-    places = (system.batch, len(steps), system.heads)
+    places = (system.batch, len(steps), -1)
     return FrozenReport(
         steps=tuple(steps),
         gains=tuple(peak.norm.unflatten(0, places).amax((0, 2)).tolist()),

@@ -230,7 +230,7 @@ def _system_case(
         leaves,
         run=lambda scan, leaves: scan(system(leaves), leaves["u"], None)[0],
         loop=lambda leaves: _loop_system(system(leaves), leaves["u"]),
-        unsupported=lambda scan: scan.unsupported_reason(system(leaves), leaves["u"].device),
+        unsupported=lambda scan: scan.refusal(system(leaves), leaves["u"].device),
     )
 
 

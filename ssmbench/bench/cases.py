@@ -173,7 +173,7 @@ def _exact_pairs(leaves: Mapping[str, Tensor]) -> Tensor:
 def _backends(system: DiscreteLTI, u: Tensor) -> dict[str, Candidate]:
     leaves, found = {**system.tensors(), "u": u}, {}
     for name, backend in sorted(ranked_backends().items()):
-        if backend.unsupported_reason(system, u.device) is None:
+        if backend.refusal(system, u.device) is None:
             found[name] = Candidate(lambda b=backend: b(system, u, None)[0], leaves)
     return found
 

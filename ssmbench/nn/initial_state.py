@@ -25,7 +25,8 @@ def zero_state(system: Scannable) -> nn.Parameter:
     Its numbers are real because ``Module.double`` leaves complex parameters unchanged.
     """
     shape = (system.heads, system.states, *([2] if has_complex_states(system) else []))
-    return nn.Parameter(system.D.real.new_zeros(shape))
+    device = next(iter(system.tensors().values())).device
+    return nn.Parameter(torch.zeros(shape, dtype=system.signal_dtype, device=device))
 
 
 def state_of(parameter: Float[Tensor, "H N ..."], batch: int) -> Inexact[Tensor, "B H N"]:
@@ -36,7 +37,7 @@ def state_of(parameter: Float[Tensor, "H N ..."], batch: int) -> Inexact[Tensor,
 
 def has_complex_states(system: Scannable) -> bool:
     """Whether the system's states are complex."""
-    return system.dynamics.is_complex() or system.B.is_complex()
+    return system.state_dtype.is_complex
 
 
 def oscillator_state(x: Inexact[Tensor, "B H N"], complex_: bool) -> Inexact[Tensor, "B H K"]:

@@ -20,7 +20,7 @@ from ssmbench.nn.initial_state import (
     state_of,
     zero_state,
 )
-from ssmbench.nn.pairing import check_normalisable, check_pairing
+from ssmbench.nn.pairing import check_normalisable, check_pairing, check_readout
 from ssmbench.nn.sampling import at_rate, at_time_steps, check_rate, check_time_steps
 from ssmbench.nn.system_contracts import (
     check_channels,
@@ -40,7 +40,9 @@ from ssmbench.systems import (
     ContinuousTime,
     ContinuousTimeVaryingDiagonal,
     DiscreteLTI,
+    DiscreteTimeVarying,
     Readout,
+    TimeVaryingDelta,
     TimeVaryingDiagonal,
     after_input,
 )
@@ -61,7 +63,8 @@ class SSMLayer(nn.Module):
     Raises:
         UsageError: the discretizer does not suit the parametrization: there is one for a discrete
             parametrization, none for a continuous one, or one for oscillators where there are none;
-            or there is a normaliser for a time-varying parametrization.
+            or there is a normaliser for a time-varying parametrization, or a readout after the
+            input for a delta rule.
     """
 
     #: The learned initial state (H, N), or (H, N, 2) if states are complex; None if it is zero.
@@ -81,6 +84,7 @@ class SSMLayer(nn.Module):
         check_pairing(type(parametrization), discretizer and type(discretizer))
         if normaliser is not None:
             check_normalisable(type(parametrization))
+        check_readout(type(parametrization), readout)
         self.parametrization = parametrization
         self.discretizer = discretizer
         self.normaliser = normaliser
@@ -120,7 +124,7 @@ class SSMLayer(nn.Module):
     @overload
     def _parametrized(
         self, u: Float[Tensor, "B L d"], /
-    ) -> ContinuousTimeVaryingDiagonal | TimeVaryingDiagonal: ...
+    ) -> ContinuousTimeVaryingDiagonal | DiscreteTimeVarying: ...
     def _parametrized(self, *u: Float[Tensor, "B L d"]) -> ContinuousTime | Scannable:
         system = self.parametrization(*u)
         about = (system, self._declared_states, not self._loaded)
@@ -173,7 +177,10 @@ class SSMLayer(nn.Module):
             self._check_time_steps(dt, tuple(u.shape[:2]))
             system = at_time_steps(system, dt, type(self.parametrization))
         sampled = self._discretized(system) if isinstance(system, ContinuousTime) else system
-        return after_input(sampled) if self.readout is Readout.after else sampled
+        if self.readout is Readout.before:
+            return sampled
+        assert not isinstance(sampled, TimeVaryingDelta), "check_readout refuses it"
+        return after_input(sampled)
 
     def _check_time_steps(self, dt: Tensor, shape: tuple[int, ...]) -> None:
         owner = f"dt: {type(self.parametrization).__name__}"
@@ -255,7 +262,7 @@ class SSMLayer(nn.Module):
             system = self.system_for(u, dt)
             channels = (self.parametrization, system, u.shape[-1])
             self._first_use.check("channels", check_channels, *channels)
-            u = u.to(torch.promote_types(u.dtype, system.D.real.dtype))
+            u = u.to(torch.promote_types(u.dtype, system.signal_dtype))
             start = self.start(u.shape[0], system, x0)
             u = u.unflatten(-1, (system.heads, system.inputs))
             y, final = self._scanned(system, u, start)

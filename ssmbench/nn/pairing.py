@@ -5,7 +5,7 @@ from __future__ import annotations
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, require
 from ssmbench.parametrizations.base import Parametrization
-from ssmbench.systems import FROZEN_ONLY
+from ssmbench.systems import FROZEN_ONLY, Readout, TimeVaryingDelta
 
 
 def check_pairing(
@@ -37,4 +37,13 @@ def check_normalisable(parametrization: type[Parametrization]) -> None:
         not parametrization.is_time_varying(),
         f"{parametrization.__name__} takes no normaliser: {FROZEN_ONLY}, which bounds no output "
         "(set model.normaliser=null)",
+    )
+
+
+def check_readout(parametrization: type[Parametrization], readout: Readout) -> None:
+    """Raise a UsageError unless outputs can read the state that the readout names."""
+    require(
+        readout is Readout.before or not parametrization.gives(TimeVaryingDelta),
+        f"model.readout: {parametrization.__name__} has none but before: a delta rule reads "
+        "between writing and erasing",
     )

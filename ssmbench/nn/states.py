@@ -14,7 +14,8 @@ from ssmbench.lengths import valid_steps
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.scans.base import Scannable, scan_by_parts
-from ssmbench.systems import DiscreteDiagonal, TimeVaryingDiagonal
+from ssmbench.scans.delta import delta_states
+from ssmbench.systems import DiscreteDiagonal, DiscreteLTI, TimeVaryingDelta, TimeVaryingDiagonal
 
 #: Numbers of states that are computed at once.
 _PART = 1 << 22
@@ -57,26 +58,36 @@ def _largest(
     lengths: Int[Tensor, " B"] | None,
 ) -> Float[Tensor, ""]:
     """The largest norm of the layer's state, a part of the steps at a time."""
-    system = reading_states(layer.system_for(u, dt))
-    scan = registry.scans.get("auto").build()
+    system = layer.system_for(u, dt)
     state = layer.start(u.shape[0], system, None)
-    signal = u.to(torch.promote_types(u.dtype, system.D.real.dtype))
+    signal = u.to(torch.promote_types(u.dtype, system.signal_dtype))
     signal = signal.unflatten(-1, (system.heads, system.inputs))
-    steps = max(1, _PART // (u.shape[0] * system.heads * system.outputs))
-    norms = []
-    for first in range(0, u.shape[1], steps):
-        part = slice(first, first + steps)
-        varies = isinstance(system, TimeVaryingDiagonal)
-        now = system.during(part) if varies else system
-        y, state = scan_by_parts(scan, now, signal[:, part], state)
-        norms.append(torch.linalg.vector_norm(y.flatten(2), dim=-1))
-    every = torch.cat(norms, 1)
+    every = _norms(system, signal, state)
     if lengths is not None:
         every = every.masked_fill(~valid_steps(lengths, every.shape[1]), 0.0)
     return every.max().double()
 
 
-def reading_states(system: Scannable) -> Scannable:
+def _norms(system: Scannable, signal: Tensor, state: Tensor | None) -> Float[Tensor, "B L"]:
+    """The norm of the state before each step."""
+    if isinstance(system, TimeVaryingDelta):
+        return torch.linalg.vector_norm(delta_states(system, signal, state).flatten(2), dim=-1)
+    system = reading_states(system)
+    scan = registry.scans.get("auto").build()
+    steps = max(1, _PART // (len(signal) * system.heads * system.outputs))
+    norms = []
+    for first in range(0, signal.shape[1], steps):
+        part = slice(first, first + steps)
+        varies = isinstance(system, TimeVaryingDiagonal)
+        now = system.during(part) if varies else system
+        y, state = scan_by_parts(scan, now, signal[:, part], state)
+        norms.append(torch.linalg.vector_norm(y.flatten(2), dim=-1))
+    return torch.cat(norms, 1)
+
+
+def reading_states(
+    system: DiscreteLTI | TimeVaryingDiagonal,
+) -> DiscreteLTI | TimeVaryingDiagonal:
     """The system with the same states, whose outputs are the states: their real and imaginary
     parts, twice, where modes are conjugate pairs."""
     pairs = isinstance(system, DiscreteDiagonal | TimeVaryingDiagonal) and system.conjugate

@@ -103,12 +103,12 @@ def _complex_names(system: System) -> list[str]:
 
 
 def _has_complex_output(system: System) -> bool:
-    paired = getattr(system, "conjugate", False)
-    return system.D.is_complex() or (bool(_complex_names(system)) and not paired)
+    names = _complex_names(system)
+    return "D" in names or (bool(names) and not getattr(system, "conjugate", False))
 
 
 def _remedy(system: System) -> str:
-    if system.D.is_complex():
+    if "D" in _complex_names(system):
         return "D must be real"
     if hasattr(system, "conjugate"):
         return (
@@ -227,7 +227,7 @@ def check_scanned(scan: ScanBackend, system: System, u: Tensor, results: Any) ->
     }
     for name, (value, shape) in wanted.items():
         check_tensor(call, name, value, shape, u.device)
-    dtype = torch.promote_types(u.dtype, system.D.dtype)
+    dtype = torch.promote_types(u.dtype, system.signal_dtype)
     _check_dtype(call, "y", y, dtype.to_complex() if _has_complex_output(system) else dtype)
 
 

@@ -15,7 +15,7 @@ from ssmbench.nn.initial_state import has_complex_states
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.runs.load import TrainedRun
 from ssmbench.runs.run import Run
-from ssmbench.systems import DiscreteSystem, TimeVaryingDiagonal
+from ssmbench.systems import DiscreteSystem, TimeVaryingSystem
 from ssmbench.training.layer_analysis import FROZEN_SEQUENCES, declared_gain, layer_inputs
 
 
@@ -55,9 +55,10 @@ def _layer_system(name: str, layer: SSMLayer, u: torch.Tensor | None) -> LayerSy
         if u is None:
             return LayerSystem(name, layer.system().detach().to("cpu").double(), declared)
         system = layer.system_for(u[:FROZEN_SEQUENCES])
-    assert isinstance(system, TimeVaryingDiagonal), "only time-varying layers have an input here"
+    assert isinstance(system, TimeVaryingSystem), "only time-varying layers have an input here"
     steps = frozen_steps(system.length)
     bank = system.detach().to("cpu").during(steps).double().bank()
+    assert isinstance(bank, DiscreteSystem)
     shown = ", ".join(str(step) for step in steps)
     where = f"frozen at steps {shown} of {system.batch} validation sequences"
     return LayerSystem(name, bank, declared, f"time-varying, {where}, no bound on its gain")

@@ -17,6 +17,7 @@ class AutoScan(ScanBackend):
     """The most preferred backend able to run the system where its tensors are."""
 
     preference = None
+    system_types = Scannable
 
     def __init__(self, config: NoOptions):
         super().__init__(config)
@@ -28,7 +29,7 @@ class AutoScan(ScanBackend):
         Raises:
             UsageError: none can; the message has the reason of each.
         """
-        return self._first(lambda backend: backend.unsupported_reason(system, device))
+        return self._first(lambda backend: backend.refusal(system, device))
 
     def __call__(
         self, system: Scannable, u: Tensor, x0: Tensor | None = None

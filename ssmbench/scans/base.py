@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from types import UnionType
+from typing import Any, ClassVar, get_args
 
 import torch
 from jaxtyping import Inexact
 from torch import Tensor
 
+from ssmbench.errors import UsageError
 from ssmbench.registry import NoOptions, scans
 from ssmbench.systems import (
     DiscreteDense,
@@ -18,12 +20,13 @@ from ssmbench.systems import (
     DiscreteLTI,
     DiscreteSystem,
     DiscreteTime,
+    DiscreteTimeVarying,
     TimeVaryingDiagonal,
     TimeVaryingSystem,
 )
 
-#: What a backend runs.
-Scannable = DiscreteLTI | TimeVaryingDiagonal
+#: What backends run, each of them those of its :attr:`ScanBackend.system_types`.
+Scannable = DiscreteLTI | DiscreteTimeVarying
 
 #: ``linear_scan(a, b (B, L, N), x0 (B, N)) -> s (B, L, N)``, ``s[k] = a s[k-1] + b[k]``; a is (N,),
 #: or (B, L, N) where it varies with time.
@@ -68,12 +71,24 @@ class ScanBackend(ABC):
     #: Whether :meth:`linear_scan` is a Python loop where a varies with time, as the default is.
     loops_where_varying: ClassVar[bool] = True
 
+    #: The types of system that :meth:`__call__` takes. The delta rule
+    #: (:class:`~ssmbench.systems.TimeVaryingDelta`), which is not a linear scan, is to be named.
+    system_types: ClassVar[type | UnionType] = DiscreteLTI | TimeVaryingDiagonal
+
     def __init__(self, config: NoOptions):
         self.config = config
 
     def unsupported_reason(self, system: Scannable, device: torch.device) -> str | None:
-        """Why this backend cannot run ``system`` on ``device``, or None when it can."""
+        """Why this backend cannot run ``system``, which is of its :attr:`system_types`, on
+        ``device``, or None when it can."""
         return None
+
+    def refusal(self, system: Scannable, device: torch.device) -> str | None:
+        """Why it cannot run ``system`` on ``device``, by its type or otherwise; None if it can."""
+        if not isinstance(system, self.system_types):
+            kinds = ", ".join(kind.__name__ for kind in get_args(self.system_types))
+            return f"it runs {kinds}, and this is a {type(system).__name__}"
+        return self.unsupported_reason(system, device)
 
     def linear_scan_unsupported_reason(self, b: Tensor) -> str | None:
         """Why :meth:`linear_scan` cannot run on b's device and dtype, or None when it can."""
@@ -90,7 +105,7 @@ class ScanBackend(ABC):
 
         ``x[k+1] = A x[k] + B u[k]``, ``y[k] = C x[k] + D u[k]``, ``x[0] = x0`` (zero where None);
         the final state is x[L]. Real for conjugate pairs and real systems, complex otherwise.
-        Time-varying systems go through :func:`time_varying_scan` in every backend.
+        Diagonal time-varying systems go through :func:`time_varying_scan` in every backend.
         """
 
     @widening
@@ -122,7 +137,14 @@ def scan_by_parts(
     scan: ScanBackend, system: Scannable, u: Tensor, x0: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """``scan(system, u, x0)``, with the conjugate pairs that a dense system declares scanned as
-    diagonal modes, apart from its other states: work that grows linearly with their number."""
+    diagonal modes, apart from its other states: work that grows linearly with their number.
+
+    Raises:
+        UsageError: the system is of a type that the backend does not run.
+    """
+    if not isinstance(system, scan.system_types):
+        name = next((e.name for e in scans if e.factory is type(scan)), type(scan).__name__)
+        raise UsageError(f"scan {name!r} cannot run this: {scan.refusal(system, u.device)}")
     if not (isinstance(system, DiscreteDense) and system.pairs):
         return scan(system, u, x0)
     starts = (None, None) if x0 is None else system.split_states(x0)
@@ -133,7 +155,7 @@ def scan_by_parts(
 
 def state_dtype(system: DiscreteTime, u: Tensor) -> torch.dtype:
     """The dtype of the states that ``system`` driven by ``u`` goes through."""
-    return torch.promote_types(torch.promote_types(system.dynamics.dtype, system.B.dtype), u.dtype)
+    return torch.promote_types(system.state_dtype, u.dtype)
 
 
 def initial_state(system: DiscreteTime, u: Tensor, x0: Tensor | None) -> Tensor:

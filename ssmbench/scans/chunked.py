@@ -34,7 +34,13 @@ from ssmbench.scans.base import (
     time_varying_scan,
     widening,
 )
-from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem, TimeVaryingDiagonal
+from ssmbench.systems import (
+    DiscreteDense,
+    DiscreteDiagonal,
+    DiscreteSystem,
+    TimeVaryingDelta,
+    TimeVaryingDiagonal,
+)
 from ssmbench.transforms import values_unknown
 
 #: Above this many entries of the p x m Markov parameters, Toeplitz blocks cost more than states.
@@ -47,10 +53,12 @@ class ChunkedScan(ScanBackend):
     """Chunked matrix products in plain torch: needs no compiler and runs on any device.
 
     Under ``torch.compile``, ``torch.export`` and ``torch.func`` it calls the operators of
-    :mod:`ssmbench.scans.native`, since the choice among its formulas depends on values.
+    :mod:`ssmbench.scans.native`, since the choice among its formulas depends on values; for the
+    delta rule always, which has no chunked form here.
     """
 
     preference = 10
+    system_types = Scannable
 
     @widening
     def __call__(
@@ -58,6 +66,8 @@ class ChunkedScan(ScanBackend):
     ) -> tuple[Tensor, Tensor]:
         if isinstance(system, TimeVaryingDiagonal):
             return time_varying_scan(system, u, x0, self.linear_scan)
+        if isinstance(system, TimeVaryingDelta):
+            return native.scan_delta(system, u, x0)
         if values_unknown():  # whether powers overflow is unknown
             return native.scan_traced(system, u, x0)
         if u.shape[0] == 0:  # nothing to chunk

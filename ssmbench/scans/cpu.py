@@ -16,7 +16,13 @@ from ssmbench.scans.base import (
     widening,
 )
 from ssmbench.scans.chunked import ChunkedScan
-from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem, TimeVaryingDiagonal
+from ssmbench.systems import (
+    DiscreteDense,
+    DiscreteDiagonal,
+    DiscreteSystem,
+    TimeVaryingDelta,
+    TimeVaryingDiagonal,
+)
 
 #: Most states plus inputs (or outputs) of a dense system that goes through the C kernel.
 _WIDEST_DENSE = 256
@@ -29,6 +35,7 @@ class CPUScan(ScanBackend):
     """C kernels where they were compiled, chunked matrix products otherwise; the default."""
 
     preference = 20
+    system_types = Scannable
     loops_where_varying = False
 
     def __init__(self, config: NoOptions):
@@ -42,6 +49,8 @@ class CPUScan(ScanBackend):
     ) -> tuple[Tensor, Tensor]:
         if isinstance(system, TimeVaryingDiagonal):
             return time_varying_scan(system, u, x0, self.linear_scan)
+        if isinstance(system, TimeVaryingDelta):
+            return native.scan_delta(system, u, x0)
         if not (self._compiled and _is_native(system, u)):
             return self._chunked(system, u, x0)
         if isinstance(system, DiscreteDense):

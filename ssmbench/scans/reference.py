@@ -15,21 +15,25 @@ from ssmbench.scans.base import (
     sequential_time_varying_scan,
     widening,
 )
-from ssmbench.systems import TimeVaryingDiagonal
+from ssmbench.scans.delta import sequential_delta_scan
+from ssmbench.systems import TimeVaryingDelta, TimeVaryingDiagonal
 
 
 @scans.register("reference")
 class ReferenceScan(ScanBackend):
-    """Sequential loop in complex128: slow; what other backends are tested against."""
+    """Sequential loop in double precision: slow; what other backends are tested against."""
 
     preference = None
+    system_types = Scannable
 
     @widening
     def __call__(
         self, system: Scannable, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         system, wide, start = system.double(), to_double(u), None if x0 is None else to_double(x0)
-        if isinstance(system, TimeVaryingDiagonal):
+        if isinstance(system, TimeVaryingDelta):
+            y, final = sequential_delta_scan(system, wide, start)
+        elif isinstance(system, TimeVaryingDiagonal):
             y, final = sequential_time_varying_scan(system, wide, start)
         else:
             y, final = sequential_scan(system, wide, start)

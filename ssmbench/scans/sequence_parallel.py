@@ -142,6 +142,7 @@ class SequenceParallelScan(ScanBackend):
         first = self.segments.index == 0
         if isinstance(system, TimeVaryingDiagonal):
             return self._time_varying(system, u, x0)
+        assert isinstance(system, DiscreteSystem), "other types are not in system_types"
         # The later segments' graphs hold x0 too, with weight zero: each rank has its gradient.
         y, final = self.inner(system, u, x0 if first or x0 is None else 0 * x0)
         finals = self.segments.gather(final)

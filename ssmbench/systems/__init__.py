@@ -12,10 +12,11 @@ A third structure, in continuous time only, is a bank of second-order oscillator
 
 The matrices of a *time-varying* system differ from step to step. It is not a
 :class:`LinearSystem`: it has poles and a gain only when frozen at a step
-(:meth:`TimeVaryingSystem.at`).
+(:meth:`TimeVaryingSystem.at`). Its matrices are diagonal, or those of the delta rule.
 """
 
 from ssmbench.systems.base import FROZEN_ONLY, LinearSystem, Value
+from ssmbench.systems.delta import TimeVaryingDelta
 from ssmbench.systems.lti import (
     ContinuousDense,
     ContinuousDiagonal,
@@ -35,12 +36,16 @@ from ssmbench.systems.oscillator import (
 )
 from ssmbench.systems.readout import NO_GAIN_AFTER, Readout, after_input
 from ssmbench.systems.time_varying import (
-    ContinuousTime,
     ContinuousTimeVaryingDiagonal,
-    DiscreteTime,
     TimeVaryingDiagonal,
+    TimeVaryingModes,
     TimeVaryingSystem,
     at_steps,
+)
+from ssmbench.systems.types import (
+    ContinuousTime,
+    DiscreteTime,
+    DiscreteTimeVarying,
 )
 
 __all__ = [
@@ -60,9 +65,12 @@ __all__ = [
     "DiscreteLTI",
     "DiscreteSystem",
     "DiscreteTime",
+    "DiscreteTimeVarying",
     "LinearSystem",
     "Readout",
+    "TimeVaryingDelta",
     "TimeVaryingDiagonal",
+    "TimeVaryingModes",
     "TimeVaryingSystem",
     "Value",
     "after_input",

@@ -128,6 +128,16 @@ class LinearSystem(Value, ABC):
         """Number p of outputs of one head."""
         return self.C.shape[-2]
 
+    @property
+    def state_dtype(self) -> torch.dtype:
+        """The dtype of states that start from zero and are driven in real numbers."""
+        return torch.promote_types(self.dynamics.dtype, self.B.dtype)
+
+    @property
+    def signal_dtype(self) -> torch.dtype:
+        """The real dtype of the direct term, hence the narrowest of the outputs."""
+        return self.D.real.dtype
+
     def head(self: S, index: int) -> S:
         """One head, as a system with H = 1."""
         return self.map(lambda t: t[index : index + 1])

@@ -1,4 +1,4 @@
-"""Diagonal systems whose matrices differ from step to step and from sequence to sequence."""
+"""Systems whose matrices differ from step to step and from sequence to sequence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
@@ -14,14 +15,86 @@ from ssmbench.errors import ShapeError
 from ssmbench.systems.base import Value
 from ssmbench.systems.lti import (
     ContinuousDiagonal,
-    ContinuousSystem,
+    DiscreteDense,
     DiscreteDiagonal,
-    DiscreteSystem,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeVaryingSystem(Value, ABC):
+    """Matrices for every step of B sequences of L steps, of H heads with N states each."""
+
+    @property
+    @abstractmethod
+    def batch(self) -> int:
+        """Number B of sequences."""
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """Number L of steps."""
+
+    @property
+    @abstractmethod
+    def heads(self) -> int:
+        """Number H of heads."""
+
+    @property
+    @abstractmethod
+    def states(self) -> int:
+        """Number N of stored states of one head."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> int:
+        """Number m of inputs of one head."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Number p of outputs of one head."""
+
+    @property
+    @abstractmethod
+    def state_dtype(self) -> torch.dtype:
+        """The dtype of states that start from zero and are driven in real numbers."""
+
+    @property
+    @abstractmethod
+    def signal_dtype(self) -> torch.dtype:
+        """The real dtype of the direct term, hence the narrowest of the outputs."""
+
+    def per_step(self) -> dict[str, Tensor]:
+        """The tensors (B, L, ...) by field name, without those that all steps share."""
+        return self.tensors()
+
+    def during(self: T, steps: slice | list[int]) -> T:
+        """The system restricted to these steps of every sequence."""
+        own = self.per_step()
+        return dataclasses.replace(self, **{k: t[:, steps] for k, t in own.items()})
+
+    def split(self: T, steps: int) -> list[T]:
+        """Consecutive pieces of the system, ``steps`` steps each; the last one may be shorter."""
+        own = self.per_step()
+        pieces = zip(*(t.split(steps, 1) for t in own.values()), strict=True)
+        return [dataclasses.replace(self, **dict(zip(own, p, strict=True))) for p in pieces]
+
+    @abstractmethod
+    def bank(self) -> ContinuousDiagonal | DiscreteDiagonal | DiscreteDense:
+        """Frozen in time: a time-invariant system with the same number of heads for each step of
+        each sequence, B L H or, where heads are equal, one of each kind."""
+
+    def at(self, b: int, k: int) -> ContinuousDiagonal | DiscreteDiagonal | DiscreteDense:
+        """Frozen in time: the time-invariant system with the matrices of sequence b at step k."""
+        own = {n: t[b : b + 1] for n, t in self.per_step().items()}
+        return dataclasses.replace(self, **own).during([k]).bank()
+
+
+T = TypeVar("T", bound=TimeVaryingSystem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeVaryingModes(TimeVaryingSystem, ABC):
     """Diagonal matrices for every step of B sequences of L steps.
 
     lam (B, L, H, N), B (B, L, H, N, m), C (B, L, H, p, N), and D (H, p, m), or (B, L, H, p, m)
@@ -89,16 +162,17 @@ class TimeVaryingSystem(Value, ABC):
     def outputs(self) -> int:
         return self.C.shape[-2]
 
-    def during(self: T, steps: slice | list[int]) -> T:
-        """The system restricted to these steps of every sequence."""
-        own = {k: t for k, t in self.tensors().items() if k != "D" or t.ndim == 5}
-        return dataclasses.replace(self, **{k: t[:, steps] for k, t in own.items()})
+    @property
+    def state_dtype(self) -> torch.dtype:
+        return torch.promote_types(self.lam.dtype, self.B.dtype)
 
-    def split(self: T, steps: int) -> list[T]:
-        """Consecutive pieces of the system, ``steps`` steps each; the last one may be shorter."""
-        own = {k: t for k, t in self.tensors().items() if k != "D" or t.ndim == 5}
-        pieces = zip(*(t.split(steps, 1) for t in own.values()), strict=True)
-        return [dataclasses.replace(self, **dict(zip(own, p, strict=True))) for p in pieces]
+    @property
+    def signal_dtype(self) -> torch.dtype:
+        return self.D.real.dtype
+
+    def per_step(self) -> dict[str, Tensor]:
+        """The tensors (B, L, ...) by field name: D is one of them only where it varies."""
+        return {k: t for k, t in self.tensors().items() if k != "D" or t.ndim == 5}
 
     @abstractmethod
     def bank(self) -> ContinuousDiagonal | DiscreteDiagonal:
@@ -111,17 +185,9 @@ class TimeVaryingSystem(Value, ABC):
         parts = {name: tensor.flatten(0, 2) for name, tensor in whole.items()}
         return {"conjugate": self.conjugate, **parts}
 
-    def at(self, b: int, k: int) -> ContinuousDiagonal | DiscreteDiagonal:
-        """Frozen in time: the time-invariant system with the matrices of sequence b at step k."""
-        own = {n: t[b : b + 1] for n, t in self.tensors().items() if n != "D" or t.ndim == 5}
-        return dataclasses.replace(self, **own).during([k]).bank()
-
-
-T = TypeVar("T", bound=TimeVaryingSystem)
-
 
 @dataclass(frozen=True, kw_only=True)
-class TimeVaryingDiagonal(TimeVaryingSystem):
+class TimeVaryingDiagonal(TimeVaryingModes):
     """``x[k+1] = lam[k] x[k] + B[k] u[k]``, ``y[k] = C[k] x[k] + D u[k]``."""
 
     def bank(self) -> DiscreteDiagonal:
@@ -129,7 +195,7 @@ class TimeVaryingDiagonal(TimeVaryingSystem):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinuousTimeVaryingDiagonal(TimeVaryingSystem):
+class ContinuousTimeVaryingDiagonal(TimeVaryingModes):
     """``x' = lam[k] x + B[k] u`` from sample k to the next, dt[k] later; dt (B, L, H).
 
     ``euler_input``: the input enters by Euler's method, ``B_bar = dt B``, whichever method samples
@@ -141,11 +207,6 @@ class ContinuousTimeVaryingDiagonal(TimeVaryingSystem):
 
     def bank(self) -> ContinuousDiagonal:
         return ContinuousDiagonal(**self._frozen())
-
-
-#: All types of system in continuous time, and all in discrete time.
-ContinuousTime = ContinuousSystem | ContinuousTimeVaryingDiagonal
-DiscreteTime = DiscreteSystem | TimeVaryingDiagonal
 
 
 def at_steps(

@@ -34,7 +34,11 @@ from ssmbench.testing.report import (
     skip_unless,
 )
 from ssmbench.testing.scans import check_linear_scan, check_scan, example_systems
-from ssmbench.testing.time_varying import example_time_varying_systems, gradient_of_views
+from ssmbench.testing.time_varying import (
+    example_delta_systems,
+    example_time_varying_systems,
+    gradient_of_views,
+)
 
 __all__ = [
     "Check",
@@ -53,6 +57,7 @@ __all__ = [
     "checks_of",
     "conform",
     "examine_conformance",
+    "example_delta_systems",
     "example_systems",
     "example_time_varying_systems",
     "gain_distortion",

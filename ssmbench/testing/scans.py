@@ -12,10 +12,14 @@ from ssmbench.errors import UsageError
 from ssmbench.nn.contracts import check_built
 from ssmbench.nn.system_contracts import check_scanned
 from ssmbench.scans.base import ScanBackend, Scannable
-from ssmbench.systems import DiscreteDense, DiscreteDiagonal
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteTimeVarying
 from ssmbench.testing.modules import total
 from ssmbench.testing.report import Subject, skip_unless
-from ssmbench.testing.time_varying import example_time_varying_systems, gradient_of_views
+from ssmbench.testing.time_varying import (
+    example_delta_systems,
+    example_time_varying_systems,
+    gradient_of_views,
+)
 
 #: Relative error of float32 scans: rounding over some hundred steps.
 _SCAN_TOLERANCE = 2e-5
@@ -80,7 +84,7 @@ def time_varying_systems_agree(subject: Subject) -> None:
     """Outputs, final state and gradients of time-varying systems agree with the reference."""
     backend, reference = subject.build(), _reference()
     for length, dtype in ((1, torch.float32), (37, torch.float32), (37, torch.bfloat16)):
-        for system in _supported(backend, example_time_varying_systems(2, length)):
+        for system in _supported(backend, _time_varying(length)):
             check_scan(backend, reference, system, length, dtype)
 
 
@@ -90,7 +94,7 @@ def second_derivatives_of_time_varying_systems_agree(subject: Subject) -> None:
     """
     backend, reference = subject.build(), _reference()
     for length in (1, 37):
-        for system in _supported(backend, example_time_varying_systems(2, length)):
+        for system in _supported(backend, _time_varying(length)):
             check_second_derivatives(backend, reference, system, length)
 
 
@@ -106,13 +110,17 @@ CHECKS = (
 )
 
 
+def _time_varying(length: int) -> list[DiscreteTimeVarying]:
+    return [*example_time_varying_systems(2, length), *example_delta_systems(2, length)]
+
+
 def _reference() -> ScanBackend:
     return registry.scans.get("reference").build()
 
 
 def _supported(backend: ScanBackend, systems: Sequence[Scannable]) -> list[Scannable]:
     """The systems that a backend runs on the CPU; the check is skipped if there are none."""
-    reasons = [backend.unsupported_reason(system, torch.device("cpu")) for system in systems]
+    reasons = [backend.refusal(system, torch.device("cpu")) for system in systems]
     found = [system for system, reason in zip(systems, reasons, strict=True) if reason is None]
     skip_unless(bool(found), f"runs none of the example systems on a CPU: {reasons[0]}")
     return found
@@ -177,7 +185,7 @@ def check_scan(
         AssertionError: they differ by more than rounding.
     """
     u = torch.randn(2, length, system.heads, system.inputs).to(dtype)
-    initial = torch.randn(2, system.heads, system.states, dtype=system.dynamics.dtype)
+    initial = torch.randn(2, system.heads, system.states, dtype=system.state_dtype)
     for x0 in (None, initial):
         found = _run(backend, system, u, x0)
         expected = _run(reference, system, u, x0)
@@ -201,7 +209,7 @@ def check_second_derivatives(
         AssertionError: they differ by more than rounding.
     """
     u = torch.randn(2, length, system.heads, system.inputs)
-    x0 = torch.randn(2, system.heads, system.states, dtype=system.dynamics.dtype)
+    x0 = torch.randn(2, system.heads, system.states, dtype=system.state_dtype)
     expected = _second_gradients(reference, system, u, x0)
     try:
         found = _second_gradients(backend, system, u, x0)

@@ -15,7 +15,12 @@ from ssmbench.nn.contracts import check_built
 from ssmbench.nn.system_contracts import check_channels, check_system
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
-from ssmbench.systems import ContinuousTimeVaryingDiagonal, TimeVaryingDiagonal
+from ssmbench.systems import (
+    ContinuousTimeVaryingDiagonal,
+    DiscreteTimeVarying,
+    TimeVaryingDelta,
+    TimeVaryingDiagonal,
+)
 from ssmbench.testing.modules import check_parameter_gradients, randomise, total
 from ssmbench.testing.report import Subject, skip_if_none, skip_unless
 
@@ -147,17 +152,18 @@ def _check_scans(module: Parametrization, u: Tensor) -> None:
     system = module(u)
     if isinstance(system, ContinuousTimeVaryingDiagonal):
         system = registry.discretizers.get("zoh").build()(system)
+    assert isinstance(system, DiscreteTimeVarying)
     signal = u.unflatten(-1, (system.heads, system.inputs))
     expected = _stepwise(registry.scans.get("reference").build(), system, signal)
     for entry in registry.scans:
         backend: ScanBackend = entry.build()
-        if backend.unsupported_reason(system, u.device) is None:
+        if backend.refusal(system, u.device) is None:
             y, _ = backend(system, signal)
             error = (y - expected).abs().max() / expected.abs().max().clamp_min(1e-3)
             assert error < _TOLERANCE, f"the scan {entry.name} has a relative error of {error:.1e}"
 
 
-def _stepwise(backend: ScanBackend, system: TimeVaryingDiagonal, u: Tensor) -> Tensor:
+def _stepwise(backend: ScanBackend, system: DiscreteTimeVarying, u: Tensor) -> Tensor:
     outputs, state = [], None
     for k in range(system.length):
         y, state = backend(system.during([k]), u[:, k : k + 1], state)
@@ -182,6 +188,29 @@ def example_time_varying_systems(batch: int, length: int) -> list[TimeVaryingDia
         dataclasses.replace(shared, B=shared.B[:1, :1].expand_as(shared.B)),
         _random(batch, length, *single, torch.complex64),
     ]
+
+
+def example_delta_systems(batch: int, length: int) -> list[TimeVaryingDelta]:
+    """Two float32 systems: with a decay of each key, and with one decay for all keys as a view.
+
+    Each has ``batch`` sequences of ``length`` steps.
+    """
+    return [_random_delta(batch, length, 2, 5, 3, 5), _random_delta(batch, length, 1, 4, 17, 1)]
+
+
+def _random_delta(
+    batch: int, length: int, groups: int, states: int, width: int, decays: int
+) -> TimeVaryingDelta:
+    place = (batch, length, groups)
+    key, query = (torch.nn.functional.normalize(torch.randn(*place, states), dim=-1) for _ in "kq")
+    gates = ("forget", "write", "erase", "read")
+    return TimeVaryingDelta(
+        key=key,
+        query=query,
+        decay=0.9 + 0.1 * torch.rand(*place, decays),
+        width=width,
+        **{name: torch.rand(place) for name in gates},
+    )
 
 
 def _random(

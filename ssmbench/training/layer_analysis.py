@@ -15,7 +15,7 @@ from ssmbench.analysis.gain import FrozenReport, GainReport, analyse, analyse_fr
 from ssmbench.nn.bounds import is_finite
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
-from ssmbench.systems import TimeVaryingDiagonal
+from ssmbench.systems import TimeVaryingSystem
 
 #: Number of sequences on which time-varying layers are analysed, since their systems depend on the
 #: input.
@@ -79,7 +79,7 @@ def frozen_report(layer: SSMLayer, u: Float[Tensor, "n L d"]) -> FrozenReport:
     """Gain and poles of a time-varying layer, frozen at some steps of the first inputs of ``u``."""
     with torch.no_grad():
         system = layer.system_for(u[:FROZEN_SEQUENCES])
-        assert isinstance(system, TimeVaryingDiagonal), "only time-varying layers are frozen"
+        assert isinstance(system, TimeVaryingSystem), "only time-varying layers are frozen"
         return analyse_frozen(system.to("cpu"))
 
 

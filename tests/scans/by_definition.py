@@ -70,3 +70,18 @@ def time_varying(system: TimeVaryingDiagonal, u: Tensor, x0: Tensor) -> tuple[Te
 def _product(matrices: Tensor, vectors: Tensor) -> Tensor:
     """(.., i, j) times (.., j)."""
     return (matrices @ vectors[..., None])[..., 0]
+
+
+def delta_layer(
+    u: Tensor, key: Tensor, query: Tensor, decay: Tensor, gates: Tensor, x0: Tensor
+) -> tuple[Tensor, Tensor]:
+    """By the matrices of each step: u (B, L, G, P), key and query (B, L, G, N), x0 (B, G, N, P);
+    ``gates`` (B, L, G, 4) are forget, write, erase and read."""
+    forget, write, erase, read = gates[..., None, None].unbind(-3)
+    one = torch.eye(key.shape[-1], dtype=key.dtype)
+    k, q = key[..., None], query[..., None]
+    held = (one - forget * k * key[..., None, :]) * decay[..., None, :]
+    kept = one - erase * q * query[..., None, :]
+    x = states(lambda t, X: (kept @ held)[:, t] @ X, kept @ (write * k) * u[..., None, :], x0)
+    through = read * (q.mT @ held @ x[:, :-1] + (q.mT @ k) * write * u[..., None, :])
+    return through[..., 0, :], x[:, -1]

@@ -252,7 +252,14 @@ def samples() -> dict[str, list[tuple]]:
     after = numbers(B, L, H), numbers(B, H, N, dtype=WIDE)
     dense = leaves_of(dense_layer_case()[2])
     given = numbers(B, L, 3), numbers(B, N)
+    places = (B, L, 2)
+    delta = [numbers(*places, size) for size in (3, N, N, 1, 4)]
+    delta = leaves_of((*delta, numbers(B, 2, N, 3)))
+    saved = torch.ops.ssmbench.delta_layer(*delta, True)[2].detach()
+    results = numbers(B, L, 2, 3), numbers(B, 2, N, 3)
     return {
+        "delta_layer": [(*delta, True), (*delta, False)],
+        "delta_layer_backward": [(*delta, saved, *leaves_of(results))],
         "linear_scan": scans,
         "linear_scan_backward": backwards,
         "fused_layer": [(*bank, start, True), (*bank, None, False)],
@@ -281,7 +288,8 @@ def test_every_operator_is_checked():
 @compiled
 def test_gradients_do_not_need_what_the_forward_pass_kept():
     """States that were not kept (in inference, under vmap) are made again."""
-    for name, made_again in (("fused_layer_backward", 6), ("dense_layer_backward", 6)):
+    for name in ("fused_layer_backward", "dense_layer_backward", "delta_layer_backward"):
+        made_again = 6
         inputs = list(samples()[name][0])
         if name.startswith("dense"):  # the states of these inputs, and not any
             inputs[6] = torch.ops.ssmbench.dense_layer(*inputs[:6], True)[2].detach()
@@ -306,7 +314,7 @@ def test_kernels_see_no_fake_tensor_and_no_conjugation_that_is_only_noted_down()
 def test_conjugated_inputs(compiled_here, monkeypatch):
     """Step by step, too, where there are no kernels."""
     if not compiled_here:
-        for name in ("linear_scan", "dense"):
+        for name in ("linear_scan", "dense", "delta"):
             module = sys.modules[f"ssmbench.scans.native.{name}"]
             monkeypatch.setattr(module, "unavailable_reason", lambda: "no compiler")
     torch.manual_seed(0)

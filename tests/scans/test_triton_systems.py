@@ -13,7 +13,8 @@ from torch import Tensor
 from ssmbench.errors import UsageError
 from ssmbench.registry import scans
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal
-from ssmbench.testing import check_scan, example_time_varying_systems
+from ssmbench.testing import check_scan, example_delta_systems, example_time_varying_systems
+from ssmbench.testing.scans import check_second_derivatives
 from tests.scans.interpreter import DEVICE, INTERPRETED, skip_module_without_kernels
 
 skip_module_without_kernels()
@@ -95,6 +96,18 @@ def test_time_varying_systems_agree_with_the_reference(case):
     assert backend.unsupported_reason(system, torch.device(DEVICE)) is None
     check_scan(backend, reference, system, 70)
     check_scan(backend, reference, system, 70, torch.bfloat16)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="the conformance checks scan on the CPU")
+@pytest.mark.parametrize("case", range(2))
+def test_delta_rules_agree_with_the_reference(case):
+    torch.manual_seed(3)
+    system = example_delta_systems(2, (34, 5)[case])[case]
+    backend, reference = (scans.get(name).build() for name in ("triton", "reference"))
+    assert backend.refusal(system, torch.device(DEVICE)) is None
+    check_scan(backend, reference, system, system.length)
+    check_scan(backend, reference, system.during(slice(3)), 3, torch.bfloat16)
+    check_second_derivatives(backend, reference, system.during(slice(2)), 2)
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])

@@ -4,6 +4,7 @@ Optional: without them the chunked torch scan serves. :func:`unavailable_reason`
 """
 
 from ssmbench.scans.native.common import lanes
+from ssmbench.scans.native.delta import delta_layer, scan_delta
 from ssmbench.scans.native.dense import dense_layer
 from ssmbench.scans.native.fused import fused_layer
 from ssmbench.scans.native.library import unavailable_reason
@@ -11,11 +12,13 @@ from ssmbench.scans.native.linear_scan import linear_scan
 from ssmbench.scans.native.systems import is_real, scan_dense, scan_traced
 
 __all__ = [
+    "delta_layer",
     "dense_layer",
     "fused_layer",
     "is_real",
     "lanes",
     "linear_scan",
+    "scan_delta",
     "scan_dense",
     "scan_traced",
     "unavailable_reason",

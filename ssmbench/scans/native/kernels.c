@@ -11,11 +11,12 @@
 #endif
 
 #define REAL float
+#define INT int32_t
 #define NAME(x) x##_float
 #include "fused.h"
 #include "dense.h"
+#include "delta.h"
 #undef NAME
-#define INT int32_t
 #define PARTS 1
 #define NAME(x) x##_real_float
 #include "linear_scan.h"
@@ -30,11 +31,12 @@
 #undef REAL
 
 #define REAL double
+#define INT int64_t
 #define NAME(x) x##_double
 #include "fused.h"
 #include "dense.h"
+#include "delta.h"
 #undef NAME
-#define INT int64_t
 #define PARTS 1
 #define NAME(x) x##_real_double
 #include "linear_scan.h"

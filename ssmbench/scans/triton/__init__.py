@@ -1,7 +1,8 @@
 """The Triton scan backend. Importing this needs neither a GPU nor Triton; running it does.
 
 Inside the package, ``import triton`` is the compiler (imports are absolute), and it stands only in
-``kernels``, ``bank_kernel`` and ``compile_gate``, so that listing the backends never loads it.
+``kernels``, ``bank_kernel``, ``delta_kernel`` and ``compile_gate``, so that listing the backends
+never loads it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from ssmbench.scans.base import (
     read_out,
     time_varying_scan,
 )
-from ssmbench.systems import DiscreteDense, DiscreteDiagonal, TimeVaryingDiagonal
+from ssmbench.scans.triton.blocks import DELTA
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, TimeVaryingDelta, TimeVaryingDiagonal
+
+#: The most keys that a tile of states holds.
+MOST_KEYS = DELTA[-1].block_n
 
 
 @scans.register("triton", summary="Triton kernels on the GPU; diagonal systems in single precision")
@@ -31,24 +36,28 @@ class TritonScan(ScanBackend):
     """Diagonal systems in float32 or complex64, on the GPU; the backward pass is exact.
 
     A bank of single-channel systems with real outputs (S4D) is fused: states are written at the
-    borders of chunks of 64 steps only. For several channels all states are written.
+    borders of chunks of 64 steps only. For several channels all states are written; of the delta
+    rule those before every 32nd step.
 
     Autocast is off inside, and u in half precision is widened by the system's own dtype: states are
     always float32 or complex64, and so is y. Gradients can be differentiated again, to any order; a
-    fused bank has no derivatives in forward mode.
+    fused bank and the delta rule have no derivatives in forward mode.
 
     For |a| > 1 it agrees with a sequential scan while neither |a|^64 (|a| < 4) nor a state
     overflows float32; beyond that it can give NaN where the sequential scan is finite.
     """
 
     preference = 30
+    system_types = Scannable
     loops_where_varying = False
 
     def unsupported_reason(self, system: Scannable, device: torch.device) -> str | None:
         """Why this backend cannot run ``system`` on ``device``, or None when it can."""
-        if not isinstance(system, DiscreteDiagonal | TimeVaryingDiagonal):
+        if isinstance(system, TimeVaryingDelta) and system.states > MOST_KEYS:
+            return f"it runs delta rules of at most {MOST_KEYS} keys, and this has {system.states}"
+        if isinstance(system, DiscreteDense):
             return f"it scans diagonal systems only, and this is a {type(system).__name__}"
-        states = torch.promote_types(system.lam.dtype, system.B.dtype)
+        states = system.state_dtype
         if states not in (torch.float32, torch.complex64):
             return f"its states are float32 or complex64, and this system's are {_name(states)}"
         return _unusable(device)
@@ -72,6 +81,10 @@ class TritonScan(ScanBackend):
         from ssmbench.scans.triton import bank
 
         with torch.autocast(u.device.type, enabled=False):
+            if isinstance(system, TimeVaryingDelta):
+                from ssmbench.scans.triton.delta import scan_delta
+
+                return scan_delta(system, u, x0)
             if isinstance(system, TimeVaryingDiagonal):
                 # u is used twice: so its two gradients are summed before they are rounded.
                 wide = u.to(torch.promote_types(u.dtype, torch.float32))

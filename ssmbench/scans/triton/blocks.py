@@ -179,6 +179,37 @@ def bank_segment(blocks: BankBlocks, signals: int, chunks: int) -> int:
     return chunks if segments == 1 or rows > chunks else rows - 1
 
 
+# --- the delta rule -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DeltaBlocks:
+    """One way to compile the kernels of the delta rule: a tile of block_n states by block_p
+    channels; states are saved every ``stride`` steps."""
+
+    block_n: int
+    block_p: int
+    num_warps: int
+    stride: int = 32
+
+    def constants(self) -> dict[str, int]:
+        """The kernels' compile-time parameters."""
+        return {"BLOCK_N": self.block_n, "BLOCK_P": self.block_p, "STRIDE": self.stride}
+
+    def options(self) -> dict[str, int | bool]:
+        """The compiler's options."""
+        return launch_options(self.num_warps, 1, 255)
+
+
+#: A tile is 16 registers a thread, and the backward pass keeps about six.
+DELTA: tuple[DeltaBlocks, ...] = (DeltaBlocks(32, 16, 1), DeltaBlocks(128, 32, 8))
+
+
+def delta_blocks(states: int) -> DeltaBlocks:
+    """The narrowest that holds the states; the widest where none does."""
+    return next((blocks for blocks in DELTA if blocks.block_n >= states), DELTA[-1])
+
+
 # --- what is compiled -----------------------------------------------------------------------------
 
 
@@ -230,7 +261,17 @@ def bank_variants() -> Iterator[Variant]:
             yield Variant(kernel, flags, blocks.constants(part), blocks.options(part))
 
 
+def delta_variants() -> Iterator[Variant]:
+    """Every way in which the delta rule is launched."""
+    for blocks in DELTA:
+        built = blocks.constants(), blocks.options()
+        for keep in (False, True):
+            yield Variant("delta_forward_kernel", {"KEEP": keep}, *built)
+        yield Variant("delta_backward_kernel", {}, *built)
+
+
 def variants() -> Iterator[Variant]:
     """Everything that the compile gate compiles."""
     yield from scan_variants()
     yield from bank_variants()
+    yield from delta_variants()
