@@ -44,13 +44,12 @@ from ssmbench.build.schedule import Schedule
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig, load_run, options_of, typed
 from ssmbench.errors import UsageError, require
-from ssmbench.nn.decoders.linear import PerStep
+from ssmbench.nn.decoders.linear import AffineConfig, PerStep
 from ssmbench.nn.freeze import exact_map, freeze
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
 from ssmbench.optimizers.base import OptimizerConfig
 from ssmbench.parametrizations.base import Parametrization
-from ssmbench.registry import NoOptions
 from ssmbench.spec import Channels, TaskSizes
 from ssmbench.systems import DiscreteDense
 from ssmbench.tasks.base import Task
@@ -177,7 +176,7 @@ def _before_pooling(model: nn.Module) -> nn.Module:
     old, model._modules = model.decoder, dict(model._modules)
     sizes = TaskSizes(Channels(1), old.out_features, length=1, per_step=True)
     d_model, pooling = old.in_features, old.pooling
-    model.decoder = PerStep(NoOptions(), sizes=sizes, d_model=d_model, pooling=pooling).to(
+    model.decoder = PerStep(AffineConfig(), sizes=sizes, d_model=d_model, pooling=pooling).to(
         old.weight
     )
     model.decoder.load_state_dict(old.state_dict())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -33,6 +34,33 @@ def weight_bound(weight: Float[Tensor, "out in"]) -> Bound:
     if not torch.isfinite(weight).all():  # the decomposition would fail
         return Bound.none("a weight is not finite")
     return Bound(torch.linalg.matrix_norm(weight.detach().double(), 2).item())
+
+
+@runtime_checkable
+class _Part(Protocol):
+    """A part of a network that states a bound, and whether it maps zero to zero."""
+
+    maps_zero_to_zero: bool
+
+    def bound(self) -> Bound: ...
+
+
+def zero_state_bound(part: _Part) -> Bound:
+    """A bound on ``||f(x)|| / ||x||`` of a part: its Lipschitz constant, if it maps zero to zero
+    for all parameter values."""
+    return part.bound() if part.maps_zero_to_zero else offset_of(part)
+
+
+def zero_state_linear_bound(module: nn.Linear | nn.Identity) -> Bound:
+    """As :func:`linear_bound`, of ``||W x + b|| / ||x||``: none if there is a bias."""
+    biased = isinstance(module, nn.Linear) and module.bias is not None
+    return offset_of(module) if biased else linear_bound(module)
+
+
+def offset_of(part: object) -> Bound:
+    """No zero-state bound, because the part adds an offset to the signal."""
+    name = type(part).__name__
+    return Bound.none(f"{name} may not map zero to zero, so that it has no zero-state gain")
 
 
 def total_gain(gains: Sequence[float | None]) -> float | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
-from ssmbench.analysis.certificate import IDENTITY, Bound
+from ssmbench.analysis.certificate import IDENTITY, Bound, GainClaim
 from ssmbench.errors import require
 from ssmbench.nn.blocks.base import Block
+from ssmbench.nn.bounds import total_gain, zero_state_bound
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.encoders.base import Encoder
+from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.norms.base import Norm
 from ssmbench.spec import Channels, Reading
 
@@ -29,16 +31,57 @@ def gains_from(encoder: Encoder, decoder: Decoder) -> GainsFrom:
     return GainsFrom.input if channels else GainsFrom.encoded
 
 
+def claim_of(blocks: Iterable[Block]) -> GainClaim:
+    """Which gain blocks in series can keep, by what their SSM layers declare."""
+    return GainClaim.weakest(block.gain_claim for block in blocks)
+
+
+def bound_of(part: Encoder | Norm, claim: GainClaim) -> Bound:
+    """A bound on the gain of a part, of the kind that is claimed."""
+    return part.bound() if claim is GainClaim.incremental else zero_state_bound(part)
+
+
+def block_bound(block: Block, layer_gain: float | None, claim: GainClaim) -> Bound:
+    """A bound on the gain of a block, of the kind that is claimed."""
+    if claim is GainClaim.incremental:
+        return block.bound(layer_gain)
+    return block.zero_state_bound(layer_gain)
+
+
+def composed_bound(
+    claim: GainClaim,
+    encoder: Encoder | None,
+    blocks: Iterable[Block],
+    gains: Mapping[SSMLayer, float | None],
+    final_norm: Norm,
+) -> Bound:
+    """A bound on the gain from the input, or after the encoder if there is None, to the features
+    that the decoder reads, from bounds on the gains of the SSM layers."""
+    total = IDENTITY if encoder is None else bound_of(encoder, claim)
+    for block in blocks:
+        together = total_gain([gains[layer] for layer in block.layers])
+        total = total.then(block_bound(block, together, claim))
+    return total.then(bound_of(final_norm, claim))
+
+
 def declared_bound(blocks: Iterable[Block], final_norm: Norm) -> Bound:
-    """Bound of all blocks and the final norm in series, from what the SSM layers declare."""
-    total = IDENTITY
+    """Bound of all blocks and the final norm in series, from what the SSM layers declare: of the
+    incremental gain, or of the zero-state gain where a layer declares no other
+    (:func:`claim_of`)."""
+    blocks = list(blocks)
+    total, claim = IDENTITY, claim_of(blocks)
     for index, block in enumerate(blocks):
         gain = block.declared_gain()
-        known = gain is not None or any(layer.time_varying for layer in block.layers)
+        known = gain is not None or any(map(_varies_without_gain, block.layers))
         undeclared = Bound.none(f"the SSM layer of block {index} declares no gain{_why(block)}")
         stated = known or bool(block.why_unbounded)
-        total = total.then(block.bound(gain) if stated else undeclared)
-    return total.then(final_norm.bound())
+        total = total.then(block_bound(block, gain, claim) if stated else undeclared)
+    return total.then(bound_of(final_norm, claim))
+
+
+def _varies_without_gain(layer: SSMLayer) -> bool:
+    """Whether a layer is time-varying, and its parametrization declares no gain."""
+    return layer.time_varying and not layer.undeclared_reason()
 
 
 def _why(block: Block) -> str:
@@ -64,5 +107,17 @@ def check_certifiable(
         f"model.gamma: the gain of the decoder {type(decoder).__name__} cannot be prescribed: "
         f"{decoder.unbounded_reason or 'it follows from the weights'}",
     )
+    blocks = list(blocks)
     bound = declared_bound(blocks, final_norm)
     require(bound.finite, f"model.gamma: no finite certificate because {bound.reason}")
+    if claim_of(blocks) is GainClaim.zero_state:
+        _check_maps_zero_to_zero("encoder", None if encoded else encoder)
+        _check_maps_zero_to_zero("decoder", decoder)
+
+
+def _check_maps_zero_to_zero(kind: str, part: Encoder | Decoder | None) -> None:
+    require(
+        part is None or part.maps_zero_to_zero,
+        f"model.gamma: the SSM layers declare zero-state gains, so every part must map zero to "
+        f"zero, and the {kind} {type(part).__name__} may not; set model.{kind}.bias=false",
+    )

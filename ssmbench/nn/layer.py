@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor, nn
 
+from ssmbench.analysis.certificate import GainClaim
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import require
 from ssmbench.nn.contracts import FirstUse
@@ -45,6 +46,11 @@ from ssmbench.systems import (
     TimeVaryingDelta,
     TimeVaryingDiagonal,
     after_input,
+)
+
+#: Why a time-varying layer that starts from a learned state declares no gain.
+NO_GAIN_FROM_LEARNED_STATE = (
+    "the gain of its parametrization holds from the zero state, and it starts from a learned one"
 )
 
 
@@ -193,23 +199,35 @@ class SSMLayer(nn.Module):
 
     def declared_gain(self) -> float | None:
         """The L2 gain that this layer declares; None if there is none, if the discretizer does
-        not preserve it, or if outputs read the state after the input (:data:`NO_GAIN_AFTER`). That
-        of a normaliser, which acts on the system as it is read, holds for both readouts."""
+        not preserve it, if outputs read the state after the input (:data:`NO_GAIN_AFTER`), or if
+        a time-varying layer starts from a learned state. That of a normaliser, which acts on the
+        system as it is read, holds for both readouts. :attr:`gain_claim` says which gain it is."""
         facts = None if self.discretizer is None else self.discretizer.facts
         if self.normaliser is not None:
             stable = self.parametrization.stable_by_construction and (not facts or facts.a_stable)
             return self.normaliser.gamma if stable and self.normaliser.infinite_horizon else None
         if self.readout is Readout.after or (facts and not facts.preserves_gain):
             return None
+        if self.time_varying and self.x0 is not None:
+            return None
         return self.parametrization.declared_gain()
 
+    @property
+    def gain_claim(self) -> GainClaim:
+        """Which gain :meth:`declared_gain` bounds; incremental where there is none."""
+        if not self.time_varying or self.parametrization.declared_gain() is None:
+            return GainClaim.incremental
+        return self.parametrization.gain_claim
+
     def undeclared_reason(self) -> str:
-        """Why the gain that the parametrization declares is not the layer's; "" if the readout is
-        not the reason."""
-        prescribed = self.normaliser is not None
-        if prescribed or self.readout is Readout.before:
+        """Why the gain that the parametrization declares is not the layer's; "" if neither the
+        readout nor a learned initial state is the reason."""
+        if self.normaliser is not None or self.parametrization.declared_gain() is None:
             return ""
-        return NO_GAIN_AFTER if self.parametrization.declared_gain() is not None else ""
+        if self.readout is Readout.after:
+            return NO_GAIN_AFTER
+        learned = self.time_varying and self.x0 is not None
+        return NO_GAIN_FROM_LEARNED_STATE if learned else ""
 
     def check_rate(self, rate: float) -> None:
         """Raise a UsageError unless :attr:`rate` can be set to ``rate``."""

@@ -10,13 +10,20 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from ssmbench.analysis.certificate import IDENTITY, Bound
+from ssmbench.analysis.certificate import Bound, GainClaim
 from ssmbench.analysis.pair_gains import PairGains
 from ssmbench.errors import require
 from ssmbench.lengths import check_lengths, mask_steps, valid_steps
 from ssmbench.nn.blocks.base import Block
-from ssmbench.nn.bounds import total_gain
-from ssmbench.nn.certified import GainsFrom, check_certifiable, declared_bound, gains_from
+from ssmbench.nn.bounds import offset_of
+from ssmbench.nn.certified import (
+    GainsFrom,
+    check_certifiable,
+    claim_of,
+    composed_bound,
+    declared_bound,
+    gains_from,
+)
 from ssmbench.nn.contracts import (
     FirstUse,
     check_block,
@@ -56,8 +63,10 @@ class SequenceModel(nn.Module):
     ``decoder`` that reads pairs, (B, 2, L, channels) or (B, 2, L). With a ``framing``, several
     samples of u are one step of the network.
 
-    With a ``gamma``, the incremental gain of the network is at most gamma for all parameter values:
-    the encoder has gain 1, and the decoder has gamma divided by the declared gain of the blocks.
+    With a ``gamma``, the gain of the network is at most gamma for all parameter values: the encoder
+    has gain 1, and the decoder has gamma divided by the declared gain of the blocks. It is the
+    incremental gain, or the zero-state gain where an SSM layer declares no other
+    (:attr:`gain_claim`).
 
     What the encoder and the decoder return is checked when they are first used, also against
     ``d_model`` and the task's ``sizes`` if these are given.
@@ -120,6 +129,11 @@ class SequenceModel(nn.Module):
     def gains_from(self) -> GainsFrom:
         """The signal that the network's gains refer to."""
         return gains_from(self.encoder, self.decoder)
+
+    @property
+    def gain_claim(self) -> GainClaim:
+        """Which gain a ``gamma`` prescribes: by what the SSM layers declare."""
+        return claim_of(self.blocks)
 
     def forward(
         self,
@@ -342,12 +356,24 @@ class SequenceModel(nn.Module):
         """A bound on the incremental l2 gain from the signal of :attr:`gains_from` to the output,
         for sequences of ``length`` steps, or of at least as many in a padded batch.
 
-        ``layer_gains``: a bound on the gain of each of :attr:`layers`; None for a time-varying
-        layer. Biases and learned initial states cancel in differences.
+        ``layer_gains``: a bound on the gain of each of :attr:`layers`; None where none is known.
+        Biases and learned initial states cancel in differences.
         """
+        return self._composed(layer_gains, length, GainClaim.incremental)
+
+    def zero_state_bound(self, layer_gains: Sequence[float | None], length: int) -> Bound:
+        """As :meth:`bound`, on the zero-state gain ``||f(u)|| / ||u||``, from gains of either kind:
+        none where a part may not map zero to zero, or a layer starts from a learned state."""
+        return self._composed(layer_gains, length, GainClaim.zero_state)
+
+    def _composed(
+        self, layer_gains: Sequence[float | None], length: int, claim: GainClaim
+    ) -> Bound:
+        features = self._bound_of_features(layer_gains, claim)
+        if claim is GainClaim.zero_state and not self.decoder.maps_zero_to_zero:
+            return features.then(offset_of(self.decoder))
         steps = self.framing.count(length)
-        before = self._bound_of_features(layer_gains)
-        return before.then(self.decoder.bound(steps, **self._decoder_gain()))
+        return features.then(self.decoder.bound(steps, **self._decoder_gain()))
 
     def pair_gains(self, layer_gains: Sequence[float | None], length: int) -> PairGains | None:
         """Bounds as :meth:`bound`, of each output and of the difference of each pair of outputs;
@@ -355,22 +381,18 @@ class SequenceModel(nn.Module):
         whole = self.bound(layer_gains, length)
         if not whole.finite:
             return None
-        before = self._bound_of_features(layer_gains).value
+        before = self._bound_of_features(layer_gains, GainClaim.incremental).value
         steps = self.framing.count(length)
         of_rows = self.decoder.pair_gains(before, steps, **self._decoder_gain())
         if of_rows is None:
             return self._sizes and PairGains.of_gain(whole.value, self._sizes.outputs)
         return of_rows.minimum(PairGains.of_gain(whole.value, of_rows.outputs))
 
-    def _bound_of_features(self, layer_gains: Sequence[float | None]) -> Bound:
+    def _bound_of_features(self, layer_gains: Sequence[float | None], claim: GainClaim) -> Bound:
         """The bound up to the decoder."""
         gains = dict(zip(self.layers, layer_gains, strict=True))
-        encoded = self.gains_from is GainsFrom.encoded
-        total = IDENTITY if encoded else self.encoder.bound()
-        for block in self.blocks:
-            together = total_gain([gains[layer] for layer in block.layers])
-            total = total.then(block.bound(together))
-        return total.then(self.final_norm.bound())
+        first = None if self.gains_from is GainsFrom.encoded else self.encoder
+        return composed_bound(claim, first, self.blocks, gains, self.final_norm)
 
     def parameter_count(self) -> int:
         """The number of trainable real numbers."""

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from ssmbench.analysis.certificate import GainClaim
 from ssmbench.errors import UsageError, require
 from ssmbench.systems import ContinuousTime, DiscreteTime, LinearSystem, TimeVaryingSystem
 
@@ -63,6 +64,9 @@ class Parametrization(nn.Module, ABC):
     system_type: ClassVar[type[LinearSystem] | type[TimeVaryingSystem]]
     #: Whether the system is stable for every value of the parameters.
     stable_by_construction: ClassVar[bool]
+    #: Which gain :meth:`declared_gain` bounds. Of time-invariant systems both are the same; a
+    #: time-varying class that does not say is taken at the weaker claim, zero-state.
+    gain_claim: GainClaim = GainClaim.incremental
     #: The width of the input of :meth:`forward`, which those of a time-varying type set.
     d_model: int
     #: The parameters on which only the output matrix C depends, and those of the direct term D: a
@@ -81,6 +85,14 @@ class Parametrization(nn.Module, ABC):
     no_discretizer_reason: ClassVar[str] = (
         "it returns a discrete-time system, so there is nothing left to discretize"
     )
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        varies = issubclass(getattr(cls, "system_type", object), TimeVaryingSystem)
+        bases = (base for base in cls.__mro__ if base is not Parametrization)
+        said = any("gain_claim" in vars(base) for base in bases)
+        if varies and not said:
+            cls.gain_claim = GainClaim.zero_state
 
     @abstractmethod
     def forward(self, *u: Float[Tensor, "B L d"]) -> LinearSystem | TimeVaryingSystem:
@@ -113,7 +125,8 @@ class Parametrization(nn.Module, ABC):
         )
 
     def declared_gain(self) -> float | None:
-        """The L2 gain that no system from here exceeds, or None where no bound is declared."""
+        """The L2 gain that no system from here exceeds, or None where no bound is declared; of the
+        kind that :attr:`gain_claim` says."""
         return None
 
     def optimizer_options(self) -> Mapping[str, ParameterOptions]:
@@ -129,11 +142,13 @@ class Parametrization(nn.Module, ABC):
     def describe(cls) -> dict[str, Any]:
         """The class's facts as plain values."""
         discrete = not cls.is_continuous()
+        declares = cls.declared_gain is not Parametrization.declared_gain
         return {
             "system_type": cls.system_type.__name__,
             "time_domain": "discrete" if discrete else "continuous",
             "stable_by_construction": cls.stable_by_construction,
-            "declares_gain": cls.declared_gain is not Parametrization.declared_gain,
+            "declares_gain": declares,
+            **({"gain_claim": cls.gain_claim.value} if declares and cls.is_time_varying() else {}),
             **({"no_discretizer_reason": cls.no_discretizer_reason} if discrete else {}),
         }
 

@@ -72,6 +72,10 @@ class Row:
     time-varying layers have ``frozen``, a gain at sampled times without a certificate, and a
     ``note`` on it. ``unproved`` names the figures that are unproved estimates in at least one run.
 
+    ``claim`` and ``network_claim``: "zero-state" where the declared gain of layers or network is of
+    ``||y|| / ||u||`` from the zero state; "" where it is incremental. The attacked gain of layers
+    is of the same kind; of the network, ``network_zero_state_bound`` and ``network_zero_state``.
+
     ``steps_per_second``, ``seconds`` (wall time of a run) and ``energy`` (joules of a run, of the
     devices ``energy_of``) are means, the peaks of memory (bytes) the largest.
     """
@@ -117,6 +121,10 @@ class Row:
     peak_gpu_memory: float | None = None
     energy: float | None = None
     energy_of: str = ""
+    claim: str = ""
+    network_claim: str = ""
+    network_zero_state_bound: float | None = None
+    network_zero_state: float | None = None
 
     @property
     def learned_share(self) -> float | None:
@@ -265,6 +273,7 @@ def _layer_figures(gains: list[Gains]) -> dict[str, Any]:
         **{name: worst(getattr(g, name) for g in gains) for name in _LAYER_FIGURES},
         "violations": tuple(v for g in gains for v in g.violations),
         "note": gains[0].note if gains else "",
+        "claim": _claim(layer.claim for g in gains for layer in g.layers),
         "unproved": tuple(sorted({name for g in gains for name in g.unproved})),
     }
 
@@ -276,7 +285,15 @@ def _network_figures(gains: list[NetworkGains]) -> dict[str, Any]:
         "network_bound": worst(gain.bound for gain in gains),
         "network_attacked": worst(gain.attacked for gain in gains),
         "network_reason": reasons[0] if reasons else "",
+        "network_claim": _claim(gain.claim for gain in gains),
+        "network_zero_state_bound": worst(gain.zero_state_bound for gain in gains),
+        "network_zero_state": worst(gain.zero_state for gain in gains),
     }
+
+
+def _claim(claims: Iterable[str]) -> str:
+    """ "zero-state" if one of them is; "" for incremental gains, which most are."""
+    return "zero-state" if "zero-state" in claims else ""
 
 
 def _costs(results: list[Result]) -> Mapping[str, Any]:

@@ -35,6 +35,11 @@ def _mark(row: Row, figure: str) -> str:
     return " (unproved)" if figure in row.unproved else ""
 
 
+def _zero_state(row: Row, figure: float | None) -> str:
+    """A zero-state figure of a network that claims such a gain."""
+    return number(figure) if row.network_claim else NONE
+
+
 SCORE_COLUMNS: Columns = {
     **_NAMES,
     "score": score_text,
@@ -45,6 +50,7 @@ SCORE_COLUMNS: Columns = {
 GAIN_COLUMNS: Columns = {
     **_NAMES,
     "declared": lambda r: number(r.declared),
+    "claim": lambda r: r.claim or NONE,
     "verified": lambda r: number(r.verified) + _mark(r, "verified"),
     "attacked": lambda r: number(r.attacked),
     "tightness": lambda r: number(r.tightness, 3),
@@ -56,6 +62,9 @@ NETWORK_COLUMNS: Columns = {
     "network declared": lambda r: number(r.network_declared),
     "network bound": lambda r: number(r.network_bound),
     "network attacked": lambda r: number(r.network_attacked),
+    "network claim": lambda r: r.network_claim or NONE,
+    "zero-state bound": lambda r: _zero_state(r, r.network_zero_state_bound),
+    "zero-state attacked": lambda r: _zero_state(r, r.network_zero_state),
 }
 COST_COLUMNS: Columns = {
     **_NAMES,
@@ -76,6 +85,7 @@ LEADERBOARD: Mapping[str, Columns] = {
 #: What a table leaves out where no row has it.
 OPTIONAL = (
     *("tightness", "slack", "network declared", "learned"),
+    *("claim", "network claim", "zero-state bound", "zero-state attacked"),
     *("time of a run", "peak memory", "GPU memory", "energy of a run"),
 )
 

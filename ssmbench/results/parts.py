@@ -17,10 +17,16 @@ class LayerGains(Record):
     (infinite where no proof succeeded); ``unproved`` names the figures that are estimates. Both
     are of exact arithmetic on the stored matrices; ``rounding`` bounds what the layer's own
     precision may add.
-    ``note`` says why a gain that the parametrization declares is not the layer's, if its readout is
-    the reason. A time-varying layer has nothing verified, and a ``note`` that says so; ``frozen``,
-    the radius and the margin are those of the systems that it is at some steps of some inputs, and
-    the attack is incremental, around zero input and its inputs.
+    ``note`` says why a gain that the parametrization declares is not the layer's, if its readout or
+    a learned initial state is the reason.
+
+    ``claim``: which gain is declared and attacked, "incremental" or "zero-state"; of a
+    time-invariant layer both are the same. A time-varying layer has nothing verified, and a
+    ``note`` that says so; ``frozen``, the radius and the margin are those of the systems that it is
+    at some steps of some inputs. Where it claims a zero-state gain, ``attacked`` is the largest
+    ``||y|| / ||u||`` found from the zero state, and ``attacked_incremental`` what was found of
+    differences, which nothing bounds; else the attack is incremental, around zero input and its
+    inputs.
     """
 
     declared: float | None
@@ -35,6 +41,8 @@ class LayerGains(Record):
     verified_bound: float | None = None
     unproved: tuple[str, ...] = ()
     rounding: float | None = None
+    claim: str = "incremental"
+    attacked_incremental: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,9 @@ class NetworkGains(Record):
     """The incremental gain of the whole network, from its input to its prediction.
 
     ``bound`` is composed from what is proved of the layers, and infinite for the ``reason`` given.
+    ``claim``: which gain ``declared`` prescribes, "incremental" or "zero-state"; where it is the
+    latter, ``zero_state_bound`` is composed of what the layers declare, None if that is not finite,
+    and ``zero_state_reason`` says why.
     ``attacked_from_zero`` is the largest found where the base is zero input; it is the *zero-state*
     gain ``||f(u)|| / ||u||`` where f(0) = 0, else that is None for the ``zero_state_reason``.
     ``gains_from`` is "input", or "encoded input" where the input itself has no norm (tokens).
@@ -55,6 +66,8 @@ class NetworkGains(Record):
     zero_state: float | None = None
     zero_state_reason: str = ""
     gains_from: str = "input"
+    claim: str = "incremental"
+    zero_state_bound: float | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
 from ssmbench.analysis.attack import Attack
-from ssmbench.analysis.certificate import TOLERANCE, Bound
+from ssmbench.analysis.certificate import TOLERANCE, Bound, GainClaim
 from ssmbench.analysis.rounding import rounding_gain
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.bounds import is_finite
@@ -38,6 +38,7 @@ _FIGURES = {"hinf": "verified", "spectral_radius": "spectral_radius", "margin": 
 #: contradicts no verified one.
 _OVERFLOW_GAIN = torch.finfo(torch.float32).max / 16
 _NOT_FINITE = "a parameter is not finite"
+UNPROVED = Bound.none("the gain of an SSM layer could not be proved")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ def measure_gains(
         for layer, fixed, u in zip(model.layers, frozen.layers, seen, strict=True)
     ]
     bound, steps = _worst_bound(model, layers, steps, lengths)
-    figures, worst = _measure_network(network, bound, signals[:, :steps], config)
+    claims_it = model.gain_claim is GainClaim.zero_state
+    from_zero = zero_state_bound(model, layers, steps) if claims_it else None
+    figures, worst = _measure_network(network, bound, from_zero, signals[:, :steps], config)
     return Measurement(summary(model, layers, figures), worst, poles(frozen, inputs, lengths))
 
 
@@ -119,18 +122,33 @@ def _worst_bound(
 ) -> tuple[Bound, int]:
     """The network's largest bound over all ``lengths``, and the length at which it holds: the mean
     over a short sequence may have a larger gain than that over a long one."""
-    bound = composed_bound(model, layers, length)
     shortest = length if lengths is None else int(lengths.min())
-    of_shortest = composed_bound(model, layers, shortest)
+    zero_state = model.gain_claim is GainClaim.zero_state
+    figure = zero_state_bound if zero_state else composed_bound
+    bound, of_shortest = figure(model, layers, length), figure(model, layers, shortest)
+    if zero_state:
+        steps = shortest if of_shortest.value > bound.value else length
+        return composed_bound(model, layers, steps), steps
     return (of_shortest, shortest) if of_shortest.value > bound.value else (bound, length)
 
 
 def composed_bound(model: SequenceModel, layers: list[LayerGains], length: int) -> Bound:
     """The network's bound, from the proved bounds of its layers."""
-    bound = model.bound([g.verified_bound for g in layers], length)
-    if any(map(_is_unproved, layers)):
-        return Bound.none("the gain of an SSM layer could not be proved")
-    return bound
+    bound = model.bound(_proved(layers), length)
+    return UNPROVED if any(map(_is_unproved, layers)) else bound
+
+
+def zero_state_bound(model: SequenceModel, layers: list[LayerGains], length: int) -> Bound:
+    """The network's bound on ``||f(u)|| / ||u||``, from the proved bounds of its layers and from
+    what time-varying ones declare."""
+    bound = model.zero_state_bound(_proved(layers), length)
+    return UNPROVED if any(map(_is_unproved, layers)) else bound
+
+
+def _proved(layers: Iterable[LayerGains]) -> list[float | None]:
+    """The proved bound of each layer; of a time-varying one, of which nothing can be verified, what
+    its parametrization declares by a proof for all parameter values."""
+    return [g.declared if g.verified is None else g.verified_bound for g in layers]
 
 
 def _is_unproved(layer: LayerGains) -> bool:
@@ -156,6 +174,10 @@ def violations(layers: Sequence[LayerGains], network: NetworkGains) -> list[str]
     found = []
     for index, gains in enumerate(layers):
         if gains.verified is None:
+            if gains.declared is not None and gains.attacked > gains.declared * (1 + TOLERANCE):
+                found.append(
+                    f"layer {index}: attacked {gains.attacked:g} > declared {gains.declared:g}"
+                )
             continue
         if gains.declared is not None and gains.verified > gains.declared * (1 + TOLERANCE):
             found.append(
@@ -167,6 +189,9 @@ def violations(layers: Sequence[LayerGains], network: NetworkGains) -> list[str]
                 f"layer {index}: attacked {gains.attacked:g} > verified {gains.verified:g}"
             )
     declared, bound, attacked = network.declared, network.bound, network.attacked
+    if network.claim == GainClaim.zero_state.value:
+        bound = math.inf if network.zero_state_bound is None else network.zero_state_bound
+        attacked = network.zero_state or 0.0
     if declared is not None and bound > declared * (1 + TOLERANCE) * _left_open(layers):
         found.append(f"network: bound {bound:g} > declared {declared:g}")
     if attacked > bound * (1 + TOLERANCE):
@@ -176,11 +201,12 @@ def violations(layers: Sequence[LayerGains], network: NetworkGains) -> list[str]
 
 def _left_open(layers: Iterable[LayerGains]) -> float:
     """The product, over the layers, of the proved bound relative to the verified gain."""
-    return math.prod(
+    open_ = (
         max(1.0, layer.verified_bound / layer.verified)
         for layer in layers
         if layer.verified and layer.verified_bound is not None
     )
+    return math.prod(open_, start=1.0)
 
 
 def _measure_layer(
@@ -245,24 +271,36 @@ def _measure_varying(
             margin=-math.inf,
             frozen=math.inf,
             note=f"{FROZEN_ONLY}; {_NOT_FINITE}",
+            claim=layer.gain_claim.value,
         )
     report = frozen_report(layer, u)
     exact = copy.deepcopy(layer).double()
+    found = attack_network(layer, exact, u, config)
+    zero_state = layer.gain_claim is GainClaim.zero_state
+    from_zero = found.gains[: zero_input_starts(config)].max().item()
     return LayerGains(
         declared=declared_gain(layer),
         verified=None,
-        attacked=attack_network(layer, exact, u, config).worst.gain,
+        attacked=from_zero if zero_state else found.worst.gain,
         peak_frequency=report.peak_frequency,
         spectral_radius=report.spectral_radius,
         margin=report.margin,
         frozen=report.gain,
-        note=FROZEN_ONLY,
+        note=_note(layer),
+        claim=layer.gain_claim.value,
+        attacked_incremental=found.worst.gain if zero_state else None,
     )
+
+
+def _note(layer: SSMLayer) -> str:
+    """That a time-varying layer has nothing verified, and why it declares nothing."""
+    return "; ".join(filter(None, (FROZEN_ONLY, layer.undeclared_reason())))
 
 
 def _measure_network(
     network: SignalMap,
     bound: Bound,
+    from_zero_bound: Bound | None,
     inputs: Float[Tensor, "n L m"],
     config: AnalysisConfig,
 ) -> tuple[NetworkGains, Attack | None]:
@@ -275,6 +313,7 @@ def _measure_network(
     found = attack_network(network, exact, inputs, config)
     from_zero = found.gains[: zero_input_starts(config)].max().item()
     reason = _why_no_zero_state(exact or network, inputs[:1])
+    unbounded = from_zero_bound.reason if from_zero_bound else ""
     figures = NetworkGains(
         declared=model.gamma,
         bound=bound.value,
@@ -282,8 +321,10 @@ def _measure_network(
         attacked=found.worst.gain,
         attacked_from_zero=from_zero,
         zero_state=None if reason else from_zero,
-        zero_state_reason=reason,
+        zero_state_reason=reason or unbounded,
         gains_from=model.gains_from.value,
+        claim=model.gain_claim.value,
+        zero_state_bound=from_zero_bound.value if from_zero_bound and not unbounded else None,
     )
     return figures, found.worst
 
@@ -298,6 +339,7 @@ def _network_not_finite(model: SequenceModel, reason: str) -> NetworkGains:
         attacked_from_zero=math.inf,
         zero_state_reason=_NOT_FINITE,
         gains_from=model.gains_from.value,
+        claim=model.gain_claim.value,
     )
 
 

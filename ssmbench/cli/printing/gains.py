@@ -32,6 +32,9 @@ def print_attack(found: AttackReport, as_json: bool) -> None:
     gains = found.gain
     _print_gains(gains)
     say()
+    zero_state = any(layer.claim == "zero-state" for layer in gains.layers)
+    if zero_state:
+        say("declared gains: zero-state, ||y|| / ||u|| from the zero state; of differences, none")
     if gains.note:
         say(f"SSM layers:     {gains.note}; largest {plain(gains.frozen)}, no certificate")
     _print_network(gains.network)
@@ -47,14 +50,20 @@ def _print_gains(gains: Gains) -> None:
         for index, layer in enumerate(gains.layers)
     ]
     network = gains.network
-    rows.append(("network", plain(network.declared), plain(network.bound), plain(network.attacked)))
+    zero_state = network.claim == "zero-state"
+    bound = network.zero_state_bound if zero_state else network.bound
+    attacked = network.zero_state if zero_state else network.attacked
+    rows.append(("network", plain(network.declared), plain(bound), plain(attacked)))
     table(("", "declared", "verified", "attacked"), rows)
 
 
 def _print_network(network: NetworkGains) -> None:
     reason = network.reason
     source = f"none is finite, because {reason}" if reason else "composed from the verified layers"
-    say(f"network bound:  {source}")
+    what = "incremental bound" if network.claim == "zero-state" else "network bound"
+    say(f"{what + ':':15} {source}")
+    if network.zero_state_bound is not None:
+        say(f"zero-state:     at most {plain(network.zero_state_bound)}, composed of the layers")
     say(f"from zero:      attacked {plain(network.attacked_from_zero)}")
     reason = network.zero_state_reason
     why = f"no such gain, because {reason}" if reason else "that from zero input"

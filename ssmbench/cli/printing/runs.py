@@ -59,6 +59,10 @@ def _result_rows(result: Result) -> list[tuple[str, str]]:
         rows += [("gain note", gains.note), ("gain frozen", plain(gains.frozen))]
     keys = ("declared", "bound", "attacked")
     rows += [(f"network {key}", plain(getattr(network, key))) for key in keys]
+    if network.claim == "zero-state":
+        rows.append(("network claim", "zero-state: ||f(u)|| / ||u||, and no gain of differences"))
+        rows.append(("network zero-state bound", plain(network.zero_state_bound)))
+        rows.append(("network zero-state attacked", plain(network.zero_state)))
     rows += [
         (f"largest state norm, {test.name}", _state_text(test))
         for test in result.further_tests

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ssmbench.analysis.certificate import IDENTITY, Bound
-from ssmbench.nn.bounds import layer_bound, total_gain
+from ssmbench.analysis.certificate import IDENTITY, Bound, GainClaim
+from ssmbench.nn.bounds import layer_bound, total_gain, zero_state_bound
 from ssmbench.nn.contracts import FirstUse, check_norm
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.nonlinearities.base import Nonlinearity
@@ -24,6 +24,11 @@ from ssmbench.nn.stream import BlockState
 
 #: Why a time-varying SSM layer has no incremental gain.
 NO_CONSTANT = "an SSM layer is time-varying, and its selectivity has no global Lipschitz constant"
+#: Why a layer that declares a zero-state gain has no incremental one.
+ZERO_STATE_ONLY = (
+    "an SSM layer declares a zero-state gain only, and its selectivity has no global Lipschitz "
+    "constant"
+)
 
 
 class NormPosition(Enum):
@@ -128,6 +133,11 @@ class Block(nn.Module, ABC):
         of its SSM layers together; not asked for where there is a :attr:`why_unbounded`."""
         return Bound.none(f"{type(self).__name__} states no bound")
 
+    def branch_zero_state_bound(self, layers: Bound) -> Bound:
+        """As :meth:`branch_bound`, of ``||f(x)|| / ||x||`` from the zero state, from such a bound
+        of its SSM layers: every part that it counts must map zero to zero."""
+        return Bound.none(f"{type(self).__name__} states no zero-state bound")
+
     @classmethod
     def describe(cls) -> dict[str, Any]:
         """The class's facts as plain values."""
@@ -138,18 +148,42 @@ class Block(nn.Module, ABC):
         """The gain that the SSM layers declare together: the sum, for outputs that are added."""
         return total_gain([layer.declared_gain() for layer in self.layers])
 
+    @property
+    def gain_claim(self) -> GainClaim:
+        """Which gain the SSM layers declare together."""
+        return GainClaim.weakest(layer.gain_claim for layer in self.layers)
+
     def bound(self, layer_gain: float | None) -> Bound:
-        """A bound on the gain of the block in evaluation mode, from a bound on the gain of its SSM
-        layers together; ``layer_gain`` is None if there is none, as for a time-varying layer."""
+        """A bound on the incremental gain of the block in evaluation mode, from a bound on the gain
+        of its SSM layers together; ``layer_gain`` is None if there is none."""
         if self.why_unbounded:
             return Bound.none(self.why_unbounded)
         pre, post = self._norm_bounds()
         branch = pre.then(self.branch_bound(self._layers_bound(layer_gain)))
         return self._joined_bound(branch).then(post)
 
+    def zero_state_bound(self, layer_gain: float | None) -> Bound:
+        """A bound on ``||f(x)|| / ||x||`` of the block from the zero state, in evaluation mode;
+        ``layer_gain`` as in :meth:`bound`, of whichever claim."""
+        if self.why_unbounded:
+            return Bound.none(self.why_unbounded)
+        norm = zero_state_bound(self.norm)
+        pre, post = self._ordered(norm)
+        branch = pre.then(self.branch_zero_state_bound(self._zero_state_layers(layer_gain)))
+        return self._joined_bound(branch).then(post)
+
     def _layers_bound(self, layer_gain: float | None) -> Bound:
-        if any(layer.time_varying for layer in self.layers):
+        if self.gain_claim is GainClaim.zero_state:
+            return Bound.none(ZERO_STATE_ONLY)
+        if any(layer.time_varying and layer.declared_gain() is None for layer in self.layers):
             return Bound.none(NO_CONSTANT)
+        if layer_gain is None:
+            return Bound.none("no bound is known for an SSM layer")
+        return layer_bound(layer_gain)
+
+    def _zero_state_layers(self, layer_gain: float | None) -> Bound:
+        if any(layer.x0 is not None for layer in self.layers):
+            return Bound.none("an SSM layer starts from a learned state")
         if layer_gain is None:
             return Bound.none("no bound is known for an SSM layer")
         return layer_bound(layer_gain)
@@ -172,7 +206,9 @@ class Block(nn.Module, ABC):
 
     def _norm_bounds(self) -> tuple[Bound, Bound]:
         """The bounds of the normalisation of the branch's input and of the block's output."""
-        bound = self.norm.bound()
+        return self._ordered(self.norm.bound())
+
+    def _ordered(self, bound: Bound) -> tuple[Bound, Bound]:
         return (bound, IDENTITY) if self.norm_position is NormPosition.pre else (IDENTITY, bound)
 
     def _joined_bound(self, branch: Bound) -> Bound:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ssmbench.analysis.certificate import Bound
+from ssmbench.analysis.certificate import Bound, GainClaim
 from ssmbench.errors import require
 from ssmbench.lengths import reversed_time
 from ssmbench.nn.blocks.base import Block, BlockParts, NormPosition
-from ssmbench.nn.bounds import linear_bound
+from ssmbench.nn.bounds import linear_bound, zero_state_bound, zero_state_linear_bound
 from ssmbench.nn.contracts import check_nonlinearity
 from ssmbench.nn.dropout import build_dropout
 from ssmbench.nn.layer import SSMLayer
@@ -37,7 +37,9 @@ class ResidualBlock(Block):
             self.reverse_layer = parts.reverse_layer(d_model, layer)
         self.nonlinearity = nonlinearity
         linear = BoundedLinear if parts.bounded else nn.Linear
-        self.mix = linear(d_model, d_model) if parts.mix else nn.Identity()
+        # a network of a prescribed zero-state gain must map zero to zero
+        biased = not parts.bounded or self.gain_claim is GainClaim.incremental
+        self.mix = linear(d_model, d_model, bias=biased) if parts.mix else nn.Identity()
         self.dropout = build_dropout(parts.dropout, parts.dropout_tied)
         # no draw without it, so that the random numbers of a run stay those of earlier ones
         p = parts.ssm_dropout
@@ -79,3 +81,7 @@ class ResidualBlock(Block):
 
     def branch_bound(self, layers: Bound) -> Bound:
         return layers.then(self.nonlinearity.bound()).then(linear_bound(self.mix))
+
+    def branch_zero_state_bound(self, layers: Bound) -> Bound:
+        shaped = layers.then(zero_state_bound(self.nonlinearity))
+        return shaped.then(zero_state_linear_bound(self.mix))

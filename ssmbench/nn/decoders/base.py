@@ -32,6 +32,8 @@ class Decoder(nn.Module):
     reads: ClassVar[Reading]
     #: Whether its incremental gain can be prescribed.
     takes_gain: ClassVar[bool] = False
+    #: Whether it maps zero to zero for all parameter values, as zero-state gains need.
+    maps_zero_to_zero: bool = False
     #: Why :meth:`bound` gives none; "" if it follows from the weights.
     unbounded_reason: ClassVar[str] = "the decoder declares no Lipschitz constant"
     #: How it pools a sequence to one vector; None if it does not, or in another way.

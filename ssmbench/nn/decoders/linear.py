@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -13,9 +15,17 @@ from ssmbench.nn.bounds import weight_bound
 from ssmbench.nn.decoders.base import Decoder, PoolingDecoder
 from ssmbench.nn.linear import bounded_weight
 from ssmbench.nn.pooling import Pooling
-from ssmbench.registry import NoOptions, decoders
+from ssmbench.options import option
+from ssmbench.registry import decoders
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.spec import Reading, TaskSizes
+
+
+@dataclass
+class AffineConfig:
+    """``bias``: whether b is there; a zero-state gain needs a network without."""
+
+    bias: bool = option(True, added=2)
 
 
 class _Affine(nn.Linear):
@@ -38,7 +48,7 @@ class _Affine(nn.Linear):
         return weight_bound(bounded_weight(self.weight)).then(Bound(gain))
 
 
-@decoders.register("per_step")
+@decoders.register("per_step", config=AffineConfig)
 class PerStep(Decoder, _Affine):
     """W x + b for each step, with a prescribed ||W||_2 if there is a ``model.gamma``."""
 
@@ -46,8 +56,9 @@ class PerStep(Decoder, _Affine):
     takes_gain = True
     unbounded_reason = ""
 
-    def __init__(self, config: NoOptions, *, sizes: TaskSizes, d_model: int, pooling: Pooling):
-        nn.Linear.__init__(self, d_model, sizes.outputs)
+    def __init__(self, config: AffineConfig, *, sizes: TaskSizes, d_model: int, pooling: Pooling):
+        nn.Linear.__init__(self, d_model, sizes.outputs, bias=config.bias)
+        self.maps_zero_to_zero = not config.bias
 
     def forward(
         self,
@@ -82,7 +93,7 @@ class PerStep(Decoder, _Affine):
         return PairGains.of_decoder(before, self.used_weight(gain))
 
 
-@decoders.register("pooled")
+@decoders.register("pooled", config=AffineConfig)
 class Pooled(PoolingDecoder, _Affine):
     """W p + b for one vector p per sequence, pooled according to ``model.pooling``."""
 
@@ -90,8 +101,9 @@ class Pooled(PoolingDecoder, _Affine):
     takes_gain = True
     unbounded_reason = ""
 
-    def __init__(self, config: NoOptions, *, sizes: TaskSizes, d_model: int, pooling: Pooling):
-        nn.Linear.__init__(self, d_model, sizes.outputs)
+    def __init__(self, config: AffineConfig, *, sizes: TaskSizes, d_model: int, pooling: Pooling):
+        nn.Linear.__init__(self, d_model, sizes.outputs, bias=config.bias)
+        self.maps_zero_to_zero = not config.bias
         self.pooling = pooling
 
     def read(

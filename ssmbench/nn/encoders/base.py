@@ -23,6 +23,8 @@ class Encoder(nn.Module):
     accepts: ClassVar[tuple[type[SequenceSpec], ...]] = (Channels,)
     #: Lipschitz constant in l2 that holds for all parameter values; None if there is none.
     lipschitz: ClassVar[float | None] = None
+    #: Whether it maps zero to zero for all parameter values, as zero-state gains need.
+    maps_zero_to_zero: bool = False
     #: Why :meth:`bound` gives none; "" if it follows from the weights.
     unbounded_reason: ClassVar[str] = "the encoder declares no Lipschitz constant"
 

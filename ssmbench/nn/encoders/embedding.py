@@ -7,37 +7,49 @@ from dataclasses import dataclass
 from enum import Enum
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ssmbench.errors import UsageError, require
 from ssmbench.nn.encoders.base import Encoder
-from ssmbench.registry import NoOptions, encoders
+from ssmbench.options import option
+from ssmbench.registry import encoders
 from ssmbench.spec import Tokens
 
 #: Wavelengths of sinusoidal positions go up to 2 pi times this (Vaswani et al. 2017, section 3.5).
 _LONGEST = 10_000.0
 
 
-@encoders.register("embedding")
+@dataclass
+class EmbeddingConfig:
+    """``unit_norm``: divide each token's vector by its l2 norm, so that a sequence of L tokens has
+    the norm sqrt(L) whatever the weights are."""
+
+    unit_norm: bool = option(False, added=2)
+
+
+@encoders.register("embedding", config=EmbeddingConfig)
 class Embedding(Encoder, nn.Embedding):
     """A learned vector for each token; the SSM layers depend on the order."""
 
     accepts = (Tokens,)
     unbounded_reason = "tokens have no norm: gains refer to the encoded input"
 
-    def __init__(self, config: NoOptions, *, input: Tokens, length: int, d_model: int):
+    def __init__(self, config: EmbeddingConfig, *, input: Tokens, length: int, d_model: int):
         nn.Embedding.__init__(self, input.vocabulary, d_model)
+        self.unit_norm = config.unit_norm
 
     def forward(self, u: Int64[Tensor, "B L"], start: int = 0) -> Float[Tensor, "B L d"]:
         """Raises a UsageError if a token is not in the vocabulary."""
         try:
-            return nn.Embedding.forward(self, u)
+            vectors = nn.Embedding.forward(self, u)
         except IndexError:
             low, high, size = int(u.min()), int(u.max()), self.num_embeddings
             raise UsageError(
                 f"tokens must be in 0..{size - 1}, the task's vocabulary; got {low}..{high}"
             ) from None
+        return F.normalize(vectors, dim=-1) if self.unit_norm else vectors
 
 
 class Positions(Enum):
@@ -67,7 +79,7 @@ class EmbeddingWithPositions(Embedding):
     positions: nn.Parameter | None
 
     def __init__(self, config: PositionsConfig, *, input: Tokens, length: int, d_model: int):
-        super().__init__(NoOptions(), input=input, length=length, d_model=d_model)
+        super().__init__(EmbeddingConfig(), input=input, length=length, d_model=d_model)
         learned = config.positions is Positions.learned
         table = nn.Parameter(torch.randn(length, d_model)) if learned else None
         self.register_parameter("positions", table)

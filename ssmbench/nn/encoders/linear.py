@@ -20,9 +20,11 @@ from ssmbench.spec import Channels
 @dataclass
 class LinearConfig:
     """``activation``: what is applied to each number of the result. The slope of tanh is at most 1,
-    so that bounds stay."""
+    so that bounds stay. ``bias``: whether b is there; a zero-state gain from the input needs a
+    network without."""
 
     activation: str = option("none", one_of("none", "tanh"), added=2)
+    bias: bool = option(True, added=2)
 
 
 @encoders.register("linear", config=LinearConfig)
@@ -32,7 +34,8 @@ class LinearEncoder(Encoder, nn.Linear):
     unbounded_reason = ""
 
     def __init__(self, config: LinearConfig, *, input: Channels, length: int, d_model: int):
-        nn.Linear.__init__(self, input.count, d_model)
+        nn.Linear.__init__(self, input.count, d_model, bias=config.bias)
+        self.maps_zero_to_zero = not config.bias
         self.tanh = config.activation == "tanh"
 
     def forward(self, u: Float[Tensor, "B L c"], start: int = 0) -> Float[Tensor, "B L d"]:
@@ -51,7 +54,8 @@ class BoundedLinearEncoder(Encoder, BoundedLinear):
     lipschitz = 1.0
 
     def __init__(self, config: LinearConfig, *, input: Channels, length: int, d_model: int):
-        BoundedLinear.__init__(self, input.count, d_model)
+        BoundedLinear.__init__(self, input.count, d_model, bias=config.bias)
+        self.maps_zero_to_zero = not config.bias
         self.tanh = config.activation == "tanh"
 
     def forward(self, u: Float[Tensor, "B L c"], start: int = 0) -> Float[Tensor, "B L d"]:

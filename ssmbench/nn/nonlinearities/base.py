@@ -15,6 +15,8 @@ class Nonlinearity(nn.Module):
     #: Declared Lipschitz constant in l2; None if there is none, for the reason ``why_unbounded``.
     lipschitz: ClassVar[float | None] = None
     why_unbounded: ClassVar[str] = "the nonlinearity declares no Lipschitz constant"
+    #: Whether it maps zero to zero for all parameter values, as zero-state gains need.
+    maps_zero_to_zero: bool = False
 
     def __init__(self, config: Any, *, d_model: int):
         super().__init__()

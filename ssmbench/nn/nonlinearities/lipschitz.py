@@ -94,6 +94,7 @@ class GroupSort(Nonlinearity):
     """Sorts neighbouring channels, (max, min) of each pair: a permutation at every point."""
 
     lipschitz = 1.0
+    maps_zero_to_zero = True
 
     def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
         paired = x.shape[-1] // 2 * 2
@@ -109,6 +110,8 @@ class GroupSort(Nonlinearity):
 )
 class Cayley(GroupSort):
     """GroupSort of Q x + b, Q orthogonal by Cayley's map: it preserves the norm of gradients."""
+
+    maps_zero_to_zero = False  # it has a bias
 
     def __init__(self, config: NoOptions, *, d_model: int):
         super().__init__(config, d_model=d_model)

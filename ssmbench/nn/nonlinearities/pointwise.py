@@ -16,6 +16,7 @@ class Identity(Nonlinearity):
     """No nonlinearity: the network is linear."""
 
     lipschitz = 1.0
+    maps_zero_to_zero = True
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return x
@@ -26,6 +27,7 @@ class ReLU(Nonlinearity):
     """max(x, 0)."""
 
     lipschitz = 1.0
+    maps_zero_to_zero = True
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.relu(x)
@@ -36,6 +38,7 @@ class Tanh(Nonlinearity):
     """tanh(x)."""
 
     lipschitz = 1.0
+    maps_zero_to_zero = True
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return torch.tanh(x)
@@ -46,6 +49,7 @@ class GELU(Nonlinearity):
     """x Phi(x); its slope peaks at x = sqrt(2)."""
 
     lipschitz = 1.128905
+    maps_zero_to_zero = True
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.gelu(x)
@@ -57,6 +61,7 @@ class TanhGELU(Nonlinearity):
     its slope peaks at x = 1.4185."""
 
     lipschitz = 1.128994
+    maps_zero_to_zero = True
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.gelu(x, approximate="tanh")
@@ -67,6 +72,7 @@ class SiLU(Nonlinearity):
     """x sigmoid(x)."""
 
     lipschitz = 1.099840
+    maps_zero_to_zero = True
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.silu(x)

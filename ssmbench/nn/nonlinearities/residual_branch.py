@@ -46,6 +46,7 @@ class ResidualBranch(Nonlinearity):
     def __init__(self, config: ResidualBranchConfig, *, d_model: int):
         super().__init__(config, d_model=d_model)
         self.form = config.form
+        self.maps_zero_to_zero = config.form != "glu"  # which has biases
         hidden = config.hidden or d_model
         if self.form == "glu":
             self.linear = nn.Linear(d_model, 2 * d_model)

@@ -18,6 +18,8 @@ class Norm(nn.Module):
     lipschitz: ClassVar[float | None] = None
     #: Why :meth:`bound` gives none; "" if it follows from the weights.
     why_unbounded: ClassVar[str] = "the norm declares no Lipschitz constant"
+    #: Whether it maps zero to zero for all parameter values, as zero-state gains need.
+    maps_zero_to_zero: bool = False
     #: Whether an output in training mode depends on the batch's other steps and sequences.
     reads_batch: ClassVar[bool] = False
 

@@ -28,6 +28,7 @@ class NoNorm(Norm):
     """No normalisation: the identity."""
 
     lipschitz = 1.0
+    maps_zero_to_zero = True
 
     def forward(
         self, x: Float[Tensor, "B L d"], lengths: Int[Tensor, " B"] | None = None
@@ -72,6 +73,7 @@ class RMSNorm(Norm):
     """
 
     why_unbounded = ""  # its constant follows from eps and its weights
+    maps_zero_to_zero = True
 
     def __init__(self, config: EpsilonConfig, *, d_model: int):
         super().__init__(config, d_model=d_model)

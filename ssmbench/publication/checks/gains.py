@@ -17,14 +17,20 @@ from dataclasses import replace
 
 import torch
 
-from ssmbench.analysis.certificate import TOLERANCE
+from ssmbench.analysis.certificate import TOLERANCE, Bound, GainClaim
 from ssmbench.analysis.proofs import NORM, POLES
 from ssmbench.nn.freeze import precision
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.publication.checks.verdict import Findings
 from ssmbench.results import Gains, LayerGains, NetworkGains
-from ssmbench.training.gains import composed_bound, proved_gains, summary, violations
+from ssmbench.training.gains import (
+    composed_bound,
+    proved_gains,
+    summary,
+    violations,
+    zero_state_bound,
+)
 from ssmbench.training.layer_analysis import declared_gain
 
 #: Of 16 u / m, at which a gain says nothing any more.
@@ -43,7 +49,7 @@ def check_gains(model: SequenceModel, said: Gains, steps: int) -> Findings:
     unit = torch.finfo(precision(model)).eps
     pairs = list(zip(layers, said.layers, strict=True))
     bound = composed_bound(model, layers, steps)
-    network = NetworkGains(model.gamma, bound.value, bound.reason, said.network.attacked)
+    network = _network(model, layers, bound, said.network, steps)
     faults = [*_lies(layers, said, network)]
     for index, (found, given) in enumerate(pairs):
         faults += [f"layer {index}: {fault}" for fault in _faults(found, given, unit)]
@@ -56,6 +62,25 @@ def check_gains(model: SequenceModel, said: Gains, steps: int) -> Findings:
         declared=whole.declared,
         verified=whole.verified,
         network_bound=bound.value,
+    )
+
+
+def _network(
+    model: SequenceModel,
+    layers: list[LayerGains],
+    bound: Bound,
+    said: NetworkGains,
+    steps: int,
+) -> NetworkGains:
+    """The figures of the network that follow from its weights, with the submitted attack."""
+    figures = NetworkGains(model.gamma, bound.value, bound.reason, said.attacked)
+    if model.gain_claim is GainClaim.incremental:
+        return figures
+    from_zero = zero_state_bound(model, layers, steps)
+    return replace(
+        figures,
+        claim=model.gain_claim.value,
+        zero_state_bound=from_zero.value if from_zero.finite else None,
     )
 
 
@@ -72,6 +97,8 @@ def _layer(layer: SSMLayer, said: LayerGains) -> LayerGains:
         margin=said.margin,
         frozen=said.frozen,
         note=said.note,
+        claim=layer.gain_claim.value,
+        attacked_incremental=said.attacked_incremental,
     )
 
 
@@ -156,6 +183,8 @@ def _network_faults(
     layers: Sequence[LayerGains], found: NetworkGains, said: NetworkGains, unit: float
 ) -> Iterator[str]:
     yield from (f"network: {f}" for f in _differing("gamma", found.declared, said.declared, 1e-9))
+    if found.claim != said.claim:
+        yield f"network: claims a gain that is {said.claim}, but its layers claim {found.claim}"
     slack = math.prod(1 + _slack(layer, unit) for layer in layers if layer.verified) - 1
     if any(_is_meaningless(layer, unit) for layer in layers):
         return
@@ -164,6 +193,12 @@ def _network_faults(
         yield from (f"network: {f}" for f in _differing("bound", found.bound, said.bound, slack))
     if said.attacked > found.bound * (1 + slack):
         yield f"network: attacked gain {said.attacked:.6g} exceeds its bound {found.bound:.6g}"
+    limit, reached = found.zero_state_bound, said.zero_state
+    yield from (
+        f"network: {f}" for f in _differing("zero-state bound", limit, said.zero_state_bound, slack)
+    )
+    if limit is not None and reached is not None and reached > limit * (1 + slack + TOLERANCE):
+        yield f"network: attacked from zero {reached:.6g} exceeds its bound {limit:.6g}"
     start = said.attacked_from_zero
     if start is not None and start > said.attacked * (1 + TOLERANCE):
         yield f"network: attacked from zero {start:.6g} exceeds attacked {said.attacked:.6g}"
