@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+import tests.array_checks  # noqa: F401  # isort: skip  # before ssmbench, see there
+
 from ssmbench import registry
 from ssmbench.tasks.cache import CACHE_VARIABLE
 from ssmbench.tasks.data import DATA_VARIABLE

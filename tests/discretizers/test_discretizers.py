@@ -48,7 +48,7 @@ def test_matrices_are_those_of_scipy(name, seed):
 @given(
     st.floats(0.05, 2.5), st.floats(-3, 0), st.floats(-2, 1), st.complex_numbers(max_magnitude=3)
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @example(1.0, 0.0, 1.0, 5e-324 + 0j)  # D overflows in units of the path through the state
 def test_tustin_preserves_the_norm_at_any_step(w0, log_sigma, log_h, residue):
     system = resonator(w0, 10**log_sigma, 10**log_h).map(lambda t: t)

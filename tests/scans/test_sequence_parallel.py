@@ -10,7 +10,7 @@ RANK = Path(__file__).with_name("sequence_parallel_rank.py")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [2, 3, 4])
+@pytest.mark.parametrize("ranks", [2, 3])
 def test_segments_on_ranks_agree_with_one_process(ranks, tmp_path):
     command = [sys.executable, str(RANK), str(ranks), str(tmp_path / "store")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
