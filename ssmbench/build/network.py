@@ -123,7 +123,7 @@ def block_parts(
         return reverse
 
     return BlockParts(
-        layer=part(lambda width: build_layer(config, width)),
+        layer=part(lambda width, selection=None: build_layer(config, width, None, selection)),
         nonlinearity=part(nonlinearity),
         norm=part(lambda width: _build_norm(model.norm, width)),
         reverse_layer=part(reverse_layer) if model.bidirectional else None,
@@ -139,13 +139,20 @@ def block_parts(
 
 
 def build_layer(
-    config: RunConfig, width: int | None = None, readout: Readout | None = None
+    config: RunConfig,
+    width: int | None = None,
+    readout: Readout | None = None,
+    selection: int | None = None,
 ) -> SSMLayer:
     """One SSM layer of a run, its parameters drawn from torch's global generator, for ``width``
-    channels, by default ``d_model``; ``readout`` instead of that of the config."""
+    channels, by default ``d_model``; ``readout`` instead of that of the config. ``selection``: the
+    width of a signal by which the layer selects, if its parametrization takes one."""
     model, kinds = config.model, registry
+    factory = kinds.parametrizations.get(model.parametrization["name"]).factory
     options = options_of(kinds.parametrizations, model.parametrization)
     channels = {"d_model": width or model.d_model}
+    if selection is not None and getattr(factory, "takes_selection", False):
+        channels["d_selection"] = selection
     return SSMLayer(
         build_component(kinds.parametrizations, model.parametrization, Parametrization, **channels),
         model.discretizer and build_component(kinds.discretizers, model.discretizer, Discretizer),

@@ -169,16 +169,21 @@ class SSMLayer(nn.Module):
         self._fixed = system
 
     def system_for(
-        self, u: Float[Tensor, "B L d"], dt: Float[Tensor, "B L"] | None = None
+        self,
+        u: Float[Tensor, "B L d"],
+        dt: Float[Tensor, "B L"] | None = None,
+        selection: Float[Tensor, "B L s"] | None = None,
     ) -> Scannable:
-        """The system that the input u is scanned with; ``dt`` as in :meth:`forward`.
+        """The system that the input u is scanned with; ``dt`` and ``selection`` as in
+        :meth:`forward`.
 
         Raises:
             UsageError: see :meth:`forward`.
         """
+        selects = self._selecting(u, selection)
         if not self.time_varying and dt is None:
             return self.system()
-        system = self._parametrized(u) if self.time_varying else self._parametrized()
+        system = self._parametrized(selects) if self.time_varying else self._parametrized()
         if dt is not None:
             self._check_time_steps(dt, tuple(u.shape[:2]))
             system = at_time_steps(system, dt, type(self.parametrization))
@@ -187,6 +192,30 @@ class SSMLayer(nn.Module):
             return sampled
         assert not isinstance(sampled, TimeVaryingDelta), "check_readout refuses it"
         return after_input(sampled)
+
+    def _selecting(self, u: Tensor, selection: Tensor | None) -> Tensor:
+        """The signal that selects the matrices: the input, or the one that is given apart."""
+        width = self.parametrization.d_selection
+        if selection is None and width is None:
+            return u
+        name = type(self.parametrization).__name__
+        require(width is not None, f"{name} selects by the layer's input, and takes no selection")
+        wanted = (*u.shape[:2], width)
+        found = None if selection is None else tuple(selection.shape)
+        require(
+            found == wanted, f"the selection of {name} must have the shape {wanted}, got {found}"
+        )
+        assert selection is not None
+        return selection
+
+    def idle_system(self, like: Tensor) -> Scannable:
+        """The system for one step of zeros, by which its sizes are known; in the precision and on
+        the device of ``like``."""
+        if not self.time_varying:
+            return self.system()
+        width = self.parametrization.d_selection
+        selection = None if width is None else like.new_zeros(1, 1, width)
+        return self.system_for(like.new_zeros(1, 1, self.parametrization.d_model), None, selection)
 
     def _check_time_steps(self, dt: Tensor, shape: tuple[int, ...]) -> None:
         owner = f"dt: {type(self.parametrization).__name__}"
@@ -239,30 +268,37 @@ class SSMLayer(nn.Module):
     def check_uneven(self) -> None:
         """Raise a UsageError unless :meth:`forward` takes a ``dt``, whatever its values."""
         width = self.parametrization.d_model if self.time_varying else 0
-        like = next(self.parameters())
-        self.system_for(like.new_zeros(1, 1, width), like.new_ones(1, 1))
+        like, selects = next(self.parameters()), self.parametrization.d_selection
+        selection = None if selects is None else like.new_zeros(1, 1, selects)
+        self.system_for(like.new_zeros(1, 1, width), like.new_ones(1, 1), selection)
 
     def optimizer_options(self) -> Mapping[str, ParameterOptions]:
         """The initial state is trained like a bias."""
         return {} if self.x0 is None else {"x0": ParameterOptions("main")}
 
     def forward(
-        self, u: Float[Tensor, "B L d"], dt: Float[Tensor, "B L"] | None = None
+        self,
+        u: Float[Tensor, "B L d"],
+        dt: Float[Tensor, "B L"] | None = None,
+        selection: Float[Tensor, "B L s"] | None = None,
     ) -> Float[Tensor, "B L d"]:
         """``dt`` (B, L), for non-uniform sampling: the time from each sample to the next, in units
-        of the system's own step size; None means 1 everywhere.
+        of the system's own step size; None means 1 everywhere. ``selection`` (B, L, d_selection):
+        the signal by which a time-varying system is selected where that is not u.
 
         Raises:
             UsageError: a dt of another shape, or not positive; a dt for a system that is discrete
-                or dense, or that has a normaliser.
+                or dense, or that has a normaliser; a selection that the parametrization does not
+                take, or none where it needs one.
         """
-        return self.run(u, dt=dt)[0]
+        return self.run(u, dt=dt, selection=selection)[0]
 
     def run(
         self,
         u: Float[Tensor, "B L d"],
         x0: Inexact[Tensor, ...] | None = None,
         dt: Float[Tensor, "B L"] | None = None,
+        selection: Float[Tensor, "B L s"] | None = None,
     ) -> tuple[Float[Tensor, "B L d"], Inexact[Tensor, "B H N"]]:
         """Outputs and the state after them, from the state x0 (B, H, N), or from the layer's own
         initial state if None. An empty batch has empty outputs, and every gradient is zero.
@@ -273,11 +309,12 @@ class SSMLayer(nn.Module):
         """
         _check_signal(u)
         if u.shape[0] == 0:  # one signal of zeros keeps the parameters in the graph
-            y, final = self.run(_one_more(u, 0.0), _one_more(x0, 0.0), _one_more(dt, 1.0))
+            more = (_one_more(x0, 0.0), _one_more(dt, 1.0), _one_more(selection, 0.0))
+            y, final = self.run(_one_more(u, 0.0), *more)
             return y[:0], final[:0]
         # Half precision would move the poles: under autocast, the layer keeps its own precision.
         with torch.autocast(u.device.type, enabled=False):
-            system = self.system_for(u, dt)
+            system = self.system_for(u, dt, selection)
             channels = (self.parametrization, system, u.shape[-1])
             self._first_use.check("channels", check_channels, *channels)
             u = u.to(torch.promote_types(u.dtype, system.signal_dtype))
@@ -298,8 +335,7 @@ class SSMLayer(nn.Module):
 
     @torch.no_grad()
     def _initial_state(self) -> nn.Parameter:
-        width = self.parametrization.d_model if self.time_varying else 0
-        return zero_state(self.system_for(torch.zeros(1, 1, width)))
+        return zero_state(self.idle_system(torch.zeros(())))
 
 
 def _check_signal(u: Tensor) -> None:

@@ -37,8 +37,8 @@ def largest_states(network: SequenceModel, *inputs: Tensor | None) -> Float[Tens
 
     def note_norm(layer: nn.Module, given: tuple[Any, ...], output: Tensor) -> None:
         assert isinstance(layer, SSMLayer)
-        u, *steps = given
-        norms[layer] = _largest(layer, u, steps[0] if steps else None, lengths[layer])
+        dt, selection = (*given[1:], None, None)[:2]
+        norms[layer] = _largest(layer, given[0], dt, selection, lengths[layer])
 
     layers_of: dict[nn.Module, list[SSMLayer]] = {block: block.layers for block in network.blocks}
     hooks = [block.register_forward_pre_hook(note_lengths) for block in network.blocks]
@@ -55,10 +55,11 @@ def _largest(
     layer: SSMLayer,
     u: Float[Tensor, "B L d"],
     dt: Float[Tensor, "B L"] | None,
+    selection: Float[Tensor, "B L s"] | None,
     lengths: Int[Tensor, " B"] | None,
 ) -> Float[Tensor, ""]:
     """The largest norm of the layer's state, a part of the steps at a time."""
-    system = layer.system_for(u, dt)
+    system = layer.system_for(u, dt, selection)
     state = layer.start(u.shape[0], system, None)
     signal = u.to(torch.promote_types(u.dtype, system.signal_dtype))
     signal = signal.unflatten(-1, (system.heads, system.inputs))

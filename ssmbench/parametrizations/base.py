@@ -59,16 +59,23 @@ class Parametrization(nn.Module, ABC):
 
     #: The type of system that :meth:`forward` returns, or a base of it where options decide. It
     #: settles whether a discretizer is needed, and which (:attr:`Discretizer.accepts`). A
-    #: time-varying type: forward takes the layer's input u (B, L, d_model), and the matrices at
-    #: step k follow from u[:, k] alone, since any memory belongs in the states.
+    #: time-varying type: forward takes the signal u that selects, the layer's input
+    #: (B, L, d_model) or, with a :attr:`d_selection`, one that a block hands the layer apart from
+    #: it (B, L, d_selection); the matrices at step k follow from u[:, k] alone, since any memory
+    #: belongs in the states, or in what the block selects by.
     system_type: ClassVar[type[LinearSystem] | type[TimeVaryingSystem]]
     #: Whether the system is stable for every value of the parameters.
     stable_by_construction: ClassVar[bool]
     #: Which gain :meth:`declared_gain` bounds. Of time-invariant systems both are the same; a
     #: time-varying class that does not say is taken at the weaker claim, zero-state.
     gain_claim: GainClaim = GainClaim.incremental
-    #: The width of the input of :meth:`forward`, which those of a time-varying type set.
+    #: The width of the layer's signals, which those of a time-varying type set.
     d_model: int
+    #: Of time-varying types: whether it is built with ``d_selection=``, the width of a signal that
+    #: selects the matrices in place of the layer's input, or None for the input.
+    takes_selection: ClassVar[bool] = False
+    #: The width of that signal; None: the layer's input selects.
+    d_selection: int | None = None
     #: The parameters on which only the output matrix C depends, and those of the direct term D: a
     #: second layer with the same A, B and step size has a C of its own and no D (``model.tied``).
     #: Empty where C cannot be chosen apart from A and B.

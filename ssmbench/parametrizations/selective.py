@@ -68,6 +68,7 @@ class Selective(Parametrization):
 
     system_type = ContinuousTimeVaryingDiagonal
     stable_by_construction = True
+    takes_selection = True
     #: A_log and D have _no_weight_decay in mamba_ssm/modules/mamba_simple.py at e9594ce; the paper,
     #: appendix E.2.1, trains with one learning rate.
     published: ClassVar = {
@@ -78,23 +79,26 @@ class Selective(Parametrization):
         "dt_bias": AS_BIAS,
     }
 
-    def __init__(self, config: SelectiveConfig, *, d_model: int):
+    def __init__(self, config: SelectiveConfig, *, d_model: int, d_selection: int | None = None):
         super().__init__()
         check_step_sizes(config.dt_min, config.dt_max)
-        self.d_model = d_model
+        self.d_model, self.d_selection = d_model, d_selection
         self.euler_input = config.euler_input
         self.published_groups = config.published_groups
         self.rank = config.dt_rank or math.ceil(d_model / 16)
         modes = torch.arange(1.0, config.d_state + 1)  # S4D-real, section 3.6
         self.log_A = nn.Parameter(torch.log(modes).expand(d_model, -1).clone())
         self.D = nn.Parameter(torch.ones(d_model))
-        self.to_dt_B_C = nn.Parameter(_uniform(self.rank + 2 * config.d_state, d_model))
+        self.to_dt_B_C = nn.Parameter(
+            _uniform(self.rank + 2 * config.d_state, d_selection or d_model)
+        )
         self.dt_weight = nn.Parameter(_uniform(d_model, self.rank))
         steps = torch.exp(log_uniform_steps(d_model, config.dt_min, config.dt_max))
         self.dt_bias = nn.Parameter(steps + torch.log(-torch.expm1(-steps)))  # softplus(.) = steps
 
-    def forward(self, u: Float[Tensor, "B L d"]) -> ContinuousTimeVaryingDiagonal:
-        """lam (B, L, H, N), B (B, L, H, N, 1), C (B, L, H, 1, N), D (H, 1, 1), dt (B, L, H).
+    def forward(self, u: Float[Tensor, "B L s"]) -> ContinuousTimeVaryingDiagonal:
+        """From the signal that selects, the input or one of width d_selection: lam (B, L, H, N),
+        B (B, L, H, N, 1), C (B, L, H, 1, N), D (H, 1, 1), dt (B, L, H).
 
         H = d_model; B and C are shared by the channels, lam by all steps, all as views.
         """

@@ -16,7 +16,12 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.runs.load import TrainedRun
 from ssmbench.runs.run import Run
 from ssmbench.systems import DiscreteSystem, TimeVaryingSystem
-from ssmbench.training.layer_analysis import FROZEN_SEQUENCES, declared_gain, layer_inputs
+from ssmbench.training.layer_analysis import (
+    FROZEN_SEQUENCES,
+    LayerInput,
+    declared_gain,
+    layer_inputs,
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ def layer_systems(run: TrainedRun) -> list[LayerSystem]:
     Raises:
         UsageError: a layer is time-varying, and the task's data are missing.
     """
-    inputs: list[torch.Tensor | None] = [None] * len(run.model.layers)
+    inputs: list[LayerInput | None] = [None] * len(run.model.layers)
     if any(layer.time_varying for layer in run.model.layers):
         batch = run.task.sample("val", FROZEN_SEQUENCES)
         inputs = list(layer_inputs(run.model, batch.u, batch.lengths))
@@ -47,21 +52,22 @@ def layer_systems(run: TrainedRun) -> list[LayerSystem]:
     return [_layer_system(f"layer {i}", layer, u) for i, (layer, u) in enumerate(pairs)]
 
 
-def _layer_system(name: str, layer: SSMLayer, u: torch.Tensor | None) -> LayerSystem:
+def _layer_system(name: str, layer: SSMLayer, u: LayerInput | None) -> LayerSystem:
     declared = declared_gain(layer)
     if not is_finite(layer) or (layer.time_varying and u is None):
         return LayerSystem(name, None, None, "a parameter is not finite")
     with torch.no_grad():
         if u is None:
             return LayerSystem(name, layer.system().detach().to("cpu").double(), declared)
-        system = layer.system_for(u[:FROZEN_SEQUENCES])
+        system = u.first(FROZEN_SEQUENCES).system_of(layer)
     assert isinstance(system, TimeVaryingSystem), "only time-varying layers have an input here"
     steps = frozen_steps(system.length)
     bank = system.detach().to("cpu").during(steps).double().bank()
     assert isinstance(bank, DiscreteSystem)
     shown = ", ".join(str(step) for step in steps)
+    known = "no bound on its gain" if declared is None else f"a {layer.gain_claim.value} bound"
     where = f"frozen at steps {shown} of {system.batch} validation sequences"
-    return LayerSystem(name, bank, declared, f"time-varying, {where}, no bound on its gain")
+    return LayerSystem(name, bank, declared, f"time-varying, {where}, {known}")
 
 
 def count_states(run: Run) -> int | None:
@@ -77,6 +83,5 @@ def count_states(run: Run) -> int | None:
 
 
 def _states_of(layer: SSMLayer) -> int:
-    width = layer.parametrization.d_model if layer.time_varying else 0
-    system = layer.system_for(torch.zeros(1, 1, width))
+    system = layer.idle_system(torch.zeros(()))
     return system.heads * system.states * (2 if has_complex_states(system) else 1)

@@ -133,13 +133,31 @@ def gain_stays_below_the_bound(subject: Subject) -> None:
         assert found <= bound.value * (1 + 1e-9), f"states {bound.value}, but amplifies by {found}"
 
 
+def zero_state_gain_stays_below_the_bound(subject: Subject) -> None:
+    """From the zero state, no random signal is amplified beyond the zero-state bound that follows
+    from the gain of its layers; where there is none, a reason is given."""
+    block = _built(subject, mix=False)
+    gain = block.declared_gain()
+    assert gain is not None, "its layers declare a gain, but the block does not"
+    bound = block.zero_state_bound(gain)
+    if not bound.finite:
+        assert bound.reason, "has no zero-state bound and gives no reason"
+        raise NotApplicable(f"has no zero-state bound: {bound.reason}")
+    for size in (1e-3, 1.0, 100.0):
+        x = size * _signal()
+        found = (torch.linalg.vector_norm(block(x)) / x.norm()).item()
+        assert found <= bound.value * (1 + 1e-9), (
+            f"states a zero-state gain of {bound.value}, but amplifies by {found}"
+        )
+
+
 def has_no_bound_without_one_of_its_layers(subject: Subject) -> None:
     """Where no gain of a layer is known there is no bound, and a reason."""
     block = _built(subject)
     assert is_finite(block), "a parameter is not finite"
-    bound = block.bound(None)
-    assert not bound.finite, "states a bound although the gain of its layers is not known"
-    assert bound.reason, "has no bound and gives no reason"
+    for bound in (block.bound(None), block.zero_state_bound(None)):
+        assert not bound.finite, "states a bound although the gain of its layers is not known"
+        assert bound.reason, "has no bound and gives no reason"
 
 
 CHECKS = (
@@ -153,5 +171,6 @@ CHECKS = (
     chunks_give_the_whole,
     both_directions,
     gain_stays_below_the_bound,
+    zero_state_gain_stays_below_the_bound,
     has_no_bound_without_one_of_its_layers,
 )

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ssmbench.nn.contracts import check_built, check_nonlinearity
 from ssmbench.nn.nonlinearities.base import Nonlinearity
-from ssmbench.testing.modules import check_parameter_gradients, gradient_of
-from ssmbench.testing.report import NotApplicable, Subject
+from ssmbench.testing.modules import check_parameter_gradients, gradient_of, randomise
+from ssmbench.testing.report import NotApplicable, Subject, skip_unless
 
 
 def builds(subject: Subject) -> None:
@@ -58,12 +58,21 @@ def lipschitz_constant_as_declared(subject: Subject) -> None:
     assert slope <= bound.value * (1 + 1e-9), f"declares {bound.value}, but has a slope of {slope}"
 
 
+def maps_zero_to_zero_as_declared(subject: Subject) -> None:
+    """Where it is declared that zero is mapped to zero, it is for random parameters."""
+    module = subject.build(d_model=4)
+    skip_unless(module.maps_zero_to_zero, "does not declare that zero is mapped to zero")
+    randomise(module, 1.0)
+    assert not module(torch.zeros(1, 3, 4)).any(), "does not map zero to zero, as it declares"
+
+
 CHECKS = (
     builds,
     keeps_shape_and_precision,
     every_gradient_is_finite,
     steps_are_independent,
     lipschitz_constant_as_declared,
+    maps_zero_to_zero_as_declared,
 )
 
 

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from ssmbench import registry
-from ssmbench.analysis.certificate import TOLERANCE
+from ssmbench.analysis.certificate import TOLERANCE, GainClaim
 from ssmbench.analysis.hinf import hinf_norm
+from ssmbench.config import AnalysisConfig
 from ssmbench.nn.contracts import check_built
+from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.system_contracts import check_channels, check_system
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.scans.base import ScanBackend
@@ -23,8 +25,11 @@ from ssmbench.systems import (
 )
 from ssmbench.testing.modules import check_parameter_gradients, randomise, total
 from ssmbench.testing.report import Subject, skip_if_none, skip_unless
+from ssmbench.training.adversary import attack_varying
+from ssmbench.training.layer_analysis import LayerInput
 
 _LENGTH = 9
+_ATTACK = AnalysisConfig(attack_steps=40, attack_restarts=8)
 _TOLERANCE = 2e-5
 
 
@@ -111,6 +116,36 @@ def gain_as_declared(subject: Subject) -> None:
         )
 
 
+def takes_a_selection_as_declared(subject: Subject) -> None:
+    """If it takes a signal that selects apart from the input, it can be built for one of any width,
+    which then selects the matrices, at each step by that step alone.
+    """
+    skip_unless(subject.entry.factory.takes_selection, "selects by the layer's input only")
+    module, s = subject.build(d_model=4, d_selection=3), torch.randn(2, _LENGTH, 3)
+    assert module.d_selection == 3, f"must set d_selection to 3; got {module.d_selection}"
+    check_channels(module, module(s), 4)
+    _check_pointwise(module, s)
+
+
+def no_input_exceeds_the_declared_gain(subject: Subject) -> None:
+    """If a gain is declared, an adversary does not exceed it, for random parameters of several
+    scales: by ||y|| / ||u|| where the claim is zero-state, with the matrices selected as it likes
+    where a signal apart from the input may select them; by differences where it is incremental.
+    """
+    for scale in (0.3, 1.0, 3.0):
+        module, given = _selecting(subject, scale)
+        declared = skip_if_none(module.declared_gain(), "declares no gain")
+        zero_state = module.gain_claim is GainClaim.zero_state
+        layer = SSMLayer(module, None, registry.scans.get("auto").build()).double()
+        selection = None if given.selection is None else given.selection.double()
+        found = attack_varying(layer, LayerInput(given.u.double(), selection), _ATTACK)
+        attacked = found[0] if zero_state else found[1]
+        assert attacked <= declared * (1 + TOLERANCE), (
+            f"declares a {module.gain_claim.value} gain of {declared:g}, but an input is amplified "
+            f"by {attacked:g}, with parameters of scale {scale}"
+        )
+
+
 CHECKS = (
     builds,
     returns_the_declared_system,
@@ -121,7 +156,18 @@ CHECKS = (
     every_scan_agrees_with_single_steps,
     stable_as_declared,
     gain_as_declared,
+    takes_a_selection_as_declared,
+    no_input_exceeds_the_declared_gain,
 )
+
+
+def _selecting(subject: Subject, scale: float) -> tuple[Parametrization, LayerInput]:
+    """A module with random parameters, selected by a signal of its own if it takes one."""
+    takes = subject.entry.factory.takes_selection
+    module = subject.build(d_model=4, **({"d_selection": 3} if takes else {}))
+    randomise(module, scale)
+    selection = torch.randn(2, 2 * _LENGTH, 3) if takes else None
+    return module, LayerInput(torch.randn(2, 2 * _LENGTH, 4), selection)
 
 
 def _cases(subject: Subject) -> Iterator[tuple[Parametrization, Tensor]]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ssmbench.analysis.attack import Attacks, Map, attacks
+from ssmbench.analysis.selected_gain import selected_gain
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.freeze import exact_layer
 from ssmbench.nn.layer import SSMLayer
+from ssmbench.training.layer_analysis import LayerInput
 
 #: Norms of the disturbances of zero input, as multiples of a typical input's norm: log-spaced
 #: between these two.
@@ -42,6 +46,26 @@ def attack_layer(layer: SSMLayer, length: int, config: AnalysisConfig) -> float:
     amplitude = zeros.new_ones(config.attack_restarts)
     found = attacks(function, base, amplitude, steps=config.attack_steps, seed=config.attack_seed)
     return found.to(zeros.dtype).measured_by(layer).worst.gain
+
+
+def attack_varying(
+    layer: SSMLayer, given: LayerInput, config: AnalysisConfig
+) -> tuple[float, float]:
+    """The largest zero-state and the largest incremental gain found of a time-varying layer, on the
+    bases of :func:`attack_network` around its input; where a signal apart from the input selects,
+    of the linear maps that the best selection found makes of it, whose two gains are the same."""
+    if given.selection is not None:
+        size = (config.attack_restarts, config.attack_steps, config.attack_seed)
+        found = selected_gain(layer_map(layer), given.u, given.selection, *size)
+        return found, found
+    found = attack_network(layer, copy.deepcopy(layer).double(), given.u, config)
+    from_zero = found.gains[: zero_input_starts(config)].max().item()
+    return from_zero, found.worst.gain
+
+
+def layer_map(layer: SSMLayer) -> Callable[[Tensor, Tensor], Tensor]:
+    """The layer as a map of its input and of what selects."""
+    return lambda u, selection: layer(u, None, selection)
 
 
 def attack_network(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,14 @@ from ssmbench.nn.model import SequenceModel
 from ssmbench.results import Gains, LayerGains, NetworkGains
 from ssmbench.spec import Reading
 from ssmbench.systems import FROZEN_ONLY
-from ssmbench.training.adversary import attack_layer, attack_network, zero_input_starts
+from ssmbench.training.adversary import (
+    attack_layer,
+    attack_network,
+    attack_varying,
+    zero_input_starts,
+)
 from ssmbench.training.layer_analysis import (
+    LayerInput,
     analyse_layer,
     declared_gain,
     frozen_report,
@@ -37,6 +42,10 @@ _FIGURES = {"hinf": "verified", "spectral_radius": "spectral_radius", "margin": 
 #: Above this gain float32 may overflow for signals of norm 1, so that an attacked gain of infinity
 #: contradicts no verified one.
 _OVERFLOW_GAIN = torch.finfo(torch.float32).max / 16
+#: What is known of a time-varying layer that declares a gain.
+PROVED_ONLY = (
+    "time-varying: no matrices to verify; the declared gain is proved for all parameter values"
+)
 _NOT_FINITE = "a parameter is not finite"
 UNPROVED = Bound.none("the gain of an SSM layer could not be proved")
 
@@ -101,9 +110,17 @@ def summary(model: SequenceModel, layers: list[LayerGains], network: NetworkGain
         arithmetic=str(precision(model)).removeprefix("torch."),
         layers=tuple(layers),
         network=network,
-        note=FROZEN_ONLY if varying else "",
+        note=_joint_note(layers) if varying else "",
         frozen=max(g.frozen or 0.0 for g in layers) if varying else None,
     )
+
+
+def _joint_note(layers: Iterable[LayerGains]) -> str:
+    """What the notes of time-varying layers say together."""
+    varying = [layer for layer in layers if layer.verified is None]
+    if all(layer.declared is not None for layer in varying):
+        return PROVED_ONLY
+    return FROZEN_ONLY
 
 
 def _signals(
@@ -212,7 +229,7 @@ def _left_open(layers: Iterable[LayerGains]) -> float:
 def _measure_layer(
     layer: SSMLayer,
     frozen: SSMLayer,
-    u: Float[Tensor, "n L d"] | None,
+    u: LayerInput | None,
     length: int,
     config: AnalysisConfig,
 ) -> LayerGains:
@@ -258,9 +275,7 @@ def _declared_before_sampling(layer: SSMLayer) -> float | None:
     return layer.parametrization.declared_gain() if is_finite(layer) else math.inf
 
 
-def _measure_varying(
-    layer: SSMLayer, u: Float[Tensor, "n L d"] | None, config: AnalysisConfig
-) -> LayerGains:
+def _measure_varying(layer: SSMLayer, u: LayerInput | None, config: AnalysisConfig) -> LayerGains:
     if u is None:
         return LayerGains(
             declared=None,
@@ -274,26 +289,26 @@ def _measure_varying(
             claim=layer.gain_claim.value,
         )
     report = frozen_report(layer, u)
-    exact = copy.deepcopy(layer).double()
-    found = attack_network(layer, exact, u, config)
     zero_state = layer.gain_claim is GainClaim.zero_state
-    from_zero = found.gains[: zero_input_starts(config)].max().item()
+    attacked, incremental = attack_varying(layer, u, config)
     return LayerGains(
         declared=declared_gain(layer),
         verified=None,
-        attacked=from_zero if zero_state else found.worst.gain,
+        attacked=attacked if zero_state else incremental,
         peak_frequency=report.peak_frequency,
         spectral_radius=report.spectral_radius,
         margin=report.margin,
         frozen=report.gain,
         note=_note(layer),
         claim=layer.gain_claim.value,
-        attacked_incremental=found.worst.gain if zero_state else None,
+        attacked_incremental=incremental if zero_state else None,
     )
 
 
 def _note(layer: SSMLayer) -> str:
-    """That a time-varying layer has nothing verified, and why it declares nothing."""
+    """That a time-varying layer has nothing verified, and what it declares or why it does not."""
+    if layer.declared_gain() is not None:
+        return f"{PROVED_ONLY} ({layer.gain_claim.value})"
     return "; ".join(filter(None, (FROZEN_ONLY, layer.undeclared_reason())))
 
 

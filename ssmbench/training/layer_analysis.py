@@ -6,6 +6,7 @@ Computed on the CPU wherever the network is, so that the figures do not depend o
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Complex, Float, Shaped
@@ -15,11 +16,29 @@ from ssmbench.analysis.gain import FrozenReport, GainReport, analyse, analyse_fr
 from ssmbench.nn.bounds import is_finite
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
+from ssmbench.scans.base import Scannable
 from ssmbench.systems import TimeVaryingSystem
 
 #: Number of sequences on which time-varying layers are analysed, since their systems depend on the
 #: input.
 FROZEN_SEQUENCES = 2
+
+
+class LayerInput(NamedTuple):
+    """What a time-varying layer is given: its input u (B, L, d), and the signal that selects its
+    matrices where that is not u."""
+
+    u: Float[Tensor, "n L d"]
+    selection: Float[Tensor, "n L s"] | None = None
+
+    def first(self, sequences: int) -> LayerInput:
+        """That of the first sequences."""
+        selection = None if self.selection is None else self.selection[:sequences]
+        return LayerInput(self.u[:sequences], selection)
+
+    def system_of(self, layer: SSMLayer) -> Scannable:
+        """The system that the layer scans it with."""
+        return layer.system_for(self.u, None, self.selection)
 
 
 def declared_gain(layer: SSMLayer) -> float | None:
@@ -41,7 +60,7 @@ def poles(
         return [_poles(layer, u) for layer, u in pairs]
 
 
-def _poles(layer: SSMLayer, u: Tensor | None) -> Complex[Tensor, " modes"]:
+def _poles(layer: SSMLayer, u: LayerInput | None) -> Complex[Tensor, " modes"]:
     if not is_finite(layer):
         return torch.full((1,), complex(math.inf, 0), dtype=torch.complex128)
     if not layer.time_varying:
@@ -53,17 +72,19 @@ def layer_inputs(
     model: SequenceModel,
     inputs: Shaped[Tensor, "n ..."] | None,
     lengths: Shaped[Tensor, ...] | None = None,
-) -> list[Float[Tensor, "n L d"] | None]:
+) -> list[LayerInput | None]:
     """The input of each time-varying layer when the network runs on ``inputs`` in evaluation mode;
     None for the other layers, and for all of them if a parameter is not finite."""
     varying = [layer for layer in model.layers if layer.time_varying]
     if inputs is None or not varying or not is_finite(model):
         return [None] * len(model.layers)
-    caught: dict[SSMLayer, Tensor] = {}
-    hooks = [
-        layer.register_forward_pre_hook(lambda layer, given: caught.update({layer: given[0]}))
-        for layer in varying
-    ]
+    caught: dict[SSMLayer, LayerInput] = {}
+
+    def catch(layer: SSMLayer, given: tuple[Any, ...]) -> None:
+        u, *rest = given  # the time steps, then the selection
+        caught[layer] = LayerInput(u, rest[1] if len(rest) > 1 else None)
+
+    hooks = [layer.register_forward_pre_hook(catch) for layer in varying]
     training = model.training
     try:
         with torch.no_grad():
@@ -75,10 +96,10 @@ def layer_inputs(
     return [caught.get(layer) for layer in model.layers]
 
 
-def frozen_report(layer: SSMLayer, u: Float[Tensor, "n L d"]) -> FrozenReport:
+def frozen_report(layer: SSMLayer, u: LayerInput) -> FrozenReport:
     """Gain and poles of a time-varying layer, frozen at some steps of the first inputs of ``u``."""
     with torch.no_grad():
-        system = layer.system_for(u[:FROZEN_SEQUENCES])
+        system = u.first(FROZEN_SEQUENCES).system_of(layer)
         assert isinstance(system, TimeVaryingSystem), "only time-varying layers are frozen"
         return analyse_frozen(system.to("cpu"))
 

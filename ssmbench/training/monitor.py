@@ -21,6 +21,7 @@ from ssmbench.spec import Reading
 from ssmbench.tasks.batch import Batch
 from ssmbench.training.layer_analysis import (
     FROZEN_SEQUENCES,
+    LayerInput,
     declared_gain,
     frozen_report,
     layer_inputs,
@@ -49,10 +50,10 @@ class GainMonitor(pl.Callback):
             logger.log_metrics(figures, step=trainer.global_step)
 
 
-def layer_figures(layer: SSMLayer, u: Tensor | None = None) -> dict[str, float]:
+def layer_figures(layer: SSMLayer, u: LayerInput | None = None) -> dict[str, float]:
     """Spectral radius, margin and verified gain of a layer, which are cheap to compute.
 
-    A time-varying layer has its frozen gain, on the input u (B, L, d_model), in place of the
+    A time-varying layer has its frozen gain, on its input u, in place of the
     verified one; it has no figures if u is None.
     """
     gain = "frozen_gain" if layer.time_varying else "verified_gain"

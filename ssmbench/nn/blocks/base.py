@@ -51,13 +51,14 @@ class Residual(Enum):
 class BlockParts:
     """What a network's options say about each of its blocks, and builders of the parts.
 
-    ``layer(width)`` builds an SSM layer, ``reverse_layer(width, layer)`` the one in reversed time
+    ``layer(width)`` builds an SSM layer, ``layer(width, s)`` one that selects by a signal of width
+    s if its parametrization takes one; ``reverse_layer(width, layer)`` the one in reversed time
     beside a layer, and is None in a network of one direction; ``nonlinearity(width)`` and
     ``norm(width)`` likewise. ``bounded``: the network has a prescribed gain. ``count``: the number
     of blocks of the network.
     """
 
-    layer: Callable[[int], SSMLayer]
+    layer: Callable[..., SSMLayer]
     nonlinearity: Callable[[int], Nonlinearity]
     norm: Callable[[int], Norm] = lambda width: no_norm()
     reverse_layer: Callable[[int, SSMLayer], SSMLayer] | None = None

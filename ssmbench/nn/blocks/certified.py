@@ -1,0 +1,190 @@
+"""A block whose gain is that of its SSM layer, with a path beside it that only selects."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Inexact, Int
+from torch import Tensor, nn
+
+from ssmbench.analysis.certificate import Bound, GainClaim
+from ssmbench.errors import require
+from ssmbench.linalg.orthogonal import cayley
+from ssmbench.nn.blocks.base import Block, BlockParts
+from ssmbench.nn.bounds import weight_bound
+from ssmbench.nn.causal import CausalConv
+from ssmbench.nn.dropout import build_dropout
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.norms.stepwise import no_norm
+from ssmbench.nn.stream import BlockState
+from ssmbench.options import SIZE, one_of, option
+from ssmbench.registry import blocks
+
+#: Why a block with a gate has no incremental gain.
+GATED = "the gate of a certified block multiplies two signals, so that only its zero-state gain"
+#: Standard deviation of the initial entries of Cayley's skew-symmetric matrices, times sqrt(d).
+_SPREAD = 0.3
+#: The initial bias of the gate, which opens it: tanh(2) = 0.96.
+_OPEN = 2.0
+
+
+@dataclass
+class CertifiedConfig:
+    """``kernel``: the steps that the causal convolution reads, the present one included. ``gate``:
+    whether the SSM layer's output is multiplied by tanh of what the whole block's input selects;
+    with it, gains are zero-state ones. ``selection``: what selects the matrices of a time-varying
+    layer: ``path``, the whole input through LayerNorm, a linear map, the convolution and SiLU; or
+    ``input``, the layer's own input, as incremental gains need it."""
+
+    kernel: int = option(4, SIZE)
+    gate: bool = True
+    selection: str = option("path", one_of("path", "input"))
+
+
+@dataclass(frozen=True)
+class CertifiedState:
+    """The last ``kernel - 1`` inputs of the convolution (B, kernel - 1, d), None without one, and
+    the state of the SSM layer; None for the initial ones."""
+
+    inputs: Float[Tensor, "B k d"] | None
+    layer: Inexact[Tensor, ...] | None
+
+    def detach(self) -> CertifiedState:
+        """The same without its graph."""
+        parts = (None if x is None else x.detach() for x in (self.inputs, self.layer))
+        return CertifiedState(*parts)
+
+
+@blocks.register(
+    "certified",
+    config=CertifiedConfig,
+    citation="own; orthogonal maps by Cayley's transform as in Trockman and Kolter 2021, arXiv "
+    "2104.07167, and the convolution before the selection of Gu, Dao 2023, arXiv 2312.00752",
+)
+class CertifiedBlock(Block):
+    """Q2 [p, tanh(gate) layer(v)], where [p, v] = Q1 x and Q1, Q2 are orthogonal: half of the
+    channels pass, and the other half go through the SSM layer.
+
+    So ``||f(x)|| <= max(1, g) ||x||`` for a layer of zero-state gain g, for all parameter values,
+    without biases and without a residual connection: the passing half is one, of gain 1. What
+    selects the layer's matrices, and the gate, may be any function of x; here it is
+    ``SiLU(conv(W LayerNorm(x)))``. ``model.dropout`` acts on that path only.
+    """
+
+    ignored = ("nonlinearity", "norm", "norm_position", "mix", "residual", "ssm_dropout")
+    one_direction_reason = "the block certified is causal: its convolution reads earlier steps"
+    no_sharing_reason = (
+        "the convolution of the block certified reads steps of the segment before, which another "
+        "rank has"
+    )
+
+    def __init__(self, config: CertifiedConfig, *, d_model: int, parts: BlockParts):
+        require(
+            d_model > 1, f"the block certified needs model.d_model of at least 2, got {d_model}"
+        )
+        width = d_model // 2
+        by_path = config.selection == "path"
+        layer = parts.layer(width, d_model) if by_path else parts.layer(width)
+        super().__init__(parts, no_norm())
+        self.layer, self.width = layer, width
+        self.first, self.last = (_skew(d_model) for _ in range(2))
+        self.selected = layer.parametrization.d_selection is not None
+        if self.selected or config.gate:
+            self.path_norm = nn.LayerNorm(d_model)
+        if self.selected:
+            self.to_selection = nn.Linear(d_model, d_model, bias=False)
+            self.conv = CausalConv(d_model, config.kernel)
+        self.gate = nn.Sequential() if config.gate else None
+        if self.gate is not None:
+            out = nn.Linear(d_model, width)
+            nn.init.constant_(out.bias, _OPEN)
+            self.gate.extend([nn.Linear(d_model, d_model, bias=False), nn.SiLU(), out])
+        self.dropout = build_dropout(parts.dropout, parts.dropout_tied)
+
+    @property
+    def layers(self) -> list[SSMLayer]:
+        return [self.layer]
+
+    @property
+    def gain_claim(self) -> GainClaim:
+        """Zero-state with a gate; else that of the layer."""
+        return GainClaim.zero_state if self.gate is not None else super().gain_claim
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L d"],
+        lengths: Int[Tensor, " B"] | None = None,
+        dt: Float[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, "B L d"]:
+        passing, value = self._split(x)
+        path = self._path(x)
+        selection = None if not self.selected else self._selection(self._extended(path, None))
+        return self._joined(passing, self.layer(value, dt, selection), path)
+
+    def stream(
+        self, x: Float[Tensor, "B L d"], state: BlockState | None
+    ) -> tuple[Float[Tensor, "B L d"], CertifiedState]:
+        """The state is a :class:`CertifiedState`."""
+        require(
+            state is None or isinstance(state, CertifiedState),
+            f"the state of a certified block in a stream must be a CertifiedState, got "
+            f"{type(state)}",
+        )
+        assert state is None or isinstance(state, CertifiedState)
+        passing, value = self._split(x)
+        path, before = self._path(x), state or CertifiedState(None, None)
+        selection = kept = None
+        if self.selected:
+            extended = self._extended(path, before.inputs)
+            selection, kept = self._selection(extended), self.conv.kept(extended)
+        y, final = self.layer.run(value, before.layer, None, selection)
+        return self._joined(passing, y, path), CertifiedState(kept, final)
+
+    def orthogonal(self) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"]]:
+        """Q1 and Q2."""
+        first, last = (cayley(skew.double()).to(skew.dtype) for skew in (self.first, self.last))
+        return first, last
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The passing channels and those for the SSM layer."""
+        v = F.linear(x, cayley(self.first.double()).to(self.first.dtype))
+        return v[..., : -self.width], v[..., -self.width :]
+
+    def _path(self, x: Tensor) -> Tensor | None:
+        """What selection and gate follow from; None if there is neither."""
+        if not self.selected and self.gate is None:
+            return None
+        return self.dropout(self.path_norm(x))
+
+    def _extended(self, path: Tensor | None, before: Tensor | None) -> Tensor:
+        assert path is not None, "a block that selects has a path"
+        return self.conv.extended(self.to_selection(path), before)
+
+    def _selection(self, extended: Tensor) -> Tensor:
+        return F.silu(self.conv(extended))
+
+    def _joined(self, passing: Tensor, y: Tensor, path: Tensor | None) -> Tensor:
+        gated = y if self.gate is None else y * torch.tanh(self.gate(path))
+        joined = torch.cat([passing.to(gated.dtype), gated], -1)
+        return F.linear(joined, cayley(self.last.double()).to(self.last.dtype))
+
+    def bound(self, layer_gain: float | None) -> Bound:
+        if self.gate is not None:
+            return Bound.none(f"{GATED} is bounded")
+        return self._around(self._layers_bound(layer_gain))
+
+    def zero_state_bound(self, layer_gain: float | None) -> Bound:
+        return self._around(self._zero_state_layers(layer_gain))
+
+    def _around(self, layers: Bound) -> Bound:
+        """max(1, g) times the norms of Q1 and Q2, which rounding moves from 1."""
+        beside = Bound(max(1.0, layers.value)) if layers.finite else layers
+        first, last = map(weight_bound, self.orthogonal())
+        return first.then(beside).then(last)
+
+
+def _skew(d_model: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(d_model, d_model) * (_SPREAD / math.sqrt(d_model)))

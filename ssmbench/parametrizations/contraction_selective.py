@@ -1,0 +1,131 @@
+"""Selective state spaces whose every step is a contraction, whatever selects it.
+
+If at every step the matrix [A_t B_t; C_t D_t] has norm at most 1, then
+``|x_next|^2 + |y|^2 <= |x|^2 + |u|^2``; summed over the steps, ``||y|| <= ||u||`` from the zero
+state. Nothing is asked of how the matrices follow from the signals: it is the bounded-real lemma
+with the constant storage function |x|^2 (Willems 1972, Dissipative dynamical systems, part I; for
+time-varying systems, Dullerud and Lall 1999, IEEE TAC 44, theorem 11). docs/certified_variants.md
+has the proof.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssmbench.analysis.certificate import GainClaim
+from ssmbench.errors import require
+from ssmbench.options import COUNT, POSITIVE, SIZE, option
+from ssmbench.parametrizations.base import (
+    AS_BIAS,
+    AS_WEIGHT,
+    GAIN_IS_DISCRETE,
+    ParameterOptions,
+    Parametrization,
+)
+from ssmbench.parametrizations.gates import (
+    angle_gate,
+    angle_gate_start,
+    groups_of,
+    log_uniform,
+    shrunk,
+    unit_vector,
+)
+from ssmbench.registry import parametrizations
+from ssmbench.systems import TimeVaryingDiagonal
+
+
+@dataclass
+class ContractionSelectiveConfig:
+    """``d_state`` N, real modes of each channel. ``heads``: groups of channels that share what is
+    selected; 0 for the largest divisor of d_model up to 4. ``gamma``: the declared gain. Initial
+    time constants of both gates are log-uniform in [time_min, time_max] steps."""
+
+    d_state: int = option(16, SIZE)
+    heads: int = option(0, COUNT)
+    gamma: float = option(1.0, POSITIVE)
+    time_min: float = option(2.0, POSITIVE)
+    time_max: float = option(64.0, POSITIVE)
+
+
+@parametrizations.register(
+    "contraction_selective",
+    config=ContractionSelectiveConfig,
+    citation="own; the selection of Gu, Dao 2023, Mamba, arXiv 2312.00752, with the energy balance "
+    "of Willems 1972, Dissipative dynamical systems",
+)
+class ContractionSelective(Parametrization):
+    """Diagonal bank with a write gate and a read gate that the input, or a signal apart from it,
+    selects: its zero-state gain is at most gamma, whatever selects it.
+
+    In each channel, with a_w, a_r in [0, 1], s = sqrt(1 - a^2), |beta| <= 1 and |c| <= 1: first
+    ``x <- a_w x + s_w beta u`` (write), then ``y = gamma c' s_r x`` and ``x <- a_r x`` (read). Each
+    half is part of a rotation, so that the energy |x|^2 + |y / gamma|^2 never exceeds
+    |x|^2 + |u|^2. What is read leaves the state: a_r = 1 reads nothing and keeps everything.
+
+    There is no incremental gain: a large state makes the output change fast with what selects it.
+    """
+
+    system_type = TimeVaryingDiagonal
+    stable_by_construction = True
+    gain_claim = GainClaim.zero_state
+    no_discretizer_reason = GAIN_IS_DISCRETE
+    takes_selection = True
+
+    def __init__(
+        self,
+        config: ContractionSelectiveConfig,
+        *,
+        d_model: int,
+        d_selection: int | None = None,
+    ):
+        super().__init__()
+        require(
+            config.time_min <= config.time_max,
+            f"needs time_min <= time_max, got {config.time_min} and {config.time_max}",
+        )
+        self.d_model, self.d_selection = d_model, d_selection
+        self.gamma = config.gamma
+        self.groups, self.states = groups_of(config.heads, d_model), config.d_state
+        entries = self.groups * self.states
+        self.select = nn.Linear(d_selection or d_model, 4 * entries)
+        times = [log_uniform(entries, config.time_min, config.time_max) for _ in range(2)]
+        with torch.no_grad():
+            self.select.bias[: 2 * entries] = torch.cat([angle_gate_start(t) for t in times])
+
+    def forward(self, u: Float[Tensor, "B L s"]) -> TimeVaryingDiagonal:
+        """From the signal that selects, the input or one of width d_selection: lam (B, L, H, N), B
+        (B, L, H, N, 1), C (B, L, H, 1, N), D (B, L, H, 1, 1), real, H = d_model."""
+        write, read, beta, c = self._selected(u)
+        (a_w, s_w), (a_r, s_r) = angle_gate(write), angle_gate(read)
+        beta, c = unit_vector(beta), unit_vector(c)
+        # The roundings of an entry: four of each s, one of each product, and two where the scan
+        # multiplies and adds; in the output, which sums, one more for each of the N states.
+        kept, given = shrunk(a_r, 24), shrunk(self.gamma * (c * s_r), 2 * self.states + 40)
+        wrote = s_w * beta
+        parts = (kept * a_w, kept * wrote, given * a_w, (given * wrote).sum(-1))
+        lam, B, C, D = (self._of_channels(part) for part in parts)
+        return TimeVaryingDiagonal(lam=lam, B=B[..., None], C=C[..., None, :], D=D[..., None, None])
+
+    def _selected(self, u: Tensor) -> tuple[Tensor, ...]:
+        """The four affine maps of the signal, (B, L, G, N) each."""
+        dtype = torch.promote_types(u.dtype, self.select.weight.dtype)
+        weight, bias = self.select.weight.to(dtype), self.select.bias.to(dtype)
+        parts = F.linear(u.to(dtype), weight, bias).chunk(4, -1)
+        return tuple(part.unflatten(-1, (self.groups, self.states)) for part in parts)
+
+    def _of_channels(self, of_groups: Tensor) -> Tensor:
+        """Each group's values for each of its channels, (B, L, H, ...)."""
+        return of_groups.repeat_interleave(self.d_model // self.groups, 2)
+
+    def declared_gain(self) -> float:
+        """Gamma, of the zero-state gain."""
+        return self.gamma
+
+    def optimizer_options(self) -> dict[str, ParameterOptions]:
+        """The selection is trained like the weights of the network."""
+        return {"select.weight": AS_WEIGHT, "select.bias": AS_BIAS}
