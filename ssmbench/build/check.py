@@ -7,11 +7,13 @@ import warnings
 
 import torch
 
+from ssmbench.analysis.certificate import GainClaim
 from ssmbench.build.network import build_network
 from ssmbench.build.optimizer import build_optimizer
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig
-from ssmbench.errors import UsageError, one_line
+from ssmbench.errors import UsageError, one_line, require
+from ssmbench.nn.certified import GainsFrom
 from ssmbench.nn.model import SequenceModel
 from ssmbench.origins import plugin_line, with_plugin_line
 from ssmbench.spec import Pair
@@ -32,6 +34,7 @@ def check_parts(config: RunConfig) -> None:
             network = build_network(config, task.sizes)
             if task.conditions.uneven:
                 network.check_uneven()
+            check_margins(config, task, network)
             build_optimizer(network, config.optimizer)
     except UsageError as error:
         raise with_plugin_line(error) from error
@@ -43,6 +46,33 @@ def check_parts(config: RunConfig) -> None:
 def _innermost(error: BaseException) -> str:
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{place.filename}:{place.lineno}"
+
+
+def check_margins(config: RunConfig, task: Task, network: SequenceModel) -> None:
+    """Raise a UsageError unless the network declares the margins that ``margin`` or ``select`` of
+    the run refer to."""
+    by = "margin" if config.margin > 0 else f"select: {config.select}"
+    if config.margin == 0 and config.select == "score":
+        return
+    require(
+        task.classifies and task.score == "accuracy",
+        f"{by}: certified margins are of classes, but {config.task['name']} is scored by "
+        f"{task.score}",
+    )
+    require(
+        network.gains_from is GainsFrom.input,
+        f"{by}: certified margins need inputs that have a norm, but gains of this network refer to "
+        f"its {network.gains_from.value}",
+    )
+    require(
+        network.gamma is not None,
+        f"{by}: certified margins follow from a declared gain of the network; set model.gamma",
+    )
+    require(
+        network.gain_claim is GainClaim.incremental,
+        f"{by}: certified margins need an incremental gain, but this network declares a "
+        f"{network.gain_claim.value} one",
+    )
 
 
 def check_splits_fit(network: SequenceModel, task: Task) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 from ssmbench.config.durations import DURATION
 from ssmbench.config.places import component_fields
+from ssmbench.config.selection import SELECTION
 from ssmbench.options import (
     COUNT,
     FRACTION,
+    NOT_NEGATIVE,
     POSITIVE,
     POSITIVE_COUNT,
     PROPER_FRACTION,
@@ -137,6 +139,14 @@ class RunConfig(component_fields("")):
     #: Share of each class's probability that the training loss asks of all classes alike, of tasks
     #: whose targets are classes; validation and test are scored without it.
     label_smoothing: float = option(0.0, PROPER_FRACTION, added=2)
+    #: Energy of a disturbance, relative to a typical training input, under which the training loss
+    #: asks for the right class: wrong logits are raised by what the declared gain lets it raise
+    #: them. For classes, inputs of channels and networks with model.gamma; validation and test are
+    #: scored without it.
+    margin: float = option(0.0, NOT_NEGATIVE, added=2)
+    #: Which validation score chooses among the weights of the training: score, or certified@E, for
+    #: example certified@0.03: the share that is certified under disturbances of energy E.
+    select: str = option("score", SELECTION, added=2)
     #: Number of ranks that share each sequence, in segments; divides trainer.devices x num_nodes.
     sequence_parallel: int = option(1, POSITIVE_COUNT)
     #: Seed of the parameters, the order of the training sequences, augmentation and dropout.

@@ -6,6 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from ssmbench.analysis.certificate import IDENTITY, Bound, GainClaim
 from ssmbench.errors import require
 from ssmbench.nn.blocks.base import Block
@@ -121,3 +125,19 @@ def _check_maps_zero_to_zero(kind: str, part: Encoder | Decoder | None) -> None:
         f"model.gamma: the SSM layers declare zero-state gains, so every part must map zero to "
         f"zero, and the {kind} {type(part).__name__} may not; set model.{kind}.bias=false",
     )
+
+
+def declared_pair_gains(
+    decoder: Decoder, gamma: float, steps: int, outputs: int
+) -> Float[Tensor, "K K"]:
+    """The gains to differences of ``outputs`` outputs that a network with a ``gamma`` declares,
+    (K, K), in the precision of the decoder's parameters and with gradients to them.
+
+    The features have gain 1 where the decoder has gamma; a mean over ``steps`` steps divides it.
+    """
+    rows = decoder.rows(gamma)
+    if rows is None:
+        apart = 1 - torch.eye(outputs, device=next(decoder.parameters()).device)
+        return math.sqrt(2) * gamma * apart
+    pooled = 1.0 if decoder.pooling is None else decoder.pooling.bound(steps).value
+    return pooled * torch.linalg.vector_norm(rows[:, None] - rows, dim=-1)

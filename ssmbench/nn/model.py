@@ -381,12 +381,14 @@ class SequenceModel(nn.Module):
         whole = self.bound(layer_gains, length)
         if not whole.finite:
             return None
-        before = self._bound_of_features(layer_gains, GainClaim.incremental).value
-        steps = self.framing.count(length)
-        of_rows = self.decoder.pair_gains(before, steps, **self._decoder_gain())
-        if of_rows is None:
+        rows = self.decoder.rows(**self._decoder_gain())
+        if rows is None:
             return self._sizes and PairGains.of_gain(whole.value, self._sizes.outputs)
-        return of_rows.minimum(PairGains.of_gain(whole.value, of_rows.outputs))
+        before = self._bound_of_features(layer_gains, GainClaim.incremental)
+        if self.pooling is not None:
+            before = before.then(self.pooling.bound(self.framing.count(length)))
+        of_rows = PairGains.of_decoder(before.value, rows)
+        return of_rows.minimum(PairGains.of_gain(whole.value, len(rows)))
 
     def _bound_of_features(self, layer_gains: Sequence[float | None], claim: GainClaim) -> Bound:
         """The bound up to the decoder."""

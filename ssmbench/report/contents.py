@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ssmbench.report.against import Against
+from ssmbench.report.certified import CertifiedRow, certified_rows, floor_rows
 from ssmbench.report.collect import RunRecord
 from ssmbench.report.comparisons import Comparison, comparisons
 from ssmbench.report.curves import FurtherRow, RobustnessRow, further_rows, robustness_rows
@@ -48,6 +49,7 @@ class TaskContents:
     ``scale``: which way its score goes; None if no run is complete. ``summary``: sentences on data,
     baselines and devices. ``rows``: the leaderboard, the best first and those without a score last.
     ``verified`` and ``network``: scores against gains of the layers and of the network.
+    ``floor``: the certified accuracy of nearest neighbours.
     ``notes``, ``violations``: sentences, each with the variant that it is on.
     """
 
@@ -59,6 +61,8 @@ class TaskContents:
     verified: tuple[TradeOffPoint, ...]
     network: tuple[TradeOffPoint, ...]
     robustness: tuple[RobustnessRow, ...]
+    certified: tuple[CertifiedRow, ...]
+    floor: tuple[RobustnessRow, ...]
     further: tuple[FurtherRow, ...]
     published: tuple[PublishedRow, ...]
     failures: tuple[Failure, ...]
@@ -125,6 +129,8 @@ def _task(
         verified=tuple(trade_off(mine, "verified")),
         network=tuple(trade_off(mine, "network_bound")),
         robustness=tuple(robustness_rows(records)),
+        certified=tuple(certified_rows(records)),
+        floor=tuple(floor_rows(records)),
         further=tuple(further_rows(records)),
         published=tuple(published_rows(records)),
         failures=tuple(failures(records)),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.report.against import Against, AgainstRow
+from ssmbench.report.certified import NEAREST, CertifiedRow
 from ssmbench.report.comparisons import Comparison
 from ssmbench.report.curves import FurtherRow, RobustnessRow
 from ssmbench.report.history import Failure
@@ -147,6 +148,58 @@ def robustness_table(points: Iterable[RobustnessRow]) -> str:
         line = lines.setdefault((point.variant, point.discretizer, point.kind), {})
         line[point.energy] = NONE if point.score_mean is None else f"{point.score_mean:.4f}"
     return _by_value(lines, "disturbance")
+
+
+#: Energies of the columns of certified accuracy.
+CERTIFIED_COLUMNS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2)
+
+
+def certified_table(certified: Iterable[CertifiedRow], points: Iterable[RobustnessRow]) -> str:
+    """One line per variant and discretizer: the median radius and the certified accuracy at some
+    energies, of the ``points`` of the certified curves; or why there are none."""
+    scores = certified_scores(points)
+    header = ["variant", "discretizer", "none because", "median radius"]
+    header += [f"{energy:g}" for energy in CERTIFIED_COLUMNS]
+    cells = []
+    for row in certified:
+        known = scores.get((row.variant, row.discretizer), {})
+        shares = [known.get(energy) for energy in CERTIFIED_COLUMNS]
+        cells.append(
+            [row.variant, row.discretizer, row.reason or NONE, number(row.median_radius, 3)]
+            + [NONE if share is None else f"{share:.4f}" for share in shares]
+        )
+    return markdown(header, cells)
+
+
+def certified_scores(
+    points: Iterable[RobustnessRow],
+) -> dict[tuple[str, str], dict[float, float | None]]:
+    """The certified accuracy by variant and discretizer, and by energy."""
+    found: dict[tuple[str, str], dict[float, float | None]] = {}
+    for point in points:
+        if point.kind in ("certified", NEAREST):
+            curve = found.setdefault((point.variant, point.discretizer), {})
+            curve[point.energy] = point.score_mean
+    return found
+
+
+#: Energies at which the changes of real outputs are shown.
+CHANGE_COLUMNS = (0.01, 0.03, 0.1)
+
+
+def changes_table(certified: Iterable[CertifiedRow]) -> str:
+    """One line per variant and output: its largest change at some energies; or why none is
+    known."""
+    header = ["variant", "discretizer", "output", *(f"{energy:g}" for energy in CHANGE_COLUMNS)]
+    cells = []
+    for row in certified:
+        for index, change in enumerate(row.largest_changes):
+            shown = [number(energy * change) for energy in CHANGE_COLUMNS]
+            cells.append([row.variant, row.discretizer, f"{index + 1}", *shown])
+        if not row.largest_changes:
+            none = [NONE] * len(CHANGE_COLUMNS)
+            cells.append([row.variant, row.discretizer, f"none: {row.reason}", *none])
+    return markdown(header, cells)
 
 
 def further_table(further: Iterable[FurtherRow]) -> str:

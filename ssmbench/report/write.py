@@ -11,6 +11,7 @@ from ssmbench import jsonio
 from ssmbench.errors import WriteError
 from ssmbench.files import write_atomically
 from ssmbench.report.against import Against
+from ssmbench.report.certified import floor_rows
 from ssmbench.report.collect import RunRecord
 from ssmbench.report.contents import Contents, contents
 from ssmbench.report.html import page
@@ -81,7 +82,8 @@ def _write_figures(records: Sequence[RunRecord], out: Path) -> dict[str, Path]:
         figure, name = poles.poles(records, task), _file_name(f"poles_{task}")
         files[name] = save_figure(figure, out / f"{name}.png")
     for task in dict.fromkeys(point.task for point in curves):
-        figure, name = robustness.robustness(curves, table, task), f"robustness_{task}"
+        figure = robustness.robustness(curves, table, task, floor_rows(records))
+        name = f"robustness_{task}"
         files[_file_name(name)] = save_figure(figure, out / f"{_file_name(name)}.png")
     more = further_rows(records)
     for task, quantity in dict.fromkeys((row.task, row.quantity) for row in more):

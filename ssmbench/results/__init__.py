@@ -9,11 +9,13 @@ Attribute names are the keys of ``result.json``. Reading follows one rule:
 """
 
 from ssmbench.results.parts import (
+    Certified,
     Environment,
     FurtherTest,
     Gains,
     ImportedFrom,
     LayerGains,
+    NeighbourFloor,
     NetworkGains,
     PluginFacts,
     PublishedScore,
@@ -29,11 +31,13 @@ from ssmbench.results.schema import OLDEST_SCHEMA, SCHEMA, SchemaError
 __all__ = [
     "OLDEST_SCHEMA",
     "SCHEMA",
+    "Certified",
     "Environment",
     "FurtherTest",
     "Gains",
     "ImportedFrom",
     "LayerGains",
+    "NeighbourFloor",
     "NetworkGains",
     "PluginFacts",
     "Provenance",

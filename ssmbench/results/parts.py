@@ -132,12 +132,51 @@ class FurtherTest(Record):
 
 @dataclass(frozen=True)
 class RobustnessPoint(Record):
-    """The score under disturbances of one ``kind`` (random or adversarial), whose l2 norm is
-    ``energy`` times that of a typical input; None where a prediction is not finite."""
+    """The score under disturbances of one ``kind``, whose l2 norm is ``energy`` times that of a
+    typical input; None where a prediction is not finite.
+
+    ``random`` and ``adversarial`` are measured; ``certified`` is proved of all disturbances of that
+    norm or a smaller one.
+    """
 
     energy: float
     kind: str
     score: float | None
+
+
+@dataclass(frozen=True)
+class NeighbourFloor(Record):
+    """What the nearest-neighbour classifier certifies on the same sequences: ``curve`` of the kind
+    ``nearest neighbour`` and the median radius as in :class:`Certified`; none for the ``reason``
+    given."""
+
+    curve: tuple[RobustnessPoint, ...] = ()
+    median_radius: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Certified(Record):
+    """What the network's proved gain says of its predictions under disturbances.
+
+    ``typical_norm``: the root mean square of the l2 norms of the ``sequences`` that robustness is
+    measured on, of the signal ``gains_from`` ("input" or "encoded input"); radii and energies are
+    relative to it. ``median_radius``: the median, over the predictions ``of`` each "sequence" or
+    "step", of the radius in which the class that is predicted cannot change; 0 where it is wrong.
+    ``largest_changes``: of real outputs, by how much each can change under a disturbance of the
+    typical norm, in ``unit``; it is proportional to the norm. Of outputs per step it is the l2 norm
+    over all steps. There is neither for the ``reason`` given.
+    """
+
+    typical_norm: float
+    gains_from: str
+    sequences: int
+    of: str
+    reason: str = ""
+    median_radius: float | None = None
+    largest_changes: tuple[float, ...] = ()
+    unit: str = ""
+    nearest_neighbour: NeighbourFloor | None = None
 
 
 @dataclass(frozen=True)

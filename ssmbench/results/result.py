@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ssmbench.results.parts import (
+    Certified,
     Environment,
     FurtherTest,
     Gains,
@@ -28,7 +29,8 @@ class Result(Record):
     of training and measurement, over all sittings (``provenance``). ``imported``: where the weights
     are from, if they were not trained here; without a task such a run has no scores either.
     ``notes``: what else happened in training, for example that it was stopped early.
-    ``effective_batch``: sequences of one optimizer step, over all ranks.
+    ``certified``: what is proved of the predictions; None where robustness was not measured, and in
+    earlier results. ``effective_batch``: sequences of one optimizer step, over all ranks.
     """
 
     status: str
@@ -53,6 +55,7 @@ class Result(Record):
     notes: tuple[str, ...] = ()
     effective_batch: int | None = None
     provenance: Provenance | None = None
+    certified: Certified | None = None
     schema: int = SCHEMA
 
     @property

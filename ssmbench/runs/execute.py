@@ -34,6 +34,7 @@ from ssmbench.runs.run import Run
 from ssmbench.runs.sittings import OpenSitting
 from ssmbench.tasks.base import Task
 from ssmbench.training.board.ending import write_figures, write_outcome
+from ssmbench.training.certificates import Certificates, certificates_of
 from ssmbench.training.environment import is_main_process, own_rank
 from ssmbench.training.further import further_tests
 from ssmbench.training.gains import measuring_device
@@ -238,6 +239,7 @@ def _result(identity: Run, trained: Trained, sitting: OpenSitting) -> Result:
     diverged = trained.diverged_at is not None
     with memory_named(run, ROBUSTNESS):
         curves = () if diverged else tuple(robustness(model, task, run.analysis))
+        proved = Certificates() if diverged else certificates_of(model, task, run.analysis, found)
     scores = trained.scores
     with memory_named(run, FURTHER):
         further = further_tests(model, task, scores.test, scores.further or {}) if scores else ()
@@ -256,7 +258,8 @@ def _result(identity: Run, trained: Trained, sitting: OpenSitting) -> Result:
         task=_task_facts(run, task),
         scores=trained.scores,
         gain=found.gain,
-        robustness=curves,
+        robustness=(*curves, *proved.curve),
+        certified=proved.figures,
         further_tests=further,
         parameters=model.parameter_count(),
         steps=trained.steps,

@@ -33,6 +33,7 @@ from ssmbench.spec import Channels, SequenceSpec, Tokens
 from ssmbench.tasks.base import Task
 from ssmbench.training.board.drawing import Drawings
 from ssmbench.training.board.ending import write_figures, write_outcome
+from ssmbench.training.certificates import Certificates, certificates_of
 from ssmbench.training.checkpoints import BEST, FOLDER
 from ssmbench.training.robustness import robustness
 
@@ -246,6 +247,7 @@ def _measured(
         write_figures(run.folder.path, model, found.worst, 0, Drawings(1.0))
     labelled = config.task["name"] != NO_DATA
     curves = tuple(robustness(model, task, config.analysis)) if labelled else ()
+    proved = certificates_of(model, task, config.analysis, found) if labelled else Certificates()
     scores = _scores(model, task) if labelled else None
     cpu, provenance = torch.device("cpu"), sitting.provenance("imported", 0)
     return Result(
@@ -260,7 +262,8 @@ def _measured(
         task=_task_facts(config, task, labelled),
         scores=scores,
         gain=found.gain,
-        robustness=curves,
+        robustness=(*curves, *proved.curve),
+        certified=proved.figures,
         parameters=model.parameter_count(),
         steps_per_second=None,
         environment=environment(cpu, cpu),

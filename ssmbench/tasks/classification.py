@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from ssmbench.spec import Channels
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.baselines import Predictor, always, majority_class
 from ssmbench.tasks.batch import UNSCORED
+from ssmbench.tasks.cache import Arrays
+from ssmbench.tasks.nearest_neighbour import NeighbourCertificate, neighbour_certificate
+
+#: Products of numbers that distances between sequences may take: a minute of a core.
+_MOST_PRODUCTS = 10**11
 
 
 class Classification(Task):
@@ -39,3 +46,36 @@ class Classification(Task):
         labels = self.scored_targets("train")
         most = majority_class(labels[labels != UNSCORED], self.sizes.outputs)
         return {"majority class": always(most, per_step=self.sizes.per_step)}
+
+    def neighbour_certificate(self, sequences: int) -> NeighbourCertificate | str:
+        """What the nearest-neighbour classifier certifies of the first ``sequences`` of the test
+        split, or why there is no such certificate. Computed once for its data, as
+        :meth:`baseline_scores`."""
+        whole = self.unconditioned()
+        reason = whole._why_no_neighbours(sequences)
+        if reason:
+            return reason
+        settings = {"data": self.data_digest, "sequences": sequences, "version": 1}
+        found = self._kept(
+            f"neighbours-{type(self).__name__}", settings, lambda: whole._neighbours(sequences)
+        )
+        return NeighbourCertificate(*(torch.tensor(found[name]) for name in ("radii", "right")))
+
+    def _neighbours(self, sequences: int) -> Arrays:
+        test, classes = self.sample("test", sequences), self.sizes.outputs
+        found = neighbour_certificate(self.batches("train"), test, classes)
+        return {"radii": found.radii.numpy(), "right": found.right.numpy()}
+
+    def _why_no_neighbours(self, sequences: int) -> str:
+        if not isinstance(self.sizes.input, Channels):
+            return f"inputs are {self.sizes.input}, which have no distance"
+        if self.sizes.per_step:
+            return "classes are those of steps"
+        train, test = self.split("train"), self.split("test")
+        if train.lengths is not None or test.lengths is not None:
+            return "sequences differ in length"
+        first = self.sample("test", sequences)
+        products = len(train) * first.u.numel()
+        if first.dt is not None or self.sample("train", 1).u.shape[1:] != first.u.shape[1:]:
+            return "sequences differ in length or in their time steps"
+        return "" if products <= _MOST_PRODUCTS else "the distances to compute are too many"

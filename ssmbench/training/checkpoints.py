@@ -147,16 +147,16 @@ class LogSizes(Callback):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the weights with the best validation score in ``best.ckpt``.
+    """Keeps the weights with the best validation score in ``best.ckpt``; ``monitor`` is its key.
 
     A resumed run keeps the best score even if its folder was moved.
     """
 
-    def __init__(self, folder: Path, task: Task):
+    def __init__(self, folder: Path, task: Task, monitor: str = ""):
         super().__init__(
             dirpath=folder / FOLDER,
             filename=Path(BEST).stem,
-            monitor=f"val/{task.score}",
+            monitor=monitor or f"val/{task.score}",
             mode="max" if task.higher_is_better else "min",
             save_top_k=1,
             enable_version_counter=False,

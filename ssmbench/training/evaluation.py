@@ -30,19 +30,20 @@ def evaluate(
         DivergedError: a prediction, or the score of the best weights, is not finite.
         UsageError: the trainer's limits leave nothing to score.
     """
-    scores = _Evaluation(trainer, module, task)
+    scores, chosen_by = _Evaluation(trainer, module, task), str(best.monitor)
     last_val = last_test = None
     state = load_checkpoint(Path(best.best_model_path)) if best.best_model_path else None
     if state is not None and state["global_step"] != trainer.global_step:
-        last_val, last_test = scores.val("last"), scores.last_test()
+        validated, last_test = scores.validated("last"), scores.last_test()
+        last_val = validated[f"val/{task.score}"]
         if best.best_model_score is None or _is_better(
-            last_val, float(best.best_model_score), task
+            validated[chosen_by], float(best.best_model_score), task
         ):
             trainer.save_checkpoint(best.best_model_path)
             state = None
     if state is not None:
         module.load_state_dict(state["state_dict"])
-    val, test = scores.val("best"), scores.test()
+    val, test = scores.validated("best")[f"val/{task.score}"], scores.test()
     if not (math.isfinite(val) and math.isfinite(test)):
         raise DivergedError(trainer.global_step)
     further = {name: scores.further(name) for name in task.further_tests()}
@@ -61,14 +62,15 @@ class _Evaluation:
     def __init__(self, trainer: pl.Trainer, module: SequenceModule, task: Task):
         self.trainer, self.module, self.task = trainer, module, task
 
-    def val(self, weights: str) -> float:
-        """Logged as ``best/val/...``: a point of ``val/...`` would be the last epoch's."""
+    def validated(self, weights: str) -> Mapping[str, float]:
+        """Validation scores by their keys ``val/...``, logged as ``best/val/...``: a point of
+        ``val/...`` would be the last epoch's."""
         with self._logged_as(weights) as log:
             (found,) = _scored(
                 self.trainer.validate(self.module, datamodule=self.task, verbose=False), "val"
             )
             log(found)
-        return found[f"val/{self.task.score}"]
+        return found
 
     def test(self) -> float:
         """On the task's test set, logged as ``test/...``."""

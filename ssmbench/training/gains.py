@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ssmbench.analysis.attack import Attack
 from ssmbench.analysis.certificate import TOLERANCE, Bound, GainClaim
+from ssmbench.analysis.pair_gains import PairGains
 from ssmbench.analysis.rounding import rounding_gain
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.bounds import is_finite
@@ -53,11 +54,14 @@ UNPROVED = Bound.none("the gain of an SSM layer could not be proved")
 @dataclass(frozen=True)
 class Measurement:
     """``gain``: as in :class:`~ssmbench.results.Result`. ``worst``: the input that the network
-    amplifies most; None if a parameter is not finite. ``poles``: of each layer (:func:`poles`)."""
+    amplifies most; None if a parameter is not finite. ``poles``: of each layer (:func:`poles`).
+    ``pairs``: gains to differences of outputs beside those that the product of the parts' gains
+    gives."""
 
     gain: Gains
     worst: Attack | None
     poles: list[Complex[Tensor, " _"]]
+    pairs: KnownPairs | None = None
 
 
 def measuring_device(trained_on: torch.device) -> torch.device:
@@ -166,6 +170,23 @@ def _proved(layers: Iterable[LayerGains]) -> list[float | None]:
     """The proved bound of each layer; of a time-varying one, of which nothing can be verified, what
     its parametrization declares by a proof for all parameter values."""
     return [g.declared if g.verified is None else g.verified_bound for g in layers]
+
+
+@dataclass(frozen=True)
+class KnownPairs:
+    """Gains to differences of outputs, for sequences of exactly ``steps`` steps."""
+
+    gains: PairGains
+    steps: int
+
+
+def proved_pairs(
+    model: SequenceModel, layers: Sequence[LayerGains], length: int
+) -> PairGains | None:
+    """As :func:`composed_bound`, to differences of outputs; None where that is infinite."""
+    if any(map(_is_unproved, layers)):
+        return None
+    return model.pair_gains(_proved(layers), length)
 
 
 def _is_unproved(layer: LayerGains) -> bool:

@@ -27,6 +27,7 @@ from ssmbench.tasks.base import Task
 from ssmbench.tasks.batch import Batch
 from ssmbench.training.batches import check_batches, used_batches
 from ssmbench.training.devices import FiniteCheck, seed_generators, waits_for_loss
+from ssmbench.training.margin import Margins
 from ssmbench.training.time_limits import Budget
 
 
@@ -36,6 +37,7 @@ class SequenceModule(pl.LightningModule):
     ``max_steps`` is the number of optimizer steps after which training ends, -1 for no limit. It is
     enforced here and not by Lightning's Trainer, which resumes a run of limited steps in the wrong
     epoch. ``budget`` is the training time of the run, None if it ends after epochs or steps.
+    ``margins``: of a training for certified predictions.
 
     Raises:
         DivergedError: a loss or prediction is not finite on any rank; all ranks raise together.
@@ -48,6 +50,7 @@ class SequenceModule(pl.LightningModule):
         optimizer: Mapping[str, Any],
         max_steps: int = -1,
         budget: Budget | None = None,
+        margins: Margins | None = None,
     ):
         super().__init__()
         self.max_steps = max_steps
@@ -56,8 +59,10 @@ class SequenceModule(pl.LightningModule):
         self.model = model
         self.task = task
         self.optimizer = optimizer
+        self.margins = margins or Margins()
         self.val_metrics = task.metrics().clone(prefix="val/")
         self.test_metrics = task.metrics().clone(prefix="test/")
+        self.certified_metrics = task.metrics() if self.margins.selects else None
         self.val_loss = MeanMetric(nan_strategy="disable")
         self.test_loss = MeanMetric(nan_strategy="disable")
         self._finite = True
@@ -179,7 +184,8 @@ class SequenceModule(pl.LightningModule):
     def _loss(self, batch: Batch) -> Tensor:
         """The loss of a batch, scaled so that its mean over ranks is that of their joint batch."""
         prediction = self._predict(batch)
-        loss = self.task.training_loss(prediction, batch)
+        asked = self.margins.in_training(self.model, prediction, batch)
+        loss = self.task.training_loss(asked, batch)
         if batch.lengths is None:
             return loss
         weight = loss.new_tensor(batch.weight(prediction), dtype=torch.float32)
@@ -200,7 +206,9 @@ class SequenceModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.doing = "the validation"
-        self._evaluate(batch, self.val_metrics, self.val_loss, "val")
+        prediction = self._evaluate(batch, self.val_metrics, self.val_loss, "val")
+        if self.certified_metrics is not None:
+            self._certify(prediction, batch, self.certified_metrics)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.doing = "the test"
@@ -208,7 +216,7 @@ class SequenceModule(pl.LightningModule):
 
     def _evaluate(
         self, batch: Batch, metrics: MetricCollection, mean_loss: MeanMetric, split: str
-    ) -> None:
+    ) -> Tensor:
         prediction = self._predict(batch)
         loss, weight = self.task.batch_loss(prediction, batch), batch.weight(prediction)
         self._finite &= bool(torch.isfinite(prediction).all() and torch.isfinite(loss))
@@ -217,6 +225,14 @@ class SequenceModule(pl.LightningModule):
         mean_loss.update(loss.expand(weight))
         self.log(f"{split}/loss", mean_loss, batch_size=batch.size)
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=batch.size)
+        return prediction
+
+    def _certify(self, prediction: Tensor, batch: Batch, metrics: MetricCollection) -> None:
+        """Log the score of what is certified under disturbances of the energy that selects."""
+        pessimistic = self.margins.in_selection(self.model, prediction, batch)
+        metrics.update(*self.task.batch_metric(pessimistic, batch))
+        metric = metrics[self.task.score]
+        self.log(self.margins.key(self.task), metric, batch_size=batch.size)
 
     def forget_divergence(self) -> None:
         """Let the next evaluation be judged by itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from ssmbench.tasks.batch import Batch
 
 #: l2 norm of the disturbance of a sequence, relative to that of a typical input.
 ENERGIES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+#: Those of the certified curve; where classes are predicted, the adversary is measured there too.
+CERTIFIED_ENERGIES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 1.0, 3.0)
 KINDS = ("random", "adversarial")
 #: Maximum number of random disturbances of each sequence; more than one if sequences are few.
 _MAX_DRAWS = 16
@@ -46,17 +49,30 @@ def robustness(model: SequenceModel, task: Task, config: AnalysisConfig) -> list
     frozen = freeze(model, hold=batch.dt is None)
     network, signals = gain_map(frozen, batch.u, batch.lengths)
     batch = batch.to(signals.device, signals.dtype)
-    typical = torch.linalg.vector_norm(signals.double()).item() / math.sqrt(batch.size)
-    scores = {(kind, energy): _Score(task) for kind in KINDS for energy in ENERGIES}
+    typical = typical_norm(signals)
+    scores: Scores = {("random", energy): _Score(task) for energy in ENERGIES}
+    attacked = sorted((*ENERGIES, *_extra_energies(task)))
+    scores |= {("adversarial", energy): _Score(task) for energy in attacked}
     attacker = _Attacker(network, task, typical, config.robustness_steps)
     draws = max(1, min(_MAX_DRAWS, config.robustness_sequences // batch.size))
     noise = _noise(signals, batch.lengths, draws + 1, config.attack_seed)
-    for chosen in _parts(batch.size, task.batch_size):
+    for chosen in parts(batch.size, task.batch_size):
         part = _Part(signals[chosen], batch.at(chosen))
         for direction in noise[1:, chosen]:
             attacker.random(part, direction, scores)
         attacker.adversarial(part, noise[0, chosen], scores)
     return [RobustnessPoint(e, k, s.value()) for (k, e), s in scores.items()]
+
+
+def _extra_energies(task: Task) -> tuple[float, ...]:
+    """Energies at which only the adversary is measured, beside a certified score."""
+    new = tuple(energy for energy in CERTIFIED_ENERGIES if energy not in ENERGIES)
+    return new if task.classifies else ()
+
+
+def typical_norm(signals: Float[Tensor, "n L m"]) -> float:
+    """The root mean square of the l2 norms of sequences."""
+    return torch.linalg.vector_norm(signals.double()).item() / math.sqrt(len(signals))
 
 
 def _noise(
@@ -70,7 +86,7 @@ def _noise(
     return _unit(mask_signals(noise, every)).unflatten(0, (draws, len(signals)))
 
 
-def _parts(number: int, batch_size: int) -> Iterator[slice]:
+def parts(number: int, batch_size: int) -> Iterator[slice]:
     """Slices of at most ``batch_size`` sequences."""
     for start in range(0, number, batch_size):
         yield slice(start, min(start + batch_size, number))
@@ -123,12 +139,18 @@ class _Attacker:
             self._record(scores["random", energy], part, direction.to(part.signals), energy)
 
     def adversarial(self, part: _Part, start: Tensor, scores: Scores) -> None:
-        """At each energy, the ascent starts from the worst direction of the energy before."""
-        direction = start.to(part.signals)
-        for energy in ENERGIES:
+        """At each energy, the ascent starts from the worst direction of the energy before. Nothing
+        starts from those that are new in the certified curve; below the first ascent, they have
+        its direction."""
+        direction, extra = start.to(part.signals), _extra_energies(self.task)
+        for lower, energy in itertools.pairwise((0.0, *ENERGIES)):
+            before = direction
             if energy > 0:
-                direction = self._worst(part, direction, energy)
+                direction = self._worst(part, before, energy)
             self._record(scores["adversarial", energy], part, direction, energy)
+            for between in (e for e in extra if lower < e < energy):
+                away = self._worst(part, before, between) if lower > 0 else direction
+                self._record(scores["adversarial", between], part, away, between)
 
     def _record(self, score: _Score, part: _Part, direction: Tensor, energy: float) -> None:
         with torch.no_grad():

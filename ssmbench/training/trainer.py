@@ -10,7 +10,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
-from ssmbench.build.check import check_splits_fit
+from ssmbench.build.check import check_margins, check_splits_fit
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig, accumulation, seconds
@@ -37,6 +37,7 @@ from ssmbench.training.effective_batch import (
 from ssmbench.training.environment import is_main_process, require_peers
 from ssmbench.training.evaluation import evaluate
 from ssmbench.training.lightning_trainer import build_trainer, check_trainer, quiet_lightning
+from ssmbench.training.margin import margins_of
 from ssmbench.training.memory_estimate import MemoryEstimate
 from ssmbench.training.module import SequenceModule
 from ssmbench.training.monitor import GainMonitor
@@ -104,7 +105,8 @@ def train(
     if is_main_process():
         check()
         prepare_folder(folder, point)
-    speed, best = Speed(accumulation(run)), BestCheckpoint(folder, task)
+    speed = Speed(accumulation(run))
+    best = BestCheckpoint(folder, task, module.margins.key(task))
     chosen = build_callbacks(run, task)
     module.logs_every_loss = bool(chosen)
     drawings = Drawings(run.analysis.figures)
@@ -149,9 +151,11 @@ def _built(run: RunConfig) -> SequenceModule:
     steps = -1 if budget else run.trainer.get("max_steps", -1)
     with memory_named(run, BUILDING):
         network = build_network(run, task.sizes)
-    module = SequenceModule(network, task, run.optimizer, steps, budget)
+    check_margins(run, task, network)
     with memory_named(run, LOADING):
         check_splits_fit(network, task)
+        margins = margins_of(run, task)
+    module = SequenceModule(network, task, run.optimizer, steps, budget, margins)
     check_effective_batch(run.effective_batch, task)
     return module
 

@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import Bound
-from ssmbench.analysis.pair_gains import PairGains
 from ssmbench.errors import UsageError
 from ssmbench.nn.pooling import Pooling
 from ssmbench.scans.sequence_parallel import Segments
@@ -86,10 +85,9 @@ class Decoder(nn.Module):
         """A bound on the incremental gain in l2, for sequences of ``length`` steps."""
         return Bound.none(self.unbounded_reason)
 
-    def pair_gains(self, before: float, length: int, gain: float | None = None) -> PairGains | None:
-        """Bounds on the gains to differences of outputs, for sequences of ``length`` steps whose
-        features have the gain ``before``; None if :meth:`bound` is all that is known. Called where
-        that is finite only."""
+    def rows(self, gain: float | None = None) -> Float[Tensor, "out d"] | None:
+        """The matrix of the affine map from a step's features, or from the pooled ones, to the
+        prediction, with gradients; None if the decoder is no such map."""
         return None
 
     @classmethod

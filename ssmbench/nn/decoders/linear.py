@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import Bound
-from ssmbench.analysis.pair_gains import PairGains
 from ssmbench.lengths import mask_steps, valid_steps
 from ssmbench.nn.bounds import weight_bound
 from ssmbench.nn.decoders.base import Decoder, PoolingDecoder
@@ -89,8 +88,8 @@ class PerStep(Decoder, _Affine):
     def bound(self, length: int, gain: float | None = None) -> Bound:
         return self.affine_bound(gain)
 
-    def pair_gains(self, before: float, length: int, gain: float | None = None) -> PairGains:
-        return PairGains.of_decoder(before, self.used_weight(gain))
+    def rows(self, gain: float | None = None) -> Float[Tensor, "out d"]:
+        return self.used_weight(gain)
 
 
 @decoders.register("pooled", config=AffineConfig)
@@ -114,6 +113,5 @@ class Pooled(PoolingDecoder, _Affine):
     def bound(self, length: int, gain: float | None = None) -> Bound:
         return self.pooling.bound(length).then(self.affine_bound(gain))
 
-    def pair_gains(self, before: float, length: int, gain: float | None = None) -> PairGains:
-        pooled = before * self.pooling.bound(length).value
-        return PairGains.of_decoder(pooled, self.used_weight(gain))
+    def rows(self, gain: float | None = None) -> Float[Tensor, "out d"]:
+        return self.used_weight(gain)

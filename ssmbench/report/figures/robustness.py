@@ -19,12 +19,19 @@ from ssmbench.report.figures.style import (
 )
 from ssmbench.report.statistics import RobustnessRow, Row
 
-_LINES = {"adversarial": "-", "random": "--"}
+_LINES = {"adversarial": "-", "random": "--", "certified": ":"}
+_FLOOR = {"color": "0.35", "ls": (0, (6, 3)), "lw": 1.2, "alpha": 0.85}
 _TO_ZERO = 4.0  # energy 0 is drawn at the smallest energy divided by this (logarithmic axis)
 
 
-def robustness(points: Iterable[RobustnessRow], table: Iterable[Row], task: str) -> Figure:
-    """Score against disturbance energy, one line per variant and discretizer, with error bars.
+def robustness(
+    points: Iterable[RobustnessRow],
+    table: Iterable[Row],
+    task: str,
+    floor: Iterable[RobustnessRow] = (),
+) -> Figure:
+    """Score against disturbance energy, one line per variant and discretizer, with error bars; and
+    the curve of the ``floor``, what nearest neighbours certify.
 
     ``table``: the rows of the whole report; they determine the colours and the name of the score.
     """
@@ -32,6 +39,7 @@ def robustness(points: Iterable[RobustnessRow], table: Iterable[Row], task: str)
     figure = Figure(figsize=(8.2, 4.6), layout="constrained")
     axis = figure.subplots()
     keys = _draw_curves(axis, points, colours_of(table), markers_of(table))
+    keys += _draw_floor(axis, [point for point in floor if point.task == task], points)
     row = next(row for row in table if row.task == task)
     axis.set(title=f"Robustness: {task}", ylabel=with_unit(row))
     means = [point.score_mean for point in points if point.score_mean is not None]
@@ -55,11 +63,25 @@ def _draw_curves(
         _draw_curve(axis, curve, smallest / _TO_ZERO, style)
     _label_energies(axis, points, smallest)
     variants, discretizers = ({key[i] for key in curves} for i in (0, 1))
-    keys = [Line2D([], [], color="black", ls=ls, label=kind) for kind, ls in _LINES.items()]
+    kinds = {kind for _, _, kind in curves}
+    styles = [(kind, ls) for kind, ls in _LINES.items() if kind in kinds]
+    keys = [Line2D([], [], color="black", ls=ls, label=kind) for kind, ls in styles]
     return keys + keys_of(
         {v: c for v, c in colours.items() if v in variants},
         {d: m for d, m in markers.items() if d in discretizers},
     )
+
+
+def _draw_floor(
+    axis: Axes, floor: list[RobustnessRow], points: list[RobustnessRow]
+) -> list[Line2D]:
+    if not floor:
+        return []
+    smallest = min((point.energy for point in points if point.energy > 0), default=1.0)
+    zero = smallest / _TO_ZERO
+    known = [(p.energy or zero, p.score_mean) for p in floor if p.score_mean is not None]
+    axis.plot([energy for energy, _ in known], [score for _, score in known], **_FLOOR)
+    return [Line2D([], [], label=f"{floor[0].variant}, certified", **_FLOOR)]
 
 
 def _draw_curve(axis: Axes, line: list[RobustnessRow], zero: float, style: dict[str, Any]) -> None:

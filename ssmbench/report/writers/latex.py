@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ssmbench.report.contents import Contents, TaskContents
 from ssmbench.report.statistics import Row
+from ssmbench.report.tables import CERTIFIED_COLUMNS, certified_scores
 from ssmbench.report.texts import learned_text, number, seeds_text
 
 _ESCAPES = {
@@ -22,7 +23,9 @@ _ESCAPES = {
 def to_latex(contents: Contents) -> str:
     """One ``table`` for each task, the best mean in bold."""
     head = "% Written by ssmbench report. Needs \\usepackage{booktabs}.\n"
-    return head + "\n".join(_table(task) for task in contents.tasks)
+    tables = [_table(task) for task in contents.tasks]
+    tables += [_certified(task) for task in contents.tasks if _is_certified(task)]
+    return head + "\n".join(tables)
 
 
 def escaped(text: str) -> str:
@@ -39,13 +42,42 @@ def _table(task: TaskContents) -> str:
         f"{task.name}: {metric} on the test split, mean over seeds and 95% bootstrap interval; L2 "
         "gains of the layers (largest over layers and seeds) and of the network."
     )
+    return _typeset(caption, list(_COLUMNS), body)
+
+
+def _typeset(caption: str, columns: Sequence[str], body: str) -> str:
+    """``body``: the lines; the first two columns are words."""
     return (
         "\\begin{table}\n  \\centering\n"
         f"  \\caption{{{escaped(caption)}}}\n"
-        f"  \\begin{{tabular}}{{ll{'r' * (len(_COLUMNS) - 2)}}}\n    \\toprule\n"
-        f"    {' & '.join(_COLUMNS)} \\\\\n    \\midrule\n{body}    \\bottomrule\n"
+        f"  \\begin{{tabular}}{{ll{'r' * (len(columns) - 2)}}}\n    \\toprule\n"
+        f"    {' & '.join(columns)} \\\\\n    \\midrule\n{body}    \\bottomrule\n"
         "  \\end{tabular}\n\\end{table}\n"
     )
+
+
+def _is_certified(task: TaskContents) -> bool:
+    """Whether a variant has a certified curve."""
+    return any(point.kind == "certified" for point in task.robustness)
+
+
+def _certified(task: TaskContents) -> str:
+    """Certified accuracy and median radius, nearest neighbours included."""
+    scores = certified_scores((*task.robustness, *task.floor))
+    body = ""
+    for row in task.certified:
+        known = scores.get((row.variant, row.discretizer), {})
+        shares = [known.get(energy) for energy in CERTIFIED_COLUMNS]
+        cells = [escaped(row.variant), escaped(row.discretizer), _number(row.median_radius)]
+        cells += ["--" if share is None else f"{share:.4f}" for share in shares]
+        body += f"    {' & '.join(cells)} \\\\\n"
+    caption = (
+        f"{task.name}: share of the predictions that are right and certified under every "
+        "disturbance of an L2 norm below that of the column, relative to a typical input; median "
+        "certified radius."
+    )
+    columns = ["Variant", "Discretizer", "Median radius", *(f"{e:g}" for e in CERTIFIED_COLUMNS)]
+    return _typeset(caption, columns, body)
 
 
 def _score(row: Row) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ssmbench.report.against import Against
+from ssmbench.report.certified import NEAREST
 from ssmbench.report.contents import Contents, TaskContents
 from ssmbench.report.curves import FurtherRow
 from ssmbench.report.history import TaskHistory
@@ -15,6 +16,8 @@ from ssmbench.report.tables import (
     LEADERBOARD,
     against_gains_table,
     against_table,
+    certified_table,
+    changes_table,
     comparisons_table,
     failures_table,
     further_table,
@@ -59,7 +62,22 @@ such bound or it does not; in the latter case the trained systems may still sati
 ROBUSTNESS_LEGEND = """\
 Mean score on the first test sequences when every input sequence is disturbed. Columns: l2 norm of
 the disturbance relative to that of a typical input. **random**: Gaussian directions.
-**adversarial**: gradient ascent on the task's loss. `none`: a prediction was not finite.
+**adversarial**: gradient ascent on the task's loss. **certified**: what the network's proved gain
+leaves under every disturbance of that norm. `none`: a prediction was not finite, or not measured.
+"""
+
+CERTIFIED_LEGEND = """\
+Share of the same predictions that are right, and that no disturbance can change of which the l2
+norm is below that of the column, relative to a typical input: a proof from the network's
+incremental gain, not a search. **median radius**: the norm up to which half of the predictions are
+certified; a wrong one has radius 0. **nearest neighbour**: what that classifier certifies of
+itself, (distance to the nearest of another class - distance to the nearest) / 2.
+"""
+
+CHANGES_LEGEND = """\
+The most that each output can change, in l2 over all steps and so at any one step too, under a
+disturbance of the whole input sequence whose l2 norm is that of the column, relative to a typical
+input: a proof from the network's incremental gain. Largest over seeds.
 """
 
 PUBLISHED_LEGEND = """\
@@ -83,6 +101,7 @@ best mean here; a run that diverged or failed has 0. Intervals: bootstrap within
 #: Of the sections of every task; each stands where it is first needed.
 _LEGENDS = (
     *(COMPARISONS_LEGEND, SAMPLING_LEGEND, ROBUSTNESS_LEGEND),
+    *(CERTIFIED_LEGEND, CHANGES_LEGEND),
     *(PUBLISHED_LEGEND, FURTHER_LEGEND),
 )
 #: Up to so many pairs the page shows all comparisons; of more, those with a difference.
@@ -137,12 +156,29 @@ def _task(task: TaskContents) -> list[str]:
     if task.robustness:
         parts += [f"### Robustness: {task.name}\n", ROBUSTNESS_LEGEND]
         parts.append(robustness_table(task.robustness))
+    parts += _certified(task)
     if task.further:
         parts += [f"### Longer and irregular tests: {task.name}\n", FURTHER_LEGEND]
         parts += map(further_table, _by_quantity(task.further))
     if task.failures:
         parts += [f"### Runs without a score: {task.name}\n", failures_table(task.failures)]
     return parts
+
+
+def _certified(task: TaskContents) -> list[str]:
+    """What is certified of classes, or of real outputs."""
+    if not task.certified:
+        return []
+    if task.scale is not None and not task.scale.classifies:
+        unit = next((f" [{row.unit}]" for row in task.certified if row.unit), "")
+        title = f"### Certified largest change of each output{unit}: {task.name}\n"
+        return [title, CHANGES_LEGEND, changes_table(task.certified)]
+    of = {row.of for row in task.certified if row.variant != NEAREST}
+    norms = {row.gains_from for row in task.certified if row.variant != NEAREST}
+    what = f"Of each {' or '.join(sorted(of))}; norms of the {' or '.join(sorted(norms))}.\n"
+    points = (*task.robustness, *task.floor)
+    title = f"### Certified accuracy: {task.name}\n"
+    return [title, CERTIFIED_LEGEND, what, certified_table(task.certified, points)]
 
 
 def _sampled(task: TaskContents) -> list[str]:

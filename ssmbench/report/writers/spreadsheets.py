@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from ssmbench.report.certified import CertifiedRow
 from ssmbench.report.comparisons import Comparison
 from ssmbench.report.contents import Contents
 from ssmbench.report.curves import FurtherRow, RobustnessRow
@@ -20,7 +21,11 @@ def spreadsheets(contents: Contents) -> dict[str, str]:
     tasks = contents.tasks
     tables: Mapping[str, tuple[type, Sequence[Any]]] = {
         "comparisons.csv": (Comparison, [one for task in tasks for one in task.comparisons]),
-        "robustness.csv": (RobustnessRow, [one for task in tasks for one in task.robustness]),
+        "robustness.csv": (
+            RobustnessRow,
+            [one for task in tasks for one in (*task.robustness, *task.floor)],
+        ),
+        "certified.csv": (CertifiedRow, [one for task in tasks for one in task.certified]),
         "further_tests.csv": (FurtherRow, [one for task in tasks for one in task.further]),
         "published.csv": (PublishedRow, [one for task in tasks for one in task.published]),
     }

@@ -255,6 +255,11 @@ class SystemIdentification(Task):
         self.setup()
         return self._outputs.invert(prediction).flatten(), self._outputs.invert(target).flatten()
 
+    def output_scales(self) -> Float[Tensor, " p"]:
+        """The deviations of the outputs, which normalised ones are multiplied by."""
+        self.setup()
+        return torch.as_tensor(self._outputs.deviation)
+
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     """As one array; a single one as it is."""

@@ -11,6 +11,7 @@ from ssmbench.report.html.chart import axis, chart, legend, plain
 from ssmbench.report.html.markup import Markup, element
 from ssmbench.report.html.numbers import tick, with_spread
 from ssmbench.report.html.section import Section, charts, note, section
+from ssmbench.report.html.sections.certified import certified
 from ssmbench.report.html.sections.leaderboard import measured, metric
 from ssmbench.report.html.series import Series
 from ssmbench.report.html.table import Cell, Column, Line, figure, table
@@ -18,8 +19,9 @@ from ssmbench.report.html.table import Cell, Column, Line, figure, table
 _ROBUSTNESS = (
     "Score on the first test sequences when every input sequence is disturbed by so much: the L2 "
     "norm of the disturbance relative to that of a typical input. Random: Gaussian directions. "
-    "Adversarial: gradient ascent on the task's loss. Certified: what the bound of the network "
-    "guarantees against every disturbance of this size."
+    "Adversarial: gradient ascent on the task's loss. Certified: the share of right predictions "
+    "that no disturbance of this norm or a smaller one can change, by the proved gain of the "
+    "network; dashed, what the nearest-neighbour classifier certifies of itself."
 )
 _FURTHER = (
     "Scores of the same weights where one quantity differs from the training: the length of the "
@@ -38,14 +40,24 @@ def robustness(contents: Contents, series: Series) -> Section | None:
         label = "norm of the disturbance, relative to a typical input"
         parts.append(
             charts(
-                _chart(task, f"{kind} disturbances", label, group, series, limits, _energy)
+                _chart(
+                    task,
+                    _title(kind),
+                    label,
+                    group,
+                    series,
+                    limits,
+                    _energy,
+                    task.floor if kind == "certified" else (),
+                )
                 for kind, group in zip(kinds, groups, strict=True)
             )
         )
         parts += [
-            _figures(f"{task.name}: score under {kind} disturbances", group, series, _energy)
+            _figures(f"{task.name}: score, {_title(kind)}", group, series, _energy)
             for kind, group in zip(kinds, groups, strict=True)
         ]
+        parts += certified(task, series)
     return section("robustness", "Robustness", note(_ROBUSTNESS), parts)
 
 
@@ -66,6 +78,11 @@ def further(contents: Contents, series: Series) -> Section | None:
             for name, group in zip(quantities, groups, strict=True)
         ]
     return section("further", "Longer and irregular tests", note(_FURTHER), parts)
+
+
+def _title(kind: str) -> str:
+    every = "certified under every disturbance"
+    return every if kind == "certified" else f"{kind} disturbances"
 
 
 _Point = RobustnessRow | FurtherRow
@@ -104,10 +121,12 @@ def _chart(
     series: Series,
     limits: tuple[float, float] | None,
     at: _At,
+    floor: Sequence[RobustnessRow] = (),
 ) -> Markup:
     values = sorted({at(point) for point in points})
     places = {value: place for place, value in enumerate(values)}
     traces = [_trace(curve, places, series, at) for curve in _by_series(points).values()]
+    traces += [_floor(floor, places)] if floor else []
     axes = {
         "xaxis": axis(label, tickvals=list(places.values()), ticktext=[tick(v) for v in values]),
         "yaxis": axis(
@@ -141,6 +160,21 @@ def _trace(
         "line": {"color": colour, "width": 2},
         "marker": {"color": colour, "symbol": series.symbol(first), "size": 8},
         "meta": series.number(first.variant),
+    }
+
+
+def _floor(floor: Sequence[RobustnessRow], places: dict[float, int]) -> dict[str, Any]:
+    """The curve of nearest neighbours, of no variant."""
+    shown = [point for point in floor if point.energy in places]
+    name = plain(floor[0].variant)
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [places[point.energy] for point in shown],
+        "y": [point.score_mean for point in shown],
+        "text": [f"{name}<br>at {tick(p.energy)}: {_text(p)}" for p in shown],
+        "hovertemplate": "%{text}<extra></extra>",
+        "line": {"color": "muted", "width": 2, "dash": "dash"},
     }
 
 
