@@ -66,7 +66,7 @@ def _proved(system: DenseSystem, norm: Tensor, level: Tensor, wide: bool) -> Ten
     proved = torch.zeros_like(level, dtype=torch.bool)
     for correction in range(CORRECTIONS + 1):
         M, E, scale = _scaled(system, P, level, wide)
-        proved = proved | (_positive(P) & _cholesky_succeeds(M, E))
+        proved = proved | (_positive(P) & cholesky_succeeds(M, E))
         if bool(proved.all()) or correction == CORRECTIONS:
             break
         # Strictness where rounding needs it, more of it where the last correction fell short.
@@ -161,10 +161,10 @@ def _positive(P: Tensor) -> Tensor:
     sizes = P.diagonal(dim1=-2, dim2=-1).real
     scale = torch.exp2(-(sizes.abs().clamp_min(1e-290).log2() / 2).round())
     scaled = P * scale[:, :, None] * scale[:, None, :]
-    return _cholesky_succeeds(scaled, torch.zeros_like(scaled.real))
+    return cholesky_succeeds(scaled, torch.zeros_like(scaled.real))
 
 
-def _cholesky_succeeds(M: Tensor, E: Tensor) -> Tensor:
+def cholesky_succeeds(M: Tensor, E: Tensor) -> Tensor:
     """Whether every Hermitian matrix within E of M is positive definite (Rump 2006, (2.4))."""
     finite = M.isfinite().all(-1).all(-1) & E.isfinite().all(-1).all(-1)
     M = _or_zero(M)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.analysis.horizon import horizon_gain
 from ssmbench.analysis.interval import Interval
+from ssmbench.analysis.measured import Measured
 from ssmbench.analysis.proofs import H2, NORM, Proved, prove
 from ssmbench.errors import UsageError
 from ssmbench.systems import (
@@ -50,6 +52,7 @@ class GainReport:
         unproved: names of the figures that are estimates, for want of a proof. Of the others, norms
             are proved to within 1% (hinf) and 1e-6 (h2), poles to within 1e-6.
         system: the system that the report is about, in double precision.
+        measures: further measures that were asked for, by name.
     """
 
     time: Literal["continuous", "discrete"]
@@ -66,6 +69,7 @@ class GainReport:
     horizon_gain: float | None = None
     unproved: tuple[str, ...] = ()
     system: LinearSystem | None = dataclasses.field(default=None, compare=False)
+    measures: Mapping[str, Measured] = dataclasses.field(default_factory=dict)
 
     @property
     def poles(self) -> Complex[Tensor, "H N"]:
@@ -101,17 +105,19 @@ class GainReport:
         ]
         if self.horizon is not None:
             rows.append((f"gain, {self.horizon} steps", f"{self.horizon_gain:.6g} (unproved)"))
-        return rows
+        return rows + [(name, str(measured)) for name, measured in self.measures.items()]
 
     def _mark(self, figure: str) -> str:
         return " (unproved)" if figure in self.unproved else ""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that apply; floats may be infinite, and stable may be "unproved"."""
-        names = (f.name for f in dataclasses.fields(self) if f.name != "system")
+        names = (f.name for f in dataclasses.fields(self) if f.name not in ("system", "measures"))
         fields = {name: value for name in names if (value := getattr(self, name)) is not None}
         stable = "unproved" if self.stable is None else self.stable
-        return fields | {"stable": stable, "unproved": list(self.unproved)}
+        further = {name: measured.to_dict() for name, measured in self.measures.items()}
+        fields |= {"stable": stable, "unproved": list(self.unproved)}
+        return fields | ({"measures": further} if further else {})
 
 
 def analyse(system: LinearSystem | TimeVaryingSystem, horizon: int | None = None) -> GainReport:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from ssmbench.analysis.hinf import (
 )
 from ssmbench.analysis.interval import INFINITE, UNKNOWN, UNPROVED, Interval, around
 from ssmbench.analysis.scaling import F, FirstOrder, InUnits, first_order, in_units, times_power
+from ssmbench.analysis.stability import inside_circle
 from ssmbench.systems import (
     ContinuousDense,
     ContinuousDiagonal,
@@ -180,7 +180,7 @@ def _diagonal(system: ContinuousDiagonal | DiscreteDiagonal) -> list[Proved]:
 def _diagonal_poles(system: ContinuousDiagonal | DiscreteDiagonal) -> Proved:
     lam = system.lam[0].to(torch.complex128)
     if isinstance(system, DiscreteSystem):
-        stable = all(_inside(z) for z in lam.tolist())
+        stable = all(inside_circle(z) for z in lam.tolist())
         radius = float(lam.abs().max())
         loss = float((one_minus_square(lam) / (1 + lam.abs())).min())
         extent = around(radius, 2 * math.ulp(radius))
@@ -189,13 +189,6 @@ def _diagonal_poles(system: ContinuousDiagonal | DiscreteDiagonal) -> Proved:
     extent, scale = Interval(abscissa, abscissa), _pole_size(system)
     margin = Interval(-abscissa, -abscissa)
     return Proved(abscissa < 0, extent, margin, UNPROVED, 0.0, UNPROVED, scale)
-
-
-def _inside(z: complex) -> bool:
-    """Whether |z| < 1, exactly."""
-    if abs(abs(z) - 1) > 1e-12:
-        return abs(z) < 1
-    return Fraction(z.real) ** 2 + Fraction(z.imag) ** 2 < 1
 
 
 def _peaks_of_diagonal(

@@ -20,6 +20,13 @@ def gain(
     horizon: Annotated[
         int | None, typer.Option(help="Also the gain over this many steps (discrete time).")
     ] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also a measure, for example `band_gain(low=0.1, high=1)`; see `ssmbench list "
+            "measures`. May be repeated."
+        ),
+    ] = None,
     # The old spelling, from before ``attack`` was a verb: still accepted, but hidden from --help.
     attack: Annotated[bool, typer.Option("--attack", hidden=True)] = False,
     attack_steps: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -38,21 +45,24 @@ def gain(
     budget = {"--attack-steps": attack_steps, "--attack-restarts": attack_restarts, "--seed": seed}
     if attack:
         require(horizon is None, "--horizon: applies to .npz files, not to --attack")
+        require(not measure, "--measure: applies to .npz files, not to --attack")
         attack_verb(path, attack_steps, attack_restarts, seed, rate, as_json)
         return
     for flag, value in budget.items():
         require(value is None, f"{flag}: only applies with --attack")
     require(rate == 1, "--rate: only applies with --attack")
-    print_figures(_figures(path, horizon), as_json)
+    print_figures(_figures(path, horizon, measure or []), as_json)
 
 
-def _figures(path: Path, horizon: int | None) -> dict[str, Any]:
+def _figures(path: Path, horizon: int | None, measures: list[str]) -> dict[str, Any]:
     if path.is_dir():
         require(horizon is None, "--horizon: only applies to .npz files")
+        where = "a run's layers are measured as its config's analysis.measures says"
+        require(not measures, f"--measure: only applies to .npz files; {where}")
         return _gains_of_run(path)
     from ssmbench.library.systems import analyse
 
-    return analyse(path, horizon).to_dict()
+    return analyse(path, horizon, measures=measures).to_dict()
 
 
 def _gains_of_run(path: Path) -> dict[str, Any]:

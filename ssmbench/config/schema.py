@@ -75,8 +75,11 @@ class ModelConfig(component_fields("model")):
 
 
 @dataclass
-class AnalysisConfig:
-    """Gains: how often layers are analysed in training, and the budget of the attack at the end."""
+class AnalysisConfig(component_fields("analysis")):
+    """Gains: how often layers are analysed in training, and the budget of the attack at the end.
+
+    ``measures``: further measures of each SSM layer, beside its gain; none by default.
+    """
 
     #: Epochs between two analyses of the layers during training; 0 for none.
     every_n_epochs: int = option(5, COUNT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ssmbench.analysis.gain import analyse as analyse_system
 from ssmbench.analysis.stability_region import instability, largest_stable_step
 from ssmbench.config import build, resolve_component
 from ssmbench.errors import UsageError, require
+from ssmbench.measures.chosen import chosen, measured
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.paths import absolute
 from ssmbench.systems import (
@@ -84,7 +85,12 @@ def _matrices(source: Any, owner: str) -> dict[str, Any]:
     raise UsageError(f"{owner}: takes {_ALLOWED}; got {kind}{count}")
 
 
-def analyse(source: SystemLike, horizon: int | None = None) -> GainReport:
+def analyse(
+    source: SystemLike,
+    horizon: int | None = None,
+    *,
+    measures: Iterable[str | Mapping[str, Any]] = (),
+) -> GainReport:
     """Stability, poles, H-infinity norm (with a verified bound) and H2 norm of a system.
 
     >>> import ssmbench as sb
@@ -92,19 +98,32 @@ def analyse(source: SystemLike, horizon: int | None = None) -> GainReport:
     >>> report.stable, round(report.hinf, 6)
     (True, 2.0)
 
+    Further measures are proved and attacked where they are asked for:
+
+    >>> asked = ["band_gain(low=1)", {"name": "peak_to_peak"}]
+    >>> report = sb.analyse(([[0.5]], [[1.0]], [[1.0]], [[0.0]], 1.0), measures=asked)
+    >>> {name: round(found.value, 6) for name, found in report.measures.items()}
+    {'band_gain(low=1.0)': 1.187034, 'peak_to_peak': 2.0}
+
     Args:
         source: a system, a layer, arrays (A, B, C, D[, dt]) as for :func:`system`, an object with
             these attributes, or the path of an .npz file.
         horizon: if given, also compute the gain over this many steps (discrete time only).
+        measures: names of measures, with options in parentheses, or mappings with the key name;
+            see ``list("measures")``.
 
     Raises:
-        UsageError: the source is no system or a time-varying one, or the horizon is not allowed.
+        UsageError: the source is no system or a time-varying one, the horizon is not allowed, or a
+            measure is unknown or not defined for the system.
     """
     require(
         horizon is None or (type(horizon) is int and horizon >= 1),
         f"horizon: must be a whole number of at least 1, got {horizon!r}",
     )
-    return analyse_system(as_system(source, "analyse"), horizon)
+    asked = chosen(measures, "measure")
+    report = analyse_system(as_system(source, "analyse"), horizon)
+    assert report.system is not None, "the report of a system holds it"
+    return dataclasses.replace(report, measures=measured(report.system, asked))
 
 
 @dataclass(frozen=True)

@@ -136,5 +136,11 @@ callbacks = declare(
     "lightning.pytorch.callbacks:Callback",
     Place("callbacks", many=True, added=2),
 )
+measures = declare(
+    "measure",
+    "ssmbench.measures",
+    "ssmbench.measures.base:Measure",
+    Place("analysis.measures", many=True, added=2),
+)
 launchers = declare("launcher", "ssmbench.launchers", "ssmbench.launchers.base:Launcher")
 importers = declare("importer", "ssmbench.importers", "ssmbench.importers.base:Importer")

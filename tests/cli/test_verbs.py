@@ -559,3 +559,24 @@ def test_help_of_suites_shows_the_verbs_and_the_options_of_running(ssmbench):
     answer = ssmbench("suite", "--help").out
     assert all(word in answer for word in ("FILE|COMMAND", " run ", "--dry-run", "--launcher"))
     assert "suite: unknown option" in one_error(ssmbench("suite", "quickstart", "--joobs", "1"))
+
+
+# --- measures -----------------------------------------------------------------------------------
+
+
+def test_gain_prints_the_measures_that_are_asked_for(ssmbench, matrices):
+    file = matrices()
+    asked = ("--measure", "band_gain(low=1, high=2)", "--measure", "delay_margin")
+    answer = ssmbench("gain", file, *asked)
+    assert "band_gain(low=1.0, high=2.0)" in answer.out
+    assert "samples" in answer.out
+    found = the_json(ssmbench("gain", file, *asked, "--json").out)["measures"]
+    assert set(found) == {"band_gain(low=1.0, high=2.0)", "delay_margin"}
+    assert found["delay_margin"]["unproved"] is False
+
+
+def test_gain_refuses_a_measure_that_it_does_not_know_or_cannot_apply(ssmbench, matrices):
+    file = matrices()
+    assert "band_gain" in one_error(ssmbench("gain", file, "--measure", "band_gin"))
+    said = one_error(ssmbench("gain", file, "--measure", "band_gain(high=9)"))
+    assert said == "measure band_gain: high: at most pi radians per sample, got 9.0"

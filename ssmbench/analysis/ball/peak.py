@@ -58,16 +58,16 @@ def hinf(system: BallSystem[acb_mat]) -> Peak:
         return Peak(Interval(0.0, 0.0), 0.0)
     small = is_small(LARGEST_EXACT_LEVEL, system.A, system.B, system.C, system.D)
     found = at_growing_precision(
-        lambda: _level_set(axis := _on_axis(system), partial(_crossings, axis)),
+        lambda: _level_set(axis := on_axis(system), partial(_crossings, axis)),
         (lambda: _exact_level_set(system)) if small else None,
     )
     gain, level, omega = found or _lower_bound(system)
     lower, upper = rescaled(gain, system.exponent).lower, rescaled(level, system.exponent).upper
-    omega = 2 * math.atan(omega) if system.discrete else _frequency(omega, system.speed)
+    omega = 2 * math.atan(omega) if system.discrete else frequency_in_units(omega, system.speed)
     return Peak(Interval(lower, upper), abs(omega) if system.real else omega)
 
 
-def _frequency(omega: float, speed: int) -> float:
+def frequency_in_units(omega: float, speed: int) -> float:
     try:
         return math.ldexp(omega, speed)
     except OverflowError:
@@ -87,26 +87,26 @@ def _lower_bound(system: BallSystem[acb_mat]) -> tuple[arb, arb, float]:
     """The largest gain found at a pole's frequency, and no upper bound."""
     gain, omega = arb(0), 0.0
     with flint.ctx.workprec(PRECISIONS[1]), contextlib.suppress(ZeroDivisionError, ValueError):
-        axis = _on_axis(system)
-        gain, omega = _climb(axis, _pole_frequencies(axis), gain, omega)
+        axis = on_axis(system)
+        gain, omega = _climb(axis, pole_frequencies(axis), gain, omega)
     return gain, arb("inf"), omega
 
 
-def _pole_frequencies(axis: BallSystem[acb_mat]) -> list[arb]:
+def pole_frequencies(axis: BallSystem[acb_mat]) -> list[arb]:
     about = axis.A.eig(algorithm="approx", maxiter=100 * axis.states)
     return [z.imag.mid() for z in about] + [abs(z).mid() for z in about] + [arb(0)]
 
 
 def _exact_level_set(system: BallSystem[acb_mat]) -> tuple[arb, arb, float] | None:
-    exact = _on_axis(_rational_system(system))
-    return _level_set(_on_axis(system), partial(_exact_crossings, exact))
+    exact = on_axis(_rational_system(system))
+    return _level_set(on_axis(system), partial(_exact_crossings, exact))
 
 
 def _level_set(
     axis: BallSystem[acb_mat], crossings_at: Callable[[arb], list[arb] | None]
 ) -> tuple[arb, arb, float] | None:
     """A gain reached at a frequency, a level just above all gains, and that frequency."""
-    gain, omega = _climb(axis, _pole_frequencies(axis), gain_reached(axis.D), math.inf)
+    gain, omega = _climb(axis, pole_frequencies(axis), gain_reached(axis.D), math.inf)
     for _ in range(ROUNDS):
         level = gain * (1 + arb(TOLERANCE) / 2)
         crossings = crossings_at(level.mid()) if gain > 0 else None
@@ -121,7 +121,7 @@ def _level_set(
     return None
 
 
-def _on_axis(system: BallSystem[M]) -> BallSystem[M]:
+def on_axis(system: BallSystem[M]) -> BallSystem[M]:
     """A continuous system of the same gains: itself, or z = (1 + s) / (1 - s) put into G."""
     if not system.discrete:
         return system

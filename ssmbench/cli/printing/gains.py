@@ -20,8 +20,31 @@ def print_figures(figures: Mapping[str, Any], as_json: bool) -> None:
         return
     open_ = figures.get("unproved", ())
     marks = {key: " (unproved)" for key in open_ if figures.get(key) != "unproved"}
-    shown = {key: value for key, value in figures.items() if key != "unproved"}
+    shown = {k: v for k, v in figures.items() if k not in ("unproved", "measures")}
     table(("figure", "value"), [(k, plain(v) + marks.get(k, "")) for k, v in shown.items()])
+    _print_measures(figures.get("measures", {}))
+
+
+#: The columns of a measure that are the same for all.
+_COLUMNS = ("value", "lower_bound", "upper_bound", "attacked", "unit")
+
+
+def _print_measures(measures: Mapping[str, Mapping[str, Any]]) -> None:
+    """One line for each measure, then its further figures and its note."""
+    if not measures:
+        return
+    say()
+    rows = [
+        (name, plain(found["value"]) + (" (unproved)" if found["unproved"] else ""))
+        + tuple(plain(found[key]) for key in _COLUMNS[1:])
+        for name, found in measures.items()
+    ]
+    table(("measure", *(key.replace("_", " ") for key in _COLUMNS)), rows)
+    for name, found in measures.items():
+        others = {k: v for k, v in found.items() if k not in (*_COLUMNS, "unproved", "note")}
+        parts = [f"{key.replace('_', ' ')} {plain(value)}" for key, value in others.items()]
+        if parts or found["note"]:
+            say(f"{name}: {'; '.join([*parts, *filter(None, [found['note']])])}")
 
 
 def print_attack(found: AttackReport, as_json: bool) -> None:

@@ -1,0 +1,235 @@
+"""Measures in the frequency domain: gain on a band, passivity, dissipativity."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ssmbench.analysis import ball
+from ssmbench.analysis.ball.supply import Supply, least_supply
+from ssmbench.analysis.delay_margin import matrices_of
+from ssmbench.analysis.hinf import is_static
+from ssmbench.analysis.interval import INFINITE, UNKNOWN, Interval
+from ssmbench.analysis.scaling import FirstOrder
+from ssmbench.analysis.stability import locate_poles
+from ssmbench.errors import UsageError, require
+from ssmbench.measures.base import Finding, Measure
+from ssmbench.measures.sinusoids import supplied
+from ssmbench.options import NOT_NEGATIVE, option
+from ssmbench.registry import NoOptions, measures
+from ssmbench.systems import DiscreteSystem, LinearSystem, TimeVaryingSystem
+
+_UNSTABLE = "the system is unstable"
+_OPEN = "unproved: whether the system is stable"
+
+
+class SupplyMeasure(Measure):
+    """Measures that follow from the least of a supply rate over frequencies.
+
+    Proved by the level-set method with all eigenvalues enclosed; attacked by the sinusoid for which
+    the supply is least.
+    """
+
+    @abstractmethod
+    def supply(self, system: LinearSystem) -> Supply:
+        """The supply rate, for this number of inputs and outputs."""
+
+    @abstractmethod
+    def of_least(self, least: Interval) -> Interval:
+        """The measure, from the least supply per input energy."""
+
+    @property
+    def unstable(self) -> Interval:
+        """The measure of an unstable system."""
+        return Interval(-math.inf, -math.inf)
+
+    def band(self, system: LinearSystem) -> tuple[float, float]:
+        """The frequencies that are asked about; all by default."""
+        return 0.0, _end(system)
+
+    def verdict(self, least: Interval) -> str:
+        """A sentence about the result; "" if the number says it all."""
+        return ""
+
+    def prove(self, system: FirstOrder) -> Finding:
+        low, high = self.band(system)
+        if not bool(is_static(system)):
+            stable = locate_poles(system).stable
+            if not stable:
+                proved = UNKNOWN if stable is None else self.unstable
+                return Finding(proved, low, _OPEN if stable is None else _UNSTABLE)
+        exact = ball.BallSystem.of(
+            *matrices_of(system), discrete=isinstance(system, DiscreteSystem)
+        )
+        found = least_supply(exact, self.supply(system), low, high)
+        where = {"frequency": found.omega}
+        return Finding(self.of_least(found.value), found.omega, self.verdict(found.value), where)
+
+    def attack(self, system: FirstOrder, found: Finding) -> float:
+        if found.proved in (self.unstable, UNKNOWN):
+            return math.nan  # there is no steady state
+        reached = supplied(system, self.supply(system), found.witness)
+        return self.of_least(Interval(reached, reached)).upper
+
+
+def _end(system: LinearSystem) -> float:
+    return math.pi if isinstance(system, DiscreteSystem) else math.inf
+
+
+@dataclass
+class BandGainConfig:
+    """The band from ``low`` to ``high``, in radians per sample (discrete time) or per unit of time;
+    ``high`` null for all frequencies above ``low``."""
+
+    low: float = option(0.0, NOT_NEGATIVE)
+    high: float | None = option(None, NOT_NEGATIVE)
+
+
+@measures.register(
+    "band_gain",
+    config=BandGainConfig,
+    citation="Bruinsma and Steinbuch 1990, Syst. Control Lett. 14:287, restricted to a band",
+)
+class BandGain(SupplyMeasure):
+    """Largest gain of a sinusoid whose frequency lies in a band."""
+
+    def __init__(self, config: BandGainConfig):
+        super().__init__(config)
+        above = config.high is None or config.low <= config.high
+        require(above, f"low must not exceed high, got {config.low} and {config.high}")
+
+    def unit(self, system: LinearSystem) -> str:
+        return ""
+
+    @property
+    def unstable(self) -> Interval:
+        return INFINITE
+
+    def check(self, system: LinearSystem | TimeVaryingSystem) -> None:
+        super().check(system)
+        if isinstance(system, DiscreteSystem):
+            for name in ("low", "high"):
+                value = getattr(self.config, name)
+                fits = value is None or value <= math.pi
+                require(fits, f"{name}: at most pi radians per sample, got {value}")
+
+    def band(self, system: LinearSystem) -> tuple[float, float]:
+        high = self.config.high
+        return self.config.low, _end(system) if high is None else high
+
+    def supply(self, system: LinearSystem) -> Supply:
+        return scaled_supply(system, -1.0, 0.0, 0.0)
+
+    def of_least(self, least: Interval) -> Interval:
+        lower = math.sqrt(max(-least.upper, 0.0)) * (1 - 1e-15)
+        return Interval(lower, math.sqrt(max(-least.lower, 0.0)) * (1 + 1e-15))
+
+
+@measures.register(
+    "passivity", citation="Willems 1972, Arch. Rational Mech. Anal. 45:321; Khalil 2002, section 6"
+)
+class Passivity(SupplyMeasure):
+    """Input passivity index: the largest n with sum u'y >= n sum u'u for all inputs from rest.
+
+    It is the least eigenvalue of (G + G^H) / 2 over all frequencies; positive: strictly passive.
+    """
+
+    larger_is_worse = False
+    square = True
+
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+
+    def unit(self, system: LinearSystem) -> str:
+        return ""
+
+    def supply(self, system: LinearSystem) -> Supply:
+        return scaled_supply(system, 0.0, 0.5, 0.0)
+
+    def of_least(self, least: Interval) -> Interval:
+        return least
+
+    def verdict(self, least: Interval) -> str:
+        if least.lower > 0:
+            return "strictly input passive"
+        if least.lower >= 0:
+            return "passive"
+        return "not passive" if least.upper < 0 else "passive or not: too close to tell"
+
+
+@dataclass
+class DissipativityConfig:
+    """The supply rate y'Q y + 2 y'S u + u'R u; each of Q, S and R a number, for that multiple of
+    the identity, or a matrix as a list of rows. By default, a gain of at most 1."""
+
+    Q: Any = field(default=-1.0)
+    S: Any = field(default=0.0)
+    R: Any = field(default=1.0)
+
+
+@measures.register(
+    "dissipativity",
+    config=DissipativityConfig,
+    citation="Willems 1972, Arch. Rational Mech. Anal. 45:321; Hill, Moylan 1976, IEEE TAC 21:708",
+)
+class Dissipativity(SupplyMeasure):
+    """Least supply of a quadratic supply rate, per unit of input energy; dissipative if >= 0.
+
+    For a stable system from rest, the supply over all time is never negative just when its average
+    over every sinusoid is not. Where Q <= 0 the same holds over every finite time, since what
+    follows without input supplies nothing.
+    """
+
+    larger_is_worse = False
+
+    def unit(self, system: LinearSystem) -> str:
+        return ""
+
+    def check(self, system: LinearSystem | TimeVaryingSystem) -> None:
+        super().check(system)
+        assert isinstance(system, LinearSystem)
+        self.supply(system)
+
+    def supply(self, system: LinearSystem) -> Supply:
+        p, m = system.outputs, system.inputs
+        matrices = (
+            _matrix("Q", self.config.Q, p, p),
+            _matrix("S", self.config.S, p, m),
+            _matrix("R", self.config.R, m, m),
+        )
+        for name, matrix in zip("QR", matrices[::2], strict=True):
+            require(bool((matrix == matrix.T).all()), f"{name}: must be symmetric")
+        return Supply(*matrices)
+
+    def of_least(self, least: Interval) -> Interval:
+        return least
+
+    def verdict(self, least: Interval) -> str:
+        if least.lower >= 0:
+            return "dissipative"
+        return "not dissipative" if least.upper < 0 else "dissipative or not: too close to tell"
+
+
+def scaled_supply(system: LinearSystem, Q: float, S: float, R: float) -> Supply:
+    """Multiples of identities, with S that of the leading part where it is not square."""
+    p, m = system.outputs, system.inputs
+    return Supply(Q * np.eye(p), S * np.eye(p, m), R * np.eye(m))
+
+
+def _matrix(name: str, value: Any, rows: int, columns: int) -> np.ndarray:
+    try:
+        matrix = np.array(value, dtype=float)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name}: must be a number or a list of rows, got {value!r}") from None
+    if matrix.ndim == 0:
+        square = rows == columns or matrix == 0
+        sizes = f"{rows} outputs and {columns} inputs"
+        require(bool(square), f"{name}: a number needs as many outputs as inputs, not {sizes}")
+        matrix = float(matrix) * np.eye(rows, columns)
+    fits = matrix.shape == (rows, columns) and bool(np.isfinite(matrix).all())
+    require(fits, f"{name}: must be a finite matrix of {rows} x {columns}, got {value!r}")
+    return matrix
