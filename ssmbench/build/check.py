@@ -7,11 +7,12 @@ import warnings
 
 import torch
 
+from ssmbench import registry
 from ssmbench.analysis.certificate import GainClaim
 from ssmbench.build.network import build_network
 from ssmbench.build.optimizer import build_optimizer
 from ssmbench.build.task import build_task
-from ssmbench.config import RunConfig
+from ssmbench.config import RunConfig, build
 from ssmbench.errors import UsageError, one_line, require
 from ssmbench.nn.certified import GainsFrom
 from ssmbench.nn.model import SequenceModel
@@ -21,8 +22,8 @@ from ssmbench.tasks.base import Task
 
 
 def check_parts(config: RunConfig) -> None:
-    """Build the task, the network and the optimizer of a run, and discard them; torch's generator
-    is left unchanged.
+    """Build the task, the network, the optimizer and the measures of a run, and discard them;
+    torch's generator is left unchanged.
 
     Raises:
         UsageError: one of them cannot be built.
@@ -36,6 +37,8 @@ def check_parts(config: RunConfig) -> None:
                 network.check_uneven()
             check_margins(config, task, network)
             build_optimizer(network, config.optimizer)
+            for component in config.analysis.measures or ():
+                build(registry.measures, component)
     except UsageError as error:
         raise with_plugin_line(error) from error
     except Exception as error:  # a plugin's: a sentence for its user, the line for its author

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from ssmbench.analysis.interval import UNKNOWN, Interval
 from ssmbench.analysis.measured import Measured
 from ssmbench.analysis.scaling import FirstOrder, first_order
@@ -65,6 +67,11 @@ class Measure(ABC):
     def attack(self, system: FirstOrder, found: Finding) -> float:
         """What a signal reaches in a simulation of one system, or a search in float64; NaN where
         there is nothing to simulate. It uses the matrices, not the proof."""
+
+    def estimate(self, system: LinearSystem) -> Tensor | None:
+        """About the number of the worst system, differentiable, for a search of parameters that
+        come near what is declared; None where there is no such estimate."""
+        return None
 
     def check(self, system: LinearSystem | TimeVaryingSystem) -> None:
         """Raise a UsageError, with the reason, unless the measure is defined for the system."""

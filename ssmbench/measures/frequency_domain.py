@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ssmbench.analysis import ball
 from ssmbench.analysis.ball.supply import Supply, least_supply
@@ -23,6 +25,8 @@ from ssmbench.options import NOT_NEGATIVE, option
 from ssmbench.registry import NoOptions, measures
 from ssmbench.systems import DiscreteSystem, LinearSystem, TimeVaryingSystem
 
+#: Frequencies of an estimate.
+_GRID = 64
 _UNSTABLE = "the system is unstable"
 _OPEN = "unproved: whether the system is stable"
 
@@ -68,6 +72,21 @@ class SupplyMeasure(Measure):
         found = least_supply(exact, self.supply(system), low, high)
         where = {"frequency": found.omega}
         return Finding(self.of_least(found.value), found.omega, self.verdict(found.value), where)
+
+    def estimate(self, system: LinearSystem) -> Tensor:
+        """The least supply on a grid of frequencies, as the measure."""
+        low, high = self.band(system)
+        grid = torch.linspace(0, 1, _GRID, dtype=torch.float64, device=system.D.device)
+        omega = low + grid * (min(high, low + math.pi) - low)
+        G = system.frequency_response(omega)
+        supply = self.supply(system)
+        Q, S, R = (torch.from_numpy(part).to(G) for part in (supply.Q, supply.S, supply.R))
+        Pi = G.mH @ Q @ G + G.mH @ S + S.mH @ G + R
+        return self.of_least_estimate(torch.linalg.eigvalsh((Pi + Pi.mH) / 2).min())
+
+    def of_least_estimate(self, least: Tensor) -> Tensor:
+        """As :meth:`of_least`, differentiable."""
+        return least
 
     def attack(self, system: FirstOrder, found: Finding) -> float:
         if found.proved in (self.unstable, UNKNOWN):
@@ -123,6 +142,9 @@ class BandGain(SupplyMeasure):
 
     def supply(self, system: LinearSystem) -> Supply:
         return scaled_supply(system, -1.0, 0.0, 0.0)
+
+    def of_least_estimate(self, least: Tensor) -> Tensor:
+        return (-least).clamp_min(0).sqrt()
 
     def of_least(self, least: Interval) -> Interval:
         lower = math.sqrt(max(-least.upper, 0.0)) * (1 - 1e-15)

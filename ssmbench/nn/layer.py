@@ -241,6 +241,14 @@ class SSMLayer(nn.Module):
             return None
         return self.parametrization.declared_gain()
 
+    def declared_measures(self) -> Mapping[str, float]:
+        """What the parametrization declares of other measures, where the layer runs its system as
+        it is: not sampled, not scaled, and read before the input."""
+        changed = self.discretizer is not None or self.normaliser is not None
+        if changed or self.readout is Readout.after:
+            return {}
+        return self.parametrization.declared_measures()
+
     @property
     def gain_claim(self) -> GainClaim:
         """Which gain :meth:`declared_gain` bounds; incremental where there is none."""

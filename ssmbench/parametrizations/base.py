@@ -136,6 +136,12 @@ class Parametrization(nn.Module, ABC):
         kind that :attr:`gain_claim` says."""
         return None
 
+    def declared_measures(self) -> Mapping[str, float]:
+        """What every system from here keeps of other measures than the gain, by the measure's name
+        (:mod:`ssmbench.measures`): an upper bound of what is worse the larger it is, else a lower
+        bound."""
+        return {}
+
     def optimizer_options(self) -> Mapping[str, ParameterOptions]:
         """Options by parameter name, for those that are not trained as SSM parameters are by
         default: at ``ssm_lr``, without decay, which would move poles and step sizes towards

@@ -12,6 +12,7 @@ from ssmbench.report.collect import RunRecord
 from ssmbench.report.comparisons import Comparison, comparisons
 from ssmbench.report.curves import FurtherRow, RobustnessRow, further_rows, robustness_rows
 from ssmbench.report.history import Failure, TaskHistory, failures, task_history
+from ssmbench.report.measures import MeasureRow, measure_rows
 from ssmbench.report.over_tasks import OverTasks, TaskScores, over_tasks
 from ssmbench.report.published import PublishedRow, published_rows
 from ssmbench.report.scale import Scale
@@ -64,6 +65,7 @@ class TaskContents:
     certified: tuple[CertifiedRow, ...]
     floor: tuple[RobustnessRow, ...]
     further: tuple[FurtherRow, ...]
+    measures: tuple[MeasureRow, ...]
     published: tuple[PublishedRow, ...]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
@@ -132,6 +134,7 @@ def _task(
         certified=tuple(certified_rows(records)),
         floor=tuple(floor_rows(records)),
         further=tuple(further_rows(records)),
+        measures=tuple(measure_rows(records)),
         published=tuple(published_rows(records)),
         failures=tuple(failures(records)),
         notes=tuple(f"{label(row)}: {row.note}" for row in mine if row.note),

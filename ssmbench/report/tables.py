@@ -10,6 +10,7 @@ from ssmbench.report.certified import NEAREST, CertifiedRow
 from ssmbench.report.comparisons import Comparison
 from ssmbench.report.curves import FurtherRow, RobustnessRow
 from ssmbench.report.history import Failure
+from ssmbench.report.measures import MeasureRow
 from ssmbench.report.over_tasks import OverTasks
 from ssmbench.report.published import PublishedRow
 from ssmbench.report.statistics import Row
@@ -123,6 +124,25 @@ def sampling_table(table: Iterable[Row]) -> str:
     """One line per variant and discretizer: the gain promised before sampling and that after."""
     columns = SAMPLING_COLUMNS.values()
     return markdown(SAMPLING_COLUMNS, [[cell(row) for cell in columns] for row in table])
+
+
+#: Measures of layers beside their gain.
+MEASURE_COLUMNS: Mapping[str, Callable[[MeasureRow], str]] = {
+    "variant": lambda r: r.variant,
+    "discretizer": lambda r: r.discretizer,
+    "measure": lambda r: f"{r.measure} [{r.unit}]" if r.unit else r.measure,
+    "declared": lambda r: number(r.declared),
+    "value": lambda r: number(r.value),
+    "proved": lambda r: number(r.proved),
+    "attacked": lambda r: number(r.attacked),
+    "note": lambda r: r.note or NONE,
+}
+
+
+def measures_table(table: Iterable[MeasureRow]) -> str:
+    """One line for each variant, discretizer and measure."""
+    cells = [[cell(row) for cell in MEASURE_COLUMNS.values()] for row in table]
+    return markdown(MEASURE_COLUMNS, cells, words=3)
 
 
 #: Scores of publications.

@@ -3,9 +3,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ssmbench.results.record import Record
+
+
+@dataclass(frozen=True)
+class LayerMeasure(Record):
+    """A measure of an SSM layer beside its gain, the worst over its systems.
+
+    ``name``: with the options that differ from their defaults. The figure is proved to lie from
+    ``lower`` to ``upper``, of which an end is infinite where nothing is proved; ``attacked`` is
+    what a signal or a search reached. ``declared``: what the parametrization promises of it.
+    ``larger_is_worse``: whether the promise is an upper bound. Without figures, ``note`` says why.
+    """
+
+    name: str
+    value: float | None
+    lower: float | None
+    upper: float | None
+    attacked: float | None
+    declared: float | None = None
+    larger_is_worse: bool = True
+    unit: str = ""
+    note: str = ""
+    details: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -26,7 +48,7 @@ class LayerGains(Record):
     at some steps of some inputs. Where it claims a zero-state gain, ``attacked`` is the largest
     ``||y|| / ||u||`` found from the zero state, and ``attacked_incremental`` what was found of
     differences, which nothing bounds; else the attack is incremental, around zero input and its
-    inputs.
+    inputs. ``measures``: those that the config asks for.
     """
 
     declared: float | None
@@ -43,6 +65,7 @@ class LayerGains(Record):
     rounding: float | None = None
     claim: str = "incremental"
     attacked_incremental: float | None = None
+    measures: tuple[LayerMeasure, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,11 @@ from ssmbench.testing.discretizers import (
 from ssmbench.testing.modules import randomise
 from ssmbench.testing.optimizers import QuadraticTrial
 from ssmbench.testing.oscillators import as_oscillator, check_free_motion, check_oscillators_agree
-from ssmbench.testing.parametrizations import check_declared_gain, check_stability
+from ssmbench.testing.parametrizations import (
+    check_declared_gain,
+    check_declared_measures,
+    check_stability,
+)
 from ssmbench.testing.report import (
     Check,
     CheckFunction,
@@ -49,6 +53,7 @@ __all__ = [
     "Subject",
     "as_oscillator",
     "check_declared_gain",
+    "check_declared_measures",
     "check_free_motion",
     "check_linear_scan",
     "check_oscillators_agree",

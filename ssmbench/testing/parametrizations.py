@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from ssmbench import registry
 from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.analysis.hinf import hinf_norm
+from ssmbench.analysis.measured import is_worse
 from ssmbench.nn.contracts import check_built
 from ssmbench.nn.system_contracts import check_channels, check_system
 from ssmbench.parametrizations.base import Parametrization
@@ -18,6 +20,7 @@ from ssmbench.testing.report import Subject, skip_if_none, skip_unless
 
 _D_MODELS = (1, 4)
 _SCALES = (0.1, 1.0, 10.0)
+_FEW_STATES, _PUSHES = 8, 60
 
 
 def builds(subject: Subject) -> None:
@@ -80,6 +83,37 @@ def gain_as_declared(subject: Subject) -> None:
         check_declared_gain(module, f"with parameters of scale {scale}")
 
 
+def measures_as_declared(subject: Subject) -> None:
+    """Every measure that is declared beside the gain holds, proved and attacked: for random
+    parameters of several scales, and after steps that push each towards what is declared.
+    """
+    small = _with_fewer_states(subject)
+    for scale in _SCALES:
+        module = small.build(d_model=2)
+        randomise(module, scale)
+        skip_unless(bool(module.declared_measures()), "declares no measure beside the gain")
+        check_declared_measures(module, f"with parameters of scale {scale}")
+    for name in module.declared_measures():
+        module = small.build(d_model=2)
+        push(module, name)
+        check_declared_measures(module, f"after {_PUSHES} steps that push {name}")
+
+
+def push(module: Parametrization, name: str, steps: int = _PUSHES) -> None:
+    """Steps of Adam that bring a measure, by its differentiable estimate, near what is declared."""
+    measure = registry.measures.get(name).build()
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
+    for _ in range(steps):
+        system = module().double()
+        assert isinstance(system, LinearSystem), "measures are declared of time-invariant systems"
+        estimate = measure.estimate(system)
+        if estimate is None:
+            return
+        optimizer.zero_grad()
+        (-estimate if measure.larger_is_worse else estimate).backward()
+        optimizer.step()
+
+
 def gain_near_the_unit_circle(subject: Subject) -> None:
     """The declared gain holds for the discrete float32 matrices while the poles are optimized
     towards the unit circle.
@@ -114,6 +148,7 @@ CHECKS = (
     repeated_calls_agree,
     stable_as_declared,
     gain_as_declared,
+    measures_as_declared,
     gain_near_the_unit_circle,
 )
 
@@ -156,6 +191,31 @@ def check_declared_gain(module: Parametrization, case: str) -> None:
     assert verified <= declared * (1 + TOLERANCE), (
         f"declares a gain of {declared:g}, but its H-infinity norm is {verified:g} {case}"
     )
+
+
+def check_declared_measures(module: Parametrization, case: str) -> None:
+    """Raise an AssertionError if a measure is worse than declared, or not proved to be so good.
+
+    ``case`` describes the parameters in the message.
+    """
+    with torch.no_grad():
+        system = module().double()
+    assert isinstance(system, LinearSystem), "measures are declared of time-invariant systems"
+    for name, declared in module.declared_measures().items():
+        found = registry.measures.get(name).build().measure(system)
+        broken = found.exceeds(declared)
+        open_ = is_worse(found.bound, declared, found.larger_is_worse)
+        assert not (broken or open_), (
+            f"declares {name} {declared:g}, but {found.proved.lower:g} to {found.proved.upper:g} "
+            f"are proved and {found.attacked:g} was reached {case}"
+        )
+
+
+def _with_fewer_states(subject: Subject) -> Subject:
+    states = declared_states(subject)
+    if states is None or states <= _FEW_STATES:
+        return subject
+    return Subject(subject.entry, dataclasses.replace(subject.options, d_state=_FEW_STATES))
 
 
 def _modules(subject: Subject) -> Iterator[Parametrization]:

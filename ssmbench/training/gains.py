@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Complex, Float, Shaped
@@ -37,6 +37,7 @@ from ssmbench.training.layer_analysis import (
     layer_inputs,
     poles,
 )
+from ssmbench.training.layer_measures import layer_measures, measure_violations
 
 #: Figures of a layer, by their names in an analysis.
 _FIGURES = {"hinf": "verified", "spectral_radius": "spectral_radius", "margin": "margin"}
@@ -89,7 +90,9 @@ def measure_gains(
     network, signals = _signals(frozen, inputs, lengths)
     steps, seen = signals.shape[1], layer_inputs(frozen, inputs, lengths)
     layers = [
-        _measure_layer(layer, fixed, u, model.framing.count(steps), config)
+        _with_measures(
+            layer, _measure_layer(layer, fixed, u, model.framing.count(steps), config), config
+        )
         for layer, fixed, u in zip(model.layers, frozen.layers, seen, strict=True)
     ]
     bound, steps = _worst_bound(model, layers, steps, lengths)
@@ -110,7 +113,7 @@ def summary(model: SequenceModel, layers: list[LayerGains], network: NetworkGain
         spectral_radius=max(g.spectral_radius for g in layers),
         margin=min(g.margin for g in layers),
         unproved=tuple(sorted({name for g in layers for name in g.unproved})),
-        violations=tuple(violations(layers, network)),
+        violations=(*violations(layers, network), *measure_violations(layers)),
         arithmetic=str(precision(model)).removeprefix("torch."),
         layers=tuple(layers),
         network=network,
@@ -259,6 +262,10 @@ def _measure_layer(
     return proved_gains(
         layer, attack_layer(frozen, length, config) if is_finite(layer) else math.inf
     )
+
+
+def _with_measures(layer: SSMLayer, gains: LayerGains, config: AnalysisConfig) -> LayerGains:
+    return replace(gains, measures=layer_measures(layer, config.measures))
 
 
 def proved_gains(layer: SSMLayer, attacked: float) -> LayerGains:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from ssmbench.parametrizations.base import ParameterOptions, Parametrization
+from ssmbench.parametrizations.passive import Passive, PassiveConfig
 from ssmbench.systems import (
     ContinuousTimeVaryingDiagonal,
     DiscreteDiagonal,
@@ -194,6 +196,13 @@ def lti(check, factory, says, **more):
     return Wrong("parametrization", check, factory, says, **more)
 
 
+class DeclaresMoreThanItKeeps(Passive):
+    """An index that is off by sqrt(2)."""
+
+    def declared_measures(self):
+        return {"passivity": math.sqrt(2) * self.index}
+
+
 TIME_INVARIANT = (
     lti("builds", InDoublePrecision, "the parameter place is float64"),
     lti("returns_the_declared_system", Plain, "declares d_state=3", config=ThreeStates),
@@ -203,6 +212,13 @@ TIME_INVARIANT = (
     lti("repeated_calls_agree", Remembers, "two calls return different systems"),
     lti("stable_as_declared", Unstable, "declares stability by construction, but is unstable"),
     lti("gain_as_declared", GrowsWithItsWeights, "declares a gain of 1, but its H-infinity norm"),
+    Wrong(
+        "parametrization",
+        "measures_as_declared",
+        DeclaresMoreThanItKeeps,
+        r"declares passivity 0\.0707107, but",
+        config=PassiveConfig,
+    ),
     lti("gain_near_the_unit_circle", RoundsItsPoles, "norm of its float32 matrices is"),
 )
 

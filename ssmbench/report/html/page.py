@@ -17,6 +17,7 @@ from ssmbench.report.html.sections.curves import further, robustness
 from ssmbench.report.html.sections.failures import failures
 from ssmbench.report.html.sections.gains import gains
 from ssmbench.report.html.sections.leaderboard import leaderboard
+from ssmbench.report.html.sections.measures import measures
 from ssmbench.report.html.sections.over_tasks import over_tasks
 from ssmbench.report.html.sections.provenance import provenance
 from ssmbench.report.html.sections.published import published
@@ -26,7 +27,17 @@ from ssmbench.report.html.symbols import definitions, swatch
 
 #: In the order in which a reader asks.
 _SECTIONS = (
-    *(leaderboard, gains, trade_off, against, comparisons, over_tasks, robustness, further),
+    *(
+        leaderboard,
+        gains,
+        measures,
+        trade_off,
+        against,
+        comparisons,
+        over_tasks,
+        robustness,
+        further,
+    ),
     *(costs, failures, published, provenance),
 )
 

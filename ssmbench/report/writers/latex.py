@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ssmbench.report.contents import Contents, TaskContents
+from ssmbench.report.measures import MeasureRow
 from ssmbench.report.statistics import Row
 from ssmbench.report.tables import CERTIFIED_COLUMNS, certified_scores
 from ssmbench.report.texts import learned_text, number, seeds_text
@@ -25,6 +26,7 @@ def to_latex(contents: Contents) -> str:
     head = "% Written by ssmbench report. Needs \\usepackage{booktabs}.\n"
     tables = [_table(task) for task in contents.tasks]
     tables += [_certified(task) for task in contents.tasks if _is_certified(task)]
+    tables += [_measures(task) for task in contents.tasks if task.measures]
     return head + "\n".join(tables)
 
 
@@ -80,6 +82,19 @@ def _certified(task: TaskContents) -> str:
     return _typeset(caption, columns, body)
 
 
+def _measures(task: TaskContents) -> str:
+    lines = [" & ".join(cell(row) for cell in _MEASURES.values()) for row in task.measures]
+    body = "".join(f"    {line} \\\\\n" for line in lines)
+    caption = f"{task.name}: measures of the layers, the worst over layers and seeds."
+    return (
+        "\\begin{table}\n  \\centering\n"
+        f"  \\caption{{{escaped(caption)}}}\n"
+        f"  \\begin{{tabular}}{{lll{'r' * (len(_MEASURES) - 3)}}}\n    \\toprule\n"
+        f"    {' & '.join(_MEASURES)} \\\\\n    \\midrule\n{body}    \\bottomrule\n"
+        "  \\end{tabular}\n\\end{table}\n"
+    )
+
+
 def _score(row: Row) -> str:
     """The mean, bold if it is the best, with its interval in small type."""
     if row.score_mean is None:
@@ -110,4 +125,14 @@ _COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "Attacked": lambda r: _number(r.attacked),
     "Network": lambda r: _number(r.network_bound),
     "Parameters": lambda r: "--" if r.parameters is None else f"{r.parameters}",
+}
+
+_MEASURES: Mapping[str, Callable[[MeasureRow], str]] = {
+    "Variant": lambda r: escaped(r.variant),
+    "Discretizer": lambda r: escaped(r.discretizer),
+    "Measure": lambda r: escaped(f"{r.measure} [{r.unit}]" if r.unit else r.measure),
+    "Declared": lambda r: _number(r.declared),
+    "Value": lambda r: _number(r.value),
+    "Proved": lambda r: _number(r.proved),
+    "Attacked": lambda r: _number(r.attacked),
 }

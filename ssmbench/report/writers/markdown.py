@@ -22,6 +22,7 @@ from ssmbench.report.tables import (
     failures_table,
     further_table,
     leaderboard_table,
+    measures_table,
     named,
     overall_table,
     published_table,
@@ -57,6 +58,11 @@ SAMPLING_LEGEND = """\
 Variants whose *continuous* system has a prescribed gain. **promised**: that gain. **verified**: the
 largest gain of the sampled systems, over layers and seeds. A discretizer either preserves every
 such bound or it does not; in the latter case the trained systems may still satisfy the bound.
+"""
+
+MEASURES_LEGEND = """\
+What `analysis.measures` asks of every SSM layer; the worst over layers and seeds. **proved**: what
+holds of all of them. **attacked**: what a signal, or a search, reached in a simulation.
 """
 
 ROBUSTNESS_LEGEND = """\
@@ -100,7 +106,7 @@ best mean here; a run that diverged or failed has 0. Intervals: bootstrap within
 
 #: Of the sections of every task; each stands where it is first needed.
 _LEGENDS = (
-    *(COMPARISONS_LEGEND, SAMPLING_LEGEND, ROBUSTNESS_LEGEND),
+    *(COMPARISONS_LEGEND, SAMPLING_LEGEND, MEASURES_LEGEND, ROBUSTNESS_LEGEND),
     *(CERTIFIED_LEGEND, CHANGES_LEGEND),
     *(PUBLISHED_LEGEND, FURTHER_LEGEND),
 )
@@ -147,6 +153,9 @@ def _task(task: TaskContents) -> list[str]:
             parts.append(f"### {title}: {task.name}\n")
         parts.append(leaderboard_table(task.rows, columns))
     parts += _sampled(task)
+    if task.measures:
+        parts += [f"### Measures of layers: {task.name}\n", MEASURES_LEGEND]
+        parts.append(measures_table(task.measures))
     parts += _comparisons(task)
     fronts = [("verified gain", task.verified), ("network bound", task.network)]
     parts += [_front(title, points) for title, points in fronts if points]

@@ -12,6 +12,7 @@ from ssmbench.report.certified import CertifiedRow
 from ssmbench.report.comparisons import Comparison
 from ssmbench.report.contents import Contents
 from ssmbench.report.curves import FurtherRow, RobustnessRow
+from ssmbench.report.measures import MeasureRow
 from ssmbench.report.published import PublishedRow
 from ssmbench.report.statistics import Row, SeedScore
 
@@ -27,6 +28,7 @@ def spreadsheets(contents: Contents) -> dict[str, str]:
         ),
         "certified.csv": (CertifiedRow, [one for task in tasks for one in task.certified]),
         "further_tests.csv": (FurtherRow, [one for task in tasks for one in task.further]),
+        "measures.csv": (MeasureRow, [one for task in tasks for one in task.measures]),
         "published.csv": (PublishedRow, [one for task in tasks for one in task.published]),
     }
     return {
