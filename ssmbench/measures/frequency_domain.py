@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ssmbench.analysis import ball
-from ssmbench.analysis.ball.supply import Supply, least_supply
+from ssmbench.analysis.ball.average_supply import Supply
+from ssmbench.analysis.ball.supply import least_supply
 from ssmbench.analysis.delay_margin import matrices_of
 from ssmbench.analysis.hinf import is_static
 from ssmbench.analysis.interval import INFINITE, UNKNOWN, Interval

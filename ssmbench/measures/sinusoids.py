@@ -7,7 +7,7 @@ import math
 import numpy as np
 import scipy.linalg
 
-from ssmbench.analysis.ball.supply import Supply
+from ssmbench.analysis.ball.average_supply import Supply
 from ssmbench.analysis.delay_margin import matrices_of
 from ssmbench.analysis.scaling import FirstOrder
 from ssmbench.systems import DiscreteSystem

@@ -11,7 +11,7 @@ import scipy.linalg
 import scipy.signal
 import slycot
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ssmbench as sb
@@ -87,6 +87,7 @@ def test_the_gain_in_the_stopband_of_a_butterworth_filter():
     assert close(measure(butterworth(), "band_gain"), 1.0, 1e-7)
 
 
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 3), st.sampled_from([None, 1.0]))
 def test_the_gain_on_a_band_encloses_that_on_a_grid(seed, n, m, dt):
     matrices = random_system(seed, n, m, dt)
@@ -98,6 +99,7 @@ def test_the_gain_on_a_band_encloses_that_on_a_grid(seed, n, m, dt):
     assert found.proved.lower <= whole.hinf_upper_bound * (1 + 1e-9)
 
 
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([None, 1.0]))
 def test_over_all_frequencies_it_is_the_norm_that_slycot_finds(seed, dt):
     A, B, C, D = random_system(seed, 4, 2, dt)
@@ -125,6 +127,7 @@ def test_the_peak_to_peak_gain_of_a_resonator():
     assert found.attacked == pytest.approx(expected, rel=1e-3)
 
 
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 3))
 def test_the_peak_to_peak_gain_is_the_largest_row_of_absolute_sums(seed, n, m):
     A, B, C, D = random_system(seed, n, m, 1.0)
@@ -156,6 +159,7 @@ def test_the_passivity_of_closed_forms():
     assert measure(resonator(0.2), "passivity").note == "not passive"
 
 
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 3), st.sampled_from([None, 1.0]))
 def test_the_passivity_index_encloses_that_on_a_grid(seed, n, m, dt):
     matrices = random_system(seed, n, m, dt)
@@ -202,6 +206,7 @@ def test_the_decay_of_a_jordan_block_bounds_all_of_its_powers():
     assert found.details["overshoot_attacked"] == pytest.approx(overshoot, rel=1e-3)
 
 
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.sampled_from([None, 1.0]))
 def test_no_motion_is_slower_than_the_proved_rate(seed, n, dt):
     A, B, C, D = random_system(seed, n, 1, dt)
@@ -235,6 +240,7 @@ def test_the_delay_margin_agrees_with_python_control():
     assert close(found, expected, 1e-7)
 
 
+@settings(max_examples=15, deadline=None)
 @given(st.floats(0.02, 2.0), st.floats(-0.95, 0.95), st.floats(-0.9, 0.9))
 def test_the_delay_margin_in_samples_is_the_first_unstable_loop(gain, pole, direct):
     found = measure(lag(pole, gain, direct, 1.0), "delay_margin", longest=12)

@@ -8,8 +8,9 @@ import flint
 import numpy as np
 from flint import acb, acb_mat, arb
 
+from ssmbench.analysis.ball.average_supply import Problem, Supply, problem_of
 from ssmbench.analysis.ball.norms import identity
-from ssmbench.analysis.ball.supply import Problem, Supply, crossings_of, problem_of
+from ssmbench.analysis.ball.supply import crossings_of
 from ssmbench.analysis.ball.system import (
     PRECISIONS,
     BallSystem,

@@ -9,19 +9,26 @@ S = I / 2 alone the passivity index.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-import torch
+import flint
 from flint import acb, acb_mat, arb
 
+from ssmbench.analysis.ball.average_supply import (
+    Found,
+    Problem,
+    Supply,
+    adjoint,
+    exceeds_at,
+    problem_of,
+)
 from ssmbench.analysis.ball.norms import identity
-from ssmbench.analysis.ball.peak import frequency_in_units, on_axis, pole_frequencies
+from ssmbench.analysis.ball.peak import frequency_in_units, pole_frequencies
+from ssmbench.analysis.ball.subdivision import covers
 from ssmbench.analysis.ball.system import (
     PRECISIONS,
-    TOLERANCE,
     BallSystem,
     at_growing_precision,
     has_no_response,
@@ -29,23 +36,12 @@ from ssmbench.analysis.ball.system import (
     lower,
     upper,
 )
-from ssmbench.analysis.bounded_real import cholesky_succeeds
 from ssmbench.analysis.interval import UNKNOWN, Interval
 
 #: Rounds of the level-set method at one precision.
 ROUNDS = 30
-#: Where nothing is supplied at the least, the error that counts as none, relative to the largest.
-_SMALLEST = 1e-9
-_INFINITE = arb("inf")
-
-
-@dataclass(frozen=True)
-class Supply:
-    """Q (p, p), S (p, m) and R (m, m) of a supply rate, float64 or complex128; Q, R Hermitian."""
-
-    Q: np.ndarray
-    S: np.ndarray
-    R: np.ndarray
+#: Without eigenvalues: how far below the least value the level is, in turn until one is proved.
+_SHARES = (1e-4, 0.03)
 
 
 @dataclass(frozen=True)
@@ -54,31 +50,6 @@ class Least:
 
     value: Interval
     omega: float
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A continuous system, a supply rate in its units, and the parts of the imaginary axis that
-    are asked about."""
-
-    axis: BallSystem[acb_mat]
-    Q: acb_mat
-    S: acb_mat
-    R: acb_mat
-    parts: tuple[tuple[arb, arb], ...]
-
-    def at(self, omega: arb) -> acb_mat:
-        """Pi at a frequency of the axis; raises ZeroDivisionError at a pole."""
-        G = self.axis.D
-        if omega.is_finite() and self.axis.states:
-            resolvent = acb(0, omega) * identity(acb_mat, self.axis.states) - self.axis.A
-            G = self.axis.C * resolvent.solve(self.axis.B) + G
-        H = _adjoint(G)
-        return H * self.Q * G + H * self.S + _adjoint(self.S) * G + self.R
-
-    def terms(self, omega: arb) -> float:
-        """About the size of the terms that add up to Pi, for a measure of its error."""
-        return sum(float(abs(x).upper()) for x in self.at(omega).entries())
 
 
 def least_supply(system: BallSystem[acb_mat], supply: Supply, low: float, high: float) -> Least:
@@ -91,7 +62,8 @@ def least_supply(system: BallSystem[acb_mat], supply: Supply, low: float, high: 
         high: at least ``low``; pi, or infinity, for all above.
 
     Returns:
-        an interval with an infinite lower end where no level could be proved.
+        an interval without a lower end where no level could be proved; 1e-9 wide, relatively,
+        unless eigenvalues are so close to each other that only subdivision is possible.
 
     Source: the level-set method (Bruinsma & Steinbuch 1990, Syst. Control Lett. 14:287) for any
         supply rate: Pi(w) - mu I is singular just where i w is an eigenvalue of a Hamiltonian
@@ -108,7 +80,24 @@ def least_supply(system: BallSystem[acb_mat], supply: Supply, low: float, high: 
         best, proved = _level_set(problem, system)
         return best if proved else None
 
-    return at_growing_precision(compute, precisions=PRECISIONS[:3]) or best
+    found = at_growing_precision(compute, precisions=PRECISIONS[:3])
+    return found or subdivided(system, supply, low, high) or best
+
+
+def subdivided(
+    system: BallSystem[acb_mat], supply: Supply, low: float, high: float
+) -> Least | None:
+    """The same by branch and bound: intervals of frequencies are halved until Pi, enclosed over all
+    of each, exceeds the level. It needs no eigenvalues, but it is less sharp."""
+    with flint.ctx.workprec(PRECISIONS[0]):
+        for share in _SHARES:
+            problem = problem_of(system, supply, low, high)
+            found = Found(share=share)
+            found.search(problem, _starts(problem))
+            if found.places and covers(problem, found):
+                value = Interval(lower(found.level()), upper(found.least))
+                return Least(value, _frequency(found.omega, system))
+    return None
 
 
 def _without_states(system: BallSystem[acb_mat]) -> BallSystem[acb_mat]:
@@ -119,43 +108,17 @@ def _without_states(system: BallSystem[acb_mat]) -> BallSystem[acb_mat]:
     )
 
 
-def problem_of(system: BallSystem[acb_mat], supply: Supply, low: float, high: float) -> Problem:
-    axis = on_axis(system) if system.states else system
-    unit = acb(arb(2) ** system.exponent)
-    part = (_on_axis_frequency(low, system), _on_axis_frequency(high, system))
-    parts = (part,) if system.real else (part, (-part[1], -part[0]))
-    return Problem(
-        axis, _balls(supply.Q) * (unit * unit), _balls(supply.S) * unit, _balls(supply.R), parts
-    )
-
-
-def _on_axis_frequency(omega: float, system: BallSystem[acb_mat]) -> arb:
-    if not system.discrete:
-        return _INFINITE if math.isinf(omega) else arb(omega) / arb(2) ** system.speed
-    return _INFINITE if omega >= math.pi else (arb(omega) / 2).tan()
-
-
-def _balls(matrix: np.ndarray) -> acb_mat:
-    rows, columns = matrix.shape
-    entries = [acb(float(np.real(x)), float(np.imag(x))) for x in matrix.ravel()]
-    return acb_mat(rows, columns, entries)
-
-
-def _adjoint(matrix: acb_mat) -> acb_mat:
-    return matrix.conjugate().transpose()
-
-
 # --- the level set ------------------------------------------------------------------------------
 
 
 def _level_set(problem: Problem, system: BallSystem[acb_mat]) -> tuple[Least, bool]:
     """The least value found with its frequency, and whether a level just below is proved."""
-    found = _Found()
+    found = Found()
     found.search(problem, _starts(problem))
     if not found.places:
         return Least(UNKNOWN, 0.0), False
     for _ in range(ROUNDS):
-        level = found.least - found.tolerance()
+        level = found.level()
         crossings = crossings_of(problem, level)
         if crossings is None:
             break
@@ -170,50 +133,6 @@ def _level_set(problem: Problem, system: BallSystem[acb_mat]) -> tuple[Least, bo
             break
     value = Interval(-math.inf, upper(found.least))
     return Least(value, _frequency(found.omega, system)), False
-
-
-@dataclass
-class _Found:
-    """The least value so far, where it is reached, and all frequencies that were looked at."""
-
-    least: arb = _INFINITE
-    omega: arb = _INFINITE
-    largest: float = 0.0
-    places: tuple[tuple[arb, float], ...] = ()
-
-    def search(self, problem: Problem, candidates: Iterable[arb]) -> None:
-        for omega in candidates:
-            try:
-                Pi = problem.at(omega)
-            except ZeroDivisionError:
-                continue
-            about, value = _least_eigenvalue(Pi)
-            if not value.is_finite():
-                continue
-            self.largest = max(self.largest, about)
-            self.places += ((omega, float(value)),)
-            if not self.least <= value:
-                self.least, self.omega = value, omega
-
-    def tolerance(self) -> arb:
-        """How far below the least value the level is that is to be proved."""
-        size = max(abs(float(self.least)), _SMALLEST * self.largest, 1e-290)
-        return arb(TOLERANCE / 2 * size)
-
-
-def _least_eigenvalue(Pi: acb_mat) -> tuple[float, arb]:
-    """About the norm of Pi, and an upper bound on its least eigenvalue: a Rayleigh quotient."""
-    entries = Pi.entries()
-    largest = max((abs(x) for x in entries), key=float)
-    if not largest.is_finite():
-        return 0.0, _INFINITE
-    if not largest > 0:
-        return 0.0, largest.upper()
-    unit = np.array([complex(x / largest) for x in entries]).reshape(Pi.nrows(), Pi.ncols())
-    vector = np.linalg.eigh((unit + unit.conj().T) / 2)[1][:, 0]
-    v = acb_mat([[acb(float(x.real), float(x.imag))] for x in vector])
-    quotient = (_adjoint(v) * Pi * v)[0, 0].real / (_adjoint(v) * v)[0, 0].real
-    return float(largest), quotient.upper()
 
 
 def _starts(problem: Problem) -> list[arb]:
@@ -253,9 +172,9 @@ def crossings_of(problem: Problem, level: arb) -> list[arb] | None:
     Pi at infinity, less the level, cannot be told from a singular matrix."""
     axis, Q, S = problem.axis, problem.Q, problem.S
     A, B, C, D = axis.A, axis.B, axis.C, axis.D
-    H = _adjoint(D)
+    H = adjoint(D)
     eye = identity(acb_mat, D.ncols())
-    direct = H * Q * D + H * S + _adjoint(S) * D + problem.R - level * eye
+    direct = H * Q * D + H * S + adjoint(S) * D + problem.R - level * eye
     try:
         inverse = direct.inv()
     except ZeroDivisionError:
@@ -264,11 +183,11 @@ def crossings_of(problem: Problem, level: arb) -> list[arb] | None:
         return []
     # Pi - mu I has the states (x, q), q' = -A^H q - C^H Q C x - C^H (Q D + S) u, and the output
     # (D^H Q + S^H) C x + B^H q + direct u: zero output for u = -inverse (...).
-    above, below = B, -(_adjoint(C) * (Q * D + S))
-    left, right = (H * Q + _adjoint(S)) * C, _adjoint(B)
+    above, below = B, -(adjoint(C) * (Q * D + S))
+    left, right = (H * Q + adjoint(S)) * C, adjoint(B)
     rows = _stack(
         (A - above * inverse * left, -(above * inverse * right)),
-        (-(_adjoint(C) * Q * C) - below * inverse * left, -_adjoint(A) - below * inverse * right),
+        (-(adjoint(C) * Q * C) - below * inverse * left, -adjoint(A) - below * inverse * right),
     )
     eigenvalues = acb_mat(rows).eig(multiple=True)
     return [z.imag for z in eigenvalues if z.real.contains(0) and _within(z.imag, problem.parts)]
@@ -280,30 +199,12 @@ def _stack(*rows: tuple[acb_mat, acb_mat]) -> list[list[acb]]:
     ]
 
 
-def _exceeds(problem: Problem, level: arb, part: tuple[arb, arb], found: _Found) -> bool:
+def _exceeds(problem: Problem, level: arb, part: tuple[arb, arb], found: Found) -> bool:
     """Whether Pi - level I > 0 is proved at a frequency that is known to lie in that part."""
     low, high = part
     inside = [(value, w) for w, value in found.places if low <= w and w <= high]
     best = [w for _, w in sorted(inside, key=lambda pair: -pair[0])[:3]]
-    shift = level * identity(acb_mat, problem.R.nrows())
-    return any(_is_positive(problem.at(w) - shift) for w in (*best, low, high))
-
-
-def _is_positive(matrix: acb_mat) -> bool:
-    """Whether every Hermitian matrix in the enclosure is positive definite."""
-    largest = max((abs(x) for x in matrix.entries()), key=float)
-    if not (largest.is_finite() and largest > 0):
-        return False
-    unit = matrix * (1 / largest.mid())
-    if unit.nrows() == 1:
-        return bool(unit[0, 0].real > 0)
-    entries = unit.entries()
-    middle = np.array([complex(x) for x in entries]).reshape(unit.nrows(), unit.ncols())
-    pairs = zip(entries, middle.ravel().tolist(), strict=True)
-    radius = [float(abs(x - acb(m.real, m.imag)).upper()) for x, m in pairs]
-    error = torch.tensor(radius, dtype=torch.float64).reshape(middle.shape)
-    M = torch.from_numpy((middle + middle.conj().T) / 2)[None]
-    return bool(cholesky_succeeds(M, 1.01 * (error + error.T)[None] + 1e-15))
+    return any(exceeds_at(problem.at(w), level) for w in (*best, low, high))
 
 
 def _frequency(omega: arb, system: BallSystem[acb_mat]) -> float:
