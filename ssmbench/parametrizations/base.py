@@ -95,7 +95,8 @@ class Parametrization(nn.Module, ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        varies = issubclass(getattr(cls, "system_type", object), TimeVaryingSystem)
+        kind = getattr(cls, "system_type", None)
+        varies = isinstance(kind, type) and issubclass(kind, TimeVaryingSystem)
         bases = (base for base in cls.__mro__ if base is not Parametrization)
         said = any("gain_claim" in vars(base) for base in bases)
         if varies and not said:

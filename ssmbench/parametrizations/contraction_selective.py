@@ -10,6 +10,7 @@ has the proof.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -35,21 +36,32 @@ from ssmbench.parametrizations.gates import (
     shrunk,
     unit_vector,
 )
+from ssmbench.parametrizations.peak_form import Selected, incremental_gain, projected
 from ssmbench.registry import parametrizations
 from ssmbench.systems import TimeVaryingDiagonal
+
+#: Standard deviation of initial slopes on a ball of radius 1, times sqrt(d).
+_SLOPE = 2.8
+#: Relative rounding of a bound that is computed in float32.
+_ROUNDING = 1e-5
 
 
 @dataclass
 class ContractionSelectiveConfig:
     """``d_state`` N, real modes of each channel. ``heads``: groups of channels that share what is
     selected; 0 for the largest divisor of d_model up to 4. ``gamma``: the declared gain. Initial
-    time constants of both gates are log-uniform in [time_min, time_max] steps."""
+    time constants of both gates are log-uniform in [time_min, time_max] steps.
+
+    ``ball``: a radius R, for another form with an *incremental* gain of gamma, the input's steps
+    being projected to |u| <= R; it has one head, and is selected by the layer's input. None: the
+    form with a zero-state gain."""
 
     d_state: int = option(16, SIZE)
     heads: int = option(0, COUNT)
     gamma: float = option(1.0, POSITIVE)
     time_min: float = option(2.0, POSITIVE)
     time_max: float = option(64.0, POSITIVE)
+    ball: float | None = option(None, POSITIVE)
 
 
 @parametrizations.register(
@@ -68,6 +80,8 @@ class ContractionSelective(Parametrization):
     |x|^2 + |u|^2. What is read leaves the state: a_r = 1 reads nothing and keeps everything.
 
     There is no incremental gain: a large state makes the output change fast with what selects it.
+    With a ``ball`` the states stay small and the output is divided by a bound on what differences
+    are amplified by (:mod:`ssmbench.parametrizations.peak_form`), so that there is one.
     """
 
     system_type = TimeVaryingDiagonal
@@ -89,17 +103,40 @@ class ContractionSelective(Parametrization):
             f"needs time_min <= time_max, got {config.time_min} and {config.time_max}",
         )
         self.d_model, self.d_selection = d_model, d_selection
-        self.gamma = config.gamma
+        self.gamma, self.ball = config.gamma, config.ball
         self.groups, self.states = groups_of(config.heads, d_model), config.d_state
+        if self.ball is not None:
+            self._check_ball(config)
+            self.groups, self.gain_claim = 1, GainClaim.incremental
         entries = self.groups * self.states
         self.select = nn.Linear(d_selection or d_model, 4 * entries)
         times = [log_uniform(entries, config.time_min, config.time_max) for _ in range(2)]
         with torch.no_grad():
             self.select.bias[: 2 * entries] = torch.cat([angle_gate_start(t) for t in times])
+        if self.ball is not None:
+            self._start_on_ball(self.ball)
+
+    def _check_ball(self, config: ContractionSelectiveConfig) -> None:
+        require(
+            self.d_selection is None,
+            "ball: an incremental gain needs a layer that its own input selects; set "
+            "model.block.selection=input",
+        )
+        require(config.heads in (0, 1), f"ball: has one head, got heads={config.heads}")
+
+    @torch.no_grad()
+    def _start_on_ball(self, radius: float) -> None:
+        """Gates that are open by 0.05 to 0.5 at zero, and slopes that the ball sweeps."""
+        gates, vectors = self.select.bias.chunk(2)
+        gates.uniform_(-3, 0)
+        vectors.uniform_(-0.5, 0.5)
+        self.select.weight.normal_(0, _SLOPE / (math.sqrt(self.d_model) * radius))
 
     def forward(self, u: Float[Tensor, "B L s"]) -> TimeVaryingDiagonal:
         """From the signal that selects, the input or one of width d_selection: lam (B, L, H, N), B
         (B, L, H, N, 1), C (B, L, H, 1, N), D (B, L, H, 1, 1), real, H = d_model."""
+        if self.ball is not None:
+            return self._on_ball(u, self.ball)
         write, read, beta, c = self._selected(u)
         (a_w, s_w), (a_r, s_r) = angle_gate(write), angle_gate(read)
         beta, c = unit_vector(beta), unit_vector(c)
@@ -107,8 +144,32 @@ class ContractionSelective(Parametrization):
         # multiplies and adds; in the output, which sums, one more for each of the N states.
         kept, given = shrunk(a_r, 24), shrunk(self.gamma * (c * s_r), 2 * self.states + 40)
         wrote = s_w * beta
-        parts = (kept * a_w, kept * wrote, given * a_w, (given * wrote).sum(-1))
-        lam, B, C, D = (self._of_channels(part) for part in parts)
+        return self._system(kept * a_w, kept * wrote, given * a_w, (given * wrote).sum(-1))
+
+    def _on_ball(self, u: Float[Tensor, "B L d"], radius: float) -> TimeVaryingDiagonal:
+        factor = projected(u, radius)
+        write, read, beta, c = self._selected(factor * u)
+        root = math.sqrt(self.states)
+        scale = self.gamma / self.amplification(u.dtype)
+        wrote = torch.sigmoid(write) * torch.tanh(beta) / root * factor[..., None]
+        given = scale * torch.tanh(c) / root * torch.sigmoid(read).sqrt()
+        kept_w, kept_r = torch.sigmoid(-write), torch.sigmoid(-read)
+        parts = (kept_r * kept_w, kept_r * wrote, given * kept_w, (given * wrote).sum(-1))
+        return self._system(*parts)
+
+    def amplification(self, dtype: torch.dtype) -> Float[Tensor, ""]:
+        """By what the form on the ball is divided: a bound on its incremental gain, and at least
+        1e-6 where it writes or reads nothing."""
+        assert self.ball is not None, "asked of the form on a ball"
+        dtype = torch.promote_types(dtype, self.select.weight.dtype)
+        shape = (4, self.states)
+        weight, bias = self.select.weight.to(dtype), self.select.bias.to(dtype)
+        selected = Selected(weight.unflatten(0, shape), bias.unflatten(0, shape))
+        return incremental_gain(selected, self.ball).clamp_min(1e-6) * (1 + _ROUNDING)
+
+    def _system(self, lam: Tensor, B: Tensor, C: Tensor, D: Tensor) -> TimeVaryingDiagonal:
+        """The system of all channels, from the entries of the groups."""
+        lam, B, C, D = (self._of_channels(part) for part in (lam, B, C, D))
         return TimeVaryingDiagonal(lam=lam, B=B[..., None], C=C[..., None, :], D=D[..., None, None])
 
     def _selected(self, u: Tensor) -> tuple[Tensor, ...]:
@@ -123,7 +184,7 @@ class ContractionSelective(Parametrization):
         return of_groups.repeat_interleave(self.d_model // self.groups, 2)
 
     def declared_gain(self) -> float:
-        """Gamma, of the zero-state gain."""
+        """Gamma, of the gain that :attr:`gain_claim` names."""
         return self.gamma
 
     def optimizer_options(self) -> dict[str, ParameterOptions]:

@@ -55,6 +55,13 @@ class Tanh(Nonlinearity):
         return torch.tanh(x)
 
 
+class Offset(Tanh):
+    maps_zero_to_zero = True
+
+    def forward(self, x):
+        return torch.tanh(x + 0.1)
+
+
 class MinusItsMean(Tanh):
     def forward(self, x):
         return x - x.mean(1, keepdim=True)
@@ -77,6 +84,7 @@ NONLINEARITIES = (
     nonlinearity(
         "lipschitz_constant_as_declared", TooSteep, r"declares 1\.0, but has a slope of 1\.0"
     ),
+    nonlinearity("maps_zero_to_zero_as_declared", Offset, "does not map zero to zero"),
 )
 
 
@@ -129,6 +137,13 @@ class Doubled(Identity):
         return 2 * x
 
 
+class Shifted(Identity):
+    maps_zero_to_zero = True
+
+    def forward(self, x, lengths=None):
+        return x + 0.1
+
+
 def norm(check, factory, says):
     return Wrong("norm", check, factory, says)
 
@@ -141,6 +156,7 @@ NORMS = (
     norm("steps_are_independent", CentredInTime, "declare reads_batch"),
     norm("padding_has_no_influence", CentredWithPadding, "padding changes valid outputs"),
     norm("lipschitz_constant_as_declared", Doubled, r"declares 1\.0, but has a slope of 2"),
+    norm("maps_zero_to_zero_as_declared", Shifted, "does not map zero to zero"),
 )
 
 
@@ -268,6 +284,13 @@ class BoundWithoutLayers(Parallel):
         return Bound(100.0)
 
 
+class ForgetsItsBiases(Parallel):
+    """From zero, its second branch adds an offset to small signals."""
+
+    def branch_zero_state_bound(self, layers):
+        return self.branch_bound(layers)
+
+
 def block(check, factory, says, **more):
     return Wrong("block", check, factory, says, config=ParallelConfig, **more)
 
@@ -288,6 +311,7 @@ BLOCKS = (
     block("chunks_give_the_whole", ForgetsItsState, "chunks of a signal have other outputs"),
     block("both_directions", WithoutReverseLayer, "takes no reverse layer and gives no reason"),
     block("gain_stays_below_the_bound", ForgetsItsBranch, "but amplifies by"),
+    block("zero_state_gain_stays_below_the_bound", ForgetsItsBiases, "zero-state gain of"),
     block(
         "has_no_bound_without_one_of_its_layers",
         BoundWithoutLayers,

@@ -117,7 +117,11 @@ class RoundsItsPoles(Decays):
 
 
 class Gated(Parametrization):
-    """One pole for each channel, which the input moves: nothing is wrong with it."""
+    """One pole for each channel, which the input moves: nothing is wrong with it.
+
+    With lam <= 0.9, ``x^2`` is a storage function: ``x_next^2 <= lam x^2 + (1 - lam) u^2`` and
+    ``y^2 <= 0.09 x^2``, so that the zero-state gain is at most 1.
+    """
 
     system_type = TimeVaryingDiagonal
     stable_by_construction = True
@@ -135,7 +139,7 @@ class Gated(Parametrization):
         return 0.9 * torch.sigmoid(self.slope * u)
 
     def weights(self):
-        return torch.tanh(self.weight)
+        return 0.3 * torch.tanh(self.weight)
 
     def forward(self, u):
         lam = self.poles(u)[..., None]  # (B, L, H, 1)
@@ -192,6 +196,23 @@ class GatedGrows(Gated):
         return self.weight
 
 
+class HoldsItsPeak(Gated):
+    """Frozen at any step its gain is below 1; but it may read for long what it wrote at once."""
+
+    def weights(self):
+        return torch.tanh(10 * self.weight.abs() + 1)
+
+    def poles(self, u):
+        return 0.9 * torch.sigmoid(10 * self.slope * u)
+
+
+class TakesNoWidth(Gated):
+    takes_selection = True
+
+    def __init__(self, config, *, d_model, d_selection=None):
+        super().__init__(config, d_model=d_model)
+
+
 def lti(check, factory, says, **more):
     return Wrong("parametrization", check, factory, says, **more)
 
@@ -229,13 +250,25 @@ TIME_VARYING = (
         "head_sizes_match_d_model",
         PadsChannels,
         "together they must be d_model=1",
-        also=("every_scan_agrees_with_single_steps",),
+        also=("every_scan_agrees_with_single_steps", "no_input_exceeds_the_declared_gain"),
     ),
     lti("system_depends_on_the_input", IgnoresItsInput, "does not depend on the input"),
     lti("every_parameter_has_a_finite_gradient", GatedWithoutUse, "nothing depends on .* spare"),
     lti("steps_are_independent", ReadsEarlierSteps, "at a step depends on other steps"),
     lti("stable_as_declared", LeavesTheCircle, "unstable frozen in time"),
-    lti("gain_as_declared", GatedGrows, "declares a gain of 1, but .* frozen in time is"),
+    lti(
+        "gain_as_declared",
+        GatedGrows,
+        "declares a gain of 1, but .* frozen in time is",
+        also=("no_input_exceeds_the_declared_gain",),
+    ),
+    lti("no_input_exceeds_the_declared_gain", HoldsItsPeak, "zero-state gain of 1, but an input"),
+    lti(
+        "takes_a_selection_as_declared",
+        TakesNoWidth,
+        "must set d_selection to 3",
+        also=("no_input_exceeds_the_declared_gain",),
+    ),
 )
 
 WRONG = (*TIME_INVARIANT, *TIME_VARYING)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssmbench.analysis.certificate import GainClaim
 from ssmbench.analysis.selected_gain import selected_gain
-from ssmbench.parametrizations import contraction_selective, gates
+from ssmbench.config import AnalysisConfig
+from ssmbench.errors import UsageError
+from ssmbench.parametrizations import contraction_selective, gates, peak_form
 from ssmbench.parametrizations.contraction_selective import (
     ContractionSelective,
     ContractionSelectiveConfig,
 )
 from ssmbench.parametrizations.gates import angle_gate, shrunk, unit_vector
 from ssmbench.testing import randomise
-from ssmbench.training.adversary import layer_map
+from ssmbench.training.adversary import attack_varying, layer_map
+from ssmbench.training.gains import measure_gains
+from ssmbench.training.layer_analysis import LayerInput
 from tests.builders import build_layer, build_parametrization
+from tests.nn.test_certified_block import CONFIG, network, tokens
 
 
 def selective(d_model: int = 4, selection: int | None = 3, **options) -> ContractionSelective:
@@ -136,3 +144,94 @@ def test_channels_of_a_group_are_selected_alike_and_groups_apart():
     assert not torch.equal(lam[:, :, 2], lam[:, :, 3])
     assert build_parametrization("contraction_selective", 6).groups == 2
     assert gates.groups_of(0, 8) == 4
+
+
+# --- on a ball ----------------------------------------------------------------------------------
+
+
+def on_ball(radius: float = 1.0, d_model: int = 3, states: int = 4, seed: int = 0, **options):
+    torch.manual_seed(seed)
+    config = ContractionSelectiveConfig(d_state=states, ball=radius, **options)
+    return ContractionSelective(config, d_model=d_model).double()
+
+
+def differences(module, length: int, steps: int = 60, sizes=(0.5, 1.0, 3.0)) -> float:
+    """The largest incremental gain that the attack finds, on and beyond the ball."""
+    layer = build_layer(module)
+    u = torch.cat([s * torch.randn(2, length, module.d_model) for s in sizes]).double()
+    config = AnalysisConfig(attack_steps=steps, attack_restarts=8)
+    return attack_varying(layer, LayerInput(u), config)[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_differences_stay_below_the_declared_gain_on_a_ball(seed):
+    module = on_ball(radius=(0.3, 1.0, 5.0, 1.0)[seed], seed=seed, gamma=2.0)
+    randomise(module, (0.5, 2.0, 1.0, 6.0)[seed])
+    assert module.gain_claim is GainClaim.incremental
+    assert 0.02 < differences(module, 24) / 2 <= 1
+
+
+def test_the_incremental_gain_does_not_depend_on_the_length():
+    """Where the zero-state form grows with the root of the length."""
+    free, bound = selective(d_model=2, selection=None, d_state=1, heads=1), on_ball(d_model=2)
+    with torch.no_grad():
+        free.select.weight.zero_()
+        free.select.bias[:] = torch.tensor([-4.5, -20.0, 1.0, 1.0])
+        free.select.weight[1, 1] = 20.0  # the second channel opens the read gate
+    free = free.double()
+    found = {}
+    for length in (50, 200):
+        u = torch.zeros(1, length, 2).double()
+        u[:, :-1, 0] = 1.0
+        d = torch.zeros_like(u)
+        d[:, -1, 1] = 1.0
+        change = [build_layer(m)(u + d) - build_layer(m)(u) for m in (free, bound)]
+        found[length] = [c.norm().item() for c in change]
+    assert found[200][0] > 1.5 * found[50][0]
+    assert max(found[50][1], found[200][1]) < 1
+
+
+#: What is left out, and the slopes of the second channel in write gate, read gate, beta and c.
+PLANTED = {
+    "root_slope": (20.0, 0.0, 0.0, 0.0),
+    "tanh_slope": (0.0, 0.0, 8.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("part", PLANTED)
+def test_planted_lies_about_slopes_are_found(part, monkeypatch):
+    """A state that the first channel fills, selected by the second."""
+    module = on_ball(states=1, d_model=2)
+    with torch.no_grad():
+        module.select.weight.zero_()
+        module.select.weight[:, 1] = torch.tensor(PLANTED[part])
+        module.select.bias[:] = torch.tensor([0.0, 0.0, 2.0 if part == "root_slope" else 0.0, 3.0])
+    assert differences(module, 12) < 1
+    right = getattr(peak_form.Ranges, part)
+    monkeypatch.setattr(peak_form.Ranges, part, lambda self: 0.01 * right(self))
+    assert differences(module, 12) > 1 + 1e-3
+
+
+def test_a_ball_needs_its_own_input_and_one_head():
+    with pytest.raises(UsageError, match=r"set model\.block\.selection=input"):
+        ContractionSelective(ContractionSelectiveConfig(ball=1.0), d_model=4, d_selection=3)
+    with pytest.raises(UsageError, match="ball: has one head, got heads=2"):
+        ContractionSelective(ContractionSelectiveConfig(ball=1.0, heads=2), d_model=4)
+
+
+def test_an_incremental_network_on_a_ball():
+    block = {"name": "certified", "gate": False, "selection": "input", "delay": True}
+    layer = {"name": "contraction_selective", "d_state": 3, "ball": 1.0, "gamma": 2.0}
+    model = network(layer, block=block, gamma=None)
+    assert model.gain_claim is GainClaim.incremental
+    found = measure_gains(model, tokens(), CONFIG).gain
+    assert math.isfinite(found.network.bound)
+    assert found.network.attacked <= found.network.bound
+    assert [x.claim for x in found.layers] == ["incremental"] * 2
+    assert found.violations == ()
+    x = torch.randn(2, 7, 6)
+    whole, state, parts = model.blocks[0](x), None, []
+    for chunk in x.split((1, 4, 2), 1):
+        y, state = model.blocks[0].stream(chunk, state)
+        parts.append(y)
+    torch.testing.assert_close(torch.cat(parts, 1), whole)

@@ -37,24 +37,29 @@ class CertifiedConfig:
     whether the SSM layer's output is multiplied by tanh of what the whole block's input selects;
     with it, gains are zero-state ones. ``selection``: what selects the matrices of a time-varying
     layer: ``path``, the whole input through LayerNorm, a linear map, the convolution and SiLU; or
-    ``input``, the layer's own input, as incremental gains need it."""
+    ``input``, the layer's own input, as incremental gains need it. ``delay``: whether every second
+    channel of the layer's input comes one step late, which its norm does not see: a layer that its
+    own input selects then knows the step before."""
 
     kernel: int = option(4, SIZE)
     gate: bool = True
     selection: str = option("path", one_of("path", "input"))
+    delay: bool = False
 
 
 @dataclass(frozen=True)
 class CertifiedState:
     """The last ``kernel - 1`` inputs of the convolution (B, kernel - 1, d), None without one, and
-    the state of the SSM layer; None for the initial ones."""
+    the state of the SSM layer, and the channels that come one step late; None for the initial
+    ones."""
 
     inputs: Float[Tensor, "B k d"] | None
     layer: Inexact[Tensor, ...] | None
+    late: Float[Tensor, "B h"] | None = None
 
     def detach(self) -> CertifiedState:
         """The same without its graph."""
-        parts = (None if x is None else x.detach() for x in (self.inputs, self.layer))
+        parts = (None if x is None else x.detach() for x in (self.inputs, self.layer, self.late))
         return CertifiedState(*parts)
 
 
@@ -91,6 +96,7 @@ class CertifiedBlock(Block):
         super().__init__(parts, no_norm())
         self.layer, self.width = layer, width
         self.first, self.last = (_skew(d_model) for _ in range(2))
+        self.delay = config.delay
         self.selected = layer.parametrization.d_selection is not None
         if self.selected or config.gate:
             self.path_norm = nn.LayerNorm(d_model)
@@ -120,6 +126,7 @@ class CertifiedBlock(Block):
         dt: Float[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "B L d"]:
         passing, value = self._split(x)
+        value, _ = self._delayed(value, None)
         path = self._path(x)
         selection = None if not self.selected else self._selection(self._extended(path, None))
         return self._joined(passing, self.layer(value, dt, selection), path)
@@ -136,12 +143,13 @@ class CertifiedBlock(Block):
         assert state is None or isinstance(state, CertifiedState)
         passing, value = self._split(x)
         path, before = self._path(x), state or CertifiedState(None, None)
+        value, late = self._delayed(value, before.late)
         selection = kept = None
         if self.selected:
             extended = self._extended(path, before.inputs)
             selection, kept = self._selection(extended), self.conv.kept(extended)
         y, final = self.layer.run(value, before.layer, None, selection)
-        return self._joined(passing, y, path), CertifiedState(kept, final)
+        return self._joined(passing, y, path), CertifiedState(kept, final, late)
 
     def orthogonal(self) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"]]:
         """Q1 and Q2."""
@@ -152,6 +160,15 @@ class CertifiedBlock(Block):
         """The passing channels and those for the SSM layer."""
         v = F.linear(x, cayley(self.first.double()).to(self.first.dtype))
         return v[..., : -self.width], v[..., -self.width :]
+
+    def _delayed(self, value: Tensor, late: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The layer's input, and the channels that the next chunk begins with."""
+        if not self.delay:
+            return value, None
+        now, then = value[..., ::2], value[..., 1::2]
+        first = torch.zeros_like(then[:, 0]) if late is None else late.to(then)
+        then_late = torch.cat([first[:, None], then[:, :-1]], 1)
+        return torch.cat([now, then_late], -1), then[:, -1]
 
     def _path(self, x: Tensor) -> Tensor | None:
         """What selection and gate follow from; None if there is neither."""
