@@ -71,14 +71,15 @@ def options_of(entry: registry.Entry, **chosen: Any) -> Any:
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name not in VARYING])
 def test_the_formulas_of_the_page_are_those_of_the_code(name, seed):
     entry = registry.parametrizations.get(name)
-    config = options_of(entry, gamma=(0.1, 1.0, 30.0)[seed], d_state=6, dt=0.5)
+    config = options_of(entry, gamma=(0.1, 1.0, 30.0)[seed], d_state=6, dt=0.5, heads=1)
     torch.manual_seed(seed)
     module: Parametrization = entry.factory(config, d_model=4).double()
     randomise(module, (1.0, 0.3, 2.0)[seed])
     parameters = {n.rpartition(".")[2]: p.detach().numpy() for n, p in module.named_parameters()}
-    system = module()
+    u = torch.randn(4, dtype=torch.float64)  # of a time-varying system the input at one step
+    system = module(u[None, None]).at(0, 0) if module.is_time_varying() else module()
     expected = matrices_of(system)
-    found = by_formula(name, {**dataclasses.asdict(config), **parameters})
+    found = by_formula(name, {**dataclasses.asdict(config), **parameters, "u": u.numpy()})
     discrete = isinstance(system, DiscreteTime)
     omega = np.linspace(0.1, 3.0, 7)
     points = np.exp(1j * omega) if discrete else 1j * omega
