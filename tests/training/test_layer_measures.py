@@ -1,0 +1,85 @@
+"""What a config asks of the layers: measured, compared with what is declared, or a reason."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+import ssmbench as sb
+from ssmbench.config import resolve
+from ssmbench.config.identity import fingerprint
+from ssmbench.errors import UsageError
+from ssmbench.measures.chosen import chosen
+from ssmbench.results import LayerGains
+from ssmbench.training.layer_measures import layer_measures, measure_violations
+
+SHORT = {"d_model": 2, "d_state": 4, "seed": 0}
+
+
+def measures(layer, *names):
+    return layer_measures(layer, chosen(names, "measures"))
+
+
+def test_a_passive_layer_keeps_what_it_declares_also_near_the_unit_circle():
+    layer = sb.layer("passive", index=0.2, **SHORT)
+    for decay in (-2.0, -20.0):
+        with torch.no_grad():
+            layer.parametrization.poles.log_decay.fill_(decay)
+        (found,) = measures(layer, "passivity")
+        assert found.declared == 0.2
+        assert found.lower >= 0.2
+        assert found.attacked >= 0.2
+        assert sb.analyse(layer).hinf_upper_bound <= 1
+
+
+@pytest.mark.parametrize("off", [1.5, 2**0.5 / 2])
+def test_a_declared_measure_that_does_not_hold_is_a_violation(off):
+    (found,) = measures(sb.layer("passive", **SHORT), "passivity")
+    lying = dataclasses.replace(found, declared=found.value * 2 * off)
+    layer = LayerGains(None, 1.0, 1.0, 0.0, 0.5, 0.5, measures=(found,))
+    assert list(measure_violations([layer])) == []
+    said = list(measure_violations([dataclasses.replace(layer, measures=(lying,))]))
+    assert said[0].startswith("layer 0: passivity: verified")
+    assert "< declared" in said[0]
+    broken = dataclasses.replace(found, attacked=found.lower - 0.1)
+    said = list(measure_violations([dataclasses.replace(layer, measures=(broken,))]))
+    assert [sentence.rpartition(" ")[0][-10:] for sentence in said][-1] == "< verified"
+
+
+def test_sampling_scaling_and_another_readout_take_the_declaration_away():
+    kept = sb.layer("passive", **SHORT)
+    assert kept.declared_measures() == {"passivity": 0.05}
+    assert sb.layer("passive", readout="after", **SHORT).declared_measures() == {}
+    scaled = sb.layer("passive", normaliser={"name": "hinf", "gamma": 2.0}, **SHORT)
+    assert scaled.declared_measures() == {}
+
+
+def test_a_layer_that_cannot_be_measured_says_why():
+    varying = sb.layer("selective", discretizer="zoh", **SHORT)
+    (found,) = measures(varying, "decay")
+    assert found.value is None
+    assert found.note.startswith("time-varying")
+    lost = sb.layer("passive", **SHORT)
+    with torch.no_grad():
+        lost.parametrization.X0.fill_(torch.nan)
+    assert measures(lost, "h2")[0].note == "a parameter is not finite"
+
+
+def test_runs_that_ask_for_nothing_keep_their_fingerprint():
+    plain = fingerprint(resolve({}))
+    assert fingerprint(resolve({"analysis": {"measures": []}})) == plain
+    asked = [fingerprint(resolve({"analysis": {"measures": [m]}})) for m in ("h2", "decay")]
+    assert len({plain, *asked}) == 3
+
+
+def test_a_measure_of_a_config_is_checked_before_the_training():
+    with pytest.raises(UsageError, match="band_gain"):
+        resolve({"analysis": {"measures": ["band_gan"]}})
+
+
+@pytest.mark.parametrize("index", [1.0, 1.5])
+def test_an_index_that_is_not_below_gamma_is_refused(index):
+    with pytest.raises(UsageError, match="passive: index must be below gamma"):
+        sb.layer("passive", index=index, **SHORT)
