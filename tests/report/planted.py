@@ -12,10 +12,12 @@ import numpy as np
 
 from ssmbench import jsonio
 from ssmbench.results import (
+    Certified,
     Environment,
     FurtherTest,
     Gains,
     LayerGains,
+    NeighbourFloor,
     NetworkGains,
     PluginFacts,
     Provenance,
@@ -110,7 +112,7 @@ def _write(
     if state == "diverged":
         gain = replace(result.gain, verified=np.inf, attacked=1e9, spectral_radius=1.5)
         result = replace(result, status=state, diverged_at=7, scores=None, robustness=(), gain=gain)
-        result = replace(result, further_tests=())
+        result = replace(result, further_tests=(), certified=None)
     if state in ("finished", "diverged"):
         result = replace(result, fingerprint=cell["fingerprint"])
         poles = 0.99 * np.exp(1j * np.linspace(0, np.pi, 4))
@@ -148,7 +150,8 @@ def _result(
         scores=Scores(val=score, test=score, last_val=score, last_test=score),
         task=facts,
         gain=gains,
-        robustness=_curves(score, facts) if planted.curves else (),
+        robustness=_curves(score, facts, declared) if planted.curves else (),
+        certified=_certified(score, facts, declared) if planted.curves else None,
         further_tests=_further(score) if planted.curves else (),
         parameters=1000 + variant,
         steps_per_second=50.0 + float(random.random()),
@@ -208,14 +211,30 @@ def _sitting(planted: Planted, seed: int) -> Sitting:
     )
 
 
-def _curves(score: float, facts: TaskFacts) -> tuple[RobustnessPoint, ...]:
+def _curves(score: float, facts: TaskFacts, declared: float | None) -> tuple[RobustnessPoint, ...]:
     """Falls from the score to nothing, faster under an adversary."""
     sign = -1 if facts.higher_is_better else 1
+    speeds = {"random": 0.2, "adversarial": 1.0}
+    if facts.classifies and declared is not None:
+        speeds["certified"] = 3.0
     return tuple(
         RobustnessPoint(energy, kind, score * (1 + sign * min(1.0, speed * energy)))
-        for kind, speed in (("random", 0.2), ("adversarial", 1.0))
+        for kind, speed in speeds.items()
         for energy in ENERGIES
     )
+
+
+def _certified(score: float, facts: TaskFacts, declared: float | None) -> Certified:
+    """Of classes a median radius, of real outputs changes, where a gain is declared."""
+    figures = Certified(8.0, "input", 256, "sequence")
+    if facts.classifies:
+        curve = tuple(RobustnessPoint(e, "nearest neighbour", 0.9 * (1 - e)) for e in ENERGIES)
+        figures = replace(figures, nearest_neighbour=NeighbourFloor(curve, 0.12))
+    if declared is None:
+        return replace(figures, reason="the norm declares no Lipschitz constant")
+    if facts.classifies:
+        return replace(figures, median_radius=score / 10)
+    return replace(figures, largest_changes=(2.0, 4.0), unit=facts.unit)
 
 
 def _further(score: float) -> tuple[FurtherTest, ...]:
