@@ -91,12 +91,15 @@ def certificates(
     config: AnalysisConfig,
     layers: Sequence[LayerGains],
     known: KnownPairs | None = None,
+    *,
+    widened: float = 1.0,
 ) -> Certificates:
     """What the gains of the ``layers``, and gains of pairs that are ``known`` besides, prove of the
     predictions for the first sequences of the test split, the same as those that
     :func:`~ssmbench.training.robustness.robustness` disturbs.
 
-    Nothing if a parameter is not finite, or if ``config.robustness`` is false.
+    ``widened``: a factor of all radii of the network, for a check on another computer. Nothing if a
+    parameter is not finite, or if ``config.robustness`` is false.
     """
     if not (config.robustness and is_finite(model)):
         return Certificates()
@@ -122,6 +125,7 @@ def certificates(
         return Certificates(_of_outputs(figures, task, pairs))
     assert exact is not None, "else there is a reason"
     found = radii_of(network, exact, pairs, _Signals(signals, batch, task.batch_size))
+    found = replace(found, radii=widened * found.radii)
     figures = replace(figures, median_radius=found.median(typical))
     return Certificates(figures, found.curve(typical, "certified"))
 

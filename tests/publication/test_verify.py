@@ -295,6 +295,38 @@ def test_an_invented_score_is_rejected_where_the_data_are(forger):
     )
 
 
+def test_a_certificate_that_an_adversary_disproves_is_rejected(forger):
+    """Needs no data: the run's own adversary found predictions that are said to be certified."""
+    made = forger(S4D)
+
+    def certify_all(result):
+        for point in result["robustness"]:
+            if point["kind"] == "certified":
+                point["score"] = 1.0
+
+    made.result(certify_all)
+    assert "certified 1 under disturbances of" in made.reasons()
+
+
+def test_a_certificate_above_that_of_the_weights_is_rejected_where_the_data_are(forger):
+    made = forger(S4D)
+    honest = made.verify(with_data=True)
+    assert honest.accepted
+
+    def enlarge(result):
+        result["certified"]["median_radius"] = 0.5
+        adversarial = {p["energy"]: p for p in result["robustness"] if p["kind"] == "adversarial"}
+        for point in result["robustness"]:
+            if point["kind"] == "certified" and point["energy"] > 0:
+                point["score"] = adversarial[point["energy"]]["score"] = 0.9
+
+    made.result(enlarge)
+    assert made.verify().accepted
+    reasons = made.reasons(with_data=True)
+    assert "certified 0.9 under disturbances of 3, but the gains of the weights prove" in reasons
+    assert "certified median radius 0.5, but the weights have" in reasons
+
+
 def test_files_that_do_not_belong_there_are_named(forger, tmp_path):
     made = forger(S4D, L2RU)
     (tmp_path / "secret").write_text("x")

@@ -9,13 +9,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchmetrics import MeanSquaredError, MetricCollection
 
-from ssmbench.config import AnalysisConfig
+from ssmbench.build.task import build_task
+from ssmbench.config import AnalysisConfig, resolve, typed
 from ssmbench.nn.freeze import freeze
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
 from ssmbench.results import LayerGains
 from ssmbench.spec import Channels, TaskSizes
+from ssmbench.tasks.base import Task
 from ssmbench.tasks.batch import UNSCORED
 from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.sequences import Sequences, Splits
@@ -234,3 +237,59 @@ def test_steps_that_are_not_scored_do_not_count():
 def test_typical_norm_is_the_root_mean_square():
     signals = torch.tensor([[[3.0], [4.0]], [[0.0], [0.0]]])
     assert typical_norm(signals) == pytest.approx(5 / math.sqrt(2))
+
+
+# --- real outputs ---------------------------------------------------------------------------------
+
+
+class Scaled(Task):
+    """y = 2 u0 in volts, where the network gives u0 / 3 of a unit of 6 V; per step."""
+
+    score, higher_is_better, unit = "rmse", False, "V"
+    sizes = TaskSizes(Channels(INPUTS), outputs=OUTPUTS, length=LENGTH, per_step=True)
+    source = "drawn"
+
+    def load(self):
+        def draw(seed):
+            generator = torch.Generator().manual_seed(seed)
+            u = torch.randn(SEQUENCES, LENGTH, INPUTS, generator=generator)
+            return Sequences(u, u[..., :1].expand(-1, -1, OUTPUTS).clone())
+
+        return Splits(*map(draw, range(3)))
+
+    def loss(self, prediction, target):
+        return torch.nn.functional.mse_loss(prediction, target)
+
+    def metrics(self):
+        return MetricCollection({"rmse": MeanSquaredError(squared=False)})
+
+    def output_scales(self):
+        return torch.tensor([6.0, 1.0, 1.0])
+
+
+def test_real_outputs_have_the_largest_change_that_a_typical_norm_can_make():
+    """A linear network of known rows, in the unit of the task; an exact disturbance reaches it."""
+    model = build_model([], inputs=INPUTS, d_model=INPUTS, outputs=OUTPUTS)
+    with torch.no_grad():
+        model.encoder.weight.copy_(torch.eye(INPUTS))
+        model.decoder.weight.copy_(torch.tensor([[3.0, 4.0], [1.0, 0.0], [0.0, 0.0]]))
+    task = Scaled(None, batch_size=4, seed=0)
+    figures = certificates(model, task, CONFIG, []).figures
+    typical = figures.typical_norm
+    assert figures.largest_changes == pytest.approx((30 * typical, typical, 0.0), rel=2e-4)
+    assert figures.unit == "V"
+    assert figures.nearest_neighbour is None
+    along = torch.zeros(1, LENGTH, INPUTS)
+    along[0, 0] = typical * torch.tensor([0.6, 0.8])
+    u = task.split("test").u[:1]
+    with torch.no_grad():
+        change = (model(u + along) - model(u)).norm(dim=1)[0] * task.output_scales()
+    assert change.tolist() == pytest.approx((30 * typical, typical * 0.6, 0.0), rel=1e-4, abs=1e-5)
+
+
+def test_physical_units_of_a_record_are_those_of_its_normalisation():
+    task = build_task(typed(resolve({"task": {"name": "two_tanks"}})))
+    scales = task.output_scales()
+    zero, one = torch.zeros(1, len(scales)), torch.ones(1, len(scales))
+    moved = task.to_metric(one, zero)[0] - task.to_metric(zero, zero)[0]
+    torch.testing.assert_close(moved.double(), scales.double(), rtol=1e-5, atol=1e-6)

@@ -73,7 +73,25 @@ def _result_rows(result: Result) -> list[tuple[str, str]]:
         for p in result.robustness
         if p.energy == _SHOWN_ENERGY
     ]
-    return rows + _provenance_rows(result)
+    return rows + _certified_rows(result) + _provenance_rows(result)
+
+
+def _certified_rows(result: Result) -> list[tuple[str, str]]:
+    """What is certified of the predictions, or why nothing is."""
+    about = result.certified
+    if about is None:
+        return []
+    if about.reason:
+        return [("certified", f"none: {about.reason}")]
+    if about.median_radius is not None:
+        typical = f"of a typical {about.gains_from}"
+        return [("certified radius, median", f"{plain(about.median_radius)} {typical}")]
+    unit = f" {about.unit}" if about.unit else ""
+    shown = (f"{plain(_SHOWN_ENERGY * change)}{unit}" for change in about.largest_changes)
+    return [
+        (f"largest change of output {index}, disturbance of {_SHOWN_ENERGY:g}", text)
+        for index, text in enumerate(shown, start=1)
+    ]
 
 
 def _provenance_rows(result: Result) -> list[tuple[str, str]]:

@@ -45,7 +45,7 @@ def check_gains(model: SequenceModel, said: Gains, steps: int) -> Findings:
     if len(said.layers) != len(model.layers):
         count = f"gains of {len(said.layers)} layers, but the network has {len(model.layers)}"
         return Findings(rejected=(count,))
-    layers = [_layer(layer, given) for layer, given in zip(model.layers, said.layers, strict=True)]
+    layers = layers_of(model, said)
     unit = torch.finfo(precision(model)).eps
     pairs = list(zip(layers, said.layers, strict=True))
     bound = composed_bound(model, layers, steps)
@@ -82,6 +82,11 @@ def _network(
         claim=model.gain_claim.value,
         zero_state_bound=from_zero.value if from_zero.finite else None,
     )
+
+
+def layers_of(model: SequenceModel, said: Gains) -> list[LayerGains]:
+    """The figures of the layers that follow from the weights; the others as submitted."""
+    return [_layer(layer, given) for layer, given in zip(model.layers, said.layers, strict=True)]
 
 
 def _layer(layer: SSMLayer, said: LayerGains) -> LayerGains:

@@ -15,8 +15,8 @@ from ssmbench.results import Record
 
 @dataclass(frozen=True)
 class Job(Record):
-    """What is checked: an entry of the published folder ``root``; ``with_data``: its test score
-    too."""
+    """What is checked: an entry of the published folder ``root``; ``with_data``: its test and
+    certified scores too."""
 
     root: str
     entry: Entry
@@ -38,27 +38,26 @@ def check_one(job: Job) -> Findings:
 
 
 def _check(job: Job) -> Findings:
-    from ssmbench.publication.checks import gains, network, scores
+    from ssmbench.publication.checks import certified, gains, network, scores
     from ssmbench.publication.checks.submission import faults, read_submission
 
     one = read_submission(Path(job.root), job.entry)
-    wrong = tuple(faults(one))
+    wrong = (*faults(one), *certified.false_certificates(one.result))
     if wrong:
         return Findings(rejected=wrong)
     if one.result.diverged:
         return Findings(not_checked=("anything of a diverged run but its files",))
     built = network.rebuild(one)
     found = gains.check_gains(built.model, one.result.gain, job.entry.steps)
-    score = (
-        scores.check_score(built, one.result)
-        if job.with_data
-        else Findings(not_checked=("scores",))
-    )
+    score = proved = Findings(not_checked=("scores",))
+    if job.with_data:
+        score = scores.check_score(built, one.result)
+        proved = Findings() if found.rejected else certified.check_certified(built, one.result)
     notes = (*built.not_checked, *_about_length(job.entry), *found.not_checked)
     return replace(
         found,
-        rejected=(*found.rejected, *score.rejected),
-        not_checked=(*notes, *score.not_checked),
+        rejected=(*found.rejected, *score.rejected, *proved.rejected),
+        not_checked=tuple(dict.fromkeys((*notes, *score.not_checked, *proved.not_checked))),
         test=score.test,
     )
 
