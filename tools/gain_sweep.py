@@ -10,6 +10,10 @@ Numbers of states (n, conjugates counted) and of channels are from SIZES, with f
 than inputs where a parametrization allows it. The verified gain is the H-infinity norm of the
 float32 matrices, computed in double precision. Continuous-time parametrizations are measured before
 sampling.
+
+A time-varying parametrization has no matrices to verify. In place of the verified gain it has what an
+adversary finds in float32, as it is scanned: of a zero-state claim ``||y|| / ||u||`` over inputs and
+over what selects, of an incremental claim differences, on a ball that :data:`FURTHER` names.
 """
 
 from __future__ import annotations
@@ -26,15 +30,26 @@ from statistics import median, quantiles
 import torch
 
 from ssmbench import jsonio, registry
+from ssmbench.analysis.certificate import GainClaim
 from ssmbench.analysis.hinf import hinf_norm
+from ssmbench.analysis.selected_gain import selected_gain
+from ssmbench.config import AnalysisConfig
+from ssmbench.nn.layer import SSMLayer
 from ssmbench.parametrizations.base import Parametrization
 from ssmbench.systems import DiscreteDense
 from ssmbench.testing import randomise
+from ssmbench.training.adversary import attack_varying, layer_map
+from ssmbench.training.layer_analysis import LayerInput
 
 SIZES = (1, 4, 16, 64)
 LOG_GAMMA = (-2.0, 2.0)
 LOG_SCALE = (-1.0, 1.0)
 ALLOWED = 1e-4
+
+#: Forms of a parametrization that are swept beside its default one.
+FURTHER = {"contraction_selective, ball": ("contraction_selective", {"ball": 1.0})}
+#: Sequences, their steps and ascents of an attack on a time-varying parametrization.
+STARTS, LENGTH, ASCENTS = 2, 12, 6
 
 #: Computes verified / declared gain from a name, n, outputs, gamma and scale.
 Ratio = Callable[[str, int, int, float, float], float]
@@ -47,7 +62,7 @@ def declaring() -> list[str]:
         declares = entry.factory.declared_gain is not Parametrization.declared_gain
         if declares and any(option.name == "gamma" for option in fields(entry.config)):
             found.append(entry.name)
-    return found
+    return [*found, *(name for name, (base, _) in FURTHER.items() if base in found)]
 
 
 def sweep(name: str, draws: int, seed: int, ratio_of: Ratio) -> dict:
@@ -90,18 +105,70 @@ def _draw(generator: torch.Generator, draw: int) -> tuple[int, float, float]:
 
 def built(name: str, n: int, outputs: int, gamma: float) -> Parametrization:
     """A parametrization with n inputs and, where it has the options, n states and ``outputs``."""
-    entry = registry.parametrizations.get(name)
+    base, chosen = FURTHER.get(name, (name, {}))
+    entry = registry.parametrizations.get(base)
     options = {field.name for field in fields(entry.config)}
     states = {"d_state": max(2, n)} if "d_state" in options else {}
     shape = {"outputs": outputs} if "outputs" in inspect.signature(entry.factory).parameters else {}
-    return entry.build(entry.config(gamma=gamma, **states), d_model=n, **shape)
+    if "index" in options:  # of passivity, which must lie below the gain
+        chosen = {**chosen, "index": gamma / 20}
+    if entry.factory.takes_selection and not chosen:
+        shape["d_selection"] = n
+    return entry.build(entry.config(gamma=gamma, **states, **chosen), d_model=n, **shape)
 
 
 def drawn(name: str, n: int, outputs: int, gamma: float, scale: float) -> float:
     """Verified / declared gain with random parameters."""
     module = built(name, n, outputs, gamma)
     randomise(module, scale)
-    return _verified(module) / module.declared_gain()
+    found = _attacked(module) if module.is_time_varying() else _verified(module)
+    return found / module.declared_gain()
+
+
+def _signals(module: Parametrization) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Random inputs, of sizes from 0.1 to 10, and signals that select."""
+    sizes = 10 ** (2 * torch.rand(STARTS, 1, 1) - 1)
+    u = sizes * torch.randn(STARTS, LENGTH, module.d_model)
+    width = module.d_selection
+    return u, None if width is None else 3 * torch.randn(STARTS, LENGTH, width)
+
+
+def _attacked(module: Parametrization) -> float:
+    """The largest gain found, in float32, of the kind that is claimed."""
+    u, selection = _signals(module)
+    layer = SSMLayer(module, None, registry.scans.get("auto").build())
+    if selection is not None:
+        found = selected_gain(layer_map(layer), u, selection, STARTS, ASCENTS, 0)
+    else:
+        found = attack_varying(
+            layer, LayerInput(u), AnalysisConfig(attack_steps=ASCENTS, attack_restarts=STARTS)
+        )[1]
+    if not math.isfinite(found):
+        raise ArithmeticError("an output is not finite")
+    return found
+
+
+def _pushed_attack(module: Parametrization, steps: int) -> float:
+    """The largest gain found after steps of Adam that raise it, over the parameters, the inputs,
+    the selections and, for an incremental claim, the disturbances."""
+    u, selection = _signals(module)
+    layer = SSMLayer(module, None, registry.scans.get("auto").build())
+    zero_state = module.gain_claim is GainClaim.zero_state
+    free = [0 * u if zero_state else u, torch.randn_like(u)]
+    free += [] if selection is None else [selection]
+    free = [signal.requires_grad_() for signal in free]
+    optimizer = torch.optim.Adam([*module.parameters(), *free], lr=0.03, maximize=True)
+    found = 0.0
+    for _ in range(steps):
+        base, d = free[0] * (not zero_state), free[1]
+        rest = (None, *free[2:])
+        change = layer(base + d, *rest) - (0 if zero_state else layer(base, *rest))
+        ratio = change.flatten(1).norm(dim=1) / d.flatten(1).norm(dim=1).clamp_min(1e-3)
+        found = max(found, ratio.max().item())
+        optimizer.zero_grad()
+        ratio.log().sum().backward()
+        optimizer.step()
+    return max(found, _attacked(module))
 
 
 def pushed(steps: int) -> Ratio:
@@ -110,6 +177,8 @@ def pushed(steps: int) -> Ratio:
     def ratio(name: str, n: int, outputs: int, gamma: float, scale: float) -> float:
         module = built(name, n, outputs, gamma)
         randomise(module, min(scale, 1.0))
+        if module.is_time_varying():
+            return _pushed_attack(module, steps) / module.declared_gain()
         optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
         for _ in range(steps):
             optimizer.zero_grad()
