@@ -11,9 +11,9 @@ than inputs where a parametrization allows it. The verified gain is the H-infini
 float32 matrices, computed in double precision. Continuous-time parametrizations are measured before
 sampling.
 
-A time-varying parametrization has no matrices to verify. In place of the verified gain it has what an
-adversary finds in float32, as it is scanned: of a zero-state claim ``||y|| / ||u||`` over inputs and
-over what selects, of an incremental claim differences, on a ball that :data:`FURTHER` names.
+A time-varying parametrization has no matrices to verify. In place of the verified gain it has what
+an adversary finds in float32, as it is scanned: of a zero-state claim ``||y|| / ||u||`` over inputs
+and over what selects, of an incremental claim differences, on a ball that :data:`FURTHER` names.
 """
 
 from __future__ import annotations

@@ -72,7 +72,8 @@ def further_text(row: FurtherRow) -> str:
 
 def note_text(row: Row) -> str:
     """The note on the gain of time-varying layers, with the gain at sampled times."""
-    return f"{row.note}; largest at sampled times: {number(row.frozen)} (no certificate)"
+    proved = "" if row.declared is not None else " (no certificate)"
+    return f"{row.note}; largest at sampled times: {number(row.frozen)}{proved}"
 
 
 def duration_text(seconds: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ssmbench.report.contents import Contents, TaskContents
 from ssmbench.report.html.markup import Markup, Part, element
@@ -95,7 +96,23 @@ def _layers(task: str, rows: Sequence[Row], series: Series) -> Markup:
     return table("Gains of the SSM layers", columns, lines, of=task)
 
 
+def _as_claimed(row: Row) -> Row:
+    """With the zero-state figures of the network in place of the incremental ones where its
+    declared gain is a zero-state one."""
+    if not row.network_claim:
+        return row
+    attacked = number(row.network_attacked)
+    why = f"zero-state gain; differences: attacked {attacked}, no bound, because "
+    return replace(
+        row,
+        network_bound=row.network_zero_state_bound,
+        network_attacked=row.network_zero_state,
+        network_reason=why + row.network_reason,
+    )
+
+
 def _network(task: str, rows: Sequence[Row], series: Series) -> Markup:
+    rows = [_as_claimed(row) for row in rows]
     names = [name for name, *_ in _NETWORK]
     axis = _axis(rows, names)
     columns = [
