@@ -68,6 +68,10 @@ class Measure(ABC):
         """What a signal reaches in a simulation of one system, or a search in float64; NaN where
         there is nothing to simulate. It uses the matrices, not the proof."""
 
+    def cost(self, system: FirstOrder) -> float:
+        """What the proof of one system takes of :data:`BUDGET`."""
+        return float(system.order**3)
+
     def estimate(self, system: LinearSystem) -> Tensor | None:
         """About the number of the worst system, differentiable, for a search of parameters that
         come near what is declared; None where there is no such estimate."""
@@ -95,8 +99,7 @@ class Measure(ABC):
         assert isinstance(system, LinearSystem)
         require(system.is_finite(), "an entry of the system is not finite")
         heads = list(heads_of(first_order(system.detach()).to("cpu").double()))
-        cost = heads[0].order ** 3
-        count = min(len(heads), max(int(BUDGET / max(cost, 1)), 1))
+        count = min(len(heads), max(int(BUDGET / max(self.cost(heads[0]), 1.0)), 1))
         found = [self.prove(head) for head in heads[:count]]
         worst = max(range(count), key=lambda index: self._badness(found[index].proved))
         note = "; ".join(filter(None, (found[worst].note, *_left_out(count, len(heads)))))

@@ -13,21 +13,27 @@ from torch import Tensor
 
 from ssmbench.analysis import ball
 from ssmbench.analysis.ball.average_supply import Supply
-from ssmbench.analysis.ball.supply import least_supply
+from ssmbench.analysis.ball.supply import Least, least_supply
 from ssmbench.analysis.delay_margin import matrices_of
 from ssmbench.analysis.hinf import is_static
 from ssmbench.analysis.interval import INFINITE, UNKNOWN, Interval
+from ssmbench.analysis.modal_supply import is_concave, least_of_modes
 from ssmbench.analysis.scaling import FirstOrder
-from ssmbench.analysis.stability import locate_poles
+from ssmbench.analysis.stability import LARGEST_IN_BALLS, locate_poles
 from ssmbench.errors import UsageError, require
 from ssmbench.measures.base import Finding, Measure
 from ssmbench.measures.sinusoids import supplied
 from ssmbench.options import NOT_NEGATIVE, option
 from ssmbench.registry import NoOptions, measures
-from ssmbench.systems import DiscreteSystem, LinearSystem, TimeVaryingSystem
+from ssmbench.systems import (
+    DiscreteDiagonal,
+    DiscreteSystem,
+    LinearSystem,
+    TimeVaryingSystem,
+)
 
-#: Frequencies of an estimate.
-_GRID = 64
+#: Frequencies of an estimate; modes up to which a diagonal system is looked at in ball arithmetic.
+_GRID, _MANY_MODES = 64, 12
 _UNSTABLE = "the system is unstable"
 _OPEN = "unproved: whether the system is stable"
 
@@ -67,12 +73,27 @@ class SupplyMeasure(Measure):
             if not stable:
                 proved = UNKNOWN if stable is None else self.unstable
                 return Finding(proved, low, _OPEN if stable is None else _UNSTABLE)
-        exact = ball.BallSystem.of(
-            *matrices_of(system), discrete=isinstance(system, DiscreteSystem)
-        )
-        found = least_supply(exact, self.supply(system), low, high)
+        found = self._least(system, low, high)
         where = {"frequency": found.omega}
         return Finding(self.of_least(found.value), found.omega, self.verdict(found.value), where)
+
+    def cost(self, system: FirstOrder) -> float:
+        return float(system.order**2) if self._by_modes(system) else super().cost(system)
+
+    def _by_modes(self, system: FirstOrder) -> bool:
+        """Whether the system has so many modes that they are looked at in float64."""
+        many = isinstance(system, DiscreteDiagonal) and system.order > _MANY_MODES
+        return many and is_concave(self.supply(system))
+
+    def _least(self, system: FirstOrder, low: float, high: float) -> Least:
+        if self._by_modes(system):
+            assert isinstance(system, DiscreteDiagonal)
+            found = least_of_modes(system, self.supply(system), low, high)
+            if found is not None or system.order > LARGEST_IN_BALLS:
+                return found or Least(UNKNOWN, low)
+        discrete = isinstance(system, DiscreteSystem)
+        exact = ball.BallSystem.of(*matrices_of(system), discrete=discrete)
+        return least_supply(exact, self.supply(system), low, high)
 
     def estimate(self, system: LinearSystem) -> Tensor:
         """The least supply on a grid of frequencies, as the measure."""

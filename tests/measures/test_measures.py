@@ -15,10 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ssmbench as sb
-from ssmbench.analysis.delay_margin import delayed_loop
+from ssmbench.analysis.ball import BallSystem
+from ssmbench.analysis.ball.supply import least_supply
+from ssmbench.analysis.delay_margin import delayed_loop, matrices_of
+from ssmbench.analysis.modal_supply import least_of_modes
 from ssmbench.errors import UsageError
 from ssmbench.measures.base import BUDGET
-from ssmbench.measures.chosen import chosen, label
+from ssmbench.measures.chosen import chosen, label, measured
+from ssmbench.measures.frequency_domain import scaled_supply
 from ssmbench.systems import DiscreteDiagonal, TimeVaryingDiagonal
 
 ALL = ("band_gain", "peak_to_peak", "h2", "passivity", "dissipativity", "decay", "delay_margin")
@@ -105,6 +109,23 @@ def test_over_all_frequencies_it_is_the_norm_that_slycot_finds(seed, dt):
     A, B, C, D = random_system(seed, 4, 2, dt)
     norm, _ = slycot.ab13dd("D" if dt else "C", "I", "N", "D", 4, 2, 2, A, np.eye(4), B, C, D)
     assert measure((A, B, C, D, dt), "band_gain").value == pytest.approx(norm, rel=1e-7)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(["lru", "contraction", "s4d"]), st.booleans())
+def test_the_least_supply_of_modes_encloses_that_of_ball_arithmetic(seed, name, passivity):
+    """In float64 with tangents and curvatures, against Hamiltonian eigenvalues."""
+    discretizer = "zoh" if name == "s4d" else None
+    layer = sb.layer(name, d_model=2, d_state=4, discretizer=discretizer, seed=seed)
+    system = layer.system().detach().double().head(0)
+    supply = scaled_supply(system, -1.0 + passivity, passivity / 2, 0.0)
+    exact = BallSystem.of(*matrices_of(system), discrete=True)
+    quick = least_of_modes(system, supply, 0.4, 2.0)
+    sharp = least_supply(exact, supply, 0.4, 2.0).value
+    assert quick is not None
+    assert quick.value.lower <= sharp.upper
+    assert sharp.lower <= quick.value.upper
+    assert quick.value.upper - quick.value.lower <= 1e-3 * abs(sharp.lower) + 1e-6
 
 
 # --- peak-to-peak -------------------------------------------------------------------------------
@@ -290,8 +311,6 @@ def test_every_measure_copes_with_extreme_systems(name):
 def test_a_time_varying_system_is_refused_with_the_reason(name):
     lam, places = torch.full((1, 2, 1, 1), 0.5), torch.ones(1, 2, 1, 1, 1)
     component = chosen([name], "measure")[0]
-    from ssmbench.measures.chosen import measured
-
     system = TimeVaryingDiagonal(lam=lam, B=places, C=places, D=torch.ones(1, 1, 1))
     with pytest.raises(UsageError, match=f"measure {name}: time-varying"):
         measured(system, [component])
@@ -302,7 +321,7 @@ def test_systems_beyond_the_budget_leave_the_measure_unproved():
     lam = torch.full((heads, 64), 0.5).double()
     B = torch.zeros(heads, 64, 1).double()
     system = DiscreteDiagonal(lam=lam, B=B, C=B.mT, D=torch.ones(heads, 1, 1).double())
-    found = measure(system, "band_gain")
+    found = measure(system, "peak_to_peak")
     assert not found.is_proved
     assert found.proved.lower == pytest.approx(1)
     assert found.note.startswith("unproved: 1 of 3 systems")
