@@ -2,8 +2,8 @@
 
 Over a cell of frequencies around c, G differs from its tangent G(c) + (w - c) G'(c) by at most half
 the square of the cell's radius times a bound on G''. Where Q <= 0 the least eigenvalue of
-G^H Q G + G^H S + S^H G + R is concave in G, and so least at an end of the tangent. Cells whose lower
-bound is below the level are halved.
+G^H Q G + G^H S + S^H G + R is concave in G, and so least at an end of the tangent. Cells whose
+lower bound is below the level are halved.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _least(supply: Supply, G: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     H = G.conj().swapaxes(1, 2)
     Pi = H @ supply.Q @ G + H @ supply.S + supply.S.conj().T @ G + supply.R
     Pi = (Pi + Pi.conj().swapaxes(1, 2)) / 2
-    finite = np.isfinite(Pi).all((1, 2))
+    finite = np.asarray(np.isfinite(Pi).reshape(len(Pi), -1).all(1))
     least = np.linalg.eigvalsh(np.where(finite[:, None, None], Pi, 0))[:, 0]
     size = np.linalg.norm(G, axis=(1, 2))
     Q, S, R = (float(np.linalg.norm(part)) for part in (supply.Q, supply.S, supply.R))
