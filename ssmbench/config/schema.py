@@ -89,6 +89,9 @@ class AnalysisConfig(component_fields("analysis")):
     attack_restarts: int = option(8, POSITIVE_COUNT)
     #: Seed of the random starts.
     attack_seed: int = option(0, SEED)
+    #: Billions of multiplications that a tighter bound of the network's gain may take at the end, 1
+    #: to 4 in a second; 0 for the product of the bounds of its parts only.
+    network_bound: float = option(10.0, NOT_NEGATIVE, added=2)
     #: Share of the time of a run that may pass with drawing figures for TensorBoard, at the end and
     #: before it at some moments of the training; 0 for none, 1 for all whatever time they take.
     figures: float = option(0.02, FRACTION, added=2)

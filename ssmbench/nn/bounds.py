@@ -14,6 +14,14 @@ from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.nn.linear import BoundedLinear
 
 
+def reset_unless_defined(cls: type, base: type, changed: tuple[str, ...], name: str) -> None:
+    """Give ``cls`` the method ``name`` of ``base`` if it defines anything of ``changed`` anew but
+    not this: what it would inherit speaks of another map."""
+    own = vars(cls)
+    if name not in own and any(key in own for key in changed):
+        setattr(cls, name, getattr(base, name))
+
+
 def is_finite(module: nn.Module) -> bool:
     """Whether every parameter is a finite number."""
     return all(bool(torch.isfinite(p).all()) for p in module.parameters())

@@ -22,6 +22,11 @@ class BoundedLinear(nn.Linear):
         return F.linear(x, self.effective_weight(gain), self.bias)
 
 
+def effective_weight(module: nn.Linear) -> Float[Tensor, "out in"]:
+    """The weight that multiplies the input of an affine map, bounded or not."""
+    return module.effective_weight() if isinstance(module, BoundedLinear) else module.weight
+
+
 def bounded_weight(weight: Float[Tensor, "out in"], gain: float = 1.0) -> Float[Tensor, "out in"]:
     """gain * W / ||W||_2."""
     return weight * (gain / spectral_norm(weight))

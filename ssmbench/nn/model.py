@@ -396,6 +396,10 @@ class SequenceModel(nn.Module):
         first = None if self.gains_from is GainsFrom.encoded else self.encoder
         return composed_bound(claim, first, self.blocks, gains, self.final_norm)
 
+    def decoder_matrix(self) -> Float[Tensor, "out d"] | None:
+        """The matrix of an affine decoder (:meth:`Decoder.rows`); None of others."""
+        return self.decoder.rows(**self._decoder_gain())
+
     def parameter_count(self) -> int:
         """The number of trainable real numbers."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)

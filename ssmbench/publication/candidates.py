@@ -180,7 +180,9 @@ def _steps_of_bound(model: Any, gain: Gains, longest: int) -> int:
     that was seen: bounds fall with the length, or do not depend on it."""
     from ssmbench.training.gains import composed_bound
 
-    layers, given = list(gain.layers), gain.network.bound
+    network = gain.network
+    given = network.bound if network.product_bound is None else network.product_bound
+    layers = list(gain.layers)
     low, high = 1, longest
     if not math.isfinite(given):
         return longest

@@ -76,6 +76,8 @@ class NetworkGains(Record):
     ``claim``: which gain ``declared`` prescribes, "incremental" or "zero-state"; where it is the
     latter, ``zero_state_bound`` is composed of what the layers declare, None if that is not finite,
     and ``zero_state_reason`` says why.
+    Where a tighter one was proved, for sequences of ``bound_lengths`` steps, it is that, and
+    ``product_bound`` is the composed one; ``product_reason`` says why there is no tighter one.
     ``attacked_from_zero`` is the largest found where the base is zero input; it is the *zero-state*
     gain ``||f(u)|| / ||u||`` where f(0) = 0, else that is None for the ``zero_state_reason``.
     ``gains_from`` is "input", or "encoded input" where the input itself has no norm (tokens).
@@ -91,6 +93,9 @@ class NetworkGains(Record):
     gains_from: str = "input"
     claim: str = "incremental"
     zero_state_bound: float | None = None
+    product_bound: float | None = None
+    product_reason: str = ""
+    bound_lengths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from ssmbench.nn.encoders.base import Encoder
 from ssmbench.spec import Channels, SequenceSpec, Tokens
 from ssmbench.testing.modules import check_parameter_gradients
 from ssmbench.testing.report import NotApplicable, Subject, skip_unless
+from ssmbench.testing.shifted import check_shifted
 
 _D_MODEL, _LENGTH = 4, 12
 _EXAMPLES = {Channels: Channels(3), Tokens: Tokens(7)}
@@ -64,6 +65,9 @@ def lipschitz_constant_as_declared(subject: Subject) -> None:
     step = 1e-3 * torch.randn_like(u)
     slope = ((encoder(u + step) - encoder(u)).norm() / step.norm()).item()
     assert slope <= bound.value * (1 + 1e-9), f"declares {bound.value}, but has a slope of {slope}"
+    form = encoder.shifted(u.shape[-1], encoder(u).shape[-1])
+    assert form is not None, "has a bound, but no shifted form"
+    check_shifted(form, step.flatten(0, 1), (encoder(u + step) - encoder(u)).flatten(0, 1))
     declared = type(encoder).lipschitz
     within = declared is None or bound.value <= declared * (1 + 1e-4)
     assert within, f"declares {declared} for all parameter values, but now has {bound.value}"

@@ -11,6 +11,7 @@ from ssmbench.nn.contracts import check_built, check_nonlinearity
 from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.testing.modules import check_parameter_gradients, gradient_of, randomise
 from ssmbench.testing.report import NotApplicable, Subject, skip_unless
+from ssmbench.testing.shifted import check_shifted
 
 
 def builds(subject: Subject) -> None:
@@ -66,6 +67,19 @@ def maps_zero_to_zero_as_declared(subject: Subject) -> None:
     assert not module(torch.zeros(1, 3, 4)).any(), "does not map zero to zero, as it declares"
 
 
+def differences_as_its_slopes_say(subject: Subject) -> None:
+    """Differences, near and far, stay within the slopes that its shifted form declares."""
+    module = subject.build(d_model=4).double()
+    if not module.bound().finite:
+        raise NotApplicable("declares no Lipschitz constant")
+    form = module.shifted(4)
+    assert form is not None, "has a bound, but no shifted form"
+    for size in (1e-3, 1.0, 30.0):
+        x, direction = 2 * torch.randn(2, 400, 4, dtype=torch.float64)
+        step = size * direction
+        check_shifted(form, step, module((x + step)[None])[0] - module(x[None])[0])
+
+
 CHECKS = (
     builds,
     keeps_shape_and_precision,
@@ -73,6 +87,7 @@ CHECKS = (
     steps_are_independent,
     lipschitz_constant_as_declared,
     maps_zero_to_zero_as_declared,
+    differences_as_its_slopes_say,
 )
 
 

@@ -9,6 +9,7 @@ from ssmbench.nn.contracts import check_built, check_norm
 from ssmbench.nn.norms.base import Norm
 from ssmbench.testing.modules import check_parameter_gradients, gradient_of, randomise
 from ssmbench.testing.report import NotApplicable, Subject, skip_unless
+from ssmbench.testing.shifted import check_shifted
 
 
 def builds(subject: Subject) -> None:
@@ -75,6 +76,10 @@ def lipschitz_constant_as_declared(subject: Subject) -> None:
         raise NotApplicable(f"declares no Lipschitz constant: {bound.reason}")
     slope = max(_slope(module, scale) for scale in (0.0, 1e-3, 0.1, 1.0, 10.0))
     assert slope <= bound.value * (1 + 1e-9), f"declares {bound.value}, but has a slope of {slope}"
+    form = module.shifted(4)
+    assert form is not None, "has a bound, but no shifted form"
+    x, step = torch.randn(2, 400, 4, dtype=torch.float64)
+    check_shifted(form, step, module((x + step)[None])[0] - module(x[None])[0])
 
 
 def maps_zero_to_zero_as_declared(subject: Subject) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ssmbench.analysis.attack import Attack
 from ssmbench.analysis.certificate import TOLERANCE, Bound, GainClaim
+from ssmbench.analysis.network_bound import NetworkBound
 from ssmbench.analysis.pair_gains import PairGains
 from ssmbench.analysis.rounding import rounding_gain
 from ssmbench.config import AnalysisConfig
@@ -38,6 +39,7 @@ from ssmbench.training.layer_analysis import (
     poles,
 )
 from ssmbench.training.layer_measures import layer_measures, measure_violations
+from ssmbench.training.network_bound import Bounds, batch_lengths, tighter_bound
 
 #: Figures of a layer, by their names in an analysis.
 _FIGURES = {"hinf": "verified", "spectral_radius": "spectral_radius", "margin": "margin"}
@@ -95,11 +97,17 @@ def measure_gains(
         )
         for layer, fixed, u in zip(model.layers, frozen.layers, seen, strict=True)
     ]
-    bound, steps = _worst_bound(model, layers, steps, lengths)
+    composed, shortest = _worst_bound(model, layers, steps, lengths)
+    size = signals.shape[2], batch_lengths(steps, lengths)
+    tighter = tighter_bound(
+        frozen, composed, proved_layer_gains(layers), *size, config.network_bound
+    )
     claims_it = model.gain_claim is GainClaim.zero_state
-    from_zero = zero_state_bound(model, layers, steps) if claims_it else None
-    figures, worst = _measure_network(network, bound, from_zero, signals[:, :steps], config)
-    return Measurement(summary(model, layers, figures), worst, poles(frozen, inputs, lengths))
+    from_zero = zero_state_bound(model, layers, shortest) if claims_it else None
+    bounds = Bounds(composed, tighter, from_zero)
+    figures, worst = _measure_network(network, bounds, signals[:, :shortest], config)
+    gains = summary(model, layers, figures)
+    return Measurement(gains, worst, poles(frozen, inputs, lengths), known_pairs(tighter))
 
 
 def summary(model: SequenceModel, layers: list[LayerGains], network: NetworkGains) -> Gains:
@@ -158,18 +166,18 @@ def _worst_bound(
 
 def composed_bound(model: SequenceModel, layers: list[LayerGains], length: int) -> Bound:
     """The network's bound, from the proved bounds of its layers."""
-    bound = model.bound(_proved(layers), length)
+    bound = model.bound(proved_layer_gains(layers), length)
     return UNPROVED if any(map(_is_unproved, layers)) else bound
 
 
 def zero_state_bound(model: SequenceModel, layers: list[LayerGains], length: int) -> Bound:
     """The network's bound on ``||f(u)|| / ||u||``, from the proved bounds of its layers and from
     what time-varying ones declare."""
-    bound = model.zero_state_bound(_proved(layers), length)
+    bound = model.zero_state_bound(proved_layer_gains(layers), length)
     return UNPROVED if any(map(_is_unproved, layers)) else bound
 
 
-def _proved(layers: Iterable[LayerGains]) -> list[float | None]:
+def proved_layer_gains(layers: Iterable[LayerGains]) -> list[float | None]:
     """The proved bound of each layer; of a time-varying one, of which nothing can be verified, what
     its parametrization declares by a proof for all parameter values."""
     return [g.declared if g.verified is None else g.verified_bound for g in layers]
@@ -183,13 +191,22 @@ class KnownPairs:
     steps: int
 
 
+def known_pairs(tighter: NetworkBound) -> KnownPairs | None:
+    """What the tighter bound says of differences of outputs, where all sequences are of one
+    length."""
+    if len(tighter.lengths) != 1 or not tighter.ellipsoids:
+        return None
+    S = torch.from_numpy(tighter.ellipsoids[0])
+    return KnownPairs(PairGains.of_ellipsoid(S), tighter.lengths[0])
+
+
 def proved_pairs(
     model: SequenceModel, layers: Sequence[LayerGains], length: int
 ) -> PairGains | None:
     """As :func:`composed_bound`, to differences of outputs; None where that is infinite."""
     if any(map(_is_unproved, layers)):
         return None
-    return model.pair_gains(_proved(layers), length)
+    return model.pair_gains(proved_layer_gains(layers), length)
 
 
 def _is_unproved(layer: LayerGains) -> bool:
@@ -230,11 +247,15 @@ def violations(layers: Sequence[LayerGains], network: NetworkGains) -> list[str]
                 f"layer {index}: attacked {gains.attacked:g} > verified {gains.verified:g}"
             )
     declared, bound, attacked = network.declared, network.bound, network.attacked
+    # a tighter bound holds for some lengths only, and so does not excuse the composed one
+    composed = bound if network.product_bound is None else network.product_bound
     if network.claim == GainClaim.zero_state.value:
-        bound = math.inf if network.zero_state_bound is None else network.zero_state_bound
+        composed = bound = (
+            math.inf if network.zero_state_bound is None else network.zero_state_bound
+        )
         attacked = network.zero_state or 0.0
-    if declared is not None and bound > declared * (1 + TOLERANCE) * _left_open(layers):
-        found.append(f"network: bound {bound:g} > declared {declared:g}")
+    if declared is not None and composed > declared * (1 + TOLERANCE) * _left_open(layers):
+        found.append(f"network: bound {composed:g} > declared {declared:g}")
     if attacked > bound * (1 + TOLERANCE):
         found.append(f"network: attacked {attacked:g} > bound {bound:g}")
     return found
@@ -342,12 +363,12 @@ def _note(layer: SSMLayer) -> str:
 
 def _measure_network(
     network: SignalMap,
-    bound: Bound,
-    from_zero_bound: Bound | None,
+    bounds: Bounds,
     inputs: Float[Tensor, "n L m"],
     config: AnalysisConfig,
 ) -> tuple[NetworkGains, Attack | None]:
     model = network.network if isinstance(network, AfterEncoder) else network
+    bound, from_zero_bound = bounds.least, bounds.from_zero
     if not is_finite(model):
         return _network_not_finite(model, bound.reason), None
     if bound.value > torch.finfo(inputs.dtype).max:  # nothing so large can be observed
@@ -369,7 +390,7 @@ def _measure_network(
         claim=model.gain_claim.value,
         zero_state_bound=from_zero_bound.value if from_zero_bound and not unbounded else None,
     )
-    return figures, found.worst
+    return bounds.noted(figures), found.worst
 
 
 def _network_not_finite(model: SequenceModel, reason: str) -> NetworkGains:

@@ -72,6 +72,10 @@ class TooSteep(Tanh):
         return 1.01 * x
 
 
+class FlatterThanItIs(Tanh):
+    slopes = (0.0, 0.9)
+
+
 def nonlinearity(check, factory, says):
     return Wrong("nonlinearity", check, factory, says)
 
@@ -85,6 +89,7 @@ NONLINEARITIES = (
         "lipschitz_constant_as_declared", TooSteep, r"declares 1\.0, but has a slope of 1\.0"
     ),
     nonlinearity("maps_zero_to_zero_as_declared", Offset, "does not map zero to zero"),
+    nonlinearity("differences_as_its_slopes_say", FlatterThanItIs, "leaves the slopes"),
 )
 
 

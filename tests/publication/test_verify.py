@@ -95,9 +95,11 @@ def test_a_verified_gain_below_that_of_the_weights_is_rejected(forger):
 
 def test_a_network_s_bound_below_that_of_the_weights_is_rejected(forger):
     made = forger(S4D)
-    made.result(lambda r: r["gain"]["network"].update(bound=0.2, attacked=0.1, declared=0.3))
+    lie = {"bound": 0.02, "product_bound": 0.2, "attacked": 0.01, "declared": 0.3}
+    made.result(lambda r: r["gain"]["network"].update(lie))
     reasons = made.reasons()
     assert re.search(r"network: bound is 0.2, but that of the weights is 0\.\d+", reasons)
+    assert re.search(r"network: bound is 0.02, but 0\.\d+ is proved here", reasons)
     assert "network: gamma is 0.3, but that of the weights is none" in reasons
 
 

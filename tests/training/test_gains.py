@@ -358,13 +358,14 @@ def prescribed(declared: float) -> SequenceModel:
 def test_a_network_built_on_a_false_declaration_is_caught_too():
     found = measure(prescribed(1.5), signals(), CONFIG)
     assert found.network.declared == 5.0
-    assert found.network.bound == pytest.approx(10.0)
+    assert found.network.product_bound == pytest.approx(10.0)
     assert "network: bound 10 > declared 5" in found.violations
 
 
 def test_a_network_built_on_a_true_declaration_keeps_its_gamma():
     found = measure(prescribed(3.0), signals(), CONFIG)
-    assert found.network.bound == pytest.approx(5.0)
+    assert found.network.product_bound == pytest.approx(5.0)
+    assert found.network.bound <= found.network.product_bound
     assert found.network.attacked <= 5.0 * (1 + 1e-9)
     assert found.violations == ()
 

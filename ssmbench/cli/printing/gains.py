@@ -80,11 +80,21 @@ def _print_gains(gains: Gains) -> None:
     table(("", "declared", "verified", "attacked"), rows)
 
 
+def _source(network: NetworkGains) -> str:
+    """Where the network's bound comes from."""
+    if network.reason:
+        return f"none is finite, because {network.reason}"
+    if not network.bound_lengths or network.product_bound is None:
+        return "composed from the verified layers"
+    lengths = sorted(network.bound_lengths)
+    steps = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
+    composed = f"composed from the verified layers: {plain(network.product_bound)}"
+    return f"proved for sequences of {steps} steps; {composed}"
+
+
 def _print_network(network: NetworkGains) -> None:
-    reason = network.reason
-    source = f"none is finite, because {reason}" if reason else "composed from the verified layers"
     what = "incremental bound" if network.claim == "zero-state" else "network bound"
-    say(f"{what + ':':15} {source}")
+    say(f"{what + ':':15} {_source(network)}")
     if network.zero_state_bound is not None:
         say(f"zero-state:     at most {plain(network.zero_state_bound)}, composed of the layers")
     say(f"from zero:      attacked {plain(network.attacked_from_zero)}")

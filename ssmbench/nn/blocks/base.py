@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
@@ -14,13 +14,17 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import IDENTITY, Bound, GainClaim
-from ssmbench.nn.bounds import layer_bound, total_gain, zero_state_bound
+from ssmbench.analysis.network_bound.enclosed import Enclosed
+from ssmbench.analysis.network_bound.lumped import LumpedBlock, lumped_blocks, static_block
+from ssmbench.analysis.network_bound.shifted import ShiftedMap
+from ssmbench.nn.bounds import layer_bound, reset_unless_defined, total_gain, zero_state_bound
 from ssmbench.nn.contracts import FirstUse, check_norm
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.nn.norms.base import Norm
 from ssmbench.nn.norms.stepwise import no_norm
 from ssmbench.nn.stream import BlockState
+from ssmbench.systems import DiscreteLTI
 
 #: Why a time-varying SSM layer has no incremental gain.
 NO_CONSTANT = "an SSM layer is time-varying, and its selectivity has no global Lipschitz constant"
@@ -93,6 +97,10 @@ class Block(nn.Module, ABC):
 
     #: The SSM layer in reversed time, if there is one.
     reverse_layer: SSMLayer | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        reset_unless_defined(cls, Block, ("forward", "bound", "branch_bound", "_branch"), "lumped")
 
     def __init__(self, parts: BlockParts, norm: Norm):
         super().__init__()
@@ -172,6 +180,39 @@ class Block(nn.Module, ABC):
         pre, post = self._ordered(norm)
         branch = pre.then(self.branch_zero_state_bound(self._zero_state_layers(layer_gain)))
         return self._joined_bound(branch).then(post)
+
+    def lumped(
+        self, width: int, layer_gain: float | None, systems: Sequence[DiscreteLTI | None]
+    ) -> list[LumpedBlock]:
+        """The block in evaluation mode for ``width`` features, for the network's tighter bound.
+
+        ``systems``: those that its layers scan, None of time-varying ones. ``layer_gain``: as in
+        :meth:`bound`, which is finite here. By default nothing but its bound is known.
+        """
+        whole = ShiftedMap.of_lipschitz(self.bound(layer_gain).value, width, width)
+        return [static_block(whole)]
+
+    def lumped_around(
+        self, width: int, system: DiscreteLTI | None, after: ShiftedMap
+    ) -> list[LumpedBlock]:
+        """The norm and the residual connection around ``after(system(..))``."""
+        norm = self.norm.shifted(width)
+        assert norm is not None, "the block has a finite bound"
+        kept, share = self._residual_shares()
+        identity = ShiftedMap.of_matrix(Enclosed.identity(width))
+        before, behind = (
+            (norm, identity) if self.norm_position is NormPosition.pre else (identity, norm)
+        )
+        return lumped_blocks(
+            before, system, after.then(Enclosed.identity(width, share)), kept, behind
+        )
+
+    def _residual_shares(self) -> tuple[float, float]:
+        """What the block's input and its branch are multiplied by before they are added."""
+        if self.residual is Residual.convex:
+            share = torch.sigmoid(self.share.detach().double()).item()
+            return 1 - share, share
+        return (1.0 if self.residual is Residual.add else 0.0), 1.0
 
     def _layers_bound(self, layer_gain: float | None) -> Bound:
         if self.gain_claim is GainClaim.zero_state:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import Bound, GainClaim
+from ssmbench.analysis.network_bound.enclosed import Enclosed
+from ssmbench.analysis.network_bound.lumped import LumpedBlock
+from ssmbench.analysis.network_bound.shifted import ShiftedMap
 from ssmbench.errors import require
 from ssmbench.lengths import reversed_time
 from ssmbench.nn.blocks.base import Block, BlockParts, NormPosition
@@ -13,9 +18,10 @@ from ssmbench.nn.bounds import linear_bound, zero_state_bound, zero_state_linear
 from ssmbench.nn.contracts import check_nonlinearity
 from ssmbench.nn.dropout import build_dropout
 from ssmbench.nn.layer import SSMLayer
-from ssmbench.nn.linear import BoundedLinear
+from ssmbench.nn.linear import BoundedLinear, effective_weight
 from ssmbench.nn.stream import BlockState
 from ssmbench.registry import NoOptions, blocks
+from ssmbench.systems import DiscreteLTI
 
 
 @blocks.register(
@@ -78,6 +84,22 @@ class ResidualBlock(Block):
         shaped = self.nonlinearity(y)
         self._first_use.check("nonlinearity", check_nonlinearity, self.nonlinearity, y, shaped)
         return self.dropout(self.mix(shaped))
+
+    def lumped(
+        self, width: int, layer_gain: float | None, systems: Sequence[DiscreteLTI | None]
+    ) -> list[LumpedBlock]:
+        """The layer's system is lumped with what is linear around it, except in two directions and
+        where it varies in time: there only the bound of the branch is known."""
+        shaped = self.nonlinearity.shifted(width)
+        if shaped is None or not isinstance(self.mix, nn.Linear | nn.Identity):
+            return super().lumped(width, layer_gain, systems)
+        if self.reverse_layer is not None or systems[0] is None:
+            bound = self.branch_bound(self._layers_bound(layer_gain))
+            branch = ShiftedMap.of_lipschitz(bound.value, width, width)
+            return self.lumped_around(width, None, branch)
+        if isinstance(self.mix, nn.Linear):
+            shaped = shaped.then(Enclosed.of(effective_weight(self.mix)))
+        return self.lumped_around(width, systems[0], shaped)
 
     def branch_bound(self, layers: Bound) -> Bound:
         return layers.then(self.nonlinearity.bound()).then(linear_bound(self.mix))

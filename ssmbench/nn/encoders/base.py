@@ -8,6 +8,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import Bound
+from ssmbench.analysis.network_bound.shifted import ShiftedMap
+from ssmbench.nn.bounds import reset_unless_defined
 from ssmbench.spec import Channels, SequenceSpec
 
 
@@ -28,6 +30,10 @@ class Encoder(nn.Module):
     #: Why :meth:`bound` gives none; "" if it follows from the weights.
     unbounded_reason: ClassVar[str] = "the encoder declares no Lipschitz constant"
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        reset_unless_defined(cls, Encoder, ("forward", "bound", "lipschitz"), "shifted")
+
     def forward(self, u: Shaped[Tensor, "B L ..."], start: int = 0) -> Float[Tensor, "B L d"]:
         """Features of u: (B, L, channels) of real numbers, or (B, L) of tokens.
 
@@ -44,6 +50,12 @@ class Encoder(nn.Module):
         if self.lipschitz is None:
             return Bound.none(self.unbounded_reason)
         return Bound(self.lipschitz)
+
+    def shifted(self, channels: int, width: int) -> ShiftedMap | None:
+        """The encoder of a signal as a linear map and slope-bounded rests; None if it has no finite
+        bound. By default what :meth:`bound` says."""
+        bound = self.bound()
+        return ShiftedMap.of_lipschitz(bound.value, channels, width) if bound.finite else None
 
     @classmethod
     def describe(cls) -> dict[str, Any]:

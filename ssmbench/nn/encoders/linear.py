@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import Bound
+from ssmbench.analysis.network_bound.enclosed import Enclosed
+from ssmbench.analysis.network_bound.shifted import ShiftedMap, between
 from ssmbench.nn.bounds import linear_bound
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.nn.linear import BoundedLinear
@@ -45,6 +47,9 @@ class LinearEncoder(Encoder, nn.Linear):
     def bound(self) -> Bound:
         return linear_bound(self)
 
+    def shifted(self, channels: int, width: int) -> ShiftedMap | None:
+        return _shifted(self.weight, self.tanh)
+
 
 @encoders.register("bounded_linear", config=LinearConfig)
 class BoundedLinearEncoder(Encoder, BoundedLinear):
@@ -64,3 +69,15 @@ class BoundedLinearEncoder(Encoder, BoundedLinear):
 
     def bound(self) -> Bound:
         return linear_bound(self)
+
+    def shifted(self, channels: int, width: int) -> ShiftedMap | None:
+        return _shifted(self.effective_weight(), self.tanh)
+
+
+def _shifted(weight: Float[Tensor, "d c"], tanh: bool) -> ShiftedMap | None:
+    if not torch.isfinite(weight).all():
+        return None
+    matrix = Enclosed.of(weight)
+    if not tanh:
+        return ShiftedMap.of_matrix(matrix)
+    return between(0.0, 1.0, Enclosed.identity(len(weight)), matrix)

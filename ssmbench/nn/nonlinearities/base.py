@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from ssmbench.analysis.certificate import Bound
+from ssmbench.analysis.network_bound.shifted import ShiftedMap
+from ssmbench.nn.bounds import reset_unless_defined
 
 
 class Nonlinearity(nn.Module):
@@ -17,9 +19,18 @@ class Nonlinearity(nn.Module):
     why_unbounded: ClassVar[str] = "the nonlinearity declares no Lipschitz constant"
     #: Whether it maps zero to zero for all parameter values, as zero-state gains need.
     maps_zero_to_zero: bool = False
+    #: Of a map of each number by itself: an interval that holds all its slopes, for the tighter
+    #: bound of a network; None of other maps, or if it is not known.
+    slopes: ClassVar[tuple[float, float] | None] = None
 
     def __init__(self, config: Any, *, d_model: int):
         super().__init__()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        anew = ("forward", "bound", "lipschitz", "slopes")
+        reset_unless_defined(cls, Nonlinearity, anew, "shifted")
+        reset_unless_defined(cls, Nonlinearity, anew[:3], "slopes")
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
@@ -32,3 +43,14 @@ class Nonlinearity(nn.Module):
         if self.lipschitz is None:
             return Bound.none(self.why_unbounded)
         return Bound(self.lipschitz)
+
+    def shifted(self, width: int) -> ShiftedMap | None:
+        """The map of ``width`` channels as a linear one and slope-bounded rests, for the present
+        parameters; None if it has no finite bound.
+
+        By default what :attr:`slopes` say, or :meth:`bound`.
+        """
+        if self.slopes is not None:
+            return ShiftedMap.of_slopes(*self.slopes, width)
+        bound = self.bound()
+        return ShiftedMap.of_lipschitz(bound.value, width, width) if bound.finite else None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ssmbench.analysis.network_bound.enclosed import Enclosed
+from ssmbench.analysis.network_bound.shifted import ShiftedMap, between
 from ssmbench.errors import require
 from ssmbench.linalg.orthogonal import cayley
 from ssmbench.linalg.singular_values import spectral_norm
@@ -45,7 +48,14 @@ class SLL(Nonlinearity):
 
     def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
         hidden = F.relu(F.linear(x, self.weight.T, self.bias))
-        return x - F.linear(hidden, 2 * self.weight / self._scale())
+        return x - F.linear(hidden, self._outward())
+
+    def _outward(self) -> Float[Tensor, "d h"]:
+        return 2 * self.weight / self._scale()
+
+    def shifted(self, width: int) -> ShiftedMap:
+        hidden = between(0.0, 1.0, Enclosed.of(-self._outward()), Enclosed.of(self.weight.T))
+        return hidden.plus_matrix(Enclosed.identity(width))
 
     def _scale(self) -> Float[Tensor, " h"]:
         # softmax, not exp: only ratios of q matter, and no parameter value overflows them
@@ -72,10 +82,20 @@ class Sandwich(Nonlinearity):
         self.bias = nn.Parameter(torch.zeros(d_model))
 
     def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
+        inward, psi, outward = self._maps()
+        return F.linear(F.relu(F.linear(x, inward, self.bias)) * psi, outward)
+
+    def _maps(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What relu reads, the factor of its results, and what these are multiplied by."""
         A, B = self.matrices()
         psi = torch.exp(self.log_psi.clamp(-20, 20))
-        inner = F.linear(x, math.sqrt(2) * B / psi[:, None], self.bias)
-        return F.linear(F.relu(inner) * psi, math.sqrt(2) * A.T)
+        return math.sqrt(2) * B / psi[:, None], psi, math.sqrt(2) * A.T
+
+    def shifted(self, width: int) -> ShiftedMap:
+        inward, psi, outward = self._maps()
+        return between(
+            0.0, 1.0, Enclosed.of(outward) @ Enclosed.of(torch.diag(psi)), Enclosed.of(inward)
+        )
 
     def matrices(self) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"]]:
         """A and B, with A A' + B B' = I."""
@@ -102,6 +122,17 @@ class GroupSort(Nonlinearity):
         pairs = torch.stack([torch.maximum(first, second), torch.minimum(first, second)], -1)
         return torch.cat([pairs.flatten(-2), x[..., paired:]], -1)
 
+    def shifted(self, width: int) -> ShiftedMap:
+        """(a + b) / 2 +- |a - b| / 2: the sum of a pair is linear, and the difference's modulus has
+        slopes in [-1, 1]."""
+        pairs = width // 2
+        difference = np.kron(np.eye(pairs, width // 2), [[1.0, -1.0]])
+        difference = np.pad(difference, ((0, 0), (0, width - 2 * pairs)))
+        mean = np.eye(width)
+        mean[: 2 * pairs, : 2 * pairs] = np.kron(np.eye(pairs), np.full((2, 2), 0.5))
+        rests = between(-1.0, 1.0, Enclosed(difference.T / 2), Enclosed(difference))
+        return rests.plus_matrix(Enclosed(mean))
+
 
 @nonlinearities.register(
     "cayley",
@@ -119,8 +150,13 @@ class Cayley(GroupSort):
         self.bias = nn.Parameter(torch.zeros(d_model))
 
     def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
-        Q = cayley(self.S.double()).to(self.S.dtype)
-        return super().forward(F.linear(x, Q, self.bias))
+        return super().forward(F.linear(x, self._rotation(), self.bias))
+
+    def _rotation(self) -> Float[Tensor, "d d"]:
+        return cayley(self.S.double()).to(self.S.dtype)
+
+    def shifted(self, width: int) -> ShiftedMap:
+        return super().shifted(width).after(Enclosed.of(self._rotation()))
 
 
 @nonlinearities.register("saturated_glu", citation="own; a gated linear unit that saturates")

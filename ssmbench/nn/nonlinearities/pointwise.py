@@ -17,6 +17,7 @@ class Identity(Nonlinearity):
 
     lipschitz = 1.0
     maps_zero_to_zero = True
+    slopes = (1.0, 1.0)
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return x
@@ -28,6 +29,7 @@ class ReLU(Nonlinearity):
 
     lipschitz = 1.0
     maps_zero_to_zero = True
+    slopes = (0.0, 1.0)
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.relu(x)
@@ -39,6 +41,7 @@ class Tanh(Nonlinearity):
 
     lipschitz = 1.0
     maps_zero_to_zero = True
+    slopes = (0.0, 1.0)
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return torch.tanh(x)
@@ -50,6 +53,7 @@ class GELU(Nonlinearity):
 
     lipschitz = 1.128905
     maps_zero_to_zero = True
+    slopes = (-0.128905, 1.128905)  # slopes at x and -x add up to 1
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.gelu(x)
@@ -62,6 +66,7 @@ class TanhGELU(Nonlinearity):
 
     lipschitz = 1.128994
     maps_zero_to_zero = True
+    slopes = (-0.128994, 1.128994)  # slopes at x and -x add up to 1
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.gelu(x, approximate="tanh")
@@ -73,6 +78,7 @@ class SiLU(Nonlinearity):
 
     lipschitz = 1.099840
     maps_zero_to_zero = True
+    slopes = (-0.099840, 1.099840)  # slopes at x and -x add up to 1
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.silu(x)

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
+from ssmbench.analysis.network_bound.enclosed import Enclosed
+from ssmbench.analysis.network_bound.shifted import ShiftedMap, between
 from ssmbench.nn.bounds import weight_bound
 from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.nn.nonlinearities.pointwise import GELU
@@ -66,7 +68,20 @@ class ResidualBranch(Nonlinearity):
         gate = torch.sigmoid(F.linear(x, self.W))
         return x + self.scale * torch.tanh(F.linear(x, self.V)) * gate
 
+    def shifted(self, width: int) -> ShiftedMap | None:
+        identity, branch = Enclosed.identity(width), self._branch_bound()
+        if not branch.finite:
+            return None
+        if self.form == "mlp":
+            assert GELU.slopes is not None
+            V, W = Enclosed.of(self.V), Enclosed.of(self.W)
+            return between(*GELU.slopes, V, W).plus_matrix(identity)
+        return ShiftedMap.of_lipschitz(branch.value, width, width).plus_matrix(identity)
+
     def bound(self) -> Bound:
+        return IDENTITY.plus(self._branch_bound())
+
+    def _branch_bound(self) -> Bound:
         if self.form == "glu":
             return Bound.none(
                 "a gated linear unit multiplies two signals: its slope grows with them"
@@ -74,5 +89,5 @@ class ResidualBranch(Nonlinearity):
         V, W = weight_bound(self.V), weight_bound(self.W)
         if self.form == "mlp":
             assert GELU.lipschitz is not None
-            return IDENTITY.plus(W.then(Bound(GELU.lipschitz)).then(V))
-        return IDENTITY.plus(V.plus(W.then(Bound(0.25))).then(largest(self.scale)))
+            return W.then(Bound(GELU.lipschitz)).then(V)
+        return V.plus(W.then(Bound(0.25))).then(largest(self.scale))

@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import Bound
+from ssmbench.analysis.network_bound.shifted import ShiftedMap
+from ssmbench.nn.bounds import reset_unless_defined
 
 
 class Norm(nn.Module):
@@ -22,6 +24,10 @@ class Norm(nn.Module):
     maps_zero_to_zero: bool = False
     #: Whether an output in training mode depends on the batch's other steps and sequences.
     reads_batch: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        reset_unless_defined(cls, Norm, ("forward", "bound", "lipschitz"), "shifted")
 
     def __init__(self, config: Any, *, d_model: int):
         super().__init__()
@@ -38,6 +44,12 @@ class Norm(nn.Module):
         if self.lipschitz is None:
             return Bound.none(self.why_unbounded)
         return Bound(self.lipschitz)
+
+    def shifted(self, width: int) -> ShiftedMap | None:
+        """The norm in evaluation mode as a linear map and slope-bounded rests; None if it has no
+        finite bound. By default what :meth:`bound` says."""
+        bound = self.bound()
+        return ShiftedMap.of_lipschitz(bound.value, width, width) if bound.finite else None
 
     @classmethod
     def describe(cls) -> dict[str, Any]:

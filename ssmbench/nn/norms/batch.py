@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import Bound
+from ssmbench.analysis.network_bound.enclosed import Enclosed
+from ssmbench.analysis.network_bound.shifted import ShiftedMap
 from ssmbench.lengths import mask_steps, valid_steps
 from ssmbench.nn.norms.base import Norm, largest
 from ssmbench.options import FRACTION, POSITIVE, one_of, option
@@ -103,6 +105,15 @@ class BatchNorm(Norm):
         average = torch.lerp(running, batch, self.momentum)
         return torch.where(self.started, average, batch) if self.by_running else average
 
-    def bound(self) -> Bound:
+    def _factors(self) -> Float[Tensor, " d"]:
+        """What each channel is multiplied by in evaluation."""
         inverse = torch.rsqrt(self.variance + self.eps)
-        return largest(inverse if self.weight is None else self.weight * inverse)
+        return inverse if self.weight is None else self.weight * inverse
+
+    def bound(self) -> Bound:
+        return largest(self._factors())
+
+    def shifted(self, width: int) -> ShiftedMap | None:
+        if not self.bound().finite:
+            return None
+        return ShiftedMap.of_matrix(Enclosed.of(torch.diag(self._factors())))

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import Bound
+from ssmbench.analysis.network_bound.enclosed import Enclosed
+from ssmbench.analysis.network_bound.shifted import ShiftedMap
 from ssmbench.nn.norms.base import Norm, largest
 from ssmbench.options import POSITIVE, option
 from ssmbench.registry import NoOptions, norms
@@ -34,6 +36,9 @@ class NoNorm(Norm):
         self, x: Float[Tensor, "B L d"], lengths: Int[Tensor, " B"] | None = None
     ) -> Float[Tensor, "B L d"]:
         return x
+
+    def shifted(self, width: int) -> ShiftedMap:
+        return ShiftedMap.of_matrix(Enclosed.identity(width))
 
 
 def no_norm() -> Norm:

@@ -14,6 +14,7 @@ from ssmbench.publication.checks.scores import COUNTED, TOLERANCE
 from ssmbench.publication.checks.verdict import Findings
 from ssmbench.results import Result
 from ssmbench.training.certificates import Certificates, certificates
+from ssmbench.training.gains import KnownPairs
 
 #: How far a radius may move between two computers, relatively: by what the proofs of the layers'
 #: gains leave open, and by the tolerance of scores.
@@ -40,8 +41,9 @@ def _curve(result: Result, kind: str) -> dict[float, float]:
     return {p.energy: p.score for p in result.robustness if p.kind == kind and p.score is not None}
 
 
-def check_certified(run: Rebuilt, result: Result) -> Findings:
-    """Compare the submitted certified figures with those of the weights; without data, say so."""
+def check_certified(run: Rebuilt, result: Result, known: KnownPairs | None) -> Findings:
+    """Compare the submitted certified figures with those of the weights, and with the gains that
+    are ``known`` besides; without data, say so."""
     said = result.certified
     if said is None:  # of an earlier version, or not measured
         return Findings()
@@ -49,7 +51,8 @@ def check_certified(run: Rebuilt, result: Result) -> Findings:
         return Findings(not_checked=("certified scores",))
     layers = layers_of(run.model, result.gain)
     try:
-        found = certificates(run.model, run.task, run.config.analysis, layers, widened=1 + _RADIUS)
+        about = run.model, run.task, run.config.analysis, layers, known
+        found = certificates(*about, widened=1 + _RADIUS)
     except UsageError as error:
         return Findings(not_checked=(f"certified scores: {last_line(error)}",))
     return Findings(rejected=tuple(_overclaims(result, found)))

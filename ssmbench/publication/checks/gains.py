@@ -22,11 +22,13 @@ from ssmbench.analysis.proofs import NORM, POLES
 from ssmbench.nn.freeze import precision
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
+from ssmbench.publication.checks.tighter import TighterCheck
 from ssmbench.publication.checks.verdict import Findings
 from ssmbench.results import Gains, LayerGains, NetworkGains
 from ssmbench.training.gains import (
     composed_bound,
     proved_gains,
+    proved_layer_gains,
     summary,
     violations,
     zero_state_bound,
@@ -37,10 +39,11 @@ from ssmbench.training.layer_analysis import declared_gain
 _MEANINGLESS = 0.5
 
 
-def check_gains(model: SequenceModel, said: Gains, steps: int) -> Findings:
+def check_gains(model: SequenceModel, said: Gains, steps: int, tighter: TighterCheck) -> Findings:
     """Compare the submitted gains with those that follow from the weights.
 
-    ``steps``: the length for which the submitted bound of the network is said to hold.
+    ``steps``: the length for which the submitted bound of the network is said to hold;
+    ``tighter``: proves its tighter bound again.
     """
     if len(said.layers) != len(model.layers):
         count = f"gains of {len(said.layers)} layers, but the network has {len(model.layers)}"
@@ -54,14 +57,17 @@ def check_gains(model: SequenceModel, said: Gains, steps: int) -> Findings:
     for index, (found, given) in enumerate(pairs):
         faults += [f"layer {index}: {fault}" for fault in _faults(found, given, unit)]
     faults += _network_faults(layers, network, said.network, unit)
+    least = tighter.bound(model, bound, proved_layer_gains(layers), said.network)
+    if not any(_is_meaningless(layer, unit) for layer in layers):
+        faults += tighter.faults(least, said.network, _joint_slack(layers, unit))
     faults += _summary_faults(summary(model, list(said.layers), said.network), said)
     whole = summary(model, layers, network)
     return Findings(
         rejected=tuple(dict.fromkeys(faults)),
-        not_checked=tuple(_not_checked(model, layers, unit)),
+        not_checked=(*_not_checked(model, layers, unit), *tighter.notes(said.network)),
         declared=whole.declared,
         verified=whole.verified,
-        network_bound=bound.value,
+        network_bound=least.value,
     )
 
 
@@ -184,18 +190,26 @@ def _differing(what: str, found: float | None, said: float | None, slack: float)
     yield f"{what} is {words[0]}, but that of the weights is {words[1]}"
 
 
+def _joint_slack(layers: Sequence[LayerGains], unit: float) -> float:
+    """By how much two computers may differ about the product of all layers' gains, relatively."""
+    return math.prod(1 + _slack(layer, unit) for layer in layers if layer.verified) - 1
+
+
 def _network_faults(
     layers: Sequence[LayerGains], found: NetworkGains, said: NetworkGains, unit: float
 ) -> Iterator[str]:
     yield from (f"network: {f}" for f in _differing("gamma", found.declared, said.declared, 1e-9))
     if found.claim != said.claim:
         yield f"network: claims a gain that is {said.claim}, but its layers claim {found.claim}"
-    slack = math.prod(1 + _slack(layer, unit) for layer in layers if layer.verified) - 1
+    slack = _joint_slack(layers, unit)
     if any(_is_meaningless(layer, unit) for layer in layers):
         return
-    overflows = math.isinf(said.bound) and found.bound > torch.finfo(torch.float32).max
+    composed = said.bound if said.product_bound is None else said.product_bound
+    overflows = math.isinf(composed) and found.bound > torch.finfo(torch.float32).max
     if not overflows:
-        yield from (f"network: {f}" for f in _differing("bound", found.bound, said.bound, slack))
+        yield from (f"network: {f}" for f in _differing("bound", found.bound, composed, slack))
+    if said.bound > composed * (1 + slack):
+        yield f"network: bound {said.bound:.6g} exceeds the composed one, {composed:.6g}"
     if said.attacked > found.bound * (1 + slack):
         yield f"network: attacked gain {said.attacked:.6g} exceeds its bound {found.bound:.6g}"
     limit, reached = found.zero_state_bound, said.zero_state

@@ -40,6 +40,9 @@ def check_one(job: Job) -> Findings:
 def _check(job: Job) -> Findings:
     from ssmbench.publication.checks import certified, gains, network, scores
     from ssmbench.publication.checks.submission import faults, read_submission
+    from ssmbench.publication.checks.tighter import TighterCheck
+    from ssmbench.publication.sizes import from_record
+    from ssmbench.training.gains import known_pairs
 
     one = read_submission(Path(job.root), job.entry)
     wrong = (*faults(one), *certified.false_certificates(one.result))
@@ -48,11 +51,16 @@ def _check(job: Job) -> Findings:
     if one.result.diverged:
         return Findings(not_checked=("anything of a diverged run but its files",))
     built = network.rebuild(one)
-    found = gains.check_gains(built.model, one.result.gain, job.entry.steps)
+    tighter = TighterCheck.of(from_record(job.entry.sizes), one.config)
+    found = gains.check_gains(built.model, one.result.gain, job.entry.steps, tighter)
     score = proved = Findings(not_checked=("scores",))
     if job.with_data:
         score = scores.check_score(built, one.result)
-        proved = Findings() if found.rejected else certified.check_certified(built, one.result)
+        proved = (
+            Findings()
+            if found.rejected
+            else certified.check_certified(built, one.result, known_pairs(tighter.found))
+        )
     notes = (*built.not_checked, *_about_length(job.entry), *found.not_checked)
     return replace(
         found,

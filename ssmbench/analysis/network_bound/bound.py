@@ -1,0 +1,183 @@
+"""From a lumped network to its proved bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ssmbench.analysis.network_bound.enclosed import OUTWARD, gamma
+from ssmbench.analysis.network_bound.lumped import LumpedNetwork, Readout
+from ssmbench.analysis.network_bound.multipliers import Problem, optimise, start
+from ssmbench.analysis.network_bound.proof import (
+    ScaledSpectra,
+    largest_eigenvalue,
+    prove_steps,
+    prove_sums,
+)
+from ssmbench.analysis.network_bound.responses import (
+    WAVE_ERROR,
+    Spectrum,
+    bin_weights,
+    bins,
+    compose,
+    transform,
+)
+
+#: Most entries of the spectra of a network, 16 bytes each.
+_MOST_ENTRIES = 1 << 25
+
+
+@dataclass(frozen=True)
+class NetworkBound:
+    """``gain``: a proved bound on the incremental l2 gain for every one of ``lengths``, infinite
+    for the ``reason`` given.
+
+    ``ellipsoids``: for a prediction p that is a sum over the steps, a matrix S (K, K) for each
+    length, such that ``|e' dp|^2 <= e' S e |du|^2`` for every vector e; none for predictions per
+    step. ``multipliers`` (n,): those with which it was proved.
+    """
+
+    gain: float
+    reason: str = ""
+    lengths: tuple[int, ...] = ()
+    ellipsoids: tuple[np.ndarray, ...] = ()
+    multipliers: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+def network_bound(network: LumpedNetwork, work: float) -> NetworkBound:
+    """The bound that so many multiplications allow: the multipliers are better the more there are.
+
+    The same network and ``work`` give the same bound, up to rounding.
+    """
+    needed = _fixed_work(network)
+    entries = network.horizon * (network.rests + network.outputs) * network.columns
+    if needed > work or entries > _MOST_ENTRIES:
+        return _none(
+            f"the network is too large: {needed / 1e9:.3g}e9 multiplications with "
+            f"{entries / 1e6:.3g}e6 numbers, of {work / 1e9:.3g}e9 and {_MOST_ENTRIES / 1e6:.3g}e6"
+        )
+    with np.errstate(all="ignore"):
+        reads, outputs = _spectra(network)
+        if not all(np.isfinite(s.values).all() for s in (*reads, outputs)):
+            return _none("a response is not finite")
+        problem = _problem(network, reads, outputs)
+        first = start(problem, [block.rests for block in network.blocks])
+        T = optimise(problem, first, work - needed)
+        return _proved(network, _scaled(network, reads, outputs, T), T)
+
+
+def _none(reason: str) -> NetworkBound:
+    return NetworkBound(math.inf, reason)
+
+
+def _fixed_work(network: LumpedNetwork) -> float:
+    """Multiplications of everything but the search for multipliers."""
+    L, c = network.horizon, network.columns
+    reads = sum(block.rests for block in network.blocks) + network.outputs
+    systems = sum(_system_work(block.system) for block in network.blocks)
+    width = network.decoder.value.shape[1]
+    features = 4 * len(network.blocks) * width * width
+    return float(L) * c * (2 * L * reads + systems + features + 24 * c * c + 8 * reads * c)
+
+
+def _system_work(system) -> float:
+    if system is None:
+        return 0.0
+    heads, states = system.heads, system.states
+    through = system.inputs + system.outputs
+    own = states if system.dynamics.ndim == 3 else 1
+    return 4.0 * heads * (states * (own + through) + system.inputs * system.outputs)
+
+
+def _spectra(network: LumpedNetwork) -> tuple[list[Spectrum], Spectrum]:
+    reads, outputs = compose(network)
+    return [transform(read) for read in reads], transform(outputs)
+
+
+def _problem(network: LumpedNetwork, reads: Sequence[Spectrum], outputs: Spectrum) -> Problem:
+    """What the search needs, without errors; for sums over the steps, of the shortest sequence."""
+    groups, count = [], 0
+    for block in network.blocks:
+        groups.append(block.groups + count)
+        count += int(block.groups.max(initial=-1)) + 1
+    shares = None
+    if network.readout is not Readout.steps:
+        shares = _shares(network, min(network.lengths))
+    W = _stacked(network, reads, [block.radius for block in network.blocks])
+    joined = np.concatenate(groups) if groups else np.zeros(0, int)
+    return Problem(W, outputs.values, shares, joined, network.inputs)
+
+
+def _stacked(
+    network: LumpedNetwork, reads: Sequence[Spectrum], factors: Sequence[np.ndarray]
+) -> np.ndarray:
+    """What all rests read, each row times its factor, (F, n, k)."""
+    k, rows = network.core, 0
+    W = np.zeros((network.horizon, network.rests, k), complex)
+    for read, factor in zip(reads, factors, strict=True):
+        if not len(factor):
+            continue
+        W[:, rows : rows + len(factor), : read.values.shape[2]] = factor[:, None] * read.values
+        rows += len(factor)
+    return W
+
+
+def _scaled(
+    network: LumpedNetwork, reads: Sequence[Spectrum], outputs: Spectrum, T: np.ndarray
+) -> ScaledSpectra:
+    """The spectra in coordinates in which the multipliers are 1, with their errors."""
+    columns = 1 / np.sqrt(np.concatenate([np.ones(network.inputs), T]))
+    sizes = [block.rests for block in network.blocks]
+    roots = np.split(np.sqrt(T), np.cumsum(sizes)[:-1]) if sizes else []
+    factors = [b.radius * root for b, root in zip(network.blocks, roots, strict=True)]
+    W = _stacked(network, reads, factors)
+    W = W * columns[: W.shape[2]]
+    Z = outputs.values * columns
+    parts = [
+        float(factor.max(initial=0.0)) * _weighted(read.errors, columns)
+        for read, factor in zip(reads, factors, strict=True)
+    ]
+    return ScaledSpectra(
+        W=W,
+        W_error=(math.hypot(*parts) + _rounding(W)) * OUTWARD,
+        Z=Z,
+        Z_error=(_weighted(outputs.errors, columns) + _rounding(Z)) * OUTWARD,
+    )
+
+
+def _weighted(errors: np.ndarray, columns: np.ndarray) -> float:
+    """The norm of the errors of all columns, each times its factor."""
+    return float(np.linalg.norm(errors * columns[: len(errors)])) * OUTWARD
+
+
+def _rounding(scaled: np.ndarray) -> float:
+    """What the factors of rows and columns, and their products, may add to an error."""
+    return gamma(0) * float(np.sqrt((abs(scaled) ** 2).sum((1, 2)).max(initial=0.0)))
+
+
+def _shares(network: LumpedNetwork, length: int) -> np.ndarray:
+    """The weight (F,) of each frequency in the sum over ``length`` steps, rounded upward: the
+    squared transform of the steps' weights, Dirichlet's kernel for a mean, times how often the
+    frequency occurs."""
+    weights, N = network.readout.weights(length), bins(network.horizon)
+    angles = np.outer(np.arange(network.horizon), np.arange(length)) % N
+    waves = 2 * np.pi / N * angles
+    transformed = np.hypot(np.cos(waves) @ weights, np.sin(waves) @ weights)
+    error = 2 * (gamma(length) + WAVE_ERROR) * float(weights.sum())
+    return bin_weights(network.horizon) * (transformed + error) ** 2 * OUTWARD
+
+
+def _proved(network: LumpedNetwork, spectra: ScaledSpectra, T: np.ndarray) -> NetworkBound:
+    ellipsoids: list[np.ndarray] = []
+    if network.readout is Readout.steps:
+        gain = prove_steps(spectra)
+    else:
+        shares = [_shares(network, length) for length in network.lengths]
+        ellipsoids = prove_sums(spectra, shares)
+        gain = math.sqrt(max(map(largest_eigenvalue, ellipsoids), default=math.inf)) * OUTWARD
+    if not math.isfinite(gain):
+        return _none("rounding errors are too large for a proof")
+    return NetworkBound(gain, "", network.lengths, tuple(ellipsoids), T)

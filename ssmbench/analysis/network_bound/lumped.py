@@ -1,0 +1,167 @@
+"""A network as linear time-invariant maps and slope-bounded rests: arrays and systems only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+
+from ssmbench.analysis.network_bound.enclosed import OUTWARD, Enclosed
+from ssmbench.analysis.network_bound.shifted import ShiftedMap
+from ssmbench.systems import DiscreteLTI
+
+
+class Readout(Enum):
+    """What is read from the features of a sequence: every step, or a sum over its steps."""
+
+    steps = "steps"
+    mean = "mean"
+    unit = "unit"
+    last = "last"
+
+    def weights(self, length: int) -> np.ndarray:
+        """The weight (length,) of each step in the sum; not for ``steps``."""
+        if self is Readout.last:
+            return (np.arange(length) == length - 1).astype(float)
+        return np.full(length, 1 / (length if self is Readout.mean else math.sqrt(length)))
+
+
+@dataclass(frozen=True)
+class LumpedBlock:
+    """``w = G before x``, ``y = read w``, ``x' = skip x + through w + out v`` with rests v of y.
+
+    G is the ``system``, or the identity if that is None. A difference dv of rests satisfies
+    ``|dv_i| <= radius_i |dy_i|`` at every step; for channels with the same number in ``groups`` it
+    holds only for their l2 norms together, over all steps, and their radii are equal. n is the
+    number of rests, which may be 0.
+
+    Shapes: before (inputs of G, d), skip (d', d), through (d', outputs of G), read (n, outputs of
+    G), out (d', n), radius (n,), groups (n,).
+    """
+
+    system: DiscreteLTI | None
+    before: Enclosed
+    skip: Enclosed
+    through: Enclosed
+    read: Enclosed
+    out: Enclosed
+    radius: np.ndarray
+    groups: np.ndarray
+
+    @property
+    def rests(self) -> int:
+        """The number n of rests."""
+        return len(self.radius)
+
+
+def static_block(f: ShiftedMap) -> LumpedBlock:
+    """x' = f(x)."""
+    rows, columns = f.linear.value.shape
+    return LumpedBlock(
+        system=None,
+        before=Enclosed.identity(columns),
+        skip=f.linear,
+        through=Enclosed.zeros(rows, columns),
+        read=f.read,
+        out=f.out,
+        radius=f.radius,
+        groups=f.groups,
+    )
+
+
+def lumped_blocks(
+    before: ShiftedMap,
+    system: DiscreteLTI | None,
+    after: ShiftedMap,
+    kept: float,
+    behind: ShiftedMap,
+) -> list[LumpedBlock]:
+    """x' = behind(kept x + after(G before(x))), G the system or the identity; all maps have as many
+    outputs as inputs. A map ``before`` with rests is a block of its own, from x to (x, before(x)).
+    """
+    width = before.linear.value.shape[1]
+    identity, zeros = Enclosed.identity(width), Enclosed.zeros(width, width)
+    blocks, own, skip = [], before.linear, identity
+    if before.rests:
+        blocks = [static_block(_with_input(before))]
+        own, skip = beside(zeros, identity), beside(identity, zeros)
+    core = LumpedBlock(
+        system=system,
+        before=own,
+        skip=(behind.linear @ skip).scaled(kept),
+        through=behind.linear @ after.linear,
+        read=after.read,
+        out=behind.linear @ after.out,
+        radius=after.radius,
+        groups=after.groups,
+    )
+    if not behind.rests:
+        return [*blocks, core]
+    bare = replace(core, skip=skip.scaled(kept), through=after.linear, out=after.out)
+    return [*blocks, bare, static_block(behind)]
+
+
+def _with_input(f: ShiftedMap) -> ShiftedMap:
+    """x to (x, f(x))."""
+    identity, none = np.eye(f.linear.value.shape[1]), np.zeros((f.linear.value.shape[1], f.rests))
+    return replace(
+        f,
+        linear=Enclosed(np.concatenate([identity, f.linear.value]), f.linear.error),
+        out=Enclosed(np.concatenate([none, f.out.value]), f.out.error),
+    )
+
+
+def beside(left: Enclosed, right: Enclosed) -> Enclosed:
+    """(left, right), with the columns of both."""
+    value = np.concatenate([left.value, right.value], 1)
+    return Enclosed(value, (left.error + right.error) * OUTWARD)
+
+
+@dataclass(frozen=True)
+class LumpedNetwork:
+    """From a signal u of ``encoder.value.shape[1]`` channels to the prediction, for differences.
+
+    ``lengths``: the numbers of steps of the sequences for which a bound is wanted; the largest is
+    the horizon.
+    """
+
+    encoder: Enclosed
+    blocks: Sequence[LumpedBlock]
+    decoder: Enclosed
+    readout: Readout
+    lengths: tuple[int, ...]
+
+    @property
+    def horizon(self) -> int:
+        """The longest sequence's number L of steps."""
+        return max(self.lengths)
+
+    @property
+    def inputs(self) -> int:
+        """The number of channels of u."""
+        return self.encoder.value.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs of one prediction."""
+        return self.decoder.value.shape[0]
+
+    @property
+    def rests(self) -> int:
+        """The number of rests of all blocks."""
+        return sum(block.rests for block in self.blocks)
+
+    @property
+    def columns(self) -> int:
+        """The number of channels of q = (u, all rests), from which all is linear."""
+        return self.inputs + self.rests
+
+    @property
+    def core(self) -> int:
+        """The number of those that later rests may read: all but the rests of the last block that
+        has any."""
+        counts = [block.rests for block in self.blocks if block.rests]
+        return self.inputs + sum(counts[:-1])
