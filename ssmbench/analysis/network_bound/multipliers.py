@@ -75,9 +75,11 @@ def start(problem: Problem, sizes: list[int]) -> np.ndarray:
     """
     T = np.ones(0)
     for k, size in enumerate(sizes):
+        if not size:
+            continue
         columns = np.concatenate([np.ones(problem.inputs), 1 / np.sqrt(T)])
         rows = problem.reads[:, len(T) : len(T) + size, : len(columns)] * columns
-        norm = float(np.linalg.norm(rows, 2, axis=(1, 2)).max()) if size else 0.0
+        norm = float(np.linalg.norm(rows, 2, axis=(1, 2)).max())
         t = _START * 2.0 ** -(k + 1) / norm**2 if norm > 0 else 1.0
         T = np.concatenate([T, np.full(size, t)])
     return T
