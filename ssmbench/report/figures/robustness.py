@@ -21,6 +21,7 @@ from ssmbench.report.statistics import RobustnessRow, Row
 
 _LINES = {"adversarial": "-", "random": "--", "certified": ":"}
 _FLOOR = {"color": "0.35", "ls": (0, (6, 3)), "lw": 1.2, "alpha": 0.85}
+_LABEL_ROOM = math.log(1.6)  # between labelled energies
 _TO_ZERO = 4.0  # energy 0 is drawn at the smallest energy divided by this (logarithmic axis)
 
 
@@ -102,8 +103,19 @@ def _label_energies(axis: Axes, points: Iterable[RobustnessRow], smallest: float
     """Use a logarithmic axis, with 0 left of the smallest energy, behind a dotted line."""
     energies = sorted({point.energy for point in points})
     axis.set_xscale("log")
-    axis.set_xticks([e or smallest / _TO_ZERO for e in energies], [f"{e:g}" for e in energies])
+    places = [energy or smallest / _TO_ZERO for energy in energies]
+    axis.set_xticks(places, _apart(places, [f"{energy:g}" for energy in energies]))
     axis.minorticks_off()
     axis.grid(alpha=0.3)
     axis.axvline(smallest / math.sqrt(_TO_ZERO), color="black", lw=0.8, ls=":", alpha=0.6)
     axis.set_xlabel("norm of the disturbance / norm of a typical input")
+
+
+def _apart(places: Iterable[float], labels: Iterable[str]) -> list[str]:
+    """The labels without those that would stand in the one before."""
+    shown, last = [], -math.inf
+    for place, label in zip(places, labels, strict=True):
+        free = math.log(place) - last >= _LABEL_ROOM
+        shown.append(label if free else "")
+        last = math.log(place) if free else last
+    return shown
