@@ -25,9 +25,10 @@ MARGIN = 1e-6
 
 @dataclass
 class PassiveConfig(ContractionConfig):
-    """``index``: the passivity index, at least 0 and below ``gamma``: sum u'y >= index sum u'u."""
+    """``index``: the passivity index, at least 0 and below ``gamma``: sum u'y >= index sum u'u;
+    null for a twentieth of ``gamma``."""
 
-    index: float = option(0.05, NOT_NEGATIVE)
+    index: float | None = option(None, NOT_NEGATIVE)
 
 
 @parametrizations.register(
@@ -48,7 +49,8 @@ class Passive(Contraction):
     """
 
     def __init__(self, config: PassiveConfig, *, d_model: int):
-        gamma, index = config.gamma, config.index
+        gamma = config.gamma
+        index = gamma / 20 if config.index is None else config.index
         require(index < gamma, f"index must be below gamma, got index={index} and gamma={gamma}")
         super().__init__(config, d_model=d_model)
         self.index = index
