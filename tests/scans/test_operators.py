@@ -252,11 +252,11 @@ def samples() -> dict[str, list[tuple]]:
     after = numbers(B, L, H), numbers(B, H, N, dtype=WIDE)
     dense = leaves_of(dense_layer_case()[2])
     given = numbers(B, L, 3), numbers(B, N)
-    places = (B, L, 2)
+    places = (B, 1, 2)
     delta = [numbers(*places, size) for size in (3, N, N, 1, 4)]
     delta = leaves_of((*delta, numbers(B, 2, N, 3)))
     saved = torch.ops.ssmbench.delta_layer(*delta, True)[2].detach()
-    results = numbers(B, L, 2, 3), numbers(B, 2, N, 3)
+    results = numbers(B, 1, 2, 3), numbers(B, 2, N, 3)
     return {
         "delta_layer": [(*delta, True), (*delta, False)],
         "delta_layer_backward": [(*delta, saved, *leaves_of(results))],

@@ -102,12 +102,13 @@ def test_time_varying_systems_agree_with_the_reference(case):
 @pytest.mark.parametrize("case", range(2))
 def test_delta_rules_agree_with_the_reference(case):
     torch.manual_seed(3)
-    system = example_delta_systems(2, (34, 5)[case])[case]
+    system = example_delta_systems(2, (33, 3)[case])[case]
     backend, reference = (scans.get(name).build() for name in ("triton", "reference"))
     assert backend.refusal(system, torch.device(DEVICE)) is None
     check_scan(backend, reference, system, system.length)
-    check_scan(backend, reference, system.during(slice(3)), 3, torch.bfloat16)
-    check_second_derivatives(backend, reference, system.during(slice(2)), 2)
+    if case == 1:  # few steps: the interpreter is slow
+        check_scan(backend, reference, system, system.length, torch.bfloat16)
+        check_second_derivatives(backend, reference, system, system.length)
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
