@@ -71,7 +71,7 @@ def test_every_check_is_reported_whatever_fails():
     with pytest.raises(AssertionError) as raised:
         report.raise_for_failures()
     lines = str(raised.value).splitlines()
-    assert "3 of 9 checks failed" in lines[0]
+    assert f"3 of {len(report.checks)} checks failed" in lines[0]
     assert len(lines) == 1 + len(report.checks)
     assert lines[0].startswith("parametrization planted (here:1): ")
     assert "  passed  repeated calls agree" in lines
