@@ -1,0 +1,57 @@
+"""Bound and attacked gain of trained networks, by the product and by the tighter bound.
+
+    python tools/network_bounds.py outputs/quickstart/runs
+
+prints a line for each run: the product of the parts' bounds, the tighter bound, both divided by the
+attacked gain, and CPU seconds of the tighter one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from ssmbench import jsonio
+from ssmbench.nn.encoded import gain_map
+from ssmbench.nn.freeze import freeze
+from ssmbench.results import Result
+from ssmbench.runs.load import load_trained
+from ssmbench.training.gains import composed_bound, proved_layer_gains
+from ssmbench.training.network_bound import batch_lengths, tighter_bound
+
+
+def line(folder: Path, budget: float) -> str:
+    """The figures of one run."""
+    run = load_trained(folder)
+    result = Result.from_dict(jsonio.loads((folder / "result.json").read_text()), folder.name)
+    gain = result.gain
+    layers, said = list(gain.layers), gain.network
+    frozen = freeze(run.model)
+    _, signals = gain_map(frozen, run.task.sample_inputs("val", 2))
+    steps = signals.shape[1]
+    composed = composed_bound(run.model, layers, steps)
+    start = time.process_time()
+    size = signals.shape[2], batch_lengths(steps, None)
+    found = tighter_bound(frozen, composed, proved_layer_gains(layers), *size, budget)
+    seconds, attacked = time.process_time() - start, said.attacked
+    figures = f"{composed.value:10.5g} {found.gain:10.5g} {attacked:10.5g}"
+    ratios = f"{composed.value / attacked:9.3g} {found.gain / attacked:8.3g}"
+    name = f"{result.task.name}/{result.variant}"
+    return f"{name:30} {figures} {ratios} {seconds:8.1f}  {found.reason}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--budget", type=float, default=10.0, help="billions of multiplications")
+    given = parser.parse_args()
+    heads = ("network", "product", "tighter", "attacked", "product/", "tighter/", "seconds")
+    print("{:30} {:>10} {:>10} {:>10} {:>9} {:>8} {:>8}".format(*heads))
+    for folder in sorted(given.runs.iterdir()):
+        if (folder / "result.json").exists():
+            print(line(folder, given.budget), flush=True)
+
+
+if __name__ == "__main__":
+    main()
