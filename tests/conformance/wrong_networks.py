@@ -149,8 +149,8 @@ class Shifted(Identity):
         return x + 0.1
 
 
-def norm(check, factory, says):
-    return Wrong("norm", check, factory, says)
+def norm(check, factory, says, *also):
+    return Wrong("norm", check, factory, says, also=also)
 
 
 NORMS = (
@@ -158,7 +158,12 @@ NORMS = (
     norm("keeps_shape_and_precision", in_double_precision(Identity), "an input in torch.float32"),
     norm("every_gradient_is_finite", with_spare_parameter(Identity), "nothing depends on"),
     norm("takes_an_empty_batch", RunningMean, "a buffer is not finite"),
-    norm("steps_are_independent", CentredInTime, "declare reads_batch"),
+    norm(
+        "steps_are_independent",
+        CentredInTime,
+        "declare reads_batch",
+        "lipschitz_constant_as_declared",  # of each step by itself
+    ),
     norm("padding_has_no_influence", CentredWithPadding, "padding changes valid outputs"),
     norm("lipschitz_constant_as_declared", Doubled, r"declares 1\.0, but has a slope of 2"),
     norm("maps_zero_to_zero_as_declared", Shifted, "does not map zero to zero"),

@@ -102,7 +102,7 @@ def test_a_finished_run_has_everything_in_its_folder(troubled):
     folder = troubled.run("Good")
     result = folder.result
     assert result.seconds > 0
-    assert {point.kind for point in result.robustness} == {"random", "adversarial"}
+    assert {point.kind for point in result.robustness} == {"random", "adversarial", "certified"}
     assert (folder.path / "worst_input.npz").exists()
     assert result.fingerprint == folder.path.name
     assert 0 <= result.scores.val <= 1

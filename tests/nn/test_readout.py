@@ -37,7 +37,10 @@ from tests.nn.networks import CONTINUOUS, DISCRETE, NAMES, SMALL, TIME_INVARIANT
 
 WIDTH, LENGTH = 4, 9
 METHODS = ("zoh", "bilinear", "tustin", "foh")
-PAIRS = [(n, m) for n in CONTINUOUS for m in METHODS] + [(n, None) for n in DISCRETE]
+#: A delta rule reads its state between writing and erasing: test_delta_network.py has its refusal.
+READOUTS = [name for name in NAMES if name != "contraction_delta"]
+DISCRETE_READOUTS = [name for name in DISCRETE if name in READOUTS]
+PAIRS = [(n, m) for n in CONTINUOUS for m in METHODS] + [(n, None) for n in DISCRETE_READOUTS]
 DECLARING = ("l2ru", "contraction", "contraction_block", "contraction_continuous")
 
 
@@ -118,7 +121,7 @@ def test_complex_modes_without_conjugates_have_complex_direct_terms():
 # --- everything around a layer --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", READOUTS)
 def test_states_and_chunks_are_the_same(name):
     before, after = pair_of(name, initial_state=InitialState.learned)
     with torch.no_grad():
@@ -149,7 +152,7 @@ def test_time_steps_of_one_change_nothing_and_others_read_the_state_after(name):
     torch.testing.assert_close(after(u, dt), through_states + direct, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", READOUTS)
 def test_gradients_reach_every_parameter(name):
     _, after = pair_of(name)
     after(signal()).square().sum().backward()
