@@ -17,7 +17,7 @@ from ssmbench.nn.encoded import gain_map
 from ssmbench.nn.freeze import freeze
 from ssmbench.results import Result
 from ssmbench.runs.load import load_trained
-from ssmbench.training.gains import composed_bound, proved_layer_gains
+from ssmbench.training.composed import composed_bound, proved_layer_gains
 from ssmbench.training.network_bound import batch_lengths, tighter_bound
 
 

@@ -178,7 +178,7 @@ def _built(path: Path, gain: Gains, *, diverged: bool) -> tuple[Any, int]:
 def _steps_of_bound(model: Any, gain: Gains, longest: int) -> int:
     """The length for which a network's bound was composed, which is that of the shortest sequence
     that was seen: bounds fall with the length, or do not depend on it."""
-    from ssmbench.training.gains import composed_bound
+    from ssmbench.training.composed import composed_bound
 
     network = gain.network
     given = network.bound if network.product_bound is None else network.product_bound

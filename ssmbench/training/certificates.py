@@ -31,12 +31,8 @@ from ssmbench.results import Certified, LayerGains, NeighbourFloor, RobustnessPo
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.batch import UNSCORED, Batch
 from ssmbench.tasks.classification import Classification
-from ssmbench.training.gains import (
-    KnownPairs,
-    Measurement,
-    composed_bound,
-    proved_pairs,
-)
+from ssmbench.training.composed import KnownPairs, composed_bound, proved_pairs
+from ssmbench.training.gains import Measurement
 from ssmbench.training.robustness import CERTIFIED_ENERGIES, parts, typical_norm
 
 UNEVEN = "the time steps of the sequences vary, and the gains are those at constant steps"

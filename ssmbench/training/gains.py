@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,9 +11,7 @@ from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
 from ssmbench.analysis.attack import Attack
-from ssmbench.analysis.certificate import TOLERANCE, Bound, GainClaim
-from ssmbench.analysis.network_bound import NetworkBound
-from ssmbench.analysis.pair_gains import PairGains
+from ssmbench.analysis.certificate import Bound, GainClaim
 from ssmbench.analysis.rounding import rounding_gain
 from ssmbench.config import AnalysisConfig
 from ssmbench.nn.bounds import is_finite
@@ -30,6 +28,13 @@ from ssmbench.training.adversary import (
     attack_varying,
     zero_input_starts,
 )
+from ssmbench.training.composed import (
+    KnownPairs,
+    known_pairs,
+    proved_layer_gains,
+    worst_bound,
+    zero_state_bound,
+)
 from ssmbench.training.layer_analysis import (
     LayerInput,
     analyse_layer,
@@ -40,18 +45,15 @@ from ssmbench.training.layer_analysis import (
 )
 from ssmbench.training.layer_measures import layer_measures, measure_violations
 from ssmbench.training.network_bound import Bounds, batch_lengths, tighter_bound
+from ssmbench.training.violations import violations
 
 #: Figures of a layer, by their names in an analysis.
 _FIGURES = {"hinf": "verified", "spectral_radius": "spectral_radius", "margin": "margin"}
-#: Above this gain float32 may overflow for signals of norm 1, so that an attacked gain of infinity
-#: contradicts no verified one.
-_OVERFLOW_GAIN = torch.finfo(torch.float32).max / 16
 #: What is known of a time-varying layer that declares a gain.
 PROVED_ONLY = (
     "time-varying: no matrices to verify; the declared gain is proved for all parameter values"
 )
 _NOT_FINITE = "a parameter is not finite"
-UNPROVED = Bound.none("the gain of an SSM layer could not be proved")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def measure_gains(
         )
         for layer, fixed, u in zip(model.layers, frozen.layers, seen, strict=True)
     ]
-    composed, shortest = _worst_bound(model, layers, steps, lengths)
+    composed, shortest = worst_bound(model, layers, steps, lengths)
     size = signals.shape[2], batch_lengths(steps, lengths)
     tighter = tighter_bound(
         frozen, composed, proved_layer_gains(layers), *size, config.network_bound
@@ -149,126 +151,11 @@ def _signals(
     return frozen, torch.zeros(1, steps, 1, device=inputs.device)
 
 
-def _worst_bound(
-    model: SequenceModel, layers: list[LayerGains], length: int, lengths: Tensor | None
-) -> tuple[Bound, int]:
-    """The network's largest bound over all ``lengths``, and the length at which it holds: the mean
-    over a short sequence may have a larger gain than that over a long one."""
-    shortest = length if lengths is None else int(lengths.min())
-    zero_state = model.gain_claim is GainClaim.zero_state
-    figure = zero_state_bound if zero_state else composed_bound
-    bound, of_shortest = figure(model, layers, length), figure(model, layers, shortest)
-    if zero_state:
-        steps = shortest if of_shortest.value > bound.value else length
-        return composed_bound(model, layers, steps), steps
-    return (of_shortest, shortest) if of_shortest.value > bound.value else (bound, length)
-
-
-def composed_bound(model: SequenceModel, layers: list[LayerGains], length: int) -> Bound:
-    """The network's bound, from the proved bounds of its layers."""
-    bound = model.bound(proved_layer_gains(layers), length)
-    return UNPROVED if any(map(_is_unproved, layers)) else bound
-
-
-def zero_state_bound(model: SequenceModel, layers: list[LayerGains], length: int) -> Bound:
-    """The network's bound on ``||f(u)|| / ||u||``, from the proved bounds of its layers and from
-    what time-varying ones declare."""
-    bound = model.zero_state_bound(proved_layer_gains(layers), length)
-    return UNPROVED if any(map(_is_unproved, layers)) else bound
-
-
-def proved_layer_gains(layers: Iterable[LayerGains]) -> list[float | None]:
-    """The proved bound of each layer; of a time-varying one, of which nothing can be verified, what
-    its parametrization declares by a proof for all parameter values."""
-    return [g.declared if g.verified is None else g.verified_bound for g in layers]
-
-
-@dataclass(frozen=True)
-class KnownPairs:
-    """Gains to differences of outputs, for sequences of exactly ``steps`` steps."""
-
-    gains: PairGains
-    steps: int
-
-
-def known_pairs(tighter: NetworkBound) -> KnownPairs | None:
-    """What the tighter bound says of differences of outputs, where all sequences are of one
-    length."""
-    if len(tighter.lengths) != 1 or not tighter.ellipsoids:
-        return None
-    S = torch.from_numpy(tighter.ellipsoids[0])
-    return KnownPairs(PairGains.of_ellipsoid(S), tighter.lengths[0])
-
-
-def proved_pairs(
-    model: SequenceModel, layers: Sequence[LayerGains], length: int
-) -> PairGains | None:
-    """As :func:`composed_bound`, to differences of outputs; None where that is infinite."""
-    if any(map(_is_unproved, layers)):
-        return None
-    return model.pair_gains(proved_layer_gains(layers), length)
-
-
-def _is_unproved(layer: LayerGains) -> bool:
-    """Whether the layer's gain is finite, but no finite bound of it could be proved."""
-    if layer.verified is None:
-        return False
-    return math.isfinite(layer.verified) and layer.verified_bound == math.inf
-
-
 def _largest(values: Iterable[float | None]) -> float | None:
     """The largest figure of all layers; None if a layer does not have it."""
     listed = list(values)
     known = [value for value in listed if value is not None]
     return max(known) if len(known) == len(listed) else None
-
-
-def violations(layers: Sequence[LayerGains], network: NetworkGains) -> list[str]:
-    """One sentence for each violation of declared >= verified >= attacked.
-
-    The network's bound is composed of bounds that exceed the layers' gains by what their proofs
-    leave open; by so much it may exceed the declared gain.
-    """
-    found = []
-    for index, gains in enumerate(layers):
-        if gains.verified is None:
-            if gains.declared is not None and gains.attacked > gains.declared * (1 + TOLERANCE):
-                found.append(
-                    f"layer {index}: attacked {gains.attacked:g} > declared {gains.declared:g}"
-                )
-            continue
-        if gains.declared is not None and gains.verified > gains.declared * (1 + TOLERANCE):
-            found.append(
-                f"layer {index}: verified {gains.verified:g} > declared {gains.declared:g}"
-            )
-        overflow = math.isinf(gains.attacked) and gains.verified > _OVERFLOW_GAIN
-        if gains.attacked > gains.verified * (1 + TOLERANCE) and not overflow:
-            found.append(
-                f"layer {index}: attacked {gains.attacked:g} > verified {gains.verified:g}"
-            )
-    declared, bound, attacked = network.declared, network.bound, network.attacked
-    # a tighter bound holds for some lengths only, and so does not excuse the composed one
-    composed = bound if network.product_bound is None else network.product_bound
-    if network.claim == GainClaim.zero_state.value:
-        composed = bound = (
-            math.inf if network.zero_state_bound is None else network.zero_state_bound
-        )
-        attacked = network.zero_state or 0.0
-    if declared is not None and composed > declared * (1 + TOLERANCE) * _left_open(layers):
-        found.append(f"network: bound {composed:g} > declared {declared:g}")
-    if attacked > bound * (1 + TOLERANCE):
-        found.append(f"network: attacked {attacked:g} > bound {bound:g}")
-    return found
-
-
-def _left_open(layers: Iterable[LayerGains]) -> float:
-    """The product, over the layers, of the proved bound relative to the verified gain."""
-    open_ = (
-        max(1.0, layer.verified_bound / layer.verified)
-        for layer in layers
-        if layer.verified and layer.verified_bound is not None
-    )
-    return math.prod(open_, start=1.0)
 
 
 def _measure_layer(

@@ -163,6 +163,8 @@ def test_no_smaller_bound_than_for_fewer_multiplications():
 def test_secants_stay_below_the_bound(seed, readout, size):
     network = lumped(seed, readout)
     found = network_bound(network, 1e8)
+    sums = 0 if readout is Readout.steps else len(network.lengths)
+    assert len(found.ellipsoids) == sums
     rng = np.random.default_rng(seed)
     for length in network.lengths:
         for _ in range(5):

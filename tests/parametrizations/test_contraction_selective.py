@@ -126,6 +126,7 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES)
 def test_planted_lies_are_found_by_the_attack(lie, monkeypatch):
     name, wrong = LIES[lie]
+    assert attacked(selective()) <= 1
     monkeypatch.setattr(contraction_selective, name, wrong)
     assert attacked(selective()) > 1 + 1e-3
 
@@ -188,7 +189,7 @@ def test_the_incremental_gain_does_not_depend_on_the_length():
         change = [build_layer(m)(u + d) - build_layer(m)(u) for m in (free, bound)]
         found[length] = [c.norm().item() for c in change]
     assert found[200][0] > 1.5 * found[50][0]
-    assert max(found[50][1], found[200][1]) < 1
+    assert 0 < found[200][1] <= 1.1 * found[50][1]
 
 
 #: What is left out, and the slopes of the second channel in write gate, read gate, beta and c.

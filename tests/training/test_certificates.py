@@ -24,7 +24,8 @@ from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.sequences import Sequences, Splits
 from ssmbench.training import certificates as certificates_module
 from ssmbench.training.certificates import certificates
-from ssmbench.training.gains import KnownPairs, proved_gains, proved_pairs
+from ssmbench.training.composed import KnownPairs, proved_pairs
+from ssmbench.training.gains import proved_gains
 from ssmbench.training.robustness import CERTIFIED_ENERGIES, robustness, typical_norm
 from tests.builders import build_model
 from tests.nn.networks import INPUTS, OUTPUTS, network

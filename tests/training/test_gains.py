@@ -25,9 +25,10 @@ from ssmbench.results import Gains, LayerGains, NetworkGains
 from ssmbench.scans.base import ScanBackend
 from ssmbench.systems import ContinuousDiagonal, DiscreteDense
 from ssmbench.training.adversary import attack_layer
-from ssmbench.training.gains import measure_gains, violations
+from ssmbench.training.gains import measure_gains
 from ssmbench.training.layer_analysis import poles
 from ssmbench.training.monitor import layer_figures
+from ssmbench.training.violations import violations
 from tests.builders import build_block, build_layer, build_model, build_parametrization, build_scan
 
 D_MODEL, LENGTH = 4, 40
@@ -359,6 +360,7 @@ def test_a_network_built_on_a_false_declaration_is_caught_too():
     found = measure(prescribed(1.5), signals(), CONFIG)
     assert found.network.declared == 5.0
     assert found.network.product_bound == pytest.approx(10.0)
+    assert found.network.bound <= found.network.product_bound
     assert "network: bound 10 > declared 5" in found.violations
 
 

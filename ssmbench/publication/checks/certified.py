@@ -14,7 +14,7 @@ from ssmbench.publication.checks.scores import COUNTED, TOLERANCE
 from ssmbench.publication.checks.verdict import Findings
 from ssmbench.results import Result
 from ssmbench.training.certificates import Certificates, certificates
-from ssmbench.training.gains import KnownPairs
+from ssmbench.training.composed import KnownPairs
 
 #: How far a radius may move between two computers, relatively: by what the proofs of the layers'
 #: gains leave open, and by the tolerance of scores.

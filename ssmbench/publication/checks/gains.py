@@ -25,15 +25,10 @@ from ssmbench.nn.model import SequenceModel
 from ssmbench.publication.checks.tighter import TighterCheck
 from ssmbench.publication.checks.verdict import Findings
 from ssmbench.results import Gains, LayerGains, NetworkGains
-from ssmbench.training.gains import (
-    composed_bound,
-    proved_gains,
-    proved_layer_gains,
-    summary,
-    violations,
-    zero_state_bound,
-)
+from ssmbench.training.composed import composed_bound, proved_layer_gains, zero_state_bound
+from ssmbench.training.gains import proved_gains, summary
 from ssmbench.training.layer_analysis import declared_gain
+from ssmbench.training.violations import violations
 
 #: Of 16 u / m, at which a gain says nothing any more.
 _MEANINGLESS = 0.5

@@ -42,7 +42,7 @@ def _check(job: Job) -> Findings:
     from ssmbench.publication.checks.submission import faults, read_submission
     from ssmbench.publication.checks.tighter import TighterCheck
     from ssmbench.publication.sizes import from_record
-    from ssmbench.training.gains import known_pairs
+    from ssmbench.training.composed import known_pairs
 
     one = read_submission(Path(job.root), job.entry)
     wrong = (*faults(one), *certified.false_certificates(one.result))
