@@ -9,7 +9,7 @@ import numpy as np
 
 from ssmbench.analysis import ball, dense_proofs
 from ssmbench.analysis.ball.delay import closed_loop_is_stable, delay_margin
-from ssmbench.analysis.interval import Interval
+from ssmbench.analysis.interval import UNPROVED, Interval
 from ssmbench.analysis.scaling import FirstOrder
 from ssmbench.analysis.stability import LARGEST_IN_BALLS, array, locate_poles
 from ssmbench.systems import DiscreteSystem
@@ -18,6 +18,7 @@ from ssmbench.systems import DiscreteSystem
 _BEYOND = 1e-6
 #: Doublings of the time over which a discrete loop is watched.
 _WATCHED = 14
+NOT_SEPARATED = "the frequencies of gain 1 could not be told apart"
 NO_LOOP = "the loop is unstable without a delay"
 
 
@@ -45,7 +46,8 @@ def margin_of(system: FirstOrder, longest: int) -> DelayMargin:
     """
     poles = locate_poles(system)
     if not poles.stable:
-        note = "the system is unstable" if poles.stable is False else "stability is unproved"
+        unstable = "not examined: the system without feedback is unstable"
+        note = unstable if poles.stable is False else "stability is unproved"
         return DelayMargin(Interval(0.0, math.inf), note=note)
     matrices = matrices_of(system)
     discrete = isinstance(system, DiscreteSystem)
@@ -64,7 +66,9 @@ def margin_of(system: FirstOrder, longest: int) -> DelayMargin:
     if system.inputs > 1 or not exact.real:
         note = "continuous systems of several or complex channels: only the small-gain theorem"
         return DelayMargin(Interval(0.0, math.inf), note=note)
-    return DelayMargin(*delay_margin(exact))
+    margin, omega = delay_margin(exact)
+    note = NOT_SEPARATED if margin == UNPROVED else ""
+    return DelayMargin(margin, omega, note)
 
 
 def matrices_of(system: FirstOrder) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

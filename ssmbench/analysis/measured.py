@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ssmbench.analysis.certificate import TOLERANCE
-from ssmbench.analysis.interval import Interval
+from ssmbench.analysis.interval import UNPROVED, Interval
 
 #: An attack computes in float64: what it finds of zero is this much at most.
 _NOTHING = 1e-9
@@ -34,8 +34,11 @@ class Measured:
 
     @property
     def value(self) -> float:
-        """The middle of the interval, or its finite end; NaN where it has none. For a figure that
-        is a promise, such as a rate with its overshoot, the bound."""
+        """The middle of the interval, or its finite end; NaN where it has none, and where all that
+        is proved is that the figure is not negative. For a figure that is a promise, such as a rate
+        with its overshoot, the bound."""
+        if self.proved == UNPROVED:
+            return math.nan
         return self.bound if self.value_is_bound else self.proved.middle
 
     @property
@@ -45,7 +48,10 @@ class Measured:
 
     @property
     def is_proved(self) -> bool:
-        """Whether :attr:`bound` is finite, or the figure is proved to be infinite."""
+        """Whether :attr:`bound` is finite, or the figure is proved to be infinite; not if all that
+        is known is that the figure is not negative."""
+        if self.proved == UNPROVED:
+            return False
         return math.isfinite(self.bound) or self.proved.is_infinite
 
     def exceeds(self, promised: float) -> bool:
@@ -70,11 +76,11 @@ class Measured:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; what is not a number is None."""
         figures = {
+            **self.details,
             "value": self.value,
             "lower_bound": self.proved.lower,
             "upper_bound": self.proved.upper,
             "attacked": self.attacked,
-            **self.details,
         }
         known = {name: None if math.isnan(x) else x for name, x in figures.items()}
         return known | {"unit": self.unit, "unproved": not self.is_proved, "note": self.note}

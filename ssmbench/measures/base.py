@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ from ssmbench.systems import ContinuousSystem, DiscreteSystem, LinearSystem, Tim
 BUDGET = 2 * 64**3
 #: Why a time-varying system has no measures.
 VARYING = "time-varying: its matrices follow from the input, and the measures are of fixed systems"
+_ONE_UNPROVED = "unproved: of a system of the batch no bound could be proved"
 _OVER_BUDGET = "systems beyond the budget of time were not examined"
 
 
@@ -102,7 +103,9 @@ class Measure(ABC):
         count = min(len(heads), max(int(BUDGET / max(self.cost(heads[0]), 1.0)), 1))
         found = [self.prove(head) for head in heads[:count]]
         worst = max(range(count), key=lambda index: self._badness(found[index].proved))
-        note = "; ".join(filter(None, (found[worst].note, *_left_out(count, len(heads)))))
+        unproved = [one for one in found if self._is_open(one.proved)]
+        said = unproved[0].note or _ONE_UNPROVED if unproved else found[worst].note
+        note = "; ".join(filter(None, (said, *_left_out(count, len(heads)))))
         return Measured(
             proved=self._joined([f.proved for f in found], complete=count == len(heads)),
             attacked=self.attack(heads[worst], found[worst]),
@@ -110,9 +113,18 @@ class Measure(ABC):
             larger_is_worse=self.larger_is_worse,
             value_is_bound=self.value_is_bound,
             note=note,
-            details=found[worst].details,
+            details=self.joined_details(found, worst),
             head=worst,
         )
+
+    def joined_details(self, found: Sequence[Finding], worst: int) -> Mapping[str, float]:
+        """The details of a batch: those of its ``worst`` system, unless a measure has others."""
+        return found[worst].details
+
+    def _is_open(self, proved: Interval) -> bool:
+        """Whether nothing is proved of a system that limits how bad it is."""
+        bound = proved.upper if self.larger_is_worse else proved.lower
+        return not math.isfinite(bound) and not proved.is_infinite
 
     def _badness(self, proved: Interval) -> float:
         reached = proved.lower if self.larger_is_worse else -proved.upper

@@ -27,6 +27,7 @@ def chosen(given: Iterable[str | Mapping[str, Any]], where: str) -> list[dict[st
         UsageError: a name or an option is unknown, a value is not allowed, or the text is neither a
             name nor a name with options in parentheses.
     """
+    require(not isinstance(given, str), f"{where}: must be a list of measures, got {given!r}")
     found = [
         resolve_component(measures, _read(one, where) if isinstance(one, str) else one, where)
         for one in given
@@ -43,7 +44,7 @@ def _read(text: str, where: str) -> dict[str, Any]:
         raise UsageError(problem)
     try:
         options = yaml.safe_load("{" + _KEY.sub(r"\1: ", found[2] or "") + "}")
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # of a date that there is not
         raise UsageError(problem) from None
     require("name" not in options, problem)
     return {"name": found[1], **options}

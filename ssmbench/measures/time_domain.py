@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from ssmbench.analysis.proofs import prove
 from ssmbench.analysis.scaling import FirstOrder
 from ssmbench.analysis.stability import LARGEST_IN_BALLS, array, locate_poles
 from ssmbench.measures.base import Finding, Measure
-from ssmbench.options import POSITIVE, Allowed, option
+from ssmbench.options import POSITIVE, PROPER_FRACTION, Allowed, option
 from ssmbench.registry import NoOptions, measures
 from ssmbench.systems import DiscreteSystem, LinearSystem
 
@@ -107,7 +108,7 @@ class DecayConfig:
     share of the distance of that mode to the stability boundary; the less, the larger the
     overshoot."""
 
-    slack: float = option(0.1, POSITIVE)
+    slack: float = option(0.1, (POSITIVE, PROPER_FRACTION))
 
 
 @measures.register(
@@ -135,6 +136,16 @@ class Decay(Measure):
         reached = motion.overshoot if found.proved else math.nan
         details = {"overshoot": found.overshoot, "overshoot_attacked": reached}
         return Finding(Interval(min(slowest, upper), upper), (found, motion), details=details)
+
+    def joined_details(self, found: Sequence[Finding], worst: int) -> Mapping[str, float]:
+        """An overshoot that holds for every system with the rate of all: the largest one. What the
+        attack reached counts where its system has that rate."""
+        rate = found[worst].proved.upper
+        at_rate = [one.details for one in found if one.proved.upper == rate]
+        return {
+            "overshoot": max(one.details["overshoot"] for one in found),
+            "overshoot_attacked": max(one["overshoot_attacked"] for one in at_rate),
+        }
 
     def attack(self, system: FirstOrder, found: Finding) -> float:
         kept, motion = found.witness

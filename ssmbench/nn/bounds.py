@@ -15,8 +15,8 @@ from ssmbench.nn.linear import BoundedLinear
 
 
 def reset_unless_defined(cls: type, base: type, changed: tuple[str, ...], name: str) -> None:
-    """Give ``cls`` the method ``name`` of ``base`` if it defines anything of ``changed`` anew but
-    not this: what it would inherit speaks of another map."""
+    """Give ``cls`` the attribute ``name`` of ``base`` if it redefines anything of ``changed`` but
+    not this: what it would inherit describes another map."""
     own = vars(cls)
     if name not in own and any(key in own for key in changed):
         setattr(cls, name, getattr(base, name))

@@ -86,7 +86,9 @@ class ScanBackend(ABC):
     def refusal(self, system: Scannable, device: torch.device) -> str | None:
         """Why it cannot run ``system`` on ``device``, by its type or otherwise; None if it can."""
         if not isinstance(system, self.system_types):
-            kinds = ", ".join(kind.__name__ for kind in get_args(self.system_types))
+            allowed = self.system_types
+            types = [allowed] if isinstance(allowed, type) else get_args(allowed)
+            kinds = ", ".join(kind.__name__ for kind in types)
             return f"it runs {kinds}, and this is a {type(system).__name__}"
         return self.unsupported_reason(system, device)
 

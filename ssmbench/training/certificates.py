@@ -69,9 +69,10 @@ class Radii:
         return (kept.float() / len(self.radii)).item()  # in float32, as measured scores
 
     def median(self, typical: float) -> float:
-        """The median radius, relative to ``typical``; that of a wrong prediction counts as 0."""
+        """The median radius, the lower one of two, relative to ``typical``; that of a wrong
+        prediction counts as 0."""
         radii = torch.where(self.right, self.radii, 0.0)
-        return torch.quantile(radii, 0.5).item() / typical if typical > 0 else 0.0
+        return radii.median().item() / typical if typical > 0 else 0.0
 
 
 def certificates_of(

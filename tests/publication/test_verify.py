@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,12 +14,14 @@ import yaml
 from ssmbench import jsonio, registry
 from ssmbench.errors import UsageError
 from ssmbench.library.publications import publish
+from ssmbench.publication.checks.certified import check_certified
 from ssmbench.publication.checks.processes import Limits
 from ssmbench.publication.checks.submission import read_config
 from ssmbench.publication.layout import DIGESTS, LEADERBOARD, read_leaderboard
 from ssmbench.publication.verify import verify
 from ssmbench.publication.weights import values_digest
 from ssmbench.publication.write import write_digests
+from ssmbench.results import RobustnessPoint
 from tests.publication.conftest import LIAR
 
 S4D, OTHER, L2RU, LIAR_RUN = (
@@ -436,3 +439,10 @@ def test_the_command_line(forger, ssmbench):
     assert (answer.code, answer.out) == (2, "")
     assert "not a published folder" in answer.err
     assert ssmbench("publish", made.run()).code == 2
+
+
+def test_certified_scores_without_what_they_are_of_are_rejected():
+    point = RobustnessPoint(0.03, "certified", 0.99)
+    result = SimpleNamespace(certified=None, robustness=[point])
+    found = check_certified(None, result, None)
+    assert found.rejected == ("has certified scores, but does not say of which predictions",)

@@ -54,9 +54,7 @@ def test_the_parts_are_all_kernels():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
-def test_every_configuration_compiles_for_an_architecture_without_spills(
-    tmp_path, part
-):
+def test_every_configuration_compiles_for_an_architecture_without_spills(tmp_path, part):
     """On one of the architectures each, in turn; the gate's command without ``--alternate``
     compiles all for both, in twice the time."""
     arguments = ("--json", "--alternate", "--kernels", part)

@@ -23,7 +23,7 @@ from ssmbench.tasks.batch import UNSCORED
 from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.sequences import Sequences, Splits
 from ssmbench.training import certificates as certificates_module
-from ssmbench.training.certificates import certificates
+from ssmbench.training.certificates import Radii, certificates
 from ssmbench.training.composed import KnownPairs, proved_pairs
 from ssmbench.training.gains import proved_gains
 from ssmbench.training.robustness import CERTIFIED_ENERGIES, robustness, typical_norm
@@ -294,3 +294,10 @@ def test_physical_units_of_a_record_are_those_of_its_normalisation():
     zero, one = torch.zeros(1, len(scales)), torch.ones(1, len(scales))
     moved = task.to_metric(one, zero)[0] - task.to_metric(zero, zero)[0]
     torch.testing.assert_close(moved.double(), scales.double(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_median_of_infinite_radii_is_infinite():
+    right = torch.ones(4, dtype=torch.bool)
+    assert Radii(torch.full((4,), math.inf).double(), right).median(1.0) == math.inf
+    half = torch.tensor([1.0, 2.0, math.inf, math.inf]).double()
+    assert Radii(half, right).median(1.0) == 2.0

@@ -100,7 +100,9 @@ class Block(nn.Module, ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        reset_unless_defined(cls, Block, ("forward", "bound", "branch_bound", "_branch"), "lumped")
+        anew = ("forward", "bound", "branch_bound", "_branch")
+        reset_unless_defined(cls, Block, anew, "lumped")
+        reset_unless_defined(cls, Block, anew, "branch_zero_state_bound")
 
     def __init__(self, parts: BlockParts, norm: Norm):
         super().__init__()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import Bound
 from ssmbench.errors import UsageError
+from ssmbench.nn.bounds import reset_unless_defined
 from ssmbench.nn.pooling import Pooling
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.spec import Reading
@@ -37,6 +38,12 @@ class Decoder(nn.Module):
     unbounded_reason: ClassVar[str] = "the decoder declares no Lipschitz constant"
     #: How it pools a sequence to one vector; None if it does not, or in another way.
     pooling: Pooling | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        anew = ("forward", "read", "affine", "bound")
+        reset_unless_defined(cls, Decoder, anew, "rows")
+        reset_unless_defined(cls, Decoder, anew[:3], "maps_zero_to_zero")
 
     def forward(
         self,

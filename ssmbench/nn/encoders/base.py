@@ -33,6 +33,7 @@ class Encoder(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         reset_unless_defined(cls, Encoder, ("forward", "bound", "lipschitz"), "shifted")
+        reset_unless_defined(cls, Encoder, ("forward",), "maps_zero_to_zero")
 
     def forward(self, u: Shaped[Tensor, "B L ..."], start: int = 0) -> Float[Tensor, "B L d"]:
         """Features of u: (B, L, channels) of real numbers, or (B, L) of tokens.

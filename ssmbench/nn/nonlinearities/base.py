@@ -31,6 +31,7 @@ class Nonlinearity(nn.Module):
         anew = ("forward", "bound", "lipschitz", "slopes")
         reset_unless_defined(cls, Nonlinearity, anew, "shifted")
         reset_unless_defined(cls, Nonlinearity, anew[:3], "slopes")
+        reset_unless_defined(cls, Nonlinearity, ("forward",), "maps_zero_to_zero")
 
     @classmethod
     def describe(cls) -> dict[str, Any]:

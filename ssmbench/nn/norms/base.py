@@ -28,6 +28,7 @@ class Norm(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         reset_unless_defined(cls, Norm, ("forward", "bound", "lipschitz"), "shifted")
+        reset_unless_defined(cls, Norm, ("forward",), "maps_zero_to_zero")
 
     def __init__(self, config: Any, *, d_model: int):
         super().__init__()

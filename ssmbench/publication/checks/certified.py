@@ -46,7 +46,9 @@ def check_certified(run: Rebuilt, result: Result, known: KnownPairs | None) -> F
     are ``known`` besides; without data, say so."""
     said = result.certified
     if said is None:  # of an earlier version, or not measured
-        return Findings()
+        claimed = _curve(result, "certified")
+        without = "has certified scores, but does not say of which predictions"
+        return Findings(rejected=(without,)) if claimed else Findings()
     if run.task is None:
         return Findings(not_checked=("certified scores",))
     layers = layers_of(run.model, result.gain)

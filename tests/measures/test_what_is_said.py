@@ -1,0 +1,93 @@
+"""What measures say of batches and of unproved figures, and which options they refuse."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ssmbench import registry
+from ssmbench.analysis.interval import UNKNOWN, UNPROVED, Interval
+from ssmbench.analysis.measured import Measured
+from ssmbench.errors import UsageError
+from ssmbench.measures.base import Finding, Measure
+from ssmbench.measures.chosen import chosen
+from ssmbench.systems import ContinuousDense, DiscreteDense
+
+
+def test_an_overshoot_of_a_batch_holds_with_its_rate():
+    """Each head has a rate and an overshoot of its own; the pair that is given holds for both."""
+    A = np.array([[[0.9, 0.0], [0.0, 0.9]], [[0.5, 100.0], [0.0, 0.5]]])
+    one = np.ones((2, 2, 1))
+    system = DiscreteDense(
+        A=torch.from_numpy(A),
+        B=torch.from_numpy(one),
+        C=torch.from_numpy(one.transpose(0, 2, 1).copy()),
+        D=torch.zeros(2, 1, 1).double(),
+    )
+    found = registry.measures.get("decay").build().measure(system)
+    rate, overshoot = found.proved.upper, found.details["overshoot"]
+    norms = [np.linalg.norm(np.linalg.matrix_power(head, k), 2) for head in A for k in range(60)]
+    allowed = [overshoot * rate**k for _ in A for k in range(60)]
+    assert (np.array(norms) <= np.array(allowed) * (1 + 1e-12)).all()
+    assert found.details["overshoot_attacked"] <= overshoot
+
+
+def test_a_system_of_which_nothing_is_proved_gives_the_batch_no_verdict():
+    nothing, proved = Finding(UNKNOWN), Finding(Interval(1.0, 1.0), note="strictly input passive")
+
+    class Given(Measure):
+        larger_is_worse = False
+
+        def unit(self, system):
+            return ""
+
+        def prove(self, system):
+            return nothing if float(system.D) == 0 else proved
+
+        def attack(self, system, found):
+            return math.nan
+
+    system = DiscreteDense(
+        A=torch.zeros(2, 1, 1).double(),
+        B=torch.ones(2, 1, 1).double(),
+        C=torch.ones(2, 1, 1).double(),
+        D=torch.tensor([1.0, 0.0]).double()[:, None, None],
+    )
+    found = Given().measure(system)
+    assert not found.is_proved
+    assert "strictly" not in found.note
+    assert "unproved" in found.note
+
+
+def test_details_do_not_replace_what_is_proved():
+    found = Measured(Interval(1.0, 2.0), 1.5, "", True, details={"value": 99.0})
+    assert found.to_dict()["value"] == 1.5
+
+
+def test_nothing_proved_is_no_value():
+    found = Measured(UNPROVED, 1.0, "", False)
+    assert not found.is_proved
+    assert math.isnan(found.value)
+
+
+@pytest.mark.parametrize("text", ["band_gain(low=2000-99-99)", "decay(slack=1)", "decay(slack=0)"])
+def test_options_without_a_meaning_are_refused(text):
+    with pytest.raises(UsageError):
+        chosen([text], "--measure")
+
+
+def test_a_text_is_no_list_of_measures():
+    with pytest.raises(UsageError, match="must be a list of measures"):
+        chosen("h2", "measures")
+
+
+def test_a_margin_whose_crossings_are_not_told_apart_is_unproved():
+    """1 / (s + 1) has the gain 1 at frequency 0, which it does not cross."""
+    one = torch.ones(1, 1, 1).double()
+    system = ContinuousDense(A=-one, B=one, C=one, D=0 * one, dt=torch.ones(1).double())
+    found = registry.measures.get("delay_margin").build().measure(system)
+    assert not found.is_proved
+    assert found.note
