@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from ssmbench import registry
 from ssmbench.config import RunConfig, accumulation, ranks
 from ssmbench.errors import UsageError, last_line, one_line, require
-from ssmbench.nn.model import NO_SHARED_BATCH, NO_SHARING
+from ssmbench.nn.sharing import NO_SHARED_BATCH, NO_SHARING
 from ssmbench.training.checkpoints import FOLDER, METRICS, PREVIOUS
 from ssmbench.training.durable import DurableCheckpoints
 from ssmbench.training.environment import check_node_rank, cluster_environment

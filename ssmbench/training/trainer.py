@@ -25,6 +25,7 @@ from ssmbench.training.board.text import config_in_markdown
 from ssmbench.training.checkpoints import (
     BestCheckpoint,
     LogSizes,
+    ResumePoint,
     find_resume_point,
     prepare_folder,
 )
@@ -101,46 +102,68 @@ def train(
     module = _built(run)
     task = module.task
     warned = _warn_of_step_sizes(run, module.model)
+    point = _prepared(folder, check)
+    chosen = build_callbacks(run, task)
+    module.logs_every_loss = bool(chosen)
+    speed, drawings = Speed(accumulation(run)), Drawings(run.analysis.figures)
+    best = BestCheckpoint(folder, task, module.margins.key(task))
+    board = Board(config_in_markdown(run), speed, drawings)
+    own = [Ownership(check), *_callbacks(run, folder, label, speed, module.budget), board]
+    trainer = build_trainer(run, folder, [*chosen, *own, best])
+    ended = _fitted(run, folder, trainer, module, best, point)
+    interruption.training_ends()
+    return Trained(
+        module,
+        task,
+        ended.scores,
+        trainer.strategy.root_device,
+        ended.diverged_at,
+        steps=trainer.global_step,
+        steps_per_second=speed.steps_per_second,
+        effective_batch=effective_batch(trainer, task),
+        warnings=warned,
+        out_of_time=ended.out_of_time,
+        notes=notes_of(chosen),
+        drawings=drawings,
+    )
+
+
+def _prepared(folder: Path, check: Callable[[], None]) -> ResumePoint:
+    """Where the run is resumed, in a folder that the main process has made ready."""
     point = find_resume_point(folder)
     if is_main_process():
         check()
         prepare_folder(folder, point)
-    speed = Speed(accumulation(run))
-    best = BestCheckpoint(folder, task, module.margins.key(task))
-    chosen = build_callbacks(run, task)
-    module.logs_every_loss = bool(chosen)
-    drawings = Drawings(run.analysis.figures)
-    board = Board(config_in_markdown(run), speed, drawings)
-    own = [Ownership(check), *_callbacks(run, folder, label, speed, module.budget), board]
-    trainer = build_trainer(run, folder, [*chosen, *own, best])
-    diverged_at, scores, out_of_time = None, None, False
+    return point
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """How a training ended: with scores, or why without."""
+
+    scores: Scores | None = None
+    diverged_at: int | None = None
+    out_of_time: bool = False
+
+
+def _fitted(
+    run: RunConfig,
+    folder: Path,
+    trainer: pl.Trainer,
+    module: SequenceModule,
+    best: BestCheckpoint,
+    point: ResumePoint,
+) -> _Ended:
+    """Train and score the module's network, from the resume point on."""
+    others = ranks_end_together(trainer, folder, waits_for(run.trainer))
     try:
-        others = ranks_end_together(trainer, folder, waits_for(run.trainer))
         with memory_named(run, lambda: module.doing), others:
-            trainer.fit(module, datamodule=task, ckpt_path=point.file, weights_only=True)
-            scores = evaluate(trainer, module, task, best)
+            trainer.fit(module, datamodule=module.task, ckpt_path=point.file, weights_only=True)
+            return _Ended(evaluate(trainer, module, module.task, best))
     except DivergedError as error:
-        diverged_at = error.step
+        return _Ended(diverged_at=error.step)
     except OutOfTimeError:
-        out_of_time = True
-    interruption.training_ends()
-    rate, steps = speed.steps_per_second, trainer.global_step
-    device = trainer.strategy.root_device
-    notes = notes_of(chosen)
-    return Trained(
-        module,
-        task,
-        scores,
-        device,
-        diverged_at,
-        steps,
-        rate,
-        effective_batch(trainer, task),
-        warned,
-        out_of_time,
-        notes,
-        drawings,
-    )
+        return _Ended(out_of_time=True)
 
 
 def _built(run: RunConfig) -> SequenceModule:
