@@ -67,7 +67,7 @@ def build_block(config: RunConfig) -> Block:
     """
     model, kind = config.model, registry.blocks
     component = model.block or {"name": "residual"}
-    _check_block(model, component["name"], kind.get(component["name"]).factory)
+    _check_block(model, component)
     raised: dict[int, tuple[object, ...]] = {}
     context = {"d_model": model.d_model, "parts": block_parts(config, raised)}
     try:
@@ -77,12 +77,14 @@ def build_block(config: RunConfig) -> Block:
         raise
 
 
-def _check_block(model: ModelConfig, name: str, factory: object) -> None:
+def _check_block(model: ModelConfig, component: Mapping[str, Any]) -> None:
     """Raise a UsageError for options that such a block cannot have or would not use."""
+    name, factory = component["name"], registry.blocks.get(component["name"]).factory
     reason = getattr(factory, "one_direction_reason", "")
     require(not (model.bidirectional and reason), f"model.bidirectional: {reason}")
     defaults = resolve_model({})
-    for option in getattr(factory, "ignored", ()):
+    ignored = getattr(factory, "ignored_with", lambda config: ())
+    for option in ignored(options_of(registry.blocks, component)):
         require(
             getattr(model, option) == getattr(defaults, option),
             f"model.{option} has no effect on model.block={name}; leave it out",

@@ -15,11 +15,13 @@ from ssmbench.nn.model import SequenceModel
 from ssmbench.spec import TaskSizes, Tokens
 from ssmbench.testing import randomise
 from ssmbench.training.gains import measure_gains
+from tests.builders import build_nonlinearity
 
 WIDTH, LENGTH, VOCABULARY = 6, 12, 5
 CONFIG = AnalysisConfig(attack_steps=25, attack_restarts=4)
 SELECTIVE = {"name": "contraction_selective", "d_state": 3}
 L2RU = {"name": "l2ru", "gamma": 0.5}
+WITHOUT_BIAS = {"name": "per_step", "bias": False}
 
 
 def network(parametrization: dict = SELECTIVE, seed: int = 0, **model) -> SequenceModel:
@@ -129,3 +131,72 @@ def test_biases_are_refused_with_the_option_that_removes_them():
 def test_unit_norm_embeddings_have_unit_rows():
     x = network().encode(tokens())
     torch.testing.assert_close(x.norm(dim=-1), torch.ones(3, LENGTH))
+
+
+def signals_network(nonlinear: str, nonlinearity: str = "cayley", gate: bool = False, **model):
+    """Of signals of one channel, with time-invariant layers and a prescribed gain."""
+    chosen = {"name": "certified", "gate": gate, "nonlinear": nonlinear}
+    biases = {"decoder": {"name": "per_step", "bias": True}}
+    return network(
+        {"name": "contraction", "d_state": 4, "gamma": 3.0},
+        block=chosen,
+        nonlinearity=nonlinearity,
+        **(biases | model),
+    )
+
+
+def test_without_a_nonlinearity_a_block_of_a_time_invariant_layer_is_linear():
+    x = torch.randn(2, LENGTH, WIDTH)
+    linear = signals_network("none", "gelu").blocks[0]
+    with torch.no_grad():
+        torch.testing.assert_close(linear(-x), -linear(x), rtol=1e-5, atol=1e-5)
+        for nonlinear in ("output", "all"):
+            shaped = signals_network(nonlinear).blocks[0]
+            assert (shaped(-x) + shaped(x)).norm() > 0.1 * x.norm()
+
+
+@pytest.mark.parametrize("nonlinear", ["output", "all"])
+def test_the_incremental_gain_holds_with_a_nonlinearity(nonlinear):
+    """Also of pairs that differ little, and after random parameters; by nothing smaller."""
+    model = signals_network(nonlinear)
+    assert model.gain_claim is GainClaim.incremental
+    assert model.bound([3.0, 3.0], LENGTH).value == pytest.approx(10, rel=1e-5)
+    randomise(model, 1.0)
+    x, change = torch.randn(2, 16, LENGTH, WIDTH).double()
+    model = model.double()
+    with torch.no_grad():
+        for size in (1e-3, 1.0):
+            moved = model.from_encoded(x + size * change) - model.from_encoded(x)
+            gains = moved.flatten(1).norm(dim=1) / (size * change).flatten(1).norm(dim=1)
+            assert gains.max() <= 10 * (1 + 1e-5)
+
+
+def test_the_nonlinearitys_constant_is_part_of_the_bound():
+    """GELU's, 1.13: of the half through the layer, or of all channels."""
+    slope = build_nonlinearity("gelu", WIDTH).bound().value
+    assert slope > 1.1
+    for nonlinear, passing in (("output", 1.0), ("all", slope)):
+        block = signals_network(nonlinear, "gelu").blocks[0]
+        assert block.bound(3.0).value == pytest.approx(3 * slope, rel=1e-6)
+        assert block.bound(0.1).value == pytest.approx(passing, rel=1e-6)
+
+
+def test_a_gated_block_takes_a_nonlinearity_without_a_bias_only():
+    bounded = signals_network("output", "groupsort", gate=True, decoder=WITHOUT_BIAS)
+    assert bounded.zero_state_bound([3.0, 3.0], LENGTH).value == pytest.approx(10, rel=1e-5)
+    with pytest.raises(UsageError, match="Cayley may not map zero to zero"):
+        signals_network("output", "cayley", gate=True, decoder=WITHOUT_BIAS)
+
+
+def test_a_stream_with_a_nonlinearity_gives_what_the_whole_signal_gives():
+    block = signals_network("all").double().blocks[0]
+    x = torch.randn(2, LENGTH, WIDTH, dtype=torch.float64)
+    with torch.no_grad():
+        first, state = block.stream(x[:, :5], None)
+        second, _ = block.stream(x[:, 5:], state)
+        torch.testing.assert_close(torch.cat([first, second], 1), block(x))
+
+
+def test_a_nonlinearity_that_nothing_uses_is_refused():
+    with pytest.raises(UsageError, match=r"model.nonlinearity has no effect on model.block=cert"):
+        signals_network("none", "cayley")

@@ -139,6 +139,11 @@ class Block(nn.Module, ABC):
         signal gives.
         """
 
+    @classmethod
+    def ignored_with(cls, config: Any) -> tuple[str, ...]:
+        """Those of :attr:`ignored` that have no effect on a block with these options."""
+        return cls.ignored
+
     def branch_bound(self, layers: Bound) -> Bound:
         """A bound on the gain of the branch alone, without norm and residual connection, from that
         of its SSM layers together; not asked for where there is a :attr:`why_unbounded`."""

@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Inexact, Int
 from torch import Tensor, nn
 
-from ssmbench.analysis.certificate import Bound, GainClaim
+from ssmbench.analysis.certificate import IDENTITY, Bound, GainClaim
 from ssmbench.errors import require
 from ssmbench.linalg.orthogonal import cayley
 from ssmbench.nn.blocks.base import Block, BlockParts
-from ssmbench.nn.bounds import weight_bound
+from ssmbench.nn.bounds import weight_bound, zero_state_bound
 from ssmbench.nn.causal import CausalConv
+from ssmbench.nn.contracts import check_nonlinearity
 from ssmbench.nn.dropout import build_dropout
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.norms.stepwise import no_norm
@@ -39,12 +40,15 @@ class CertifiedConfig:
     layer: ``path``, the whole input through LayerNorm, a linear map, the convolution and SiLU; or
     ``input``, the layer's own input, as incremental gains need it. ``delay``: whether every second
     channel of the layer's input comes one step late, which its norm does not see: a layer that its
-    own input selects then knows the step before."""
+    own input selects then knows the step before. ``nonlinear``: what ``model.nonlinearity`` acts
+    on: nothing, so that a time-invariant layer without a gate makes a linear block; the SSM layer's
+    ``output``, before the gate; or ``all`` channels, after Q2."""
 
     kernel: int = option(4, SIZE)
     gate: bool = True
     selection: str = option("path", one_of("path", "input"))
     delay: bool = False
+    nonlinear: str = option("none", one_of("none", "output", "all"), added=2)
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,18 @@ class CertifiedBlock(Block):
     So ``||f(x)|| <= max(1, g) ||x||`` for a layer of zero-state gain g, for all parameter values,
     without biases and without a residual connection: the passing half is one, of gain 1. What
     selects the layer's matrices, and the gate, may be any function of x; here it is
-    ``SiLU(conv(W LayerNorm(x)))``. ``model.dropout`` acts on that path only.
+    ``SiLU(conv(W LayerNorm(x)))``. ``model.dropout`` acts on that path only. The nonlinearity, if
+    the options ask for it, multiplies g, or the whole, by its Lipschitz constant.
     """
 
     ignored = ("nonlinearity", "norm", "norm_position", "mix", "residual", "ssm_dropout")
+
+    @classmethod
+    def ignored_with(cls, config: CertifiedConfig) -> tuple[str, ...]:
+        """The nonlinearity only where nothing is to be nonlinear."""
+        used = config.nonlinear != "none"
+        return tuple(key for key in cls.ignored if not (used and key == "nonlinearity"))
+
     one_direction_reason = "the block certified is causal: its convolution reads earlier steps"
     no_sharing_reason = (
         "the convolution of the block certified reads steps of the segment before, which another "
@@ -109,6 +121,9 @@ class CertifiedBlock(Block):
             nn.init.constant_(out.bias, _OPEN)
             self.gate.extend([nn.Linear(d_model, d_model, bias=False), nn.SiLU(), out])
         self.dropout = build_dropout(parts.dropout, parts.dropout_tied)
+        acts = {"output": width, "all": d_model}.get(config.nonlinear)
+        self.nonlinearity = None if acts is None else parts.nonlinearity(acts)
+        self.on_all = config.nonlinear == "all"
 
     @property
     def layers(self) -> list[SSMLayer]:
@@ -184,23 +199,37 @@ class CertifiedBlock(Block):
         return F.silu(self.conv(extended))
 
     def _joined(self, passing: Tensor, y: Tensor, path: Tensor | None) -> Tensor:
+        y = y if self.on_all else self._shaped(y)
         gated = y if self.gate is None else y * torch.tanh(self.gate(path))
         joined = torch.cat([passing.to(gated.dtype), gated], -1)
-        return F.linear(joined, cayley(self.last.double()).to(self.last.dtype))
+        mixed = F.linear(joined, cayley(self.last.double()).to(self.last.dtype))
+        return self._shaped(mixed) if self.on_all else mixed
+
+    def _shaped(self, y: Tensor) -> Tensor:
+        if self.nonlinearity is None:
+            return y
+        shaped = self.nonlinearity(y)
+        self._first_use.check("nonlinearity", check_nonlinearity, self.nonlinearity, y, shaped)
+        return shaped
 
     def bound(self, layer_gain: float | None) -> Bound:
         if self.gate is not None:
             return Bound.none(f"{GATED} is bounded")
-        return self._around(self._layers_bound(layer_gain))
+        shaped = IDENTITY if self.nonlinearity is None else self.nonlinearity.bound()
+        return self._around(self._layers_bound(layer_gain), shaped)
 
     def zero_state_bound(self, layer_gain: float | None) -> Bound:
-        return self._around(self._zero_state_layers(layer_gain))
+        shaped = IDENTITY if self.nonlinearity is None else zero_state_bound(self.nonlinearity)
+        return self._around(self._zero_state_layers(layer_gain), shaped)
 
-    def _around(self, layers: Bound) -> Bound:
-        """max(1, g) times the norms of Q1 and Q2, which rounding moves from 1."""
-        beside = Bound(max(1.0, layers.value)) if layers.finite else layers
+    def _around(self, layers: Bound, shaped: Bound) -> Bound:
+        """max(1, g) times the norms of Q1 and Q2, which rounding moves from 1; the nonlinearity's
+        bound multiplies g, or all."""
+        branch = layers if self.on_all else layers.then(shaped)
+        beside = Bound(max(1.0, branch.value)) if branch.finite else branch
         first, last = map(weight_bound, self.orthogonal())
-        return first.then(beside).then(last)
+        whole = first.then(beside).then(last)
+        return whole.then(shaped) if self.on_all else whole
 
 
 def _skew(d_model: int) -> nn.Parameter:
