@@ -142,5 +142,6 @@ measures = declare(
     "ssmbench.measures.base:Measure",
     Place("analysis.measures", many=True, added=2),
 )
+reducers = declare("reducer", "ssmbench.reduction", "ssmbench.reduction.base:Reducer")
 launchers = declare("launcher", "ssmbench.launchers", "ssmbench.launchers.base:Launcher")
 importers = declare("importer", "ssmbench.importers", "ssmbench.importers.base:Importer")

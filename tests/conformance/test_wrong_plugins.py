@@ -16,6 +16,7 @@ from tests.conformance import (
     wrong_measures,
     wrong_networks,
     wrong_parametrizations,
+    wrong_reducers,
     wrong_systems,
     wrong_tasks,
     wrong_training,
@@ -31,6 +32,7 @@ WRONG: tuple[Wrong, ...] = (
     *wrong_networks.WRONG,
     *wrong_training.WRONG,
     *wrong_measures.WRONG,
+    *wrong_reducers.WRONG,
     *wrong_tasks.WRONG,
 )
 #: All checks of these take seconds; those of the fault are tried alone.

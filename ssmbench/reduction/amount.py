@@ -1,0 +1,67 @@
+"""How much of a system is kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ssmbench.errors import require
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Exactly one of three numbers.
+
+    ``tolerance``: the largest bound on the H-infinity error of each head, from which the order of
+    each follows; with ``relative``, as a share of the largest Hankel singular value of all heads.
+    ``order``: the largest order of each head, conjugate modes counted. ``share``: the least share
+    of each head's order that is removed.
+
+    Raises:
+        UsageError: none or several are given, or one is out of its range.
+    """
+
+    tolerance: float | None = None
+    order: int | None = None
+    share: float | None = None
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        values = {"tolerance": self.tolerance, "order": self.order, "share": self.share}
+        given = [name for name, value in values.items() if value is not None]
+        found = " and ".join(given) or "none"
+        require(len(given) == 1, f"allowed: one of tolerance, order and share; given: {found}")
+        require(
+            self.tolerance is None or 0 <= self.tolerance < math.inf,
+            f"tolerance: must be finite and not negative, got {self.tolerance}",
+        )
+        require(self.order is None or self.order >= 0, f"order: must be 0 or more: {self.order}")
+        require(
+            self.share is None or 0 <= self.share < 1, f"share: must be in [0, 1), got {self.share}"
+        )
+        tolerated = self.tolerance is not None
+        require(tolerated or not self.relative, "relative: applies to a tolerance only")
+
+    def orders(self, bounds: Float[Tensor, "H n_plus_1"], unit: float) -> Int[Tensor, " H"]:
+        """The order that is kept of each head.
+
+        Args:
+            bounds: of the error of each head with 0 .. n states kept, decreasing where finite;
+                infinite where so many cannot be kept, as when a conjugate pair would be split.
+            unit: of a relative tolerance.
+        """
+        if self.tolerance is not None:
+            wanted = self.tolerance * (unit if self.relative else 1.0)
+            limit = bounds.amin(-1).clamp_min(wanted)
+        else:
+            limit = bounds[:, : self._largest(bounds.shape[1] - 1) + 1].amin(-1)
+        return (bounds <= limit[:, None]).double().argmax(-1)  # the first of the largest
+
+    def _largest(self, order: int) -> int:
+        if self.order is not None:
+            return min(self.order, order)
+        assert self.share is not None
+        return math.floor((1 - self.share) * order + 1e-9)

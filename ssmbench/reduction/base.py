@@ -1,0 +1,115 @@
+"""Base class of reducers: a discrete system in, a smaller one with a bound on the error out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ssmbench.errors import UsageError, require
+from ssmbench.reduction.amount import Amount
+from ssmbench.reduction.balanced_form import BalancedForm, balanced_form
+from ssmbench.reduction.errors import measured_errors
+from ssmbench.reduction.modes import as_layer
+from ssmbench.reduction.result import Reduction
+from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteLTI, LinearSystem
+
+
+class Prepared(ABC):
+    """A system that a reducer has taken apart, so that any order can be kept of each head.
+
+    ``bounds`` (H, n + 1): upper bounds on the H-infinity error with 0 .. n states kept, conjugate
+    modes counted; infinite where so many cannot be kept, never at 0.
+    """
+
+    bounds: Float[Tensor, "H n_plus_1"]
+
+    @abstractmethod
+    def at(self, orders: Int[Tensor, " H"]) -> DiscreteLTI:
+        """The system with these orders, in double precision; heads of lower order than others are
+        padded with states that no input reaches."""
+
+
+class Reducer(ABC):
+    """Makes a stable discrete system smaller; built by the registry as ``factory(config)``.
+
+    A subclass says how a system is taken apart (:meth:`prepare`). Its systems have H independent
+    heads, which are reduced one by one, all at once. Systems of real signals stay so.
+    """
+
+    #: Whether ``bounds`` hold in exact arithmetic, rather than being estimates.
+    proves_bounds: ClassVar[bool] = True
+
+    def __init__(self, config: Any = None):
+        self.config = config
+
+    @abstractmethod
+    def prepare(self, system: DiscreteLTI, balanced: BalancedForm) -> Prepared:
+        """The system taken apart; it is stable and finite, in double precision.
+
+        Args:
+            system: as it was given.
+            balanced: the same in balanced coordinates, with its Hankel singular values.
+        """
+
+    def reduce(self, system: DiscreteLTI, amount: Amount) -> Reduction:
+        """The smaller system, in the precision of the given one, with its errors.
+
+        Its A is diagonal where the eigenvectors are well enough conditioned, so that every scan
+        runs it; otherwise dense. Where no head would store fewer states, the given system is
+        returned as it is.
+
+        Raises:
+            UsageError: the system is time-varying, continuous, not finite or not stable; or the
+                reducer does not apply to it.
+        """
+        double = checked(system)
+        balanced = balanced_form(double)
+        prepared = self.prepare(double, balanced)
+        unit = float(balanced.hankel.max()) if balanced.hankel.numel() else 0.0
+        orders = amount.orders(prepared.bounds, unit)
+        bound = prepared.bounds.gather(1, orders[:, None])[:, 0]
+        reduced = as_layer(prepared.at(orders), system)
+        if reduced.states < system.states:
+            hinf, h2 = measured_errors(double, reduced)
+        else:  # nothing is gained
+            reduced, orders = system.detach(), torch.full_like(orders, system.order)
+            bound = hinf = h2 = torch.zeros_like(bound)
+        return Reduction(
+            system=reduced,
+            order=system.order,
+            hankel=balanced.hankel,
+            orders=orders,
+            bound=bound,
+            hinf_error=hinf,
+            h2_error=h2,
+        )
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """The class's facts as plain values."""
+        return {"proves_bounds": cls.proves_bounds}
+
+
+def checked(system: Any) -> DiscreteLTI:
+    """The system in double precision, without gradients, after a check that it can be reduced.
+
+    Raises:
+        UsageError: see :meth:`Reducer.reduce`.
+    """
+    if not isinstance(system, DiscreteDiagonal | DiscreteDense):
+        kind = "a continuous" if isinstance(system, LinearSystem) else "a time-varying"
+        raise UsageError(f"{kind} system cannot be reduced; allowed: time-invariant, discrete time")
+    require(system.is_finite(), "an entry of the system is not finite: it cannot be reduced")
+    double = system.detach().double()
+    radius = double.spectral_radius()
+    worst = int(radius.argmax())
+    require(
+        bool((radius < 1).all()),
+        f"head {worst} has spectral radius {float(radius[worst]):.9g}: only a stable system has "
+        "Hankel singular values",
+    )
+    return double
