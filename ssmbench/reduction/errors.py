@@ -20,9 +20,9 @@ def difference(first: DiscreteLTI, second: DiscreteLTI) -> DiscreteLTI:
     Diagonal if both are, and both store conjugate pairs or neither does.
     """
     first, second = first.detach().double(), second.detach().double()
-    both = isinstance(first, DiscreteDiagonal) and isinstance(second, DiscreteDiagonal)
-    if both and first.conjugate == second.conjugate:
-        return _of_modes(first, second)
+    match first, second:
+        case DiscreteDiagonal(), DiscreteDiagonal() if first.conjugate == second.conjugate:
+            return _of_modes(first, second)
     return _of_dense(first.to_dense(), second.to_dense())
 
 
