@@ -10,8 +10,8 @@ from typing import Any
 from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.analysis.interval import UNPROVED, Interval
 
-#: An attack computes in float64: what it finds of zero is this much at most.
-_NOTHING = 1e-9
+#: What float64 leaves of terms that cancel, of their size.
+_CANCELLED = 1e-9
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Measured:
     ``proved``: the interval in which the figure lies; an end is infinite where nothing is proved.
     ``attacked``: what a signal, or a search, reached in float64: for a measure of which more is
     worse it is a lower bound, else an upper bound. ``head``: the system that is the worst.
+    ``scale``: the size of the terms that the figure is a difference of (:meth:`Measure.scale`).
     """
 
     proved: Interval
@@ -31,6 +32,7 @@ class Measured:
     note: str = ""
     details: Mapping[str, float] = field(default_factory=dict)
     head: int = 0
+    scale: float = 0.0
 
     @property
     def value(self) -> float:
@@ -57,12 +59,12 @@ class Measured:
     def exceeds(self, promised: float) -> bool:
         """Whether the figure, or what the attack reached, is worse than promised."""
         found = (self.attacked, self.proved.lower if self.larger_is_worse else self.proved.upper)
-        return any(is_worse(value, promised, self.larger_is_worse) for value in found)
+        return any(is_worse(value, promised, self.larger_is_worse, self.scale) for value in found)
 
     @property
     def is_broken(self) -> bool:
         """Whether the attack reached more than is proved to be possible."""
-        return is_worse(self.attacked, self.bound, self.larger_is_worse)
+        return is_worse(self.attacked, self.bound, self.larger_is_worse, self.scale)
 
     def __str__(self) -> str:
         """The value with its unit, the proved interval, what the attack reached, and the note."""
@@ -86,11 +88,12 @@ class Measured:
         return known | {"unit": self.unit, "unproved": not self.is_proved, "note": self.note}
 
 
-def is_worse(value: float, than: float, larger_is_worse: bool) -> bool:
-    """Whether a figure is worse than another by more than the rounding of signals."""
+def is_worse(value: float, than: float, larger_is_worse: bool, scale: float = 0.0) -> bool:
+    """Whether a figure is worse than another by more than the rounding of signals: relatively, and
+    where it is a difference of terms of the size ``scale``, by 1e-9 of that."""
     if math.isnan(value) or math.isnan(than):
         return False
     if math.isinf(than):
         return value != than and (value > than) == larger_is_worse
-    slack = TOLERANCE * abs(than) + _NOTHING
+    slack = TOLERANCE * abs(than) + _CANCELLED * scale
     return value > than + slack if larger_is_worse else value < than - slack

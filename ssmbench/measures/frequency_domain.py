@@ -22,7 +22,7 @@ from ssmbench.analysis.scaling import FirstOrder
 from ssmbench.analysis.stability import LARGEST_IN_BALLS, locate_poles
 from ssmbench.errors import UsageError, require
 from ssmbench.measures.base import Finding, Measure
-from ssmbench.measures.sinusoids import supplied
+from ssmbench.measures.sinusoids import response_terms, supplied
 from ssmbench.options import NOT_NEGATIVE, option
 from ssmbench.registry import NoOptions, measures
 from ssmbench.systems import (
@@ -116,6 +116,12 @@ class SupplyMeasure(Measure):
         reached = supplied(system, self.supply(system), found.witness)
         return self.of_least(Interval(reached, reached)).upper
 
+    def scale(self, system: FirstOrder, found: Finding) -> float:
+        """Of the terms of the supply, from those of the response at the worst frequency."""
+        supply, terms = self.supply(system), response_terms(system, found.witness)
+        Q, S, R = (float(np.linalg.norm(part, 2)) for part in (supply.Q, supply.S, supply.R))
+        return Q * terms**2 + 2 * S * terms + R
+
 
 def _end(system: LinearSystem) -> float:
     return math.pi if isinstance(system, DiscreteSystem) else math.inf
@@ -164,6 +170,9 @@ class BandGain(SupplyMeasure):
 
     def supply(self, system: LinearSystem) -> Supply:
         return scaled_supply(system, -1.0, 0.0, 0.0)
+
+    def scale(self, system: FirstOrder, found: Finding) -> float:
+        return response_terms(system, found.witness)
 
     def of_least_estimate(self, least: Tensor) -> Tensor:
         return (-least).clamp_min(0).sqrt()

@@ -28,10 +28,9 @@ def supplied(system: FirstOrder, supply: Supply, omega: float) -> float:
         v = _direction(D, supply)
         return _average((D @ v)[None], v[None], supply)
     discrete = isinstance(system, DiscreteSystem)
-    point = np.exp(1j * omega) if discrete else 1j * omega
-    try:
-        resolvent = np.linalg.solve(point * np.eye(len(A)) - A, B)
-    except np.linalg.LinAlgError:
+    point = _point(omega, discrete=discrete)
+    resolvent = _states(A, B, point)
+    if resolvent is None:
         return math.nan
     v = _direction(C @ resolvent + D, supply)
     z = np.append(resolvent @ v, 1.0)
@@ -45,6 +44,31 @@ def supplied(system: FirstOrder, supply: Supply, omega: float) -> float:
         z = step @ z
     inputs = states[:, -1:] * v
     return _average(states[:, :-1] @ C.T + inputs @ D.T, inputs, supply)
+
+
+def response_terms(system: FirstOrder, omega: float) -> float:
+    """The size of the terms whose sum is the response at a frequency; infinite at a pole."""
+    A, B, C, D = matrices_of(system)
+    direct = float(np.linalg.norm(D, 2))
+    if math.isinf(omega) or not len(A):
+        return direct
+    states = _states(A, B, _point(omega, discrete=isinstance(system, DiscreteSystem)))
+    if states is None:
+        return math.inf
+    return float(np.linalg.norm(C, 2) * np.linalg.norm(states, 2)) + direct
+
+
+def _point(omega: float, *, discrete: bool) -> complex:
+    """Of the plane of z, or of s."""
+    return complex(np.exp(1j * omega)) if discrete else 1j * omega
+
+
+def _states(A: np.ndarray, B: np.ndarray, point: complex) -> np.ndarray | None:
+    """The steady states for a sinusoid at each input; None at a pole."""
+    try:
+        return np.linalg.solve(point * np.eye(len(A)) - A, B)
+    except np.linalg.LinAlgError:
+        return None
 
 
 def _direction(G: np.ndarray, supply: Supply) -> np.ndarray:

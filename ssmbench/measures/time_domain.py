@@ -151,6 +151,10 @@ class Decay(Measure):
         kept, motion = found.witness
         return motion.rate if kept.proved else math.nan
 
+    def scale(self, system: FirstOrder, found: Finding) -> float:
+        """Of A: a rate is the real part of its eigenvalues, or their modulus."""
+        return float(np.linalg.norm(self._matrix(system), 2)) if system.order else 0.0
+
     def _matrix(self, system: FirstOrder) -> np.ndarray:
         return array(system.to_dense().A)
 

@@ -15,7 +15,8 @@ class LayerMeasure(Record):
     ``name``: with the options that differ from their defaults. The figure is proved to lie from
     ``lower`` to ``upper``, of which an end is infinite where nothing is proved; ``attacked`` is
     what a signal or a search reached. ``declared``: what the parametrization promises of it.
-    ``larger_is_worse``: whether the promise is an upper bound. Without figures, ``note`` says why.
+    ``larger_is_worse``: whether the promise is an upper bound. ``scale``: the size of the terms
+    that the figure is a difference of. Without figures, ``note`` says why.
     """
 
     name: str
@@ -28,6 +29,7 @@ class LayerMeasure(Record):
     unit: str = ""
     note: str = ""
     details: dict[str, float] = field(default_factory=dict)
+    scale: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,8 @@ def check_declared_measures(module: Parametrization, case: str) -> None:
     assert isinstance(system, LinearSystem), "measures are declared of time-invariant systems"
     for name, declared in module.declared_measures().items():
         found = registry.measures.get(name).build().measure(system)
-        broken = found.exceeds(declared) or is_worse(found.bound, declared, found.larger_is_worse)
+        worse = found.larger_is_worse, found.scale
+        broken = found.exceeds(declared) or is_worse(found.bound, declared, *worse)
         assert not broken, (
             f"declares {name} {declared:g}, but {found.proved.lower:g} to {found.proved.upper:g} "
             f"are proved and {found.attacked:g} was reached {case}"

@@ -61,6 +61,7 @@ def _record(name: str, found: Measured, declared: float | None) -> LayerMeasure:
         unit=found.unit,
         note=found.note,
         details={key: value for key, value in found.details.items() if not math.isnan(value)},
+        scale=found.scale,
     )
 
 
@@ -79,6 +80,8 @@ def measure_violations(layers: Sequence[LayerGains]) -> Iterator[str]:
                 ("attacked", found.attacked, "declared", found.declared),
                 ("attacked", found.attacked, "verified", bound),
             ):
-                if value is None or promised is None or not is_worse(value, promised, worse):
+                if value is None or promised is None:
+                    continue
+                if not is_worse(value, promised, worse, found.scale):
                     continue
                 yield f"{where}: {word} {value:g} {'>' if worse else '<'} {than} {promised:g}"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import ssmbench as sb
 from ssmbench import registry
 from ssmbench.analysis.interval import UNKNOWN, UNPROVED, Interval
 from ssmbench.analysis.measured import Measured
@@ -91,3 +92,33 @@ def test_a_margin_whose_crossings_are_not_told_apart_is_unproved():
     found = registry.measures.get("delay_margin").build().measure(system)
     assert not found.is_proved
     assert found.note
+
+
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
+def test_an_attack_above_what_is_proved_is_noticed_whatever_the_size(size):
+    proved = Interval(size * 0.99, size)
+    assert not Measured(proved, size * (1 + 1e-5), "", True).is_broken
+    assert Measured(proved, size * 1.01, "", True).is_broken
+    least = Measured(proved, size * 0.95, "", False)
+    assert least.is_broken
+    assert least.exceeds(size)
+
+
+def test_a_difference_is_known_to_the_rounding_of_its_terms():
+    nothing = Interval(0.0, 0.0)
+    assert Measured(nothing, 1e-12, "", True).is_broken
+    assert not Measured(nothing, 1e-12, "", True, scale=1.0).is_broken
+    assert Measured(nothing, 1e-8, "", True, scale=1.0).is_broken
+
+
+def test_the_scale_of_a_measure_is_that_of_the_system():
+    """A gain in a band, the supply of an input energy, and a rate follow their units."""
+
+    def scales(size):
+        A, B, C, D = ([[0.5]], [[1.0]], [[size]], [[-size]])
+        asked = ["band_gain", "passivity", "decay"]
+        found = sb.analyse((A, B, C, D, 1.0), measures=asked).measures.values()
+        return np.array([one.scale for one in found])
+
+    factors = scales(1e-9) / scales(1.0)
+    assert factors == pytest.approx([1e-9, 1e-9, 1.0])
