@@ -138,9 +138,10 @@ class Parametrization(nn.Module, ABC):
         return None
 
     def declared_measures(self) -> Mapping[str, float]:
-        """What every system from here keeps of other measures than the gain, by the measure's name
-        (:mod:`ssmbench.measures`): an upper bound of what is worse the larger it is, else a lower
-        bound."""
+        """What every system from here keeps of other measures than the gain, by the measure as a
+        config names it (:mod:`ssmbench.measures`), for example ``band_gain(low=0.5)``: an upper
+        bound of what is worse the larger it is, else a lower bound. Runs measure it, whether their
+        config asks for it or not."""
         return {}
 
     def optimizer_options(self) -> Mapping[str, ParameterOptions]:

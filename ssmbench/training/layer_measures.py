@@ -1,10 +1,10 @@
-"""The measures of SSM layers that a config asks for, beside their gains."""
+"""The measures of SSM layers beside their gains: those that a config asks for, and those of which
+a parametrization declares a bound."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
@@ -12,24 +12,49 @@ from ssmbench.analysis.measured import Measured, is_worse
 from ssmbench.config import build
 from ssmbench.errors import UsageError
 from ssmbench.measures.base import VARYING, Measure
-from ssmbench.measures.chosen import label
+from ssmbench.measures.chosen import Component, chosen, label
 from ssmbench.nn.bounds import is_finite
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.registry import measures
 from ssmbench.results import LayerGains, LayerMeasure
+from ssmbench.systems import LinearSystem
 
 
 def layer_measures(
-    layer: SSMLayer, components: Iterable[Mapping[str, Any]] | None
+    layer: SSMLayer,
+    components: Iterable[Component] | None,
+    changed: Callable[[LinearSystem], LinearSystem] = lambda system: system,
 ) -> tuple[LayerMeasure, ...]:
-    """The measures of a layer; one that cannot be taken has a note that says why, and no figures.
+    """The measures of a layer that are asked for, then those that it declares besides; one that
+    cannot be taken has a note that says why, and no figures.
 
-    Computed on the CPU in float64, from the matrices that the layer's scan runs.
+    Computed on the CPU in float64, from the matrices that the layer's scan runs, which ``changed``
+    may replace.
     """
-    return tuple(_measure(layer, component) for component in components or ())
+    declared = _declared(layer)
+    taken = {label(one): one for one in components or ()}
+    taken |= {name: one for name, (one, _) in declared.items() if name not in taken}
+    promises = {name: promise for name, (_, promise) in declared.items()}
+    return tuple(
+        _measure(layer, changed, component, promises.get(name)) for name, component in taken.items()
+    )
 
 
-def _measure(layer: SSMLayer, component: Mapping[str, Any]) -> LayerMeasure:
+def _declared(layer: SSMLayer) -> dict[str, tuple[Component, float]]:
+    """What a layer declares of measures, by their labels."""
+    where = f"{type(layer.parametrization).__name__}.declared_measures"
+    promises = layer.declared_measures()
+    components = chosen(list(promises), where)
+    pairs = zip(components, promises.values(), strict=True)
+    return {label(component): (component, promise) for component, promise in pairs}
+
+
+def _measure(
+    layer: SSMLayer,
+    changed: Callable[[LinearSystem], LinearSystem],
+    component: Component,
+    declared: float | None,
+) -> LayerMeasure:
     name, measure = label(component), build(measures, component)
     if layer.time_varying:
         return _none(name, measure, VARYING)
@@ -37,10 +62,12 @@ def _measure(layer: SSMLayer, component: Mapping[str, Any]) -> LayerMeasure:
         return _none(name, measure, "a parameter is not finite")
     try:
         with torch.no_grad():
-            found = measure.measure(layer.system().to("cpu"))
+            system = layer.system().to("cpu")
+            assert isinstance(system, LinearSystem), "asked of layers that are not time-varying"
+            found = measure.measure(changed(system))
     except UsageError as error:
         return _none(name, measure, str(error))
-    return _record(name, found, layer.declared_measures().get(name))
+    return _record(name, found, declared)
 
 
 def _none(name: str, measure: Measure, reason: str) -> LayerMeasure:

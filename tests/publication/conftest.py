@@ -44,12 +44,17 @@ def plugins(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def suite(tmp_path_factory, plugins) -> Path:
-    """The folder of a suite: S4D with two seeds, L2RU and the liar with one, trained a step."""
+    """The folder of a suite: S4D with two seeds, L2RU, a passive layer and the liar with one,
+    trained a step."""
     base = copy.deepcopy(TINY) | {"model": {"d_model": 4, "n_layers": 1}}
     small = {"d_state": 4}
     variants = {
         "S4D": {"model": {"parametrization": {"name": "s4d"} | small}, "discretizers": ["zoh"]},
         "L2RU": {"model": {"parametrization": "l2ru"}},
+        "Passive": {
+            "model": {"parametrization": {"name": "passive"} | small},
+            "analysis": {"measures": ["peak_to_peak", {"name": "band_gain", "low": 0.5}]},
+        },
         "Liar": {"model": {"parametrization": {"name": "liar"} | small, "discretizer": "tustin"}},
     }
     content = {
@@ -58,7 +63,7 @@ def suite(tmp_path_factory, plugins) -> Path:
         "tasks": {"digits": {"task": "digits"}},
         "variants": variants,
         "seeds": [0, 1],
-        "exclude": ["digits/L2RU-s1", "digits/Liar-tustin-s1"],
+        "exclude": ["digits/L2RU-s1", "digits/Passive-s1", "digits/Liar-tustin-s1"],
         "launcher": {"name": "inline"},
     }
     work = tmp_path_factory.mktemp("suite")

@@ -17,17 +17,18 @@ from ssmbench.library.publications import publish
 from ssmbench.publication.checks.certified import check_certified
 from ssmbench.publication.checks.processes import Limits
 from ssmbench.publication.checks.submission import read_config
-from ssmbench.publication.layout import DIGESTS, LEADERBOARD, read_leaderboard
+from ssmbench.publication.layout import DIGESTS, LEADERBOARD, read_leaderboard, read_result
 from ssmbench.publication.verify import verify
 from ssmbench.publication.weights import values_digest
 from ssmbench.publication.write import write_digests
 from ssmbench.results import RobustnessPoint
 from tests.publication.conftest import LIAR
 
-S4D, OTHER, L2RU, LIAR_RUN = (
+S4D, OTHER, L2RU, PASSIVE, LIAR_RUN = (
     "digits/S4D-zoh-s0",
     "digits/S4D-zoh-s1",
     "digits/L2RU-s0",
+    "digits/Passive-s0",
     "digits/Liar-tustin-s0",
 )
 
@@ -104,6 +105,48 @@ def test_a_network_s_bound_below_that_of_the_weights_is_rejected(forger):
     assert re.search(r"network: bound is 0.2, but that of the weights is 0\.\d+", reasons)
     assert re.search(r"network: bound is 0.02, but 0\.\d+ is proved here", reasons)
     assert "network: gamma is 0.3, but that of the weights is none" in reasons
+
+
+def measures_of(made):
+    (layer,) = read_result(made.folder, made.entries[0]).gain.layers
+    return {one.name: one for one in layer.measures}
+
+
+def test_measures_are_computed_again_also_one_that_is_only_declared(forger):
+    made = forger(PASSIVE)
+    found = measures_of(made)
+    assert list(found) == ["peak_to_peak", "band_gain(low=0.5)", "passivity"]
+    assert found["passivity"].declared == 0.05 <= found["passivity"].lower
+    verdict = made.verify().verdicts[0]
+    assert verdict.accepted, verdict.reasons
+    assert not any("rounding" in note for note in verdict.not_checked)
+
+
+@pytest.mark.parametrize(
+    ("name", "lie", "reason"),
+    [
+        ("peak_to_peak", {"value": 0.5, "lower": 0.5, "upper": 0.5}, "peak_to_peak: value is 0.5"),
+        ("peak_to_peak", {"upper": 2**-0.5}, "peak_to_peak: upper is 0.707107"),
+        ("peak_to_peak", {"attacked": 1e3}, "peak_to_peak: attacked 1000, but"),
+        ("peak_to_peak", {"details": {"steps": 1.0}}, "peak_to_peak: steps is 1"),
+        ("peak_to_peak", {"unit": "dB"}, "peak_to_peak: unit is 'dB'"),
+        ("passivity", {"declared": 0.07}, "passivity: declared is 0.07, but the layer has 0.05"),
+        ("passivity", {"lower": None}, "passivity: lower is none"),
+        ("passivity", {"note": "dissipative"}, "passivity: says 'dissipative'"),
+        ("passivity", {"name": "h2"}, "h2: a measure that neither the config nor the layer"),
+        ("peak_to_peak", {"name": "passivity"}, "the config asks for it, but it is missing"),
+        ("peak_to_peak", {"name": "passivity"}, "has a measure twice"),
+    ],
+)
+def test_a_measure_that_the_weights_do_not_have_is_rejected(forger, name, lie, reason):
+    made = forger(PASSIVE)
+
+    def forged(result):
+        for one in result["gain"]["layers"][0]["measures"]:
+            one |= lie if one["name"] == name else {}
+
+    made.result(forged)
+    assert reason in made.reasons()
 
 
 def test_an_attack_that_exceeds_what_is_proved_is_rejected(forger):

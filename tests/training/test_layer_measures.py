@@ -56,6 +56,24 @@ def test_sampling_scaling_and_another_readout_take_the_declaration_away():
     assert scaled.declared_measures() == {}
 
 
+def test_a_declared_measure_is_taken_whether_it_is_asked_for_or_not():
+    layer = sb.layer("passive", **SHORT)
+    (found,) = layer_measures(layer, None)
+    assert (found.name, found.declared) == ("passivity", 0.05)
+    assert [one.name for one in measures(layer, "passivity", "h2")] == ["passivity", "h2"]
+    assert [one.name for one in measures(layer, "h2")] == ["h2", "passivity"]
+    layer.parametrization.index = 2.0
+    gains = LayerGains(None, 1.0, 1.0, 0.0, 0.5, 0.5, measures=layer_measures(layer, None))
+    assert any("passivity: verified" in said for said in measure_violations([gains]))
+
+
+def test_a_declared_measure_may_have_options():
+    layer = sb.layer("passive", **SHORT)
+    layer.parametrization.declared_measures = lambda: {"band_gain(low=1)": 1.0}
+    (found,) = layer_measures(layer, None)
+    assert (found.name, found.declared) == ("band_gain(low=1.0)", 1.0)
+
+
 def test_a_layer_that_cannot_be_measured_says_why():
     varying = sb.layer("selective", discretizer="zoh", **SHORT)
     (found,) = measures(varying, "decay")
@@ -64,7 +82,7 @@ def test_a_layer_that_cannot_be_measured_says_why():
     lost = sb.layer("passive", **SHORT)
     with torch.no_grad():
         lost.parametrization.X0.fill_(torch.nan)
-    assert measures(lost, "h2")[0].note == "a parameter is not finite"
+    assert [one.note for one in measures(lost, "h2")] == ["a parameter is not finite"] * 2
 
 
 def test_runs_that_ask_for_nothing_keep_their_fingerprint():

@@ -6,7 +6,8 @@ unit circle by u / m, relatively. So these agree:
 
 * declared gains to within :data:`TOLERANCE`;
 * verified gains to within what their proofs leave open (1%) and 16 u / m;
-* spectral radius and margin to within 1000 u, at least 1e-6.
+* spectral radius and margin to within 1000 u, at least 1e-6;
+* measures as :mod:`ssmbench.publication.checks.measures` says.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ import torch
 
 from ssmbench.analysis.certificate import TOLERANCE, Bound, GainClaim
 from ssmbench.analysis.proofs import NORM, POLES
+from ssmbench.measures.chosen import Component
 from ssmbench.nn.freeze import precision
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
+from ssmbench.publication.checks.measures import MeasuresCheck
 from ssmbench.publication.checks.tighter import TighterCheck
 from ssmbench.publication.checks.verdict import Findings
 from ssmbench.results import Gains, LayerGains, NetworkGains
@@ -34,32 +37,41 @@ from ssmbench.training.violations import violations
 _MEANINGLESS = 0.5
 
 
-def check_gains(model: SequenceModel, said: Gains, steps: int, tighter: TighterCheck) -> Findings:
+def check_gains(
+    model: SequenceModel,
+    said: Gains,
+    steps: int,
+    tighter: TighterCheck,
+    asked: Sequence[Component] = (),
+) -> Findings:
     """Compare the submitted gains with those that follow from the weights.
 
     ``steps``: the length for which the submitted bound of the network is said to hold;
-    ``tighter``: proves its tighter bound again.
+    ``tighter``: proves its tighter bound again; ``asked``: measures that the run's config asks for.
     """
     if len(said.layers) != len(model.layers):
         count = f"gains of {len(said.layers)} layers, but the network has {len(model.layers)}"
         return Findings(rejected=(count,))
-    layers = layers_of(model, said)
     unit = torch.finfo(precision(model)).eps
+    measures = MeasuresCheck.of(model.layers, asked, unit)
+    layers = measures.put_into(layers_of(model, said))
     pairs = list(zip(layers, said.layers, strict=True))
     bound = composed_bound(model, layers, steps)
     network = _network(model, layers, bound, said.network, steps)
     faults = [*_lies(layers, said, network)]
     for index, (found, given) in enumerate(pairs):
         faults += [f"layer {index}: {fault}" for fault in _faults(found, given, unit)]
+    faults += measures.faults(said.layers)
     faults += _network_faults(layers, network, said.network, unit)
     least = tighter.bound(model, bound, proved_layer_gains(layers), said.network)
     if not any(_is_meaningless(layer, unit) for layer in layers):
         faults += tighter.faults(least, said.network, _joint_slack(layers, unit))
     faults += _summary_faults(summary(model, list(said.layers), said.network), said)
     whole = summary(model, layers, network)
+    notes = (*_not_checked(model, layers, unit), *measures.notes())
     return Findings(
         rejected=tuple(dict.fromkeys(faults)),
-        not_checked=(*_not_checked(model, layers, unit), *tighter.notes(said.network)),
+        not_checked=(*notes, *tighter.notes(said.network)),
         declared=whole.declared,
         verified=whole.verified,
         network_bound=least.value,

@@ -38,7 +38,7 @@ def check_one(job: Job) -> Findings:
 
 
 def _check(job: Job) -> Findings:
-    from ssmbench.publication.checks import certified, gains, network, scores
+    from ssmbench.publication.checks import certified, gains, measures, network, scores
     from ssmbench.publication.checks.submission import faults, read_submission
     from ssmbench.publication.checks.tighter import TighterCheck
     from ssmbench.publication.sizes import from_record
@@ -52,7 +52,8 @@ def _check(job: Job) -> Findings:
         return Findings(not_checked=("anything of a diverged run but its files",))
     built = network.rebuild(one)
     tighter = TighterCheck.of(from_record(job.entry.sizes), one.config)
-    found = gains.check_gains(built.model, one.result.gain, job.entry.steps, tighter)
+    asked = measures.asked_measures(one.config)
+    found = gains.check_gains(built.model, one.result.gain, job.entry.steps, tighter, asked)
     score = proved = Findings(not_checked=("scores",))
     if job.with_data:
         score = scores.check_score(built, one.result)
