@@ -14,7 +14,9 @@ from ssmbench.build.optimizer import build_optimizer
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig, build
 from ssmbench.errors import UsageError, one_line, require
+from ssmbench.measures.base import Measure
 from ssmbench.nn.certified import GainsFrom
+from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.origins import plugin_line, with_plugin_line
 from ssmbench.spec import Pair
@@ -36,9 +38,8 @@ def check_parts(config: RunConfig) -> None:
             if task.conditions.uneven:
                 network.check_uneven()
             check_margins(config, task, network)
+            check_measures(config, network)
             build_optimizer(network, config.optimizer)
-            for component in config.analysis.measures or ():
-                build(registry.measures, component)
     except UsageError as error:
         raise with_plugin_line(error) from error
     except Exception as error:  # a plugin's: a sentence for its user, the line for its author
@@ -76,6 +77,28 @@ def check_margins(config: RunConfig, task: Task, network: SequenceModel) -> None
         f"{by}: certified margins need an incremental gain, but this network declares a "
         f"{network.gain_claim.value} one",
     )
+
+
+def check_measures(config: RunConfig, network: SequenceModel) -> None:
+    """Raise a UsageError unless each measure that the run asks for is defined for one of its layers
+    at least: the others, and those that vary in time, say in the result why they have none."""
+    fixed = [layer for layer in network.layers if not layer.time_varying]
+    for place, component in enumerate(config.analysis.measures or ()):
+        measure = build(registry.measures, component)
+        reasons = [_undefined(measure, layer) for layer in fixed]
+        require(
+            not reasons or "" in reasons,
+            f"analysis.measures.{place}: {component['name']}: {next(iter(reasons), '')}",
+        )
+
+
+def _undefined(measure: Measure, layer: SSMLayer) -> str:
+    """Why a layer has no such measure; "" if it has."""
+    try:
+        measure.check(layer.system())
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def check_splits_fit(network: SequenceModel, task: Task) -> None:

@@ -23,8 +23,8 @@ def gain(
     measure: Annotated[
         list[str] | None,
         typer.Option(
-            help="Also a measure, for example `band_gain(low=0.1, high=1)`; see `ssmbench list "
-            "measures`. May be repeated."
+            help="Also a measure, written as in analysis.measures of a config: for example "
+            "`band_gain(low=0.1, high=1)`; see `ssmbench list measures`. May be repeated."
         ),
     ] = None,
     # The old spelling, from before ``attack`` was a verb: still accepted, but hidden from --help.

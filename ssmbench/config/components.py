@@ -12,6 +12,7 @@ from ssmbench import registry
 from ssmbench.config.layers import by_place
 from ssmbench.config.places import COMPONENTS, LISTED
 from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig, SamplingConfig
+from ssmbench.config.spelling import read_component
 from ssmbench.config.validation import validated
 from ssmbench.errors import require
 
@@ -42,17 +43,27 @@ def resolve_component(kind: registry.Registry, component: Any, where: str) -> di
 
 
 def resolve_components(kind: registry.Registry, given: Any, where: str) -> list[dict[str, Any]]:
-    """Complete a list of components, each as :func:`resolve_component` does.
+    """Complete a list of components, each a mapping or a text (:func:`read_component`), as
+    :func:`resolve_component` does.
 
     Raises:
-        UsageError: it is no list, or as :func:`resolve_component`.
+        UsageError: it is no list, one is there twice where it may not, or as
+            :func:`resolve_component`.
     """
     require(
         isinstance(given, list),
         f"{where}: must be a list of {kind.plural}, each a name or a mapping with the key 'name', "
         f"got {given!r}",
     )
-    return [resolve_component(kind, one, f"{where}.{place}") for place, one in enumerate(given)]
+    found: list[dict[str, Any]] = []
+    for index, one in enumerate(given):
+        place = f"{where}.{index}"
+        written = read_component(one, place) if isinstance(one, str) else one
+        component = resolve_component(kind, written, place)
+        again = any(p.unique for p in kind.places) and component in found
+        require(not again, f"{place}: {component['name']} is there twice with the same options")
+        found.append(component)
+    return found
 
 
 def build(kind: registry.Registry, component: Mapping[str, Any], **context: Any) -> Any:

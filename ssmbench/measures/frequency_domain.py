@@ -20,10 +20,17 @@ from ssmbench.analysis.interval import INFINITE, UNKNOWN, Interval
 from ssmbench.analysis.modal_supply import is_concave, least_of_modes
 from ssmbench.analysis.scaling import FirstOrder
 from ssmbench.analysis.stability import LARGEST_IN_BALLS, locate_poles
-from ssmbench.errors import UsageError, require
+from ssmbench.errors import require
 from ssmbench.measures.base import Finding, Measure
 from ssmbench.measures.sinusoids import response_terms, supplied
-from ssmbench.options import NOT_NEGATIVE, option
+from ssmbench.measures.supply_rates import (
+    MATRIX,
+    SYMMETRIC,
+    check_sizes,
+    scaled_supply,
+    supply_of,
+)
+from ssmbench.options import NOT_NEGATIVE, metadata, option
 from ssmbench.registry import NoOptions, measures
 from ssmbench.systems import (
     DiscreteDiagonal,
@@ -219,9 +226,9 @@ class DissipativityConfig:
     """The supply rate y'Q y + 2 y'S u + u'R u; each of Q, S and R a number, for that multiple of
     the identity, or a matrix as a list of rows. By default, a gain of at most 1."""
 
-    Q: Any = field(default=-1.0)
-    S: Any = field(default=0.0)
-    R: Any = field(default=1.0)
+    Q: Any = field(default=-1.0, metadata=metadata(SYMMETRIC))
+    S: Any = field(default=0.0, metadata=metadata(MATRIX))
+    R: Any = field(default=1.0, metadata=metadata(SYMMETRIC))
 
 
 @measures.register(
@@ -239,6 +246,10 @@ class Dissipativity(SupplyMeasure):
 
     larger_is_worse = False
 
+    def __init__(self, config: DissipativityConfig):
+        super().__init__(config)
+        check_sizes(config.Q, config.S, config.R)
+
     def unit(self, system: LinearSystem) -> str:
         return ""
 
@@ -248,15 +259,7 @@ class Dissipativity(SupplyMeasure):
         self.supply(system)
 
     def supply(self, system: LinearSystem) -> Supply:
-        p, m = system.outputs, system.inputs
-        matrices = (
-            _matrix("Q", self.config.Q, p, p),
-            _matrix("S", self.config.S, p, m),
-            _matrix("R", self.config.R, m, m),
-        )
-        for name, matrix in zip("QR", matrices[::2], strict=True):
-            require(bool((matrix == matrix.T).all()), f"{name}: must be symmetric")
-        return Supply(*matrices)
+        return supply_of(system, self.config.Q, self.config.S, self.config.R)
 
     def of_least(self, least: Interval) -> Interval:
         return least
@@ -265,24 +268,3 @@ class Dissipativity(SupplyMeasure):
         if least.lower >= 0:
             return "dissipative"
         return "not dissipative" if least.upper < 0 else "dissipative or not: too close to tell"
-
-
-def scaled_supply(system: LinearSystem, Q: float, S: float, R: float) -> Supply:
-    """Multiples of identities, with S that of the leading part where it is not square."""
-    p, m = system.outputs, system.inputs
-    return Supply(Q * np.eye(p), S * np.eye(p, m), R * np.eye(m))
-
-
-def _matrix(name: str, value: Any, rows: int, columns: int) -> np.ndarray:
-    try:
-        matrix = np.array(value, dtype=float)
-    except (TypeError, ValueError):
-        raise UsageError(f"{name}: must be a number or a list of rows, got {value!r}") from None
-    if matrix.ndim == 0:
-        square = rows == columns or matrix == 0
-        sizes = f"{rows} outputs and {columns} inputs"
-        require(bool(square), f"{name}: a number needs as many outputs as inputs, not {sizes}")
-        matrix = float(matrix) * np.eye(rows, columns)
-    fits = matrix.shape == (rows, columns) and bool(np.isfinite(matrix).all())
-    require(fits, f"{name}: must be a finite matrix of {rows} x {columns}, got {value!r}")
-    return matrix

@@ -140,7 +140,7 @@ measures = declare(
     "measure",
     "ssmbench.measures",
     "ssmbench.measures.base:Measure",
-    Place("analysis.measures", many=True, added=2),
+    Place("analysis.measures", many=True, unique=True, added=2),
 )
 reducers = declare("reducer", "ssmbench.reduction", "ssmbench.reduction.base:Reducer")
 launchers = declare("launcher", "ssmbench.launchers", "ssmbench.launchers.base:Launcher")

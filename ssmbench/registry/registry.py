@@ -32,7 +32,8 @@ class Place:
     ``optimizer: {lr: 0.01}``, for example, to AdamW. ``added``: see
     :func:`ssmbench.options.option`; a place that was added later must have the default None.
     ``was_option``: earlier versions had an option with the entry's name here; fingerprints keep it,
-    so that earlier runs keep theirs. ``many``: a list of components, none by default.
+    so that earlier runs keep theirs. ``many``: a list of components, none by default; ``unique``:
+    none of which may be there twice.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Place:
     added: int = 0
     was_option: bool = False
     many: bool = False
+    unique: bool = False
 
 
 class Registry(Generic[T]):

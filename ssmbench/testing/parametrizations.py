@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import torch
@@ -11,6 +13,9 @@ from ssmbench import registry
 from ssmbench.analysis.certificate import TOLERANCE
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.analysis.measured import is_worse
+from ssmbench.config import build
+from ssmbench.measures.base import Measure
+from ssmbench.measures.chosen import chosen
 from ssmbench.nn.contracts import check_built
 from ssmbench.nn.system_contracts import check_channels, check_system
 from ssmbench.parametrizations.base import Parametrization
@@ -20,7 +25,7 @@ from ssmbench.testing.report import Subject, skip_if_none, skip_unless
 
 _D_MODELS = (1, 4)
 _SCALES = (0.1, 1.0, 10.0)
-_FEW_STATES, _PUSHES = 8, 60
+_FEW_STATES, _PUSHES, _STEP = 8, 60, 0.3
 
 
 def builds(subject: Subject) -> None:
@@ -101,18 +106,58 @@ def measures_as_declared(subject: Subject) -> None:
 
 
 def push(module: Parametrization, name: str, steps: int = _PUSHES) -> None:
-    """Steps of Adam that bring a measure, by its differentiable estimate, near what is declared."""
-    measure = registry.measures.get(name).build()
+    """Bring a measure near what is declared: by steps of Adam on its differentiable estimate, or
+    where it has none, by random steps, of which those are kept that make the measure worse."""
+    measure = _measure(name)
+    if measure.estimate(_fixed(module)) is None:
+        _push_at_random(module, measure, steps)
+    else:
+        _push_by_gradients(module, measure, steps)
+
+
+def _push_by_gradients(module: Parametrization, measure: Measure, steps: int) -> None:
     optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
     for _ in range(steps):
-        system = module().double()
-        assert isinstance(system, LinearSystem), "measures are declared of time-invariant systems"
-        estimate = measure.estimate(system)
-        if estimate is None:
-            return
+        estimate = measure.estimate(_fixed(module))
+        assert estimate is not None, "the measure has an estimate of some systems only"
         optimizer.zero_grad()
         (-estimate if measure.larger_is_worse else estimate).backward()
         optimizer.step()
+
+
+def _push_at_random(module: Parametrization, measure: Measure, steps: int) -> None:
+    generator, worst = torch.Generator().manual_seed(0), _badness(module, measure)
+    for _ in range(steps):
+        before = copy.deepcopy(module.state_dict())
+        with torch.no_grad():
+            for parameter in module.parameters():
+                moved = torch.randn(parameter.shape, generator=generator)
+                parameter += _STEP * moved.to(parameter)
+        reached = _badness(module, measure)
+        if reached > worst:
+            worst = reached
+        else:
+            module.load_state_dict(before)
+
+
+def _badness(module: Parametrization, measure: Measure) -> float:
+    """The proved figure, or without a proof what was reached: the larger, the worse."""
+    with torch.no_grad():
+        found = measure.measure(_fixed(module))
+    figure = found.bound if math.isfinite(found.bound) else found.attacked
+    return figure if measure.larger_is_worse else -figure
+
+
+def _measure(name: str) -> Measure:
+    """A measure by its name, or by its name with options."""
+    (component,) = chosen([name], "declared_measures")
+    return build(registry.measures, component)
+
+
+def _fixed(module: Parametrization) -> LinearSystem:
+    system = module().double()
+    assert isinstance(system, LinearSystem), "measures are declared of time-invariant systems"
+    return system
 
 
 def gain_near_the_unit_circle(subject: Subject) -> None:
@@ -200,10 +245,9 @@ def check_declared_measures(module: Parametrization, case: str) -> None:
     ``case`` describes the parameters in the message.
     """
     with torch.no_grad():
-        system = module().double()
-    assert isinstance(system, LinearSystem), "measures are declared of time-invariant systems"
+        system = _fixed(module)
     for name, declared in module.declared_measures().items():
-        found = registry.measures.get(name).build().measure(system)
+        found = _measure(name).measure(system)
         worse = found.larger_is_worse, found.scale
         broken = found.exceeds(declared) or is_worse(found.bound, declared, *worse)
         assert not broken, (

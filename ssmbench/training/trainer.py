@@ -10,7 +10,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
-from ssmbench.build.check import check_margins, check_splits_fit
+from ssmbench.build.check import check_margins, check_measures, check_splits_fit
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig, accumulation, seconds
@@ -175,6 +175,7 @@ def _built(run: RunConfig) -> SequenceModule:
     with memory_named(run, BUILDING):
         network = build_network(run, task.sizes)
     check_margins(run, task, network)
+    check_measures(run, network)
     with memory_named(run, LOADING):
         check_splits_fit(network, task)
         margins = margins_of(run, task)

@@ -22,7 +22,7 @@ from ssmbench.analysis.modal_supply import least_of_modes
 from ssmbench.errors import UsageError
 from ssmbench.measures.base import BUDGET
 from ssmbench.measures.chosen import chosen, label, measured
-from ssmbench.measures.frequency_domain import scaled_supply
+from ssmbench.measures.supply_rates import scaled_supply
 from ssmbench.systems import DiscreteDiagonal, TimeVaryingDiagonal
 
 ALL = ("band_gain", "peak_to_peak", "h2", "passivity", "dissipativity", "decay", "delay_margin")
@@ -204,9 +204,10 @@ def test_dissipativity_with_the_supply_rate_of_a_gain_says_whether_the_gain_is_b
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"Q": [[1.0, 2.0]]}, "Q: must be a finite matrix of 1 x 1"),
+        ({"Q": [[1.0, 2.0]]}, "Q: must be a number or a symmetric matrix"),
+        ({"Q": [[1.0, 2.0], [2.0, 1.0]]}, "Q: must be a finite matrix of 1 x 1"),
         ({"S": "one"}, "S: must be a number or a list of rows"),
-        ({"R": [[math.inf]]}, "R: must be a finite matrix"),
+        ({"R": [[math.inf]]}, "R: must be a number or a list of rows"),
     ],
 )
 def test_a_supply_rate_that_does_not_fit_is_refused(options, says):

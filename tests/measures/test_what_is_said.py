@@ -12,9 +12,11 @@ import ssmbench as sb
 from ssmbench import registry
 from ssmbench.analysis.interval import UNKNOWN, UNPROVED, Interval
 from ssmbench.analysis.measured import Measured
+from ssmbench.build.check import check_parts
+from ssmbench.config import resolve, typed
 from ssmbench.errors import UsageError
 from ssmbench.measures.base import Finding, Measure
-from ssmbench.measures.chosen import chosen
+from ssmbench.measures.chosen import chosen, label
 from ssmbench.systems import ContinuousDense, DiscreteDense
 
 
@@ -122,3 +124,57 @@ def test_the_scale_of_a_measure_is_that_of_the_system():
 
     factors = scales(1e-9) / scales(1.0)
     assert factors == pytest.approx([1e-9, 1e-9, 1.0])
+
+
+# --- what a config may ask for --------------------------------------------------------------------
+
+
+def asking(*given, **model):
+    return resolve({"analysis": {"measures": list(given)}, "model": model})
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("Q=one", "Q: must be a number or a list of rows"),
+        ("R=null, Q=[[1, 2]]", "Q: must be a number or a symmetric matrix"),
+        ("R=[[1, 2], [3, 4]]", "R: must be a number or a symmetric matrix"),
+        ("S=[1, 2]", "S: must be a number or a list of rows"),
+        ("S=[[1], [2, 3]]", "S: must be a number or a list of rows"),
+    ],
+)
+def test_matrices_that_are_none_are_refused_when_the_config_is_read(options, says):
+    with pytest.raises(UsageError, match=says):
+        asking(f"dissipativity({options})")
+
+
+@pytest.mark.parametrize(
+    ("measure", "says"),
+    [
+        ("band_gain(low=0.1, high=4)", "high: at most pi radians per sample, got 4.0"),
+        ("band_gain(low=3.2)", "low: at most pi radians per sample, got 3.2"),
+        ("dissipativity(Q=[[1]], S=[[1, 0], [0, 1]])", "Q and S must be of as many outputs"),
+        ("dissipativity(Q=[[-1, 0], [0, -1]])", "Q: must be a finite matrix of 1 x 1"),
+    ],
+)
+def test_what_no_layer_of_the_network_has_is_refused_before_the_training(measure, says):
+    config = asking("h2", measure, d_model=2, n_layers=1, parametrization="s4d", discretizer="zoh")
+    with pytest.raises(UsageError, match=rf"(analysis\.measures\.1: )?.*{says}"):
+        check_parts(typed(config))
+
+
+def test_a_measure_is_written_alike_in_configs_and_elsewhere():
+    text, mapping = "band_gain(low=0.1, high=1)", {"name": "band_gain", "low": 0.1, "high": 1}
+    written = asking("h2", text)["analysis"]["measures"]
+    assert written == asking("h2", mapping)["analysis"]["measures"]
+    assert written == chosen(["h2", text], "--measure")
+    assert [chosen([label(one)], "again") for one in written] == [[one] for one in written]
+
+
+@pytest.mark.parametrize("second", ["decay", "decay(slack=0.1)", {"name": "decay"}])
+def test_the_same_measure_twice_is_refused(second):
+    with pytest.raises(UsageError, match=r"1: decay is there twice with the same options"):
+        asking("decay", second)
+    with pytest.raises(UsageError, match="decay is there twice"):
+        chosen(["decay", second], "--measure")
+    assert len(asking("decay", "decay(slack=0.2)")["analysis"]["measures"]) == 2

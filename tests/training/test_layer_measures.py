@@ -11,8 +11,9 @@ import ssmbench as sb
 from ssmbench.config import resolve
 from ssmbench.config.identity import fingerprint
 from ssmbench.errors import UsageError
-from ssmbench.measures.chosen import chosen
+from ssmbench.measures.chosen import chosen, measured
 from ssmbench.results import LayerGains
+from ssmbench.testing.parametrizations import push
 from ssmbench.training.layer_measures import layer_measures, measure_violations
 
 SHORT = {"d_model": 2, "d_state": 4, "seed": 0}
@@ -101,3 +102,16 @@ def test_a_measure_of_a_config_is_checked_before_the_training():
 def test_an_index_that_is_not_below_gamma_is_refused(index):
     with pytest.raises(UsageError, match="passive: index must be below gamma"):
         sb.layer("passive", index=index, **SHORT)
+
+
+@pytest.mark.parametrize("name", ["peak_to_peak", "decay", "band_gain(low=1)"])
+def test_a_push_makes_every_measure_worse_with_an_estimate_or_without(name):
+    module = sb.layer("contraction", **SHORT).parametrization
+
+    def figure():
+        (found,) = measured(module().detach(), chosen([name], "")).values()
+        return found.bound
+
+    before = figure()
+    push(module, name, steps=8)
+    assert figure() > before
