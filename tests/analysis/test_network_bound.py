@@ -218,8 +218,8 @@ def test_without_the_radius_in_what_rests_read_the_bound_is_false(monkeypatch):
 
 def test_a_wrong_dirichlet_factor_makes_the_mean_too_small(monkeypatch):
     network = static([ShiftedMap.of_matrix(ONE)], Readout.mean, (6,))
-    honest = bound_module._shares
-    monkeypatch.setattr(bound_module, "_shares", lambda *a: honest(*a) / math.sqrt(2))
+    honest = bound_module.frequency_shares
+    monkeypatch.setattr(bound_module, "frequency_shares", lambda *a: honest(*a) / math.sqrt(2))
     assert network_bound(network, WORK).gain < 1 / math.sqrt(6)
 
 

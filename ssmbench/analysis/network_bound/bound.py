@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ssmbench.analysis.network_bound.enclosed import OUTWARD, gamma
-from ssmbench.analysis.network_bound.lumped import LumpedNetwork, Readout
+from ssmbench.analysis.network_bound.lumped import LumpedNetwork, PairedSystem, Readout
 from ssmbench.analysis.network_bound.multipliers import Problem, optimise, start
 from ssmbench.analysis.network_bound.proof import (
     ScaledSpectra,
@@ -25,6 +25,7 @@ from ssmbench.analysis.network_bound.responses import (
     compose,
     transform,
 )
+from ssmbench.linalg.precision import EPS
 
 #: Most entries of the spectra of a network, 16 bytes each.
 _MOST_ENTRIES = 1 << 25
@@ -86,6 +87,8 @@ def _fixed_work(network: LumpedNetwork) -> float:
 def _system_work(system) -> float:
     if system is None:
         return 0.0
+    if isinstance(system, PairedSystem):
+        return _system_work(system.full) + 2 * _system_work(system.reduced)
     heads, states = system.heads, system.states
     through = system.inputs + system.outputs
     own = states if system.dynamics.ndim == 3 else 1
@@ -94,7 +97,19 @@ def _system_work(system) -> float:
 
 def _spectra(network: LumpedNetwork) -> tuple[list[Spectrum], Spectrum]:
     reads, outputs = compose(network)
-    return [transform(read) for read in reads], transform(outputs)
+    spectra = [transform(read) for read in (*reads, outputs)]
+    if network.last_norms is not None:
+        spectra = [_divided(s, network.inputs - 1, network.last_norms) for s in spectra]
+    return spectra[:-1], spectra[-1]
+
+
+def _divided(spectrum: Spectrum, column: int, norms: np.ndarray) -> Spectrum:
+    """The spectrum for a channel that is multiplied by ``norms`` (F,) at each frequency."""
+    values, errors = spectrum.values.copy(), spectrum.errors.copy()
+    values[:, :, column] /= norms[:, None]
+    rounding = EPS * float(np.linalg.norm(values[:, :, column], axis=1).max(initial=0.0))
+    errors[column] = (errors[column] / float(norms.min()) + 4 * rounding) * OUTWARD
+    return Spectrum(values, errors)
 
 
 def _problem(network: LumpedNetwork, reads: Sequence[Spectrum], outputs: Spectrum) -> Problem:
@@ -105,7 +120,7 @@ def _problem(network: LumpedNetwork, reads: Sequence[Spectrum], outputs: Spectru
         count += int(block.groups.max(initial=-1)) + 1
     shares = None
     if network.readout is not Readout.steps:
-        shares = _shares(network, min(network.lengths))
+        shares = frequency_shares(network, min(network.lengths))
     W = _stacked(network, reads, [block.radius for block in network.blocks])
     joined = np.concatenate(groups) if groups else np.zeros(0, int)
     return Problem(W, outputs.values, shares, joined, network.inputs)
@@ -158,7 +173,7 @@ def _rounding(scaled: np.ndarray) -> float:
     return gamma(0) * float(np.sqrt((abs(scaled) ** 2).sum((1, 2)).max(initial=0.0)))
 
 
-def _shares(network: LumpedNetwork, length: int) -> np.ndarray:
+def frequency_shares(network: LumpedNetwork, length: int) -> np.ndarray:
     """The weight (F,) of each frequency in the sum over ``length`` steps, rounded upward: the
     squared transform of the steps' weights, Dirichlet's kernel for a mean, times how often the
     frequency occurs."""
@@ -175,7 +190,7 @@ def _proved(network: LumpedNetwork, spectra: ScaledSpectra, T: np.ndarray) -> Ne
     if network.readout is Readout.steps:
         gain = prove_steps(spectra)
     else:
-        shares = [_shares(network, length) for length in network.lengths]
+        shares = [frequency_shares(network, length) for length in network.lengths]
         ellipsoids = prove_sums(spectra, shares)
         gain = math.sqrt(max(map(largest_eigenvalue, ellipsoids), default=math.inf)) * OUTWARD
     if not math.isfinite(gain):

@@ -10,8 +10,27 @@ from enum import Enum
 import numpy as np
 
 from ssmbench.analysis.network_bound.enclosed import OUTWARD, Enclosed
-from ssmbench.analysis.network_bound.shifted import ShiftedMap
+from ssmbench.analysis.network_bound.shifted import Pointwise, ShiftedMap
 from ssmbench.systems import DiscreteLTI
+
+
+@dataclass(frozen=True, eq=False)
+class PairedSystem:
+    """Two systems G and H side by side, for the change that H in place of G makes: from
+    (w, e, s) to (G w, H e + (G - H) w / scale + c s, s).
+
+    e is the change of the signal w, in units of ``scale``, and s one channel that is an impulse at
+    step 0, so that c, ``known`` (L, outputs of G), is a signal of its own, in the same units.
+    ``known_error``: a bound on the sum over the steps of the norm of what is true of c minus that.
+    ``apart``: a bound on the sum over the steps of the norm of the impulse response of G - H.
+    """
+
+    full: DiscreteLTI
+    reduced: DiscreteLTI
+    known: np.ndarray
+    known_error: float
+    apart: float
+    scale: float
 
 
 class Readout(Enum):
@@ -33,16 +52,16 @@ class Readout(Enum):
 class LumpedBlock:
     """``w = G before x``, ``y = read w``, ``x' = skip x + through w + out v`` with rests v of y.
 
-    G is the ``system``, or the identity if that is None. A difference dv of rests satisfies
-    ``|dv_i| <= radius_i |dy_i|`` at every step; for channels with the same number in ``groups`` it
-    holds only for their l2 norms together, over all steps, and their radii are equal. n is the
-    number of rests, which may be 0.
+    G is the ``system``, a linear map, or the identity if that is None. A difference dv of rests
+    satisfies ``|dv_i| <= radius_i |dy_i|`` at every step; for channels with the same number in
+    ``groups`` it holds only for their l2 norms together, over all steps, and their radii are equal.
+    n is the number of rests, which may be 0. ``pointwise``: as in :class:`~.shifted.ShiftedMap`.
 
     Shapes: before (inputs of G, d), skip (d', d), through (d', outputs of G), read (n, outputs of
     G), out (d', n), radius (n,), groups (n,).
     """
 
-    system: DiscreteLTI | None
+    system: DiscreteLTI | PairedSystem | None
     before: Enclosed
     skip: Enclosed
     through: Enclosed
@@ -50,11 +69,18 @@ class LumpedBlock:
     out: Enclosed
     radius: np.ndarray
     groups: np.ndarray
+    pointwise: Pointwise | None = None
 
     @property
     def rests(self) -> int:
         """The number n of rests."""
         return len(self.radius)
+
+    @property
+    def own_system(self) -> DiscreteLTI | None:
+        """The system of a block that is not one of a pair."""
+        assert not isinstance(self.system, PairedSystem), "a pair of a pair"
+        return self.system
 
 
 def static_block(f: ShiftedMap) -> LumpedBlock:
@@ -69,6 +95,7 @@ def static_block(f: ShiftedMap) -> LumpedBlock:
         out=f.out,
         radius=f.radius,
         groups=f.groups,
+        pointwise=f.pointwise,
     )
 
 
@@ -97,6 +124,7 @@ def lumped_blocks(
         out=behind.linear @ after.out,
         radius=after.radius,
         groups=after.groups,
+        pointwise=after.pointwise,
     )
     if not behind.rests:
         return [*blocks, core]
@@ -125,7 +153,8 @@ class LumpedNetwork:
     """From a signal u of ``encoder.value.shape[1]`` channels to the prediction, for differences.
 
     ``lengths``: the numbers of steps of the sequences for which a bound is wanted; the largest is
-    the horizon.
+    the horizon. ``last_norms`` (F,): where given, the last channel of u counts in the norm of u at
+    each of the F frequencies with this factor.
     """
 
     encoder: Enclosed
@@ -133,6 +162,7 @@ class LumpedNetwork:
     decoder: Enclosed
     readout: Readout
     lengths: tuple[int, ...]
+    last_norms: np.ndarray | None = None
 
     @property
     def horizon(self) -> int:

@@ -66,6 +66,8 @@ def _is_contraction(stacked: np.ndarray, error: float) -> bool:
     If the stored ones have norm at most 1, M^H M changes by at most 2 e + e^2; they have, since
     what is proved says more. The rounding of M^H M is at most gamma ||M||_F^2.
     """
+    if not error < 1:
+        return False
     rows, columns = stacked.shape[1:]
     squares = (abs(stacked) ** 2).sum((1, 2)) * OUTWARD
     lost = (2 * error + error**2 + (gamma(rows) + 8 * EPS) * (1 + squares)) * OUTWARD

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssmbench.analysis.network_bound.enclosed import OUTWARD, Enclosed, gamma
-from ssmbench.analysis.network_bound.lumped import LumpedBlock, LumpedNetwork
+from ssmbench.analysis.network_bound.lumped import LumpedBlock, LumpedNetwork, PairedSystem
 from ssmbench.linalg.precision import EPS, to_double
 from ssmbench.systems import DiagonalSystem, DiscreteLTI
 
@@ -48,6 +48,12 @@ class Response:
         errors = matrix.norm * self.errors + (matrix.error + rounding * OUTWARD) * size
         return Response(matrix.value @ self.values, errors * OUTWARD + _TINY)
 
+    def scaled(self, factor: float) -> Response:
+        """``factor`` times the response."""
+        values = factor * self.values
+        errors = abs(factor) * (self.errors + EPS * self.sizes)
+        return Response(values, errors * OUTWARD + _TINY)
+
     def plus(self, other: Response) -> Response:
         """The sum of two responses."""
         values = self.values + other.values
@@ -76,7 +82,35 @@ def compose(network: LumpedNetwork) -> tuple[list[Response], Response]:
 
 
 def _through_system(block: LumpedBlock, x: Response) -> Response:
+    if isinstance(block.system, PairedSystem):
+        return _through_pair(block.system, x)
     return x if block.system is None else filtered(block.system, x)
+
+
+def _through_pair(pair: PairedSystem, x: Response) -> Response:
+    width = (x.values.shape[1] - 1) // 2
+    w, e = (Response(x.values[:, k : k + width], x.errors) for k in (0, width))
+    full, s = filtered(pair.full, w), x.values[0, -1]
+    change = _change(pair, w).plus(filtered(pair.reduced, e))
+    known = Response(pair.known[:, :, None] * s, pair.known_error * abs(s) * OUTWARD)
+    change = change.plus(known)
+    values = np.concatenate([full.values, change.values, x.values[:, -1:]], 1)
+    size = float(np.linalg.norm(pair.known, axis=1).sum()) + pair.known_error
+    errors = full.errors + change.errors + (1 + size) * x.errors
+    return Response(values, errors * OUTWARD)
+
+
+def _change(pair: PairedSystem, w: Response) -> Response:
+    """The response of (G - H) w / scale; an error of w passes G - H, not both one by one."""
+    apart = difference(pair.full, pair.reduced, Response(w.values, np.zeros_like(w.errors)))
+    scaled = apart.scaled(1 / pair.scale)
+    errors = scaled.errors + pair.apart / pair.scale * w.errors
+    return Response(scaled.values, errors * OUTWARD)
+
+
+def difference(full: DiscreteLTI, reduced: DiscreteLTI, x: Response) -> Response:
+    """The response of the difference of two systems' outputs."""
+    return filtered(full, x).plus(filtered(reduced, x).scaled(-1.0))
 
 
 def filtered(system: DiscreteLTI, x: Response) -> Response:
@@ -88,6 +122,11 @@ def filtered(system: DiscreteLTI, x: Response) -> Response:
     errors = parts.impulse_gain(horizon) * x.errors
     errors = errors + parts.rounding(states, x.sizes, parts.reach(horizon))
     return Response(y.reshape(horizon, -1, u.shape[-1]), errors * OUTWARD + _TINY)
+
+
+def impulse_gain(system: DiscreteLTI, horizon: int) -> float:
+    """A bound on the sum over the horizon of the norm of a system's impulse response."""
+    return _Matrices.of(system).impulse_gain(horizon)
 
 
 @dataclass(frozen=True)

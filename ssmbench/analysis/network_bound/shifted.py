@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,11 +12,25 @@ from ssmbench.analysis.network_bound.enclosed import Enclosed
 
 
 @dataclass(frozen=True)
+class Pointwise:
+    """Rests ``v_i = g(y_i) - middle y_i`` of a map g of each number by itself.
+
+    ``slopes``: for intervals [low, high], arrays of one shape, bounds on the slopes of g in them,
+    from below and from above. ``curvature``: a Lipschitz constant of g's slope; None if unknown.
+    """
+
+    middle: float
+    slopes: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    curvature: float | None = None
+
+
+@dataclass(frozen=True)
 class ShiftedMap:
     """``f(s) = linear s + out v``, v of y = read s, up to constants: ``|dv_i| <= radius_i |dy_i|``.
 
     For rests with the same number in ``groups`` this holds only for their l2 norms together, and
     their radii are equal. Shapes: linear (d', d), read (n, d), out (d', n), radius and groups (n,).
+    ``pointwise``: where rests are those of one map, what is known of it within intervals.
     """
 
     linear: Enclosed
@@ -23,6 +38,7 @@ class ShiftedMap:
     out: Enclosed
     radius: np.ndarray
     groups: np.ndarray
+    pointwise: Pointwise | None = None
 
     @property
     def rests(self) -> int:

@@ -18,6 +18,8 @@ class Identity(Nonlinearity):
     lipschitz = 1.0
     maps_zero_to_zero = True
     slopes = (1.0, 1.0)
+    turns = ()
+    curvature = 0.0
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return x
@@ -30,6 +32,7 @@ class ReLU(Nonlinearity):
     lipschitz = 1.0
     maps_zero_to_zero = True
     slopes = (0.0, 1.0)
+    turns = (0.0,)
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.relu(x)
@@ -42,6 +45,8 @@ class Tanh(Nonlinearity):
     lipschitz = 1.0
     maps_zero_to_zero = True
     slopes = (0.0, 1.0)
+    turns = (0.0,)
+    curvature = 0.769801
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return torch.tanh(x)
@@ -54,6 +59,8 @@ class GELU(Nonlinearity):
     lipschitz = 1.128905
     maps_zero_to_zero = True
     slopes = (-0.128905, 1.128905)  # slopes at x and -x add up to 1
+    turns = (-1.41421, 1.41421)
+    curvature = 0.797885
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.gelu(x)
@@ -67,6 +74,8 @@ class TanhGELU(Nonlinearity):
     lipschitz = 1.128994
     maps_zero_to_zero = True
     slopes = (-0.128994, 1.128994)  # slopes at x and -x add up to 1
+    turns = (-1.4185, 1.4185)
+    curvature = 0.797885
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.gelu(x, approximate="tanh")
@@ -79,6 +88,8 @@ class SiLU(Nonlinearity):
     lipschitz = 1.099840
     maps_zero_to_zero = True
     slopes = (-0.099840, 1.099840)  # slopes at x and -x add up to 1
+    turns = (-2.39936, 2.39936)
+    curvature = 0.5
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.silu(x)
