@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ssmbench.systems import TimeVaryingDelta
+
+#: From u, key, query, decay, gates and x0 to y and the final state, as :func:`delta_layer`.
+DeltaLayer = Callable[..., tuple[Tensor, Tensor]]
 
 
 def delta_layer(
@@ -61,8 +64,18 @@ def sequential_delta_scan(
     system: TimeVaryingDelta, u: Float[Tensor, "B L H 1"], x0: Float[Tensor, "B H N"] | None
 ) -> tuple[Float[Tensor, "B L H 1"], Float[Tensor, "B H N"]]:
     """Outputs and final state, in the widest dtype of the inputs."""
-    y, final = delta_layer(*delta_inputs(system, u, x0))
-    return from_groups(y), by_head(final)
+    return scanned(delta_layer, system, u, x0)
+
+
+def scanned(
+    layer: DeltaLayer,
+    system: TimeVaryingDelta,
+    u: Float[Tensor, "B L H 1"],
+    x0: Float[Tensor, "B H N"] | None,
+) -> tuple[Float[Tensor, "B L H 1"], Float[Tensor, "B H N"]]:
+    """Outputs and final state of all heads, by a function of the groups."""
+    y, final = layer(*delta_inputs(system, u, x0))
+    return y.flatten(2)[..., None], by_head(final)
 
 
 def delta_inputs(
@@ -77,11 +90,6 @@ def delta_inputs(
     rows = u[..., 0].unflatten(-1, (system.groups, system.width))
     key, query, decay = (t.to(dtype) for t in (system.key, system.query, system.decay))
     return rows.to(dtype), key, query, decay, system.gates().to(dtype), start.to(dtype)
-
-
-def from_groups(y: Float[Tensor, "B L G P"]) -> Float[Tensor, "B L H 1"]:
-    """The outputs of all heads, from those of each group."""
-    return y.flatten(2)[..., None]
 
 
 def by_head(state: Float[Tensor, "B G N P"]) -> Float[Tensor, "B H N"]:

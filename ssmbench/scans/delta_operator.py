@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssmbench.errors import UsageError
-from ssmbench.scans.delta import delta_layer
+from ssmbench.scans.delta import DeltaLayer, delta_layer
 from ssmbench.scans.operators import define, differentiate, differentiate_backward, merge
 
 #: Inputs that are differentiated: u, key, query, decay, gates, x0.
@@ -22,13 +22,14 @@ def define_delta(
     run: Callable[..., Any],
     outputs: Callable[..., Any],
     run_backward: Callable[..., Any],
-) -> Any:
-    """The operator ``name``, of the inputs of :func:`ssmbench.scans.delta.delta_layer` and
+) -> DeltaLayer:
+    """:func:`ssmbench.scans.delta.delta_layer` by the operator ``name``, of its inputs and
     ``keep``: y, the final state, and saved states, empty unless ``keep``.
 
     ``outputs`` allocates them. ``run_backward`` takes the inputs, the saved states and the
     gradients of y and of the final state, and gives the gradients of the inputs. Saved states may
-    be empty then. Second derivatives are those of the definition; there is no forward mode.
+    be empty then (:func:`saved_states`). Second derivatives are those of the definition; there is
+    no forward mode.
     """
     schema = f"{name}({_SYSTEM}, bool keep) -> (Tensor, Tensor, Tensor)"
     layer = define(schema, run, outputs)
@@ -44,7 +45,18 @@ def define_delta(
     )
     differentiate_backward(layer_backward, delta_adjoint, _no_jvp)
     _register_vmap(layer, layer_backward)
-    return layer
+
+    def applied(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+        keep = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+        y, final, _ = layer(*inputs, keep)
+        return y, final
+
+    return applied
+
+
+def saved_states(run: Callable[..., Any], inputs: Sequence[Tensor], saved: Tensor) -> Tensor:
+    """The states that a forward pass saved, or where it saved none, those of another one."""
+    return saved if saved.numel() else run(*inputs, keep=True)[2]
 
 
 def delta_adjoint(*given: Tensor) -> tuple[Tensor, ...]:

@@ -55,15 +55,16 @@ static inline __attribute__((always_inline)) void NAME(lane_sums)(const VEC *v, 
 typedef struct {
     const REAL *k, *q;
     VEC e, m;
-} NAME(rest);
+} NAME(remainder);
 
 /* x = f (x + what is left), its sums along k and q, and q' k; `before` (NULL: nowhere) receives
  * the state before the step.
  */
 static inline __attribute__((always_inline)) REAL NAME(pass)(int64_t N, int64_t F, const REAL *k,
                                                              const REAL *q, const REAL *f,
-                                                             NAME(rest) left, VEC *x, VEC *before,
-                                                             VEC *along_k, VEC *along_q) {
+                                                             NAME(remainder) left, VEC *x,
+                                                             VEC *before, VEC *along_k,
+                                                             VEC *along_q) {
     VEC held[WIDE] = {{0}}, seen[WIDE] = {{0}};
     REAL product[WIDE] = {0};
     int64_t n = 0;
@@ -87,7 +88,7 @@ static inline __attribute__((always_inline)) REAL NAME(pass)(int64_t N, int64_t 
 }
 
 /* x + what is left. */
-static inline __attribute__((always_inline)) void NAME(settle)(int64_t N, NAME(rest) left,
+static inline __attribute__((always_inline)) void NAME(settle)(int64_t N, NAME(remainder) left,
                                                                VEC *x) {
     for (int64_t n = 0; n < N; n++) x[n] += left.k[n] * left.e - left.q[n] * left.m;
 }
@@ -102,7 +103,7 @@ CLONES void NAME(delta_forward)(int64_t first, int64_t last, int64_t L, int64_t 
         const int64_t b = item / G, group = item % G;
         const REAL *start = x0 + item * N * P + at;
         for (int64_t n = 0; n < N; n++) x[n] = NAME(take)(start + n * P, used);
-        NAME(rest) left = {key, query, {0}, {0}};
+        NAME(remainder) left = {key, query, {0}, {0}};
         for (int64_t t = 0; t < L; t++) {
             const int64_t o = (b * L + t) * G + group;
             const REAL *k = key + o * N, *q = query + o * N, *s = gates + o * 4;
@@ -116,7 +117,7 @@ CLONES void NAME(delta_forward)(int64_t first, int64_t last, int64_t L, int64_t 
             const VEC e = s[1] * NAME(take)(u + o * P + at, used) - s[0] * held;
             const VEC m = seen + kq * e;
             NAME(give)(y + o * P + at, s[3] * m, used);
-            left = (NAME(rest)){k, q, e, s[2] * m};
+            left = (NAME(remainder)){k, q, e, s[2] * m};
         }
         NAME(settle)(N, left, x);
         for (int64_t n = 0; n < N; n++) NAME(give)(end + (item * N + n) * P + at, x[n], used);
@@ -201,7 +202,7 @@ CLONES void NAME(delta_backward)(int64_t first, int64_t last, int64_t L, int64_t
         for (int64_t chunk = chunks - 1; chunk >= 0; chunk--) {
             const int64_t from = chunk * STRIDE, to = from + STRIDE < L ? from + STRIDE : L;
             memcpy(x, starts + (part * chunks + chunk) * N * LANES, N * sizeof(VEC));
-            NAME(rest) left = {key, query, {0}, {0}};
+            NAME(remainder) left = {key, query, {0}, {0}};
             for (int64_t t = from; t < to; t++) {
                 const int64_t o = row + t * G;
                 const REAL *k = key + o * N, *q = query + o * N, *s = gates + o * 4;
@@ -211,7 +212,7 @@ CLONES void NAME(delta_backward)(int64_t first, int64_t last, int64_t L, int64_t
                 own[0] = held;
                 own[1] = s[1] * NAME(take)(u + o * P + at, used) - s[0] * held;
                 own[2] = seen + kq * own[1];
-                left = (NAME(rest)){k, q, own[1], s[2] * own[2]};
+                left = (NAME(remainder)){k, q, own[1], s[2] * own[2]};
             }
             for (int64_t t = to - 1; t >= from; t--) {
                 const int64_t o = row + t * G;

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ssmbench.scans import delta as definition
-from ssmbench.scans.delta_operator import define_delta, delta_adjoint
+from ssmbench.scans.delta_operator import define_delta, delta_adjoint, saved_states
 from ssmbench.scans.native.common import VECTOR_BYTES, contiguous, lanes, precision
 from ssmbench.scans.native.library import call, unavailable_reason
 from ssmbench.systems import TimeVaryingDelta
@@ -28,8 +28,7 @@ def scan_delta(
     :func:`ssmbench.scans.delta.delta_layer`, which also serves where the kernels were not compiled;
     there are no derivatives in forward mode.
     """
-    y, final = delta_layer(*definition.delta_inputs(system, u, x0))
-    return definition.from_groups(y), definition.by_head(final)
+    return definition.scanned(delta_layer, system, u, x0)
 
 
 def delta_layer(
@@ -41,10 +40,7 @@ def delta_layer(
     x0: Float[Tensor, "B G N P"],
 ) -> tuple[Float[Tensor, "B L G P"], Float[Tensor, "B G N P"]]:
     """As :func:`ssmbench.scans.delta.delta_layer`, all of one dtype."""
-    inputs = (u, key, query, decay, gates, x0)
-    keep = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-    y, final, _ = _layer(*inputs, keep)
-    return y, final
+    return _layer(u, key, query, decay, gates, x0)
 
 
 # --- kernels ------------------------------------------------------------------------------------
@@ -99,8 +95,7 @@ def _run_backward(
     if not _is_native(u):
         results = delta_adjoint(u, key, query, decay, gates, x0, starts, dy, dfinal)
         return tuple(g.clone() for g in results)
-    if starts.numel() == 0:
-        starts = _run(u, key, query, decay, gates, x0, keep=True)[2]
+    starts = saved_states(_run, (u, key, query, decay, gates, x0), starts)
     given = contiguous(u, key, query, decay, gates, starts, dy, dfinal)
     sums = tuple(torch.zeros_like(x) for x in given[1:5])
     du, dx0 = torch.empty_like(given[0]), torch.empty_like(given[-1])

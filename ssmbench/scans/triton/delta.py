@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ssmbench.scans.delta import by_head, delta_inputs, from_groups
-from ssmbench.scans.delta_operator import define_delta
+from ssmbench.scans.delta import scanned
+from ssmbench.scans.delta_operator import define_delta, saved_states
 from ssmbench.scans.triton.blocks import DeltaBlocks, delta_blocks
 from ssmbench.scans.triton.launch import kernel_view
 from ssmbench.systems import TimeVaryingDelta
@@ -19,10 +19,7 @@ def scan_delta(
     system: TimeVaryingDelta, u: Float[Tensor, "B L H 1"], x0: Float[Tensor, "B H N"] | None
 ) -> tuple[Float[Tensor, "B L H 1"], Float[Tensor, "B H N"]]:
     """Outputs and final state in float32; u in any real dtype, with a gradient in its own."""
-    inputs = delta_inputs(system, u, x0)
-    keep = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-    y, final, _ = _layer(*inputs, keep)
-    return from_groups(y), by_head(final)
+    return scanned(_layer, system, u, x0)
 
 
 def _kernels() -> Any:
@@ -78,8 +75,7 @@ def _run_backward(
     inputs = (u, key, query, decay, gates, x0)
     if u.numel() == 0:
         return *(torch.zeros_like(x) for x in inputs[:5]), dfinal.clone()
-    if saved.numel() == 0:
-        saved = _run(u, key, query, decay, gates, x0, keep=True)[2]
+    saved = saved_states(_run, inputs, saved)
     blocks = _blocks(u, key)
     shares = -(-u.shape[3] // blocks.block_p)
     sums = [t.new_empty(shares, *t.shape) for t in (key, query, key, gates)]
