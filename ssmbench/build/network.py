@@ -19,6 +19,7 @@ from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.nn.norms.base import Norm
 from ssmbench.nn.pooling import Pooling
+from ssmbench.nn.relaxation import Relaxation
 from ssmbench.nn.tied import tie
 from ssmbench.normalisers.base import Normaliser
 from ssmbench.parametrizations.base import Parametrization
@@ -50,9 +51,20 @@ def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
         final_norm=model.final_norm and _build_norm(model.final_norm, model.d_model),
         framing=framing,
         gamma=model.gamma,
+        relaxation=_relaxation(config),
         d_model=model.d_model,
         sizes=sizes,
     )
+
+
+def _relaxation(config: RunConfig) -> Relaxation | None:
+    if config.model.gamma_by == "product":
+        return None
+    require(
+        config.analysis.network_bound > 0,
+        "model.gamma_by: network_bound needs multiplications; set analysis.network_bound",
+    )
+    return Relaxation()
 
 
 def _build_norm(component: Mapping[str, Any], d_model: int) -> Norm:

@@ -61,6 +61,10 @@ class ModelConfig(component_fields("model")):
     dropout_tied: bool = option(False, added=2)
     #: Prescribed incremental gain of the whole network; null for none.
     gamma: float | None = None
+    #: What keeps it: the product of the gains of the network's parts, for all parameter values; or
+    #: network_bound, a tighter bound that is proved for the parameters before each validation and
+    #: at the end, for sequences of the task's lengths; the product where that is not larger.
+    gamma_by: str = option("product", one_of("product", "network_bound"), added=2)
     #: Whether each SSM layer adds the output of a second one in reversed time.
     bidirectional: bool = False
     #: Whether that second layer shares all parameters of the first but C, and has no direct term D.

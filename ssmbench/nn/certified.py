@@ -128,16 +128,19 @@ def _check_maps_zero_to_zero(kind: str, part: Encoder | Decoder | None) -> None:
 
 
 def declared_pair_gains(
-    decoder: Decoder, gamma: float, steps: int, outputs: int
+    decoder: Decoder, gamma: float, steps: int, outputs: int, relaxed: float = 1.0
 ) -> Float[Tensor, "K K"]:
     """The gains to differences of ``outputs`` outputs that a network with a ``gamma`` declares,
     (K, K), in the precision of the decoder's parameters and with gradients to them.
 
-    The features have gain 1 where the decoder has gamma; a mean over ``steps`` steps divides it.
+    The features have gain 1 where the decoder has gamma times ``relaxed``, by how much the product
+    is relaxed that otherwise keeps gamma; a mean over ``steps`` steps divides it.
     """
-    rows = decoder.rows(gamma)
+    rows = decoder.rows(gamma * relaxed)
+    whole = math.sqrt(2) * gamma
     if rows is None:
         apart = 1 - torch.eye(outputs, device=next(decoder.parameters()).device)
-        return math.sqrt(2) * gamma * apart
+        return whole * apart
     pooled = 1.0 if decoder.pooling is None else decoder.pooling.bound(steps).value
-    return pooled * torch.linalg.vector_norm(rows[:, None] - rows, dim=-1)
+    gains = pooled * torch.linalg.vector_norm(rows[:, None] - rows, dim=-1)
+    return gains if relaxed == 1.0 else gains.clamp_max(whole)

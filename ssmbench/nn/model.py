@@ -25,6 +25,7 @@ from ssmbench.nn.framing import Framing
 from ssmbench.nn.norms.base import Norm
 from ssmbench.nn.pairs import join_pairs, split_pairs
 from ssmbench.nn.parts import NetworkParts
+from ssmbench.nn.relaxation import Relaxation
 from ssmbench.nn.sampling import check_uneven_network
 from ssmbench.nn.sharing import check_sharing, scans_shared
 from ssmbench.nn.stream import StreamState, check_stream
@@ -42,13 +43,15 @@ class SequenceModel(NetworkParts):
     With a ``gamma``, the gain of the network is at most gamma for all parameter values: the encoder
     has gain 1, and the decoder has gamma divided by the declared gain of the blocks. It is the
     incremental gain, or the zero-state gain where an SSM layer declares no other
-    (:attr:`gain_claim`).
+    (:attr:`gain_claim`). With a ``relaxation``, a proved bound of the whole network may keep gamma
+    in place of that product (:attr:`declared_gain`).
 
     What the encoder and the decoder return is checked when they are first used, also against
     ``d_model`` and the task's ``sizes`` if these are given.
 
     Raises:
-        UsageError: there is a gamma, and a part declares no finite bound.
+        UsageError: there is a gamma, and a part declares no finite bound; or a relaxation, and no
+            gamma, or one of a zero-state gain.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class SequenceModel(NetworkParts):
         final_norm: Norm | None = None,
         framing: Framing | None = None,
         gamma: float | None = None,
+        relaxation: Relaxation | None = None,
         d_model: int | None = None,
         sizes: TaskSizes | None = None,
     ):
@@ -70,6 +74,7 @@ class SequenceModel(NetworkParts):
             final_norm=final_norm,
             framing=framing,
             gamma=gamma,
+            relaxation=relaxation,
             sizes=sizes,
         )
         self._d_model = d_model
@@ -173,6 +178,8 @@ class SequenceModel(NetworkParts):
     ) -> Tensor:
         """The prediction; the same on every rank where ranks share a sequence, although each
         computes the features of its own segment only."""
+        if self.training and self.relaxation is not None:
+            self.relaxation.withdraw()
         segments, length = self.segments, rows.shape[1]
         if segments is None:
             x = self._features(encode(rows, 0), lengths, dt)

@@ -28,6 +28,7 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.norms.base import Norm
 from ssmbench.nn.norms.stepwise import no_norm
 from ssmbench.nn.pooling import Pooling
+from ssmbench.nn.relaxation import Relaxation, check_relaxation
 from ssmbench.nn.sampling import check_uneven_network
 from ssmbench.spec import Reading, TaskSizes
 
@@ -37,7 +38,8 @@ class NetworkParts(nn.Module):
     to. :class:`ssmbench.nn.model.SequenceModel` runs them.
 
     Raises:
-        UsageError: there is a ``gamma``, and a part declares no finite bound.
+        UsageError: there is a ``gamma``, and a part declares no finite bound; or a ``relaxation``,
+            and no gamma, or one of a zero-state gain.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class NetworkParts(nn.Module):
         final_norm: Norm | None = None,
         framing: Framing | None = None,
         gamma: float | None = None,
+        relaxation: Relaxation | None = None,
         sizes: TaskSizes | None = None,
     ):
         super().__init__()
@@ -59,8 +62,11 @@ class NetworkParts(nn.Module):
         self.decoder = decoder
         self.framing = framing or Framing()
         self.gamma = gamma
+        self.relaxation = relaxation
         if gamma is not None:
             check_certifiable(gamma, encoder, self.blocks, self.final_norm, decoder)
+        if relaxation is not None:
+            check_relaxation(gamma, self.blocks)
 
     @property
     def layers(self) -> list[SSMLayer]:
@@ -98,6 +104,12 @@ class NetworkParts(nn.Module):
         """Which gain a ``gamma`` prescribes: by what the SSM layers declare."""
         return claim_of(self.blocks)
 
+    @property
+    def declared_gain(self) -> float | None:
+        """The gain that is kept: gamma, for all parameter values or, with a relaxation, by a proof
+        for the present ones; None where there is no such proof, and without a gamma."""
+        return self.gamma if self.relaxation is None or self.relaxation.keeps else None
+
     def check_uneven(self) -> None:
         """Raise a UsageError unless the network takes a ``dt``, whatever its values."""
         check_uneven_network(bidirectional=self.bidirectional, certified=self.gamma is not None)
@@ -134,7 +146,8 @@ class NetworkParts(nn.Module):
         """The keyword that prescribes the decoder's gain; none without a ``gamma``."""
         if self.gamma is None:
             return {}
-        return {"gain": self.gamma / declared_bound(self.blocks, self.final_norm).value}
+        relaxed = 1.0 if self.relaxation is None else self.relaxation.factor
+        return {"gain": self.gamma * relaxed / declared_bound(self.blocks, self.final_norm).value}
 
     def bound(self, layer_gains: Sequence[float | None], length: int) -> Bound:
         """A bound on the incremental l2 gain from the signal of :attr:`gains_from` to the output,

@@ -80,6 +80,8 @@ class NetworkGains(Record):
     and ``zero_state_reason`` says why.
     Where a tighter one was proved, for sequences of ``bound_lengths`` steps, it is that, and
     ``product_bound`` is the composed one; ``product_reason`` says why there is no tighter one.
+    ``declared_lengths``: where that bound keeps ``declared``, the lengths of the sequences for
+    which it does; where the product does, there are none, and it does for every length.
     ``attacked_from_zero`` is the largest found where the base is zero input; it is the *zero-state*
     gain ``||f(u)|| / ||u||`` where f(0) = 0, else that is None for the ``zero_state_reason``.
     ``gains_from`` is "input", or "encoded input" where the input itself has no norm (tokens).
@@ -98,6 +100,7 @@ class NetworkGains(Record):
     product_bound: float | None = None
     product_reason: str = ""
     bound_lengths: tuple[int, ...] = ()
+    declared_lengths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

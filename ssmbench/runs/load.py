@@ -24,6 +24,7 @@ from ssmbench.spec import TaskSizes
 from ssmbench.tasks.base import Task
 from ssmbench.training.checkpoints import BEST, FOLDER, LAST, load_checkpoint
 from ssmbench.training.gains import Measurement, measure_gains
+from ssmbench.training.relaxing import promised_lengths
 from ssmbench.training.trainer_options import DOUBLE
 
 WORST_INPUT = "worst_input.npz"
@@ -156,7 +157,9 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
 def measure_task_gains(model: SequenceModel, task: Task, config: AnalysisConfig) -> Measurement:
     """The gains of a task's network; the adversary starts from the validation split."""
     batch = task.sample("val", ATTACK_INPUTS)
-    return measure_gains(model, batch.u, config, batch.lengths)
+    by_bound = model.relaxation is not None
+    promised = promised_lengths(task, per_step=model.pooling is None) if by_bound else ()
+    return measure_gains(model, batch.u, config, batch.lengths, promised)
 
 
 def attack_run(folder: Path, rate: float = 1.0, **budget: int | None) -> AttackReport:

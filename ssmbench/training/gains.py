@@ -83,12 +83,15 @@ def measure_gains(
     inputs: Shaped[Tensor, "n ..."],
     config: AnalysisConfig,
     lengths: Shaped[Tensor, ...] | None = None,
+    promised: tuple[int, ...] = (),
 ) -> Measurement:
     """The gains of a model in evaluation mode, with the worst input that was found.
 
-    ``inputs`` and ``lengths`` are those of a batch of the task. The attack runs on the model's
-    device, to which the inputs are moved; declared and verified gains and poles are computed on the
-    CPU, from the layers' matrices. :class:`~ssmbench.results.Gains` defines the figures.
+    ``inputs`` and ``lengths`` are those of a batch of the task; ``promised``: the lengths for which
+    a network with a relaxation keeps its gamma, those of the batch among them. The attack runs on
+    the model's device, to which the inputs are moved; declared and verified gains and poles are
+    computed on the CPU, from the layers' matrices. :class:`~ssmbench.results.Gains` defines the
+    figures.
     """
     frozen = freeze(model)
     network, signals = _signals(frozen, inputs, lengths)
@@ -100,7 +103,7 @@ def measure_gains(
         for layer, fixed, u in zip(model.layers, frozen.layers, seen, strict=True)
     ]
     composed, shortest = worst_bound(model, layers, steps, lengths)
-    size = signals.shape[2], batch_lengths(steps, lengths)
+    size = signals.shape[2], promised or batch_lengths(steps, lengths)
     tighter = tighter_bound(
         frozen, composed, proved_layer_gains(layers), *size, config.network_bound
     )
@@ -108,6 +111,8 @@ def measure_gains(
     from_zero = zero_state_bound(model, layers, shortest) if claims_it else None
     bounds = Bounds(composed, tighter, from_zero)
     figures, worst = _measure_network(network, bounds, signals[:, :shortest], config)
+    if model.relaxation is not None and model.relaxation.relaxed:
+        figures = replace(figures, declared_lengths=size[1])
     gains = summary(model, layers, figures)
     return Measurement(gains, worst, poles(frozen, inputs, lengths), known_pairs(tighter))
 
@@ -266,7 +271,7 @@ def _measure_network(
     reason = _why_no_zero_state(exact or network, inputs[:1])
     unbounded = from_zero_bound.reason if from_zero_bound else ""
     figures = NetworkGains(
-        declared=model.gamma,
+        declared=model.declared_gain,
         bound=bound.value,
         reason=bound.reason,
         attacked=found.worst.gain,
@@ -283,7 +288,7 @@ def _measure_network(
 def _network_not_finite(model: SequenceModel, reason: str) -> NetworkGains:
     """The gains of a network with a parameter that is not finite."""
     return NetworkGains(
-        declared=model.gamma,
+        declared=model.declared_gain,
         bound=math.inf,
         reason=reason or _NOT_FINITE,
         attacked=math.inf,

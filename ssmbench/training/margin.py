@@ -73,7 +73,8 @@ def pessimistic(
     assert model.gamma is not None, "checked when the run was built"
     steps = batch.u.shape[1] if batch.lengths is None else int(batch.lengths.min())
     frames, classes = model.framing.count(steps), prediction.shape[-1]
-    gains = declared_pair_gains(model.decoder, model.gamma, frames, classes)
+    relaxed = 1.0 if model.relaxation is None else model.relaxation.factor
+    gains = declared_pair_gains(model.decoder, model.gamma, frames, classes, relaxed)
     scored = (batch.target != UNSCORED)[..., None]
     raised = norm * gains[batch.target.clamp_min(0)] * scored
     if prediction.ndim == 2:

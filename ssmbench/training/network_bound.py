@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
@@ -55,12 +56,14 @@ def tighter_bound(
     channels: int,
     lengths: tuple[int, ...],
     budget: float,
+    known: np.ndarray | None = None,
 ) -> NetworkBound:
     """A bound for sequences of ``lengths`` steps that is often far below the ``product``.
 
     ``frozen``: the network with its present systems, on any device. ``channels``: of the signal
-    that its gains refer to. ``budget``: billions of multiplications. The gain is infinite, for the
-    reason given, where the product is, where the budget is too small, and where no proof succeeds.
+    that its gains refer to. ``budget``: billions of multiplications. ``known``: multipliers that
+    are proved in place of a search. The gain is infinite, for the reason given, where the product
+    is, where the budget is too small, and where no proof succeeds.
     """
     if not product.finite:
         return _none(product.reason)
@@ -73,7 +76,7 @@ def tighter_bound(
             network = lumped_network(frozen, layer_gains, channels, lengths)
     except NotLumpedError as error:
         return _none(str(error))
-    found = network_bound(network, budget * 1e9)
+    found = network_bound(network, budget * 1e9, known)
     return replace(found, lengths=lengths if math.isfinite(found.gain) else ())
 
 

@@ -47,6 +47,7 @@ from ssmbench.training.ownership import Ownership
 from ssmbench.training.peers import ranks_end_together
 from ssmbench.training.plateau import Plateau
 from ssmbench.training.progress import EpochProgress, Speed
+from ssmbench.training.relaxing import Relaxing
 from ssmbench.training.step_sizes import step_size_warning
 from ssmbench.training.time_limits import Budget
 from ssmbench.training.trainer_options import waits_for
@@ -108,7 +109,7 @@ def train(
     speed, drawings = Speed(accumulation(run)), Drawings(run.analysis.figures)
     best = BestCheckpoint(folder, task, module.margins.key(task))
     board = Board(config_in_markdown(run), speed, drawings)
-    own = [Ownership(check), *_callbacks(run, folder, label, speed, module.budget), board]
+    own = [Ownership(check), *_callbacks(run, folder, label, speed, module), board]
     trainer = build_trainer(run, folder, [*chosen, *own, best])
     ended = _fitted(run, folder, trainer, module, best, point)
     interruption.training_ends()
@@ -185,11 +186,14 @@ def _built(run: RunConfig) -> SequenceModule:
 
 
 def _callbacks(
-    run: RunConfig, folder: Path, label: str | None, speed: Speed, budget: Budget | None
+    run: RunConfig, folder: Path, label: str | None, speed: Speed, module: SequenceModule
 ) -> list[pl.Callback]:
     """Callbacks of every run, in the order in which they are called."""
-    callbacks = [GainMonitor(run.analysis.every_n_epochs), speed, LogSizes(folder)]
-    callbacks += [budget] if budget else []
+    callbacks: list[pl.Callback] = []
+    if module.model.relaxation is not None:
+        callbacks += [Relaxing(module.task, run.analysis.network_bound)]
+    callbacks += [GainMonitor(run.analysis.every_n_epochs), speed, LogSizes(folder)]
+    callbacks += [module.budget] if module.budget else []
     if run.optimizer.get("schedule") == "plateau":
         callbacks += [Plateau(run.optimizer["plateau_patience"])]
     callbacks += [EffectiveBatch(label), MemoryEstimate(run, label)]

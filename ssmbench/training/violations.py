@@ -39,8 +39,10 @@ def violations(layers: Sequence[LayerGains], network: NetworkGains) -> list[str]
                 f"layer {index}: attacked {gains.attacked:g} > verified {gains.verified:g}"
             )
     declared, bound, attacked = network.declared, network.bound, network.attacked
-    # a tighter bound holds for some lengths only, and so does not excuse the composed one
-    composed = bound if network.product_bound is None else network.product_bound
+    # a tighter bound holds for some lengths only, and so excuses the composed one for these only
+    composed = bound
+    if network.product_bound is not None and not network.declared_lengths:
+        composed = network.product_bound
     if network.claim == GainClaim.zero_state.value:
         composed = bound = (
             math.inf if network.zero_state_bound is None else network.zero_state_bound

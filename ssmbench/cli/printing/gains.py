@@ -89,7 +89,8 @@ def _source(network: NetworkGains) -> str:
     lengths = sorted(network.bound_lengths)
     steps = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
     composed = f"composed from the verified layers: {plain(network.product_bound)}"
-    return f"proved for sequences of {steps} steps; {composed}"
+    keeps = ", and keeps the declared gain" if network.declared_lengths else ""
+    return f"proved for sequences of {steps} steps{keeps}; {composed}"
 
 
 def _print_network(network: NetworkGains) -> None:

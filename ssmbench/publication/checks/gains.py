@@ -58,12 +58,12 @@ def check_gains(
     pairs = list(zip(layers, said.layers, strict=True))
     bound = composed_bound(model, layers, steps)
     network = _network(model, layers, bound, said.network, steps)
+    least = tighter.bound(model, bound, proved_layer_gains(layers), said.network)
     faults = [*_lies(layers, said, network)]
     for index, (found, given) in enumerate(pairs):
         faults += [f"layer {index}: {fault}" for fault in _faults(found, given, unit)]
     faults += measures.faults(said.layers)
     faults += _network_faults(layers, network, said.network, unit)
-    least = tighter.bound(model, bound, proved_layer_gains(layers), said.network)
     if not any(_is_meaningless(layer, unit) for layer in layers):
         faults += tighter.faults(least, said.network, _joint_slack(layers, unit))
     faults += _summary_faults(summary(model, list(said.layers), said.network), said)
@@ -86,7 +86,9 @@ def _network(
     steps: int,
 ) -> NetworkGains:
     """The figures of the network that follow from its weights, with the submitted attack."""
-    figures = NetworkGains(model.gamma, bound.value, bound.reason, said.attacked)
+    figures = NetworkGains(model.declared_gain, bound.value, bound.reason, said.attacked)
+    if model.relaxation is not None and model.relaxation.relaxed:
+        figures = replace(figures, declared_lengths=said.declared_lengths)
     if model.gain_claim is GainClaim.incremental:
         return figures
     from_zero = zero_state_bound(model, layers, steps)
@@ -123,7 +125,10 @@ def _layer(layer: SSMLayer, said: LayerGains) -> LayerGains:
 def _lies(layers: Sequence[LayerGains], said: Gains, network: NetworkGains) -> Iterator[str]:
     """Declarations that the weights break."""
     calm = [replace(layer, attacked=0.0) for layer in layers]  # attacks: see the other functions
-    for fault in violations(calm, replace(network, attacked=0.0)):
+    quiet = replace(network, attacked=0.0)
+    if network.declared_lengths:  # the bound that keeps the gain is compared with what is proved
+        quiet = replace(quiet, bound=said.network.bound)
+    for fault in violations(calm, quiet):
         yield f"false declaration: {fault}"
     for index, (found, given) in enumerate(zip(layers, said.layers, strict=True)):
         if _exceeds(found.verified, given.declared) and not _exceeds(
@@ -206,6 +211,11 @@ def _network_faults(
     layers: Sequence[LayerGains], found: NetworkGains, said: NetworkGains, unit: float
 ) -> Iterator[str]:
     yield from (f"network: {f}" for f in _differing("gamma", found.declared, said.declared, 1e-9))
+    if set(said.declared_lengths) != set(found.declared_lengths and said.bound_lengths):
+        yield (
+            "network: the lengths for which its gain is declared are not those for which a bound "
+            "keeps it"
+        )
     if found.claim != said.claim:
         yield f"network: claims a gain that is {said.claim}, but its layers claim {found.claim}"
     slack = _joint_slack(layers, unit)
