@@ -10,13 +10,20 @@ from hypothesis import strategies as st
 from ssmbench import registry
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.analysis.horizon import horizon_gain
+from ssmbench.analysis.peak_estimate import estimated_peak_gain
+from ssmbench.analysis.upper_bound import hinf_bound
 from ssmbench.errors import UsageError
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.normalisers.base import NormaliserConfig
-from ssmbench.normalisers.gain import HinfNormaliser, HorizonConfig, HorizonNormaliser
+from ssmbench.normalisers.gain import (
+    HinfConfig,
+    HinfNormaliser,
+    HorizonConfig,
+    HorizonNormaliser,
+)
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal
 from ssmbench.testing import randomise
-from tests.builders import build_layer, discretizer_for
+from tests.builders import build_layer, build_parametrization, discretizer_for
 
 STABLE = [
     e.name
@@ -94,6 +101,64 @@ def test_gradient_against_finite_differences():
     with torch.no_grad():
         found = (output(radius + step) - output(radius - step)) / (2 * step)
     assert slope.item() == pytest.approx(found.item(), rel=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(["s4d", "unconstrained_diagonal"]),
+    states=st.sampled_from([2, 8, 32]),
+    scale=st.sampled_from([0.1, 1.0, 3.0]),
+    seed=st.integers(0, 10_000),
+)
+def test_the_estimate_is_below_the_peak_and_near_it(name, states, scale, seed):
+    torch.manual_seed(seed)
+    layer = build_layer(
+        build_parametrization(name, 8, d_state=states), discretizer_for(name, "zoh")
+    )
+    randomise(layer.parametrization, scale)
+    with torch.no_grad():
+        system = layer.system().double()
+        peaks, estimates = hinf_norm(system).norm, estimated_peak_gain(system)
+    stable = peaks.isfinite()
+    assert (estimates[stable] <= peaks[stable] * (1 + 1e-9) + 1e-12).all()
+    assert (estimates[stable] >= 0.5 * peaks[stable]).all()
+
+
+def test_training_takes_the_estimate_and_everything_else_the_proof():
+    """So that what is declared never rests on an estimate: not in evaluation, not in analysis, and
+    not without gradients."""
+    torch.manual_seed(0)
+    normaliser = HinfNormaliser(HinfConfig(gamma=2.0, training="estimated"))
+    layer, u = layer_of("s4d", normaliser), torch.randn(2, 20, 8)
+    estimated, proved = layer.train().system_for(u), layer.system()
+    assert (estimated.C.abs() > proved.C.abs()).any()
+    assert estimated.C.requires_grad
+    assert torch.equal(layer.eval().system_for(u).C, proved.C)
+    with torch.no_grad():
+        assert torch.equal(layer.train().system_for(u).C, proved.C)
+    assert hinf_norm(proved.double()).norm.max() <= 2
+
+
+def test_an_estimate_is_for_diagonal_systems_of_one_input():
+    """Of others the proof is taken in training too."""
+    for name in ("s5", "lssl"):
+        torch.manual_seed(0)
+        normaliser = HinfNormaliser(HinfConfig(training="estimated"))
+        layer = layer_of(name, normaliser).train()
+        system = layer.system_for(torch.randn(1, 3, 8))
+        assert torch.equal(system.C, layer.system().C)
+
+
+def test_the_gradient_of_the_estimate_is_that_of_the_peak():
+    torch.manual_seed(0)
+    layer = layer_of("s4d", None)
+    slopes = []
+    for gain in (estimated_peak_gain, hinf_bound):
+        layer.zero_grad()
+        gain(layer.system()).sum().backward()
+        slopes.append(layer.parametrization.C.grad.clone())
+    apart = (slopes[0] - slopes[1]).norm() / slopes[1].norm()
+    assert apart < 0.05
 
 
 def test_a_layer_that_may_be_unstable_declares_nothing():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, overload
 
 import torch
@@ -119,11 +119,22 @@ class SSMLayer(nn.Module):
             return self._fixed
         name = type(self.parametrization).__name__
         require(not self.time_varying, f"{name} has no system without an input: {FROZEN_ONLY}")
+        system = self._sampled()
+        return system if self.normaliser is None else self._normalised(self.normaliser, system)
+
+    def _training_system(self) -> DiscreteLTI:
+        """As :meth:`system`, for a step of the training: a normaliser may then be less exact."""
+        exact = self.normaliser is None or not self.training or not torch.is_grad_enabled()
+        if exact or self._fixed is not None:
+            return self.system()
+        return self._normalised(self.normaliser.in_training, self._sampled())
+
+    def _sampled(self) -> DiscreteLTI:
+        """The discrete system before it is normalised."""
         system = self._parametrized()
         if isinstance(system, ContinuousSystem):
             system = self._discretized(system)
-        system = after_input(system) if self.readout is Readout.after else system
-        return system if self.normaliser is None else self._normalised(system, self.normaliser)
+        return after_input(system) if self.readout is Readout.after else system
 
     @overload
     def _parametrized(self) -> ContinuousSystem | DiscreteLTI: ...
@@ -148,9 +159,11 @@ class SSMLayer(nn.Module):
         self._first_use.check("discretizer", check_discretized, self.discretizer, before, after)
         return after
 
-    def _normalised(self, system: DiscreteLTI, normaliser: Normaliser) -> DiscreteLTI:
-        after = normaliser(system)
-        self._first_use.check("normaliser", check_normalised, normaliser, system, after)
+    def _normalised(
+        self, normalised: Callable[[DiscreteLTI], DiscreteLTI], system: DiscreteLTI
+    ) -> DiscreteLTI:
+        after = normalised(system)
+        self._first_use.check("normaliser", check_normalised, self.normaliser, system, after)
         return after
 
     def _scanned(self, system: Scannable, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -182,7 +195,7 @@ class SSMLayer(nn.Module):
         """
         selects = self._selecting(u, selection)
         if not self.time_varying and dt is None:
-            return self.system()
+            return self._training_system()
         system = self._parametrized(selects) if self.time_varying else self._parametrized()
         if dt is not None:
             self._check_time_steps(dt, tuple(u.shape[:2]))

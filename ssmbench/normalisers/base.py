@@ -47,8 +47,17 @@ class Normaliser(ABC):
 
     def __call__(self, system: Discrete) -> Discrete:
         """The same system type; u -> y scaled head by head."""
-        bound = self.bound(system).clamp_min(torch.finfo(torch.float32).tiny)
-        scale = self.gamma * (1 - _ROUNDING) / bound
+        return self._scaled(system, self.bound(system))
+
+    def in_training(self, system: Discrete) -> Discrete:
+        """The system of a step of the training, at which nothing is promised; by default the
+        normalised one."""
+        return self(system)
+
+    def _scaled(self, system: Discrete, gain: Float[Tensor, " H"]) -> Discrete:
+        """The system, scaled as one with these gains."""
+        gain = gain.clamp_min(torch.finfo(torch.float32).tiny)
+        scale = self.gamma * (1 - _ROUNDING) / gain
         if self.shrink_only:
             scale = scale.clamp_max(1.0)
         scale = scale[:, None, None]

@@ -7,15 +7,25 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from ssmbench.analysis.peak_estimate import estimated_peak_gain
 from ssmbench.analysis.rounding import rounding_gain
 from ssmbench.analysis.upper_bound import hinf_bound, horizon_bound
-from ssmbench.normalisers.base import Normaliser, NormaliserConfig
-from ssmbench.options import POSITIVE_COUNT, Allowed, option
+from ssmbench.normalisers.base import Discrete, Normaliser, NormaliserConfig
+from ssmbench.options import POSITIVE_COUNT, Allowed, one_of, option
 from ssmbench.registry import normalisers
-from ssmbench.systems import DiscreteSystem
+from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
 
 
-@normalisers.register("hinf", config=NormaliserConfig, citation="this work")
+@dataclass
+class HinfConfig(NormaliserConfig):
+    """``training``: what the steps of the training divide by, the ``proved`` bound or an
+    ``estimated`` gain, which is quicker (:func:`estimated_peak_gain`) and for diagonal systems of
+    one input and one output; validation, tests and every analysis have the proved one."""
+
+    training: str = option("proved", one_of("proved", "estimated"), added=2)
+
+
+@normalisers.register("hinf", config=HinfConfig, citation="this work")
 class HinfNormaliser(Normaliser):
     """By the H-infinity norm, certified to 1%: the gain over an infinite horizon is at most gamma.
 
@@ -24,6 +34,17 @@ class HinfNormaliser(Normaliser):
     """
 
     infinite_horizon = True
+
+    def __init__(self, config: NormaliserConfig):
+        super().__init__(config)
+        self.estimated = isinstance(config, HinfConfig) and config.training == "estimated"
+
+    def in_training(self, system: Discrete) -> Discrete:
+        """By the estimate where the options ask for it and there is one."""
+        simple = isinstance(system, DiscreteDiagonal) and system.inputs == system.outputs == 1
+        if not (self.estimated and simple):
+            return self(system)
+        return self._scaled(system, estimated_peak_gain(system))
 
     def bound(self, system: DiscreteSystem) -> Float[Tensor, " H"]:
         return hinf_bound(system) + rounding_gain(system)
