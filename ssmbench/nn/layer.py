@@ -124,8 +124,8 @@ class SSMLayer(nn.Module):
 
     def _training_system(self) -> DiscreteLTI:
         """As :meth:`system`, for a step of the training: a normaliser may then be less exact."""
-        exact = self.normaliser is None or not self.training or not torch.is_grad_enabled()
-        if exact or self._fixed is not None:
+        stepping = self.training and torch.is_grad_enabled() and self._fixed is None
+        if self.normaliser is None or not stepping:
             return self.system()
         return self._normalised(self.normaliser.in_training, self._sampled())
 

@@ -41,10 +41,10 @@ class HinfNormaliser(Normaliser):
 
     def in_training(self, system: Discrete) -> Discrete:
         """By the estimate where the options ask for it and there is one."""
-        simple = isinstance(system, DiscreteDiagonal) and system.inputs == system.outputs == 1
-        if not (self.estimated and simple):
-            return self(system)
-        return self._scaled(system, estimated_peak_gain(system))
+        simple = system.inputs == system.outputs == 1
+        if self.estimated and simple and isinstance(system, DiscreteDiagonal):
+            return self._scaled(system, estimated_peak_gain(system))
+        return self(system)
 
     def bound(self, system: DiscreteSystem) -> Float[Tensor, " H"]:
         return hinf_bound(system) + rounding_gain(system)
