@@ -10,7 +10,7 @@ from ssmbench.nn.contracts import check_built
 from ssmbench.nn.decoders.base import Decoder
 from ssmbench.nn.pooling import Pooling
 from ssmbench.spec import Channels, Pair, Reading, TaskSizes
-from ssmbench.testing.modules import check_parameter_gradients, gradient_of
+from ssmbench.testing.modules import check_parameter_gradients, gradient_of, randomise
 from ssmbench.testing.report import NotApplicable, Subject, skip_unless
 
 _D_MODEL, _LENGTH, _ROWS, _OUTPUTS = 4, 12, 6, 3
@@ -107,6 +107,24 @@ def gain_as_declared(subject: Subject) -> None:
         assert within, f"the prescribed gain is {gain}, but the declared bound is {bound.value}"
 
 
+def maps_zero_to_zero_as_declared(subject: Subject) -> None:
+    """Where it is declared that zero is mapped to zero, it is for random parameters, with and
+    without padding and a prescribed gain; tried with each option that is true or false, as a bias.
+    """
+    every = [(one, pooling) for one in subject.with_each_flag() for pooling in Pooling]
+    built = [_build(one, pooling) for one, pooling in every]
+    declaring = [decoder for decoder in built if decoder.maps_zero_to_zero]
+    skip_unless(bool(declaring), "does not declare that zero is mapped to zero")
+    zero = torch.zeros_like(_features(torch.float32))
+    for decoder in declaring:
+        randomise(decoder, 1.0)
+        for gain in (None, _GAIN) if decoder.takes_gain else (None,):
+            options = {} if gain is None else {"gain": gain}
+            for lengths in (None, _LENGTHS):
+                y = decoder(zero, lengths, **options)
+                assert not y.any(), "does not map zero to zero, as it declares"
+
+
 CHECKS = (
     builds,
     shape_and_precision,
@@ -115,6 +133,7 @@ CHECKS = (
     padded_and_unpadded_agree,
     streaming_agrees,
     gain_as_declared,
+    maps_zero_to_zero_as_declared,
 )
 
 

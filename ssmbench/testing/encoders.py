@@ -8,7 +8,7 @@ from torch import Tensor
 from ssmbench.nn.contracts import check_built
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.spec import Channels, SequenceSpec, Tokens
-from ssmbench.testing.modules import check_parameter_gradients
+from ssmbench.testing.modules import check_parameter_gradients, randomise
 from ssmbench.testing.report import NotApplicable, Subject, skip_unless
 from ssmbench.testing.shifted import check_shifted
 
@@ -73,12 +73,28 @@ def lipschitz_constant_as_declared(subject: Subject) -> None:
     assert within, f"declares {declared} for all parameter values, but now has {bound.value}"
 
 
+def maps_zero_to_zero_as_declared(subject: Subject) -> None:
+    """Where it is declared that zero is mapped to zero, it is for random parameters; tried with
+    each option that is true or false, as a bias.
+    """
+    skip_unless(Channels in subject.entry.factory.accepts, "its input is not real-valued")
+    built = [_build(one, _EXAMPLES[Channels]) for one in subject.with_each_flag()]
+    declaring = [encoder for encoder in built if encoder.maps_zero_to_zero]
+    skip_unless(bool(declaring), "does not declare that zero is mapped to zero")
+    zero = torch.zeros_like(_input(_EXAMPLES[Channels], torch.float32))
+    for encoder in declaring:
+        randomise(encoder, 1.0)
+        for start in (0, 5):
+            assert not encoder(zero, start).any(), "does not map zero to zero, as it declares"
+
+
 CHECKS = (
     builds,
     shape_and_precision,
     every_gradient_is_finite,
     chunks_agree,
     lipschitz_constant_as_declared,
+    maps_zero_to_zero_as_declared,
 )
 
 

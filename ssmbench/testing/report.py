@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
 import torch
@@ -30,6 +30,13 @@ class Subject:
     def build(self, options: Any = None, **context: Any) -> Any:
         """What the factory of the entry builds from ``options``, by default :attr:`options`."""
         return self.entry.build(self.options if options is None else options, **context)
+
+    def with_each_flag(self) -> list[Subject]:
+        """The subject, and the same with each option that is true or false the other way."""
+        options = self.options
+        flags = [f.name for f in fields(options) if isinstance(getattr(options, f.name), bool)]
+        others = [replace(options, **{name: not getattr(options, name)}) for name in flags]
+        return [self, *(replace(self, given=other) for other in others)]
 
 
 #: One check of an entry: it raises AssertionError if it fails, and NotApplicable to be skipped.

@@ -188,6 +188,13 @@ class HalfOfItsSlope(Clipped):
         return Bound(super().bound().value / 20)
 
 
+class KeepsAnOffset(Clipped):
+    maps_zero_to_zero = True
+
+    def forward(self, u, start=0):
+        return super().forward(u, start) + 1e-3
+
+
 def encoder(check, factory, says):
     return Wrong("encoder", check, factory, says)
 
@@ -198,6 +205,7 @@ ENCODERS = (
     encoder("every_gradient_is_finite", with_spare_parameter(Clipped), "nothing depends on"),
     encoder("chunks_agree", RestartsAtEveryChunk, "chunks differ from those of the whole"),
     encoder("lipschitz_constant_as_declared", HalfOfItsSlope, "but has a slope of"),
+    encoder("maps_zero_to_zero_as_declared", KeepsAnOffset, "does not map zero to zero"),
 )
 
 
@@ -226,6 +234,10 @@ class TooProud(TwoLayers):
         return Bound(1e-6)
 
 
+class SaysThatItsBiasIsNone(TwoLayers):
+    maps_zero_to_zero = True
+
+
 def decoder(check, factory, says):
     return Wrong("decoder", check, factory, says)
 
@@ -238,6 +250,7 @@ DECODERS = (
     decoder("padded_and_unpadded_agree", KnowsThatThereIsPadding, "differs from that without"),
     decoder("streaming_agrees", ForgetsTheFirstChunk, "the prediction from chunks differs"),
     decoder("gain_as_declared", TooProud, "declares 1e-06, but has a slope of"),
+    decoder("maps_zero_to_zero_as_declared", SaysThatItsBiasIsNone, "does not map zero to zero"),
 )
 
 
