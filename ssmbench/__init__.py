@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ssmbench.library.plots import Plot, plot
     from ssmbench.library.progress import suite_status
     from ssmbench.library.publications import publish, verify
+    from ssmbench.library.reduction import reduce_exponentials
     from ssmbench.library.reports import Report, write_report
     from ssmbench.library.runs import IncompleteRunError, Run, attack, load, train
     from ssmbench.library.searches import SearchReport, search_suite
@@ -63,6 +64,7 @@ _HOMES = {
     "plan_runs": "library.plans",
     "plot": "library.plots",
     "publish": "library.publications",
+    "reduce_exponentials": "library.reduction",
     "register": "library.entries",
     "run_suite": "library.suites",
     "search_suite": "library.searches",
@@ -99,6 +101,7 @@ __all__ = [
     "plan_runs",
     "plot",
     "publish",
+    "reduce_exponentials",
     "register",
     "run_suite",
     "search_suite",

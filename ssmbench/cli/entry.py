@@ -20,6 +20,7 @@ from ssmbench.cli.import_ import import_
 from ssmbench.cli.list import list_
 from ssmbench.cli.new import new
 from ssmbench.cli.publish import publish
+from ssmbench.cli.reduce import reduce
 from ssmbench.cli.report import report
 from ssmbench.cli.run import run
 from ssmbench.cli.show import show
@@ -52,6 +53,7 @@ for function in (
     gain,
     attack,
     discretize,
+    reduce,
     doctor,
     bench,
 ):

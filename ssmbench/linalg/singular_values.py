@@ -1,8 +1,9 @@
-"""The largest singular value of matrices, by the method that suits each use."""
+"""Singular values of matrices, by the method that suits each use."""
 
 from __future__ import annotations
 
 import numpy as np
+import scipy.linalg
 import torch
 from jaxtyping import Bool, Float, Inexact
 from torch import Tensor
@@ -48,3 +49,17 @@ def spectral_norm(weight: Float[Tensor, "out in"]) -> Float[Tensor, ""]:
     """||W||_2, but at least 1e-12 so that it can be divided by; from all singular values in
     float64, not by power iteration."""
     return torch.linalg.matrix_norm(weight.double(), 2).to(weight.dtype).clamp_min(1e-12)
+
+
+def graded_svd(K: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """U, the singular values and V^H of one matrix whose columns and rows decrease in size.
+
+    By QR iteration, which keeps the relative accuracy of the small values of such a matrix; the
+    method of NumPy and torch, divide and conquer, knows them only to the rounding of the largest.
+
+    Source: Demmel & Kahan (1990), SIAM J. Sci. Stat. Comput. 11:873.
+    """
+    U, values, Vh = scipy.linalg.svd(
+        K, full_matrices=False, check_finite=False, lapack_driver="gesvd"
+    )
+    return U, values, Vh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Inexact, Int
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from ssmbench.analysis.cauchy import cauchy_factor
 from ssmbench.analysis.gramians import controllability_factor, observability_factor
 from ssmbench.linalg.precision import double_dtype
+from ssmbench.linalg.singular_values import graded_svd
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteLTI
 
 #: States whose Hankel singular value is a smaller share of the largest are lost to rounding.
@@ -48,7 +50,7 @@ def balanced_form(system: DiscreteLTI) -> BalancedForm:
     """
     dense = _one_dtype(system.to_dense())
     L, M = _factors(system, dense)
-    U, hankel, Vh = torch.linalg.svd(M.mH @ L, full_matrices=False)
+    U, hankel, Vh = _svd(M.mH @ L)
     n = dense.states
     kept = hankel > NEGLIGIBLE * hankel[:, :1]
     root = torch.where(kept, hankel.clamp_min(1e-300).rsqrt(), 0.0)[:, None]
@@ -61,6 +63,12 @@ def balanced_form(system: DiscreteLTI) -> BalancedForm:
     )
     hankel = torch.nn.functional.pad(hankel, (0, max(n - hankel.shape[1], 0)))[:, :n]
     return BalancedForm(inner, hankel, kept[:, :n].sum(-1))
+
+
+def _svd(K: Inexact[Tensor, "H s r"]) -> tuple[Tensor, Tensor, Tensor]:
+    heads = [graded_svd(one) for one in K.cpu().resolve_conj().numpy()]
+    U, values, Vh = (torch.from_numpy(np.stack(parts)) for parts in zip(*heads, strict=True))
+    return U.to(K.device), values.to(K.device), Vh.to(K.device)
 
 
 def _square(A: Tensor, n: int) -> Tensor:
@@ -90,7 +98,10 @@ def _factors(
         (z, w), (p, q) = L.chunk(2, 1), M.chunk(2, 1)
         L = torch.cat([z + w, (z - w) / 1j], 1) / 2
         M = torch.cat([p + q, (p - q) / 1j], 1)
-    # Where the Gramian L L^H is real, [Re L, Im L] is a factor of it too.
-    if dense.A.is_complex():
-        return L, M
-    return torch.cat([L.real, L.imag], -1), torch.cat([M.real, M.imag], -1)
+    return (L, M) if dense.A.is_complex() else (_real(L), _real(M))
+
+
+def _real(factor: Tensor) -> Tensor:
+    """[Re L, Im L], a factor of the same Gramian L L^H where that is real, with columns in the
+    order of L: they are graded, which keeps small singular values accurate."""
+    return torch.stack([factor.real, factor.imag], -1).flatten(-2)
