@@ -59,7 +59,7 @@ def slots(
     limits = [_fitting(config, cores), _fitting_gpus(config, found), jobs or config.jobs]
     stated = [limit for limit in limits if limit is not None]
     number = max(1, min(*(stated or [default_jobs()]), runs))
-    threads = config.cores_per_run or max(1, cores // number)
+    threads = config.cores_per_run or threads_each(number)
     return [Slot(threads, _gpus_of(place, found, config.gpus_per_run)) for place in range(number)]
 
 
@@ -105,12 +105,35 @@ def _gpus_of(place: int, gpus: list[str], each: int | None) -> str | None:
     return ",".join(gpus[place * each : (place + 1) * each]) if each else gpus[place % len(gpus)]
 
 
+def threads_each(runs: int) -> int:
+    """The threads of each of ``runs`` runs side by side: an equal share of the physical cores,
+    since two threads of one core get in each other's way, and at most ``OMP_NUM_THREADS``, as in a
+    process that torch sets up by itself."""
+    share = max(1, min(available_cores(), physical_cores()) // runs)
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(share, int(asked)) if asked.isdecimal() and int(asked) else share
+
+
 def available_cores() -> int:
     """The cores that this process may use, in a Slurm job those of its task."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     granted = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    cores = len(_places())
     return min(cores, int(granted)) if granted.isdecimal() and int(granted) else cores
+
+
+def physical_cores(root: Path = Path("/sys/devices/system/cpu")) -> int:
+    """The physical cores among those that this process may use, where the system tells them."""
+    siblings = (root / f"cpu{place}/topology/thread_siblings_list" for place in _places())
+    try:
+        return len({file.read_text() for file in siblings})
+    except OSError:
+        return len(_places())
+
+
+def _places() -> set[int]:
+    """The numbers of the (logical) cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return affinity(0) if affinity else set(range(os.cpu_count() or 1))
 
 
 def available_memory() -> float:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssmbench.errors import require
+from ssmbench.launchers.slots import available_cores
 from ssmbench.paths import absolute
 
 if TYPE_CHECKING:
@@ -96,12 +96,5 @@ def verify(
 
     require(time_limit > 0, f"time_limit: must be positive, got {time_limit}")
     require(jobs is None or jobs >= 1, f"jobs: must be at least 1, got {jobs}")
-    limits = Limits(time_limit, jobs or _cpus(), run_plugins)
+    limits = Limits(time_limit, jobs or available_cores(), run_plugins)
     return check(absolute(folder), with_data=with_data, limits=limits)
-
-
-def _cpus() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1

@@ -17,7 +17,7 @@ from ssmbench import jsonio, registry
 from ssmbench.errors import UsageError
 from ssmbench.launchers.local import Local
 from ssmbench.launchers.process import LOG
-from ssmbench.launchers.slots import Config, Slot, _listed_gpus, slots, visible_gpus
+from ssmbench.launchers.slots import Config, Slot, _listed_gpus, physical_cores, slots, visible_gpus
 from ssmbench.runs.folder import RunFolder
 from ssmbench.suite.grid import load_suite
 from tests.slurm_cluster import wait_until
@@ -271,6 +271,8 @@ def machine(monkeypatch) -> Callable[[int], None]:
 
     def pretend(cores: int) -> None:
         monkeypatch.setattr("ssmbench.launchers.slots.available_cores", lambda: cores)
+        monkeypatch.setattr("ssmbench.launchers.slots.physical_cores", lambda: cores)
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         monkeypatch.setattr("ssmbench.launchers.slots.available_memory", lambda: 10.0)
 
     return pretend
@@ -292,6 +294,32 @@ def machine(monkeypatch) -> Callable[[int], None]:
 def test_slots_by_cores_and_memory(machine, config, jobs, runs, expected):
     machine(16)
     assert slots(config, runs, jobs, gpus=[]) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "jobs", "threads"),
+    [("1", 1, 1), ("4,2", 1, 4), ("4", 8, 2), ("0", 1, 16), ("many", 1, 16), ("", 4, 4)],
+)
+def test_a_run_gets_no_more_threads_than_the_user_asks_for(
+    machine, monkeypatch, asked, jobs, threads
+):
+    machine(16)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert slots(Config(), 100, jobs, gpus=[]) == [Slot(threads)] * jobs
+    assert slots(Config(cores_per_run=8), 1, gpus=[]) == [Slot(8)]
+
+
+def test_two_threads_of_one_core_count_once(machine, monkeypatch, tmp_path):
+    machine(16)
+    monkeypatch.setattr("ssmbench.launchers.slots.physical_cores", lambda: 8)
+    assert slots(Config(), 100, 1, gpus=[]) == [Slot(8)]
+    assert len(slots(Config(), 100, gpus=[])) == 8
+    monkeypatch.setattr("ssmbench.launchers.slots._places", lambda: {0, 1, 2, 3})
+    assert physical_cores(tmp_path) == 4  # the system does not say
+    for place in range(4):
+        (tmp_path / f"cpu{place}/topology").mkdir(parents=True)
+        (tmp_path / f"cpu{place}/topology/thread_siblings_list").write_text(f"{place % 2}\n")
+    assert physical_cores(tmp_path) == 2
 
 
 def test_slots_by_gpus(machine):
