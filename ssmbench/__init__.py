@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ssmbench.library.conformance import check
     from ssmbench.library.entries import list as list
     from ssmbench.library.entries import register, show
+    from ssmbench.library.exports import export_run, load_exported
     from ssmbench.library.imports import import_run
     from ssmbench.library.layers import layer, network
     from ssmbench.library.new import new
@@ -55,10 +56,12 @@ _HOMES = {
     "check": "library.conformance",
     "compare": "library.comparing",
     "discretize": "library.systems",
+    "export_run": "library.exports",
     "import_run": "library.imports",
     "layer": "library.layers",
     "list": "library.entries",
     "load": "library.runs",
+    "load_exported": "library.exports",
     "network": "library.layers",
     "new": "library.new",
     "plan_runs": "library.plans",
@@ -93,9 +96,11 @@ __all__ = [
     "check",
     "compare",
     "discretize",
+    "export_run",
     "import_run",
     "layer",
     "load",
+    "load_exported",
     "network",
     "new",
     "plan_runs",

@@ -34,6 +34,7 @@ ELSEWHERE = {
     "data check": "tests/cli/test_data.py",
     "data fetch": "tests/cli/test_data.py",
     "data make": "tests/cli/test_data.py",
+    "export": "tests/cli/test_export.py",
     "import": "tests/cli/test_import.py",
     "new": "tests/plugins/test_new.py",
     "plot gain": "tests/figures/test_figures_of_runs.py",
@@ -72,6 +73,7 @@ PAGES_ELSEWHERE = {
 }
 #: Blocks that cannot be executed here, by their first lines.
 NOT_EXECUTED = {
+    "#define NETWORK_DECLARATIONS": "C; tests/exporters/test_c.py compiles such a program",
     "from flax.traverse_util import flatten_dict": "needs JAX and Flax, and a model of theirs",
     "leaves, _ = jax.tree_util.tree_flatten_with_path": "needs JAX and Equinox",
     "parametrization() -> ContinuousSystem": "a diagram",

@@ -15,6 +15,7 @@ from ssmbench.cli.check import check
 from ssmbench.cli.compare import compare
 from ssmbench.cli.discretize import discretize
 from ssmbench.cli.doctor import doctor
+from ssmbench.cli.export import export
 from ssmbench.cli.gain import gain
 from ssmbench.cli.import_ import import_
 from ssmbench.cli.list import list_
@@ -46,6 +47,7 @@ for function in (
     check,
     run,
     import_,
+    export,
     report,
     compare,
     publish,

@@ -165,7 +165,7 @@ class SequenceModel(NetworkParts):
         return x
 
     def _decoded(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        y = self.decoder(x, lengths, **self._decoder_gain())
+        y = self.decoder(x, lengths, **self.decoder_gain())
         self._first_use.check("decoder", check_decoded, self.decoder, x, y, self._sizes)
         return y
 
@@ -186,7 +186,7 @@ class SequenceModel(NetworkParts):
             return self._decoded(x, lengths)
         dt = None if dt is None else segments.take(dt)
         x = self._features(encode(segments.take(rows), segments.start(length)), None, dt)
-        return self.decoder.read_segment(x, lengths, length, segments, **self._decoder_gain())
+        return self.decoder.read_segment(x, lengths, length, segments, **self.decoder_gain())
 
     def stream(
         self, u: Shaped[Tensor, "B ..."], state: StreamState | None = None
@@ -212,7 +212,7 @@ class SequenceModel(NetworkParts):
             finals.append(final)
         x = self._finally_normalised(x, None)
         steps = before.steps + x.shape[1]
-        y, total = self.decoder.stream(x, before.total, steps, **self._decoder_gain())
+        y, total = self.decoder.stream(x, before.total, steps, **self.decoder_gain())
         return y, StreamState(tuple(finals), total, steps)
 
     def _check_stream(self, u: Tensor) -> None:

@@ -142,7 +142,7 @@ class NetworkParts(nn.Module):
             for layer, old in zip(self.layers, before, strict=True):
                 layer.rate = old
 
-    def _decoder_gain(self) -> dict[str, float]:
+    def decoder_gain(self) -> dict[str, float]:
         """The keyword that prescribes the decoder's gain; none without a ``gamma``."""
         if self.gamma is None:
             return {}
@@ -170,7 +170,7 @@ class NetworkParts(nn.Module):
         if claim is GainClaim.zero_state and not self.decoder.maps_zero_to_zero:
             return features.then(offset_of(self.decoder))
         steps = self.framing.count(length)
-        return features.then(self.decoder.bound(steps, **self._decoder_gain()))
+        return features.then(self.decoder.bound(steps, **self.decoder_gain()))
 
     def pair_gains(self, layer_gains: Sequence[float | None], length: int) -> PairGains | None:
         """Bounds as :meth:`bound`, of each output and of the difference of each pair of outputs;
@@ -178,7 +178,7 @@ class NetworkParts(nn.Module):
         whole = self.bound(layer_gains, length)
         if not whole.finite:
             return None
-        rows = self.decoder.rows(**self._decoder_gain())
+        rows = self.decoder.rows(**self.decoder_gain())
         if rows is None:
             return self._sizes and PairGains.of_gain(whole.value, self._sizes.outputs)
         before = self._bound_of_features(layer_gains, GainClaim.incremental)
@@ -195,7 +195,7 @@ class NetworkParts(nn.Module):
 
     def decoder_matrix(self) -> Float[Tensor, "out d"] | None:
         """The matrix of an affine decoder (:meth:`Decoder.rows`); None of others."""
-        return self.decoder.rows(**self._decoder_gain())
+        return self.decoder.rows(**self.decoder_gain())
 
     def parameter_count(self) -> int:
         """The number of trainable real numbers."""

@@ -145,3 +145,4 @@ measures = declare(
 reducers = declare("reducer", "ssmbench.reduction", "ssmbench.reduction.base:Reducer")
 launchers = declare("launcher", "ssmbench.launchers", "ssmbench.launchers.base:Launcher")
 importers = declare("importer", "ssmbench.importers", "ssmbench.importers.base:Importer")
+exporters = declare("exporter", "ssmbench.exporters", "ssmbench.exporters.base:Exporter")

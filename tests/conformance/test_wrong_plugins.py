@@ -13,6 +13,7 @@ from ssmbench.scans.chunked import ChunkedScan
 from ssmbench.testing import Subject, checks_of, run_checks
 from ssmbench.testing.time_varying import every_scan_agrees_with_single_steps
 from tests.conformance import (
+    wrong_exporters,
     wrong_measures,
     wrong_networks,
     wrong_parametrizations,
@@ -33,6 +34,7 @@ WRONG: tuple[Wrong, ...] = (
     *wrong_training.WRONG,
     *wrong_measures.WRONG,
     *wrong_reducers.WRONG,
+    *wrong_exporters.WRONG,
     *wrong_tasks.WRONG,
 )
 #: All checks of these take seconds; those of the fault are tried alone.

@@ -23,7 +23,9 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.nn.norms.base import Norm
 from ssmbench.nn.norms.stepwise import no_norm
+from ssmbench.nn.not_lowered import not_lowered
 from ssmbench.nn.stream import BlockState
+from ssmbench.program import Builder
 from ssmbench.systems import DiscreteLTI
 
 #: Why a time-varying SSM layer has no incremental gain.
@@ -103,6 +105,7 @@ class Block(nn.Module, ABC):
         anew = ("forward", "bound", "branch_bound", "_branch")
         reset_unless_defined(cls, Block, anew, "lumped")
         reset_unless_defined(cls, Block, anew, "branch_zero_state_bound")
+        reset_unless_defined(cls, Block, ("forward", "stream", "_branch"), "lower")
 
     def __init__(self, parts: BlockParts, norm: Norm):
         super().__init__()
@@ -143,6 +146,28 @@ class Block(nn.Module, ABC):
     def ignored_with(cls, config: Any) -> tuple[str, ...]:
         """Those of :attr:`ignored` that have no effect on a block with these options."""
         return cls.ignored
+
+    def lower(self, to: Builder, x: int) -> int:
+        """Add the block of the value x to an exported network; gives the index of its output.
+
+        Raises:
+            UsageError: it has no form in plain operations; it names those that have one.
+        """
+        raise not_lowered(self, Block)
+
+    def lower_normalised(self, to: Builder, position: NormPosition, x: int) -> int:
+        """As :meth:`normalise_at`, in an exported network."""
+        return self.norm.lower(to, x) if position is self.norm_position else x
+
+    def lower_residual(self, to: Builder, x: int, branch: int) -> int:
+        """As :meth:`add_residual`, in an exported network."""
+        if self.residual is Residual.none:
+            return branch
+        if self.residual is Residual.convex:
+            share = torch.sigmoid(self.share.detach())
+            whole = torch.ones(to.width(x))
+            x, branch = to.scale(x, (1 - share) * whole), to.scale(branch, share * whole)
+        return to.add(x, branch)
 
     def branch_bound(self, layers: Bound) -> Bound:
         """A bound on the gain of the branch alone, without norm and residual connection, from that

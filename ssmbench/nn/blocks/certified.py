@@ -19,9 +19,11 @@ from ssmbench.nn.causal import CausalConv
 from ssmbench.nn.contracts import check_nonlinearity
 from ssmbench.nn.dropout import build_dropout
 from ssmbench.nn.layer import SSMLayer
+from ssmbench.nn.lowering import lower_layer
 from ssmbench.nn.norms.stepwise import no_norm
 from ssmbench.nn.stream import BlockState
 from ssmbench.options import SIZE, one_of, option
+from ssmbench.program import Builder
 from ssmbench.registry import blocks
 
 #: Why a block with a gate has no incremental gain.
@@ -165,6 +167,29 @@ class CertifiedBlock(Block):
             selection, kept = self._selection(extended), self.conv.kept(extended)
         y, final = self.layer.run(value, before.layer, None, selection)
         return self._joined(passing, y, path), CertifiedState(kept, final, late)
+
+    def lower(self, to: Builder, x: int) -> int:
+        first, last = self.orthogonal()
+        v, passing = to.affine(x, first), len(first) - self.width
+        kept, value = to.slice(v, 0, passing), to.slice(v, passing, len(first))
+        if self.delay:
+            value = self._lower_delayed(to, value)
+        y = lower_layer(to, self.layer, value)
+        if self.gate is not None:
+            y = to.multiply(y, self._lower_gate(to, x, self.gate))
+        return to.affine(to.concat(kept, y), last)
+
+    def _lower_delayed(self, to: Builder, value: int) -> int:
+        now, then = to.slice(value, 0, self.width, 2), to.slice(value, 1, self.width, 2)
+        late = to.convolution(then, torch.tensor([1.0, 0.0]).expand(to.width(then), -1))
+        return to.concat(now, late)
+
+    def _lower_gate(self, to: Builder, x: int, gate: nn.Sequential) -> int:
+        norm = self.path_norm
+        path = to.scale(to.standardise(x, norm.eps), norm.weight, norm.bias)
+        inner, _, out = gate
+        hidden = to.pointwise(to.affine(path, inner.weight), "silu")
+        return to.pointwise(to.affine(hidden, out.weight, out.bias), "tanh")
 
     def orthogonal(self) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"]]:
         """Q1 and Q2."""

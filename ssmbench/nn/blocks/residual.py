@@ -19,7 +19,9 @@ from ssmbench.nn.contracts import check_nonlinearity
 from ssmbench.nn.dropout import build_dropout
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.linear import BoundedLinear, effective_weight
+from ssmbench.nn.lowering import lower_layer
 from ssmbench.nn.stream import BlockState
+from ssmbench.program import Builder
 from ssmbench.registry import NoOptions, blocks
 from ssmbench.systems import DiscreteLTI
 
@@ -84,6 +86,13 @@ class ResidualBlock(Block):
         shaped = self.nonlinearity(y)
         self._first_use.check("nonlinearity", check_nonlinearity, self.nonlinearity, y, shaped)
         return self.dropout(self.mix(shaped))
+
+    def lower(self, to: Builder, x: int) -> int:
+        y = lower_layer(to, self.layer, self.lower_normalised(to, NormPosition.pre, x))
+        y = self.nonlinearity.lower(to, y)
+        if isinstance(self.mix, nn.Linear):
+            y = to.affine(y, effective_weight(self.mix), self.mix.bias)
+        return self.lower_normalised(to, NormPosition.post, self.lower_residual(to, x, y))
 
     def lumped(
         self, width: int, layer_gain: float | None, systems: Sequence[DiscreteLTI | None]

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from ssmbench.analysis.certificate import Bound
 from ssmbench.errors import UsageError
 from ssmbench.nn.bounds import reset_unless_defined
+from ssmbench.nn.not_lowered import not_lowered
 from ssmbench.nn.pooling import Pooling
+from ssmbench.program import Builder
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.spec import Reading
 
@@ -44,6 +46,7 @@ class Decoder(nn.Module):
         anew = ("forward", "read", "affine", "bound")
         reset_unless_defined(cls, Decoder, anew, "rows")
         reset_unless_defined(cls, Decoder, anew[:3], "maps_zero_to_zero")
+        reset_unless_defined(cls, Decoder, (*anew[:3], "stream"), "lower")
 
     def forward(
         self,
@@ -87,6 +90,14 @@ class Decoder(nn.Module):
         ranks. By default each rank gathers the features of all.
         """
         return self(segments.join(x, length), lengths, gain)
+
+    def lower(self, to: Builder, x: int, gain: float | None) -> int:
+        """Add the decoder of the features x to an exported network; gives the index of its output.
+
+        Raises:
+            UsageError: it has no form in plain operations; it names those that have one.
+        """
+        raise not_lowered(self, Decoder)
 
     def bound(self, length: int, gain: float | None = None) -> Bound:
         """A bound on the incremental gain in l2, for sequences of ``length`` steps."""

@@ -15,6 +15,7 @@ from ssmbench.nn.decoders.base import Decoder, PoolingDecoder
 from ssmbench.nn.linear import bounded_weight
 from ssmbench.nn.pooling import Pooling
 from ssmbench.options import option
+from ssmbench.program import Builder
 from ssmbench.registry import decoders
 from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.spec import Reading, TaskSizes
@@ -34,6 +35,10 @@ class _Affine(nn.Linear):
         self, x: Float[Tensor, "*shape d"], gain: float | None
     ) -> Float[Tensor, "*shape out"]:
         return F.linear(x, self.used_weight(gain), self.bias)
+
+    def lower_affine(self, to: Builder, x: int, gain: float | None) -> int:
+        """As :meth:`affine`, in an exported network."""
+        return to.affine(x, self.used_weight(gain), self.bias)
 
     def used_weight(self, gain: float | None) -> Float[Tensor, "out d"]:
         """The weight that multiplies x."""
@@ -73,6 +78,9 @@ class PerStep(Decoder, _Affine):
     ) -> tuple[Float[Tensor, "B L out"], None]:
         return self.affine(x, gain), None
 
+    def lower(self, to: Builder, x: int, gain: float | None) -> int:
+        return self.lower_affine(to, x, gain)
+
     def read_segment(
         self,
         x: Float[Tensor, "B l d"],
@@ -109,6 +117,10 @@ class Pooled(PoolingDecoder, _Affine):
         self, vectors: Float[Tensor, "B d"], gain: float | None = None
     ) -> Float[Tensor, "B out"]:
         return self.affine(vectors, gain)
+
+    def lower(self, to: Builder, x: int, gain: float | None) -> int:
+        pooled = x if self.pooling is Pooling.last else to.mean(x, self.pooling.value)
+        return self.lower_affine(to, pooled, gain)
 
     def bound(self, length: int, gain: float | None = None) -> Bound:
         return self.pooling.bound(length).then(self.affine_bound(gain))

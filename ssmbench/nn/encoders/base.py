@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ssmbench.analysis.certificate import Bound
 from ssmbench.analysis.network_bound.shifted import ShiftedMap
 from ssmbench.nn.bounds import reset_unless_defined
+from ssmbench.nn.not_lowered import not_lowered
+from ssmbench.program import Builder
 from ssmbench.spec import Channels, SequenceSpec
 
 
@@ -34,6 +36,7 @@ class Encoder(nn.Module):
         super().__init_subclass__(**kwargs)
         reset_unless_defined(cls, Encoder, ("forward", "bound", "lipschitz"), "shifted")
         reset_unless_defined(cls, Encoder, ("forward",), "maps_zero_to_zero")
+        reset_unless_defined(cls, Encoder, ("forward",), "lower")
 
     def forward(self, u: Shaped[Tensor, "B L ..."], start: int = 0) -> Float[Tensor, "B L d"]:
         """Features of u: (B, L, channels) of real numbers, or (B, L) of tokens.
@@ -42,6 +45,14 @@ class Encoder(nn.Module):
         longer sequence.
         """
         raise NotImplementedError
+
+    def lower(self, to: Builder, u: int) -> int:
+        """Add the encoder of the input u to an exported network; gives the index of its output.
+
+        Raises:
+            UsageError: it has no form in plain operations; it names those that have one.
+        """
+        raise not_lowered(self, Encoder)
 
     def check_length(self, steps: int) -> None:
         """Raise a UsageError unless sequences of so many steps can be encoded."""

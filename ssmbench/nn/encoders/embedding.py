@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ssmbench.errors import UsageError, require
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.options import option
+from ssmbench.program import Builder
 from ssmbench.registry import encoders
 from ssmbench.spec import Tokens
 
@@ -50,6 +51,9 @@ class Embedding(Encoder, nn.Embedding):
                 f"tokens must be in 0..{size - 1}, the task's vocabulary; got {low}..{high}"
             ) from None
         return F.normalize(vectors, dim=-1) if self.unit_norm else vectors
+
+    def lower(self, to: Builder, u: int) -> int:
+        return to.lookup(u, F.normalize(self.weight, dim=-1) if self.unit_norm else self.weight)
 
 
 class Positions(Enum):

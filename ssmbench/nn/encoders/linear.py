@@ -15,6 +15,7 @@ from ssmbench.nn.bounds import linear_bound
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.nn.linear import BoundedLinear
 from ssmbench.options import one_of, option
+from ssmbench.program import Builder
 from ssmbench.registry import encoders
 from ssmbench.spec import Channels
 
@@ -44,6 +45,10 @@ class LinearEncoder(Encoder, nn.Linear):
         x = nn.Linear.forward(self, u)
         return torch.tanh(x) if self.tanh else x
 
+    def lower(self, to: Builder, u: int) -> int:
+        x = to.affine(u, self.weight, self.bias)
+        return to.pointwise(x, "tanh") if self.tanh else x
+
     def bound(self) -> Bound:
         return linear_bound(self)
 
@@ -66,6 +71,10 @@ class BoundedLinearEncoder(Encoder, BoundedLinear):
     def forward(self, u: Float[Tensor, "B L c"], start: int = 0) -> Float[Tensor, "B L d"]:
         x = BoundedLinear.forward(self, u)
         return torch.tanh(x) if self.tanh else x
+
+    def lower(self, to: Builder, u: int) -> int:
+        x = to.affine(u, self.effective_weight(), self.bias)
+        return to.pointwise(x, "tanh") if self.tanh else x
 
     def bound(self) -> Bound:
         return linear_bound(self)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ssmbench.errors import UsageError, require
 from ssmbench.nn.encoders.base import Encoder
 from ssmbench.options import COUNT, option
+from ssmbench.program import Builder
 from ssmbench.registry import encoders
 from ssmbench.spec import Tokens
 
@@ -52,3 +53,6 @@ class OneHot(Encoder, nn.Linear):
                 f"tokens must be in 0..{self.in_features - 1}, the columns of one_hot; got "
                 f"{int(u.min())}..{int(u.max())}"
             ) from None
+
+    def lower(self, to: Builder, u: int) -> int:
+        return to.lookup(u, self.weight.mT + self.bias)

@@ -13,6 +13,8 @@ from torch import nn
 from ssmbench.analysis.certificate import Bound
 from ssmbench.analysis.network_bound.shifted import Pointwise, ShiftedMap
 from ssmbench.nn.bounds import reset_unless_defined
+from ssmbench.nn.not_lowered import not_lowered
+from ssmbench.program import Builder
 
 #: Around a turn of a slope, and what is added to a slope: near a smooth extremum the slope differs
 #: from it by less.
@@ -47,12 +49,21 @@ class Nonlinearity(nn.Module):
         reset_unless_defined(cls, Nonlinearity, anew, "turns")
         reset_unless_defined(cls, Nonlinearity, anew, "curvature")
         reset_unless_defined(cls, Nonlinearity, ("forward",), "maps_zero_to_zero")
+        reset_unless_defined(cls, Nonlinearity, ("forward",), "lower")
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
         """The class's facts as plain values."""
         known = cls.lipschitz is not None
         return {"lipschitz": cls.lipschitz if known else f"none: {cls.why_unbounded}"}
+
+    def lower(self, to: Builder, x: int) -> int:
+        """Add the map of the value x to an exported network; gives the index of its output.
+
+        Raises:
+            UsageError: it has no form in plain operations; it names those that have one.
+        """
+        raise not_lowered(self, Nonlinearity)
 
     def bound(self) -> Bound:
         """The declared constant as a bound."""

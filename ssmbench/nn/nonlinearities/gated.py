@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ssmbench.nn.dropout import build_dropout
 from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.options import PROPER_FRACTION, one_of, option
+from ssmbench.program import Builder
 from ssmbench.registry import nonlinearities
 
 
@@ -58,3 +59,17 @@ class GLU(Nonlinearity):
         if self.form == "full":
             return F.glu(gate, dim=-1)
         return (inner if self.form == "half1" else x) * torch.sigmoid(gate)
+
+    def lower(self, to: Builder, x: int) -> int:
+        inner = to.pointwise(x, "gelu_tanh" if self.approximate == "tanh" else "gelu")
+        gate = to.affine(inner, self.linear.weight, self.linear.bias)
+        if self.form == "full":
+            return lower_glu(to, gate)
+        return to.multiply(inner if self.form == "half1" else x, to.pointwise(gate, "sigmoid"))
+
+
+def lower_glu(to: Builder, gate: int) -> int:
+    """The first half of a value times the sigmoid of the second, in an exported network."""
+    half = to.width(gate) // 2
+    value, opening = to.slice(gate, 0, half), to.slice(gate, half, 2 * half)
+    return to.multiply(value, to.pointwise(opening, "sigmoid"))

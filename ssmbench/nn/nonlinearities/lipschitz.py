@@ -17,6 +17,7 @@ from ssmbench.errors import require
 from ssmbench.linalg.orthogonal import cayley
 from ssmbench.linalg.singular_values import spectral_norm
 from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.program import Builder
 from ssmbench.registry import NoOptions, nonlinearities
 
 
@@ -49,6 +50,10 @@ class SLL(Nonlinearity):
     def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
         hidden = F.relu(F.linear(x, self.weight.T, self.bias))
         return x - F.linear(hidden, self._outward())
+
+    def lower(self, to: Builder, x: int) -> int:
+        hidden = to.pointwise(to.affine(x, self.weight.T, self.bias), "relu")
+        return to.add(x, to.affine(hidden, -self._outward()))
 
     def _outward(self) -> Float[Tensor, "d h"]:
         return 2 * self.weight / self._scale()
@@ -84,6 +89,11 @@ class Sandwich(Nonlinearity):
     def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
         inward, psi, outward = self._maps()
         return F.linear(F.relu(F.linear(x, inward, self.bias)) * psi, outward)
+
+    def lower(self, to: Builder, x: int) -> int:
+        inward, psi, outward = self._maps()
+        hidden = to.pointwise(to.affine(x, inward, self.bias), "relu")
+        return to.affine(hidden, outward * psi)
 
     def _maps(self) -> tuple[Tensor, Tensor, Tensor]:
         """What relu reads, the factor of its results, and what these are multiplied by."""
@@ -122,6 +132,9 @@ class GroupSort(Nonlinearity):
         pairs = torch.stack([torch.maximum(first, second), torch.minimum(first, second)], -1)
         return torch.cat([pairs.flatten(-2), x[..., paired:]], -1)
 
+    def lower(self, to: Builder, x: int) -> int:
+        return to.sort_pairs(x)
+
     def shifted(self, width: int) -> ShiftedMap:
         """(a + b) / 2 +- |a - b| / 2: the sum of a pair is linear, and the difference's modulus has
         slopes in [-1, 1]."""
@@ -152,6 +165,9 @@ class Cayley(GroupSort):
     def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
         return super().forward(F.linear(x, self._rotation(), self.bias))
 
+    def lower(self, to: Builder, x: int) -> int:
+        return to.sort_pairs(to.affine(x, self._rotation(), self.bias))
+
     def _rotation(self) -> Float[Tensor, "d d"]:
         return cayley(self.S.double()).to(self.S.dtype)
 
@@ -171,11 +187,20 @@ class SaturatedGLU(Nonlinearity):
         self.gate = nn.Linear(d_model, d_model)
 
     def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
-        slope = spectral_norm(self.value.weight) + spectral_norm(self.gate.weight) / 4
-        scale = 1 / slope.clamp_min(1.0)
+        scale = self._scale()
         value = F.linear(x, scale * self.value.weight, self.value.bias)
         gate = F.linear(x, scale * self.gate.weight, self.gate.bias)
         return torch.tanh(value) * torch.sigmoid(gate)
+
+    def _scale(self) -> Float[Tensor, ""]:
+        slope = spectral_norm(self.value.weight) + spectral_norm(self.gate.weight) / 4
+        return 1 / slope.clamp_min(1.0)
+
+    def lower(self, to: Builder, x: int) -> int:
+        scale = self._scale()
+        value = to.pointwise(to.affine(x, scale * self.value.weight, self.value.bias), "tanh")
+        gate = to.pointwise(to.affine(x, scale * self.gate.weight, self.gate.bias), "sigmoid")
+        return to.multiply(value, gate)
 
 
 def _check_width(name: str, hidden: int) -> None:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.program import Builder
 from ssmbench.registry import nonlinearities
 
 
@@ -24,6 +25,9 @@ class Identity(Nonlinearity):
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return x
 
+    def lower(self, to: Builder, x: int) -> int:
+        return x
+
 
 @nonlinearities.register("relu", citation="Nair and Hinton 2010, ICML")
 class ReLU(Nonlinearity):
@@ -36,6 +40,9 @@ class ReLU(Nonlinearity):
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.relu(x)
+
+    def lower(self, to: Builder, x: int) -> int:
+        return to.pointwise(x, "relu")
 
 
 @nonlinearities.register("tanh")
@@ -51,6 +58,9 @@ class Tanh(Nonlinearity):
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return torch.tanh(x)
 
+    def lower(self, to: Builder, x: int) -> int:
+        return to.pointwise(x, "tanh")
+
 
 @nonlinearities.register("gelu", citation="Hendrycks and Gimpel 2016, arXiv 1606.08415")
 class GELU(Nonlinearity):
@@ -64,6 +74,9 @@ class GELU(Nonlinearity):
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.gelu(x)
+
+    def lower(self, to: Builder, x: int) -> int:
+        return to.pointwise(x, "gelu")
 
 
 @nonlinearities.register("gelu_tanh", citation="Hendrycks and Gimpel 2016, arXiv 1606.08415")
@@ -80,6 +93,9 @@ class TanhGELU(Nonlinearity):
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.gelu(x, approximate="tanh")
 
+    def lower(self, to: Builder, x: int) -> int:
+        return to.pointwise(x, "gelu_tanh")
+
 
 @nonlinearities.register("silu", citation="Elfwing, Uchibe, Doya 2018, arXiv 1702.03118")
 class SiLU(Nonlinearity):
@@ -93,3 +109,6 @@ class SiLU(Nonlinearity):
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return F.silu(x)
+
+    def lower(self, to: Builder, x: int) -> int:
+        return to.pointwise(x, "silu")

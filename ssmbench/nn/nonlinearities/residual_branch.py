@@ -14,9 +14,11 @@ from ssmbench.analysis.network_bound.enclosed import Enclosed
 from ssmbench.analysis.network_bound.shifted import ShiftedMap, between
 from ssmbench.nn.bounds import weight_bound
 from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.nn.nonlinearities.gated import lower_glu
 from ssmbench.nn.nonlinearities.pointwise import GELU
 from ssmbench.nn.norms.base import largest
 from ssmbench.options import COUNT, one_of, option
+from ssmbench.program import Builder
 from ssmbench.registry import nonlinearities
 
 
@@ -67,6 +69,17 @@ class ResidualBranch(Nonlinearity):
             return x + F.linear(F.gelu(F.linear(x, self.W)), self.V)
         gate = torch.sigmoid(F.linear(x, self.W))
         return x + self.scale * torch.tanh(F.linear(x, self.V)) * gate
+
+    def lower(self, to: Builder, x: int) -> int:
+        if self.form == "glu":
+            gate = to.affine(to.pointwise(x, "gelu"), self.linear.weight, self.linear.bias)
+            return to.add(x, lower_glu(to, gate))
+        if self.form == "mlp":
+            hidden = to.pointwise(to.affine(x, self.W), "gelu")
+            return to.add(x, to.affine(hidden, self.V))
+        gate = to.pointwise(to.affine(x, self.W), "sigmoid")
+        value = to.pointwise(to.affine(x, self.V), "tanh")
+        return to.add(x, to.scale(to.multiply(value, gate), self.scale))
 
     def shifted(self, width: int) -> ShiftedMap | None:
         identity, branch = Enclosed.identity(width), self._branch_bound()

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ssmbench.analysis.certificate import Bound
 from ssmbench.analysis.network_bound.shifted import ShiftedMap
 from ssmbench.nn.bounds import reset_unless_defined
+from ssmbench.nn.not_lowered import not_lowered
+from ssmbench.program import Builder
 
 
 class Norm(nn.Module):
@@ -29,6 +31,7 @@ class Norm(nn.Module):
         super().__init_subclass__(**kwargs)
         reset_unless_defined(cls, Norm, ("forward", "bound", "lipschitz"), "shifted")
         reset_unless_defined(cls, Norm, ("forward",), "maps_zero_to_zero")
+        reset_unless_defined(cls, Norm, ("forward",), "lower")
 
     def __init__(self, config: Any, *, d_model: int):
         super().__init__()
@@ -39,6 +42,14 @@ class Norm(nn.Module):
         """``lengths``: the valid steps of sequences padded at the end; values in the padding must
         influence no output and no statistic."""
         raise NotImplementedError
+
+    def lower(self, to: Builder, x: int) -> int:
+        """Add the norm of the value x to an exported network; gives the index of its output.
+
+        Raises:
+            UsageError: it has no form in plain operations; it names those that have one.
+        """
+        raise not_lowered(self, Norm)
 
     def bound(self) -> Bound:
         """A bound on the Lipschitz constant in evaluation mode, for the present parameters."""

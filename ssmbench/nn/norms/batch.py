@@ -14,6 +14,7 @@ from ssmbench.analysis.network_bound.shifted import ShiftedMap
 from ssmbench.lengths import mask_steps, valid_steps
 from ssmbench.nn.norms.base import Norm, largest
 from ssmbench.options import FRACTION, POSITIVE, one_of, option
+from ssmbench.program import Builder
 from ssmbench.registry import norms
 
 
@@ -109,6 +110,11 @@ class BatchNorm(Norm):
         """What each channel is multiplied by in evaluation."""
         inverse = torch.rsqrt(self.variance + self.eps)
         return inverse if self.weight is None else self.weight * inverse
+
+    def lower(self, to: Builder, x: int) -> int:
+        factors = self._factors()
+        offset = -self.mean * factors
+        return to.scale(x, factors, offset if self.bias is None else offset + self.bias)
 
     def bound(self) -> Bound:
         return largest(self._factors())

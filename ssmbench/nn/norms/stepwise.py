@@ -15,6 +15,7 @@ from ssmbench.analysis.network_bound.enclosed import Enclosed
 from ssmbench.analysis.network_bound.shifted import ShiftedMap
 from ssmbench.nn.norms.base import Norm, largest
 from ssmbench.options import POSITIVE, option
+from ssmbench.program import Builder
 from ssmbench.registry import NoOptions, norms
 
 
@@ -35,6 +36,9 @@ class NoNorm(Norm):
     def forward(
         self, x: Float[Tensor, "B L d"], lengths: Int[Tensor, " B"] | None = None
     ) -> Float[Tensor, "B L d"]:
+        return x
+
+    def lower(self, to: Builder, x: int) -> int:
         return x
 
     def shifted(self, width: int) -> ShiftedMap:
@@ -67,6 +71,9 @@ class LayerNorm(Norm):
     ) -> Float[Tensor, "B L d"]:
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
+    def lower(self, to: Builder, x: int) -> int:
+        return to.scale(to.standardise(x, self.eps), self.weight, self.bias)
+
 
 @norms.register("rms", config=EpsilonConfig, citation="Zhang and Sennrich 2019, arXiv 1910.07467")
 class RMSNorm(Norm):
@@ -90,6 +97,9 @@ class RMSNorm(Norm):
     ) -> Float[Tensor, "B L d"]:
         mean_square = x.square().mean(-1, keepdim=True)
         return x * torch.rsqrt(mean_square + self.eps) * self.weight
+
+    def lower(self, to: Builder, x: int) -> int:
+        return to.scale(to.root_mean_square(x, self.eps), self.weight)
 
     def bound(self) -> Bound:
         return largest(self.weight / math.sqrt(self.eps))

@@ -1,0 +1,1 @@
+"""Formats in which a frozen network leaves ssmbench, one module or package for each."""

@@ -1,0 +1,56 @@
+"""SSM layers in the plain operations of an exported network."""
+
+from __future__ import annotations
+
+import torch
+
+from ssmbench.errors import require
+from ssmbench.nn.layer import SSMLayer
+from ssmbench.program import Builder
+from ssmbench.systems import DiscreteDiagonal, DiscreteLTI
+
+
+def lower_layer(to: Builder, layer: SSMLayer, x: int) -> int:
+    """Add a layer's present system, with its initial state; the result is its output.
+
+    Raises:
+        UsageError: the layer is time-varying, or its outputs are complex.
+    """
+    name = type(layer.parametrization).__name__
+    require(
+        not layer.time_varying,
+        f"export: the SSM layer {name} is time-varying, which has no form in plain operations; "
+        "allowed: time-invariant layers",
+    )
+    system = layer.system()
+    start = layer.start(1, system, None)
+    return lower_system(to, system, x, None if start is None else start[0])
+
+
+def lower_system(to: Builder, system: DiscreteLTI, x: int, start: torch.Tensor | None) -> int:
+    """Add a system; ``start`` (H, N): its initial state, zero where None."""
+    width = system.heads * system.outputs
+    if isinstance(system, DiscreteDiagonal):
+        arrays, real = _modes(system), not system.state_dtype.is_complex
+        initial = torch.zeros(system.heads, system.states) if start is None else start
+        parts = initial[None] if real else torch.view_as_real(initial + 0j).movedim(-1, 0)
+        return to.add_operation("diagonal", (x,), width, arrays, parts)
+    require(system.is_real(), "export: the outputs of an SSM layer are complex numbers")
+    arrays = {"A": system.A, "B": system.B, "C": system.C, "D": system.D}
+    initial = torch.zeros(system.heads, system.states) if start is None else start
+    return to.add_operation("dense", (x,), width, arrays, initial)
+
+
+def _modes(system: DiscreteDiagonal) -> dict[str, torch.Tensor]:
+    """Real and imaginary parts of the matrices; outputs are Re(C x) + D u."""
+    real_outputs = system.conjugate or system.is_real()
+    require(real_outputs, "export: the outputs of an SSM layer are complex numbers")
+    C = 2 * system.C if system.conjugate else system.C
+    named = {"lam": system.lam, "B": system.B, "C": C}
+    if not system.state_dtype.is_complex:
+        return {f"{name}_re": matrix for name, matrix in named.items()} | {"D": system.D}
+    arrays = {"D": system.D}
+    for name, matrix in named.items():
+        whole = matrix + 0j
+        arrays[f"{name}_re"], arrays[f"{name}_im"] = whole.real, whole.imag
+    return arrays

@@ -1,0 +1,175 @@
+"""Write the frozen network of a run to files that run without ssmbench, and check them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ssmbench import registry
+from ssmbench.config import build, fingerprint, resolve_component
+from ssmbench.errors import UsageError, WriteError, require
+from ssmbench.exporters.base import Exported, Exporter
+from ssmbench.nn.freeze import freeze
+from ssmbench.nn.program import program_of
+from ssmbench.program import Program, stored_as
+from ssmbench.results import Record
+from ssmbench.runs.export_check import Agreement, Truth, agreement, check_network
+from ssmbench.runs.exported_gains import exported_gains
+from ssmbench.runs.load import TrainedRun, load_trained
+from ssmbench.runs.run import Run
+
+#: The folder in a run's folder in which its exports are written.
+EXPORTS = "export"
+#: The names of the files, before the ending of the format, by how weights are stored.
+NAMES = {"float32": "network", "float16": "network_float16", "int8": "network_int8"}
+#: Of the metadata and the arrays.
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """``format``: the name of an exporter, with its ``options``. ``weights``: how matrices are
+    stored, float32, float16 or int8."""
+
+    format: str
+    weights: str = "float32"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExportReport(Record):
+    """What was written, and how closely it agrees with the network.
+
+    ``difference``: the largest difference of a prediction from the program in double precision;
+    ``of_weights``: that of the program from the network, which is due to the stored weights; both
+    relative to the largest prediction. ``metadata``: as in the files.
+    """
+
+    files: tuple[str, ...]
+    difference: float
+    of_weights: float
+    metadata: dict[str, Any]
+
+
+def export_run(folder: Path, request: ExportRequest, output: Path | None = None) -> ExportReport:
+    """Write the trained network of a run to ``output``, a folder; None for ``export`` in the run's.
+
+    The files are written beside their place, run, and compared with the network's own stream;
+    only then do they replace what is there.
+
+    Raises:
+        UsageError: an unknown format; what it needs is missing; the network cannot be streamed, or
+            a part of it has no form in plain operations; or the exported network differs from the
+            network's stream.
+    """
+    exporter = _exporter(request)
+    trained = load_trained(folder)
+    frozen = freeze(trained.model)
+    whole = program_of(frozen, trained.task.sizes)
+    program = stored_as(whole, request.weights)
+    truth = check_network(frozen, whole)
+    metadata = _metadata(folder, trained, program, request, truth)
+    place = folder / EXPORTS if output is None else output
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        files, found = _write(exporter, program, metadata, truth, place)
+    except OSError as error:
+        if isinstance(error, WriteError):
+            raise UsageError(str(error)) from None
+        raise UsageError(str(WriteError.of(place, error))) from None
+    return ExportReport(
+        tuple(map(str, files)), found.difference, metadata["weights"]["difference"], metadata
+    )
+
+
+def read_exported(path: Path) -> Exported:
+    """The network in exported files, by the name of one of them.
+
+    Raises:
+        UsageError: there is no such file, no format has its ending, or it cannot be read.
+    """
+    require(path.is_file(), f"{path}: no such file")
+    for entry in registry.exporters:
+        for ending in entry.factory.endings:
+            if path.name.endswith(ending):
+                exporter = entry.build()
+                _require_nothing_missing(exporter, entry.name)
+                stem = path.name.removesuffix(ending)
+                return exporter.read([path.with_name(stem + e) for e in exporter.endings])
+    endings = sorted(ending for entry in registry.exporters for ending in entry.factory.endings)
+    raise UsageError(f"{path}: no exported network; allowed: files that end in {endings}")
+
+
+def _exporter(request: ExportRequest) -> Exporter:
+    component = {"name": request.format, **request.options}
+    resolved = resolve_component(registry.exporters, component, "export")
+    exporter = build(registry.exporters, resolved)
+    _require_nothing_missing(exporter, resolved["name"])
+    return exporter
+
+
+def _require_nothing_missing(exporter: Exporter, name: str) -> None:
+    missing = exporter.missing()
+    require(not missing, f"export: the format {name} {missing}")
+
+
+def _write(
+    exporter: Exporter, program: Program, metadata: dict[str, Any], truth: Truth, place: Path
+) -> tuple[list[Path], Agreement]:
+    stem = NAMES[metadata["weights"]["stored"]]
+    names = [stem + ending for ending in exporter.endings]
+    with tempfile.TemporaryDirectory(prefix=".export.", dir=place) as drafts:
+        files = [Path(drafts, name) for name in names]
+        exporter.write(program, metadata, files)
+        found = agreement(exporter.read(files), program, truth)
+        for file in files:
+            shutil.move(file, place / file.name)
+    return [place / name for name in names], found
+
+
+def _metadata(
+    folder: Path, trained: TrainedRun, program: Program, request: ExportRequest, truth: Truth
+) -> dict[str, Any]:
+    run = Run.load(folder)
+    metadata = {
+        "ssmbench": version("ssmbench"),
+        "format_version": FORMAT_VERSION,
+        "fingerprint": fingerprint(run.config),
+        "checkpoint": trained.checkpoint.name,
+        "config": dict(run.config),
+        "input": _input(trained, program),
+        "output": {"width": program.outputs, "per": "step" if program.per_step else "sequence"},
+        "states": program.states,
+        "functions": _shapes(program),
+        "weights": {"stored": request.weights, "difference": truth.difference_of(program)},
+        "gains": exported_gains(trained.model, program, trained.task.sizes.length),
+    }
+    return json.loads(json.dumps(metadata, allow_nan=False))
+
+
+def _input(trained: TrainedRun, program: Program) -> dict[str, Any]:
+    if program.vocabulary is not None:
+        return {"kind": "token", "vocabulary": program.vocabulary}
+    samples = trained.model.framing.samples
+    return {"kind": "numbers", "width": program.width, "samples": samples}
+
+
+def _shapes(program: Program) -> dict[str, Any]:
+    """The shapes of the step and of the sequence function."""
+    tokens, per_step = program.vocabulary is not None, program.per_step
+    state, y = ["B", program.states], ["B", program.outputs]
+    width = [] if tokens else [program.width]
+    return {
+        "step": {"u": ["B", *width], "state": state, "y": y},
+        "sequence": {
+            "u": ["B", "L", *width],
+            "state": state,
+            "y": ["B", "L", program.outputs] if per_step else y,
+        },
+    }

@@ -1,0 +1,209 @@
+"""A network in plain operations: it computes what the network does, and its bound is the
+network's."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from ssmbench import registry
+from ssmbench.analysis import program_bound as bounds
+from ssmbench.analysis.certificate import GainClaim
+from ssmbench.analysis.gain import analyse
+from ssmbench.analysis.program_bound import program_bound, systems_of
+from ssmbench.errors import UsageError
+from ssmbench.nn.blocks.base import Block
+from ssmbench.nn.nonlinearities.pointwise import GELU
+from ssmbench.nn.program import program_of
+from ssmbench.program import FUNCTIONS, Builder, stored_as
+from ssmbench.program.reference import Network
+from ssmbench.runs.export_check import check_network
+from tests.exporters.variants import (
+    DISCRETE,
+    STEPS,
+    TOKENS,
+    VARIANTS,
+    exported,
+    inputs,
+    network_of,
+    samples,
+)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_program_computes_what_the_network_streams(name):
+    frozen, program = exported(name)
+    u = inputs(frozen, program, 20, batch=2)
+    with torch.no_grad():
+        wanted, _ = frozen.stream(samples(frozen, u))
+    network = Network(program.description(), program.arrays(), np.float64)
+    found, _ = network.sequence(u.numpy())
+    np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5 * float(wanted.abs().max()))
+    if name in ("certified", "frames", "tokens"):  # predictions per step, of frames, of tokens
+        check_network(frozen, program)
+
+
+def test_a_program_that_differs_from_the_network_is_refused():
+    frozen, program = exported("contraction")
+
+    def wrong(operation, name, stored):
+        moved = operation.kind == "diagonal" and name == "D"
+        return dataclasses.replace(stored, codes=1.001 * stored.codes) if moved else stored
+
+    with pytest.raises(UsageError, match=r"differ from the network's stream by .* is allowed"):
+        check_network(frozen, program.with_arrays(wrong))
+
+
+# --- bounds -------------------------------------------------------------------------------------
+
+#: Without those that have no bound: gates, and oscillators that are not damped.
+UNBOUNDED = ("glu and norms", "half glu", "branch glu", "oscillators")
+BOUNDED = [name for name in VARIANTS if name not in UNBOUNDED]
+
+
+def layer_gains(program):
+    return [analyse(system).hinf_upper_bound for system in systems_of(program)]
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_bound_of_the_exported_arrays_is_that_of_the_network(name):
+    """The network composes the bounds of its parts, the program those of its operations."""
+    frozen, program = exported(name)
+    gains, steps = layer_gains(program), frozen.framing.count(16)
+    gated = name == "certified with a gate"
+    claim = GainClaim.zero_state if gated else GainClaim.incremental
+    figure = frozen.zero_state_bound if gated else frozen.bound
+    wanted, found = figure(gains, 16), program_bound(program, gains, claim, steps)
+    assert wanted.finite
+    if name in ("sll", "sandwich", "cayley"):  # declared 1; the operations one by one prove less
+        assert found.value >= wanted.value * (1 - 1e-6)
+    elif name == "branch tanh_glu":  # the scale is the largest of both factors' together
+        assert found.value == pytest.approx(wanted.value, rel=0.3)
+    elif name == "saturated_glu":
+        assert found.value <= wanted.value * (1 + 1e-6)
+    else:
+        assert found.value == pytest.approx(wanted.value, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_no_disturbance_exceeds_the_bound(name):
+    """Random disturbances of random inputs, and inputs from the zero state."""
+    frozen, program = exported(name)
+    if program.vocabulary is not None:
+        return  # tokens have no norm
+    gains = layer_gains(program)
+    network = Network(program.description(), program.arrays(), np.float64)
+    u = inputs(frozen, program, 12, batch=64).double().numpy()
+    sizes = 10.0 ** np.linspace(-3, 1, 32)[:, None, None]
+    base, change = u[:32], sizes * u[32:]
+    y, moved, quiet = (network.sequence(x)[0] for x in (base, base + change, change))
+    for claim, found in ((GainClaim.incremental, moved - y), (GainClaim.zero_state, quiet)):
+        bound = program_bound(program, gains, claim, 12).value
+        ratio = np.linalg.norm(found.reshape(32, -1), axis=1) / np.linalg.norm(
+            change.reshape(32, -1), axis=1
+        )
+        assert ratio.max() <= bound
+
+
+def test_disjoint_slices_have_the_largest_gain_and_others_do_not():
+    to = Builder(4)
+    half = to.slice(0, 0, 2), to.slice(0, 2, 4)
+    twice = to.scale(half[1], [2.0, 2.0])
+    apart = to.program(to.concat(half[0], twice), True)
+    assert program_bound(apart, [], GainClaim.incremental).value == 2
+    to = Builder(4)
+    overlap = to.slice(0, 0, 3), to.slice(0, 2, 4)
+    both = to.program(to.concat(*overlap), True)
+    assert program_bound(both, [], GainClaim.incremental).value == pytest.approx(np.sqrt(2))
+    to = Builder(4)
+    sorted_ = to.sort_pairs(to.slice(0, 0, 4))  # each number depends on two
+    again = to.program(to.concat(to.slice(sorted_, 0, 2), to.slice(sorted_, 0, 2)), True)
+    assert program_bound(again, [], GainClaim.incremental).value == pytest.approx(np.sqrt(2))
+
+
+def test_an_offset_leaves_no_zero_state_bound():
+    to = Builder(2)
+    program = to.program(to.affine(0, np.eye(2), [0.0, 1.0]), True)
+    assert program_bound(program, [], GainClaim.incremental).value == 1
+    assert "may not map zero to zero" in program_bound(program, [], GainClaim.zero_state).reason
+
+
+def test_a_product_has_a_bound_only_by_factors_that_are_bounded():
+    to = Builder(2)
+    product = to.program(to.multiply(0, to.affine(0, np.eye(2))), True)
+    assert not program_bound(product, [], GainClaim.zero_state).finite
+    to = Builder(2)
+    gated = to.program(to.multiply(0, to.pointwise(0, "tanh")), True)
+    assert program_bound(gated, [], GainClaim.zero_state).value == 1
+    assert "two signals" in program_bound(gated, [], GainClaim.incremental).reason
+
+
+def test_a_constant_that_is_too_small_is_noticed(monkeypatch):
+    """GELU's slope reaches 1.1289: a bound that takes it as 1 is exceeded near sqrt(2)."""
+    to = Builder(1)
+    program = to.program(to.pointwise(0, "gelu"), True)
+    network = Network(program.description(), program.arrays(), np.float64)
+    points = np.array([[[2**0.5 - 0.01]], [[2**0.5 + 0.01]]])
+    y, _ = network.sequence(points)
+    slope = float((y[1] - y[0]).item() / 0.02)
+    assert 1.128 < slope <= program_bound(program, [], GainClaim.incremental).value
+    monkeypatch.setitem(bounds.FUNCTIONS, "gelu", FUNCTIONS["gelu"]._replace(lipschitz=1.0))
+    assert slope > program_bound(program, [], GainClaim.incremental).value
+
+
+def test_constants_of_functions_are_those_that_the_nonlinearities_declare():
+    for entry in registry.nonlinearities:
+        if entry.name in FUNCTIONS:
+            function = FUNCTIONS[entry.name]
+            assert entry.factory.lipschitz == function.lipschitz
+            assert entry.factory.maps_zero_to_zero == function.keeps_zero
+
+
+def test_weights_in_fewer_bits_have_gains_of_their_own():
+    _, program = exported("l2ru")
+    exact = layer_gains(program)
+    for weights, largest in (("float16", 1e-2), ("int8", 0.3)):
+        found = layer_gains(stored_as(program, weights))
+        assert found != exact
+        assert found == pytest.approx(exact, rel=largest)
+
+
+# --- what has no form ---------------------------------------------------------------------------
+
+REFUSED = {
+    "time-varying": (STEPS, DISCRETE | {"parametrization": "contraction_selective"}, "is time-var"),
+    "bidirectional": (STEPS, {"bidirectional": True}, "no step function"),
+    "mamba": (STEPS, {"block": "mamba"}, "block mamba has no form .* allowed: certified, residual"),
+    "positions": (TOKENS, {"encoder": "embedding_positions"}, "encoder embedding_positions has no"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_exported_is_refused_by_name(name):
+    task, model, message = REFUSED[name]
+    frozen, sizes = network_of({"task": task, "model": {"d_model": 4, "n_layers": 1, **model}})
+    with pytest.raises(UsageError, match=message) as raised:
+        program_of(frozen, sizes)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_part_that_redefines_its_map_inherits_no_form():
+    class Shifted(GELU):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    with pytest.raises(UsageError, match="nonlinearity Shifted has no form"):
+        Shifted(None, d_model=2).lower(Builder(2), 0)
+    assert Block.lower is registry.blocks.get("mamba").factory.lower
+
+
+def test_weights_that_no_half_float_holds_are_refused():
+    to = Builder(1)
+    program = to.program(to.affine(0, [[1e6]]), True)
+    with pytest.raises(UsageError, match="too large"):
+        stored_as(program, "float16")
+    with pytest.raises(UsageError, match="did you mean 'float16'"):
+        stored_as(program, "float61")
