@@ -16,6 +16,10 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.", **PATH_ARGUMENT)],
     npz: Annotated[bool, typer.Option("--npz", help="Plain arrays, for NumPy alone.")] = False,
     c: Annotated[bool, typer.Option("--c", help="One C99 file, for microcontrollers.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Two ONNX graphs.")] = False,
+    torch_export: Annotated[
+        bool, typer.Option("--torch-export", help="Two programs of torch.export.")
+    ] = False,
     format: Annotated[
         str | None, typer.Option(help="Another format, as in `ssmbench list exporters`.")
     ] = None,
@@ -33,8 +37,8 @@ def export(
     """
     from ssmbench.library.exports import export_run
 
-    flags = {"npz": npz, "c": c}
+    flags = {"npz": npz, "c": c, "onnx": onnx, "torch_export": torch_export}
     chosen = [name for name, given in flags.items() if given] + ([format] if format else [])
-    known = "--npz, --c or --format NAME"
+    known = "--npz, --c, --onnx, --torch-export or --format NAME"
     require(len(chosen) == 1, f"export: choose one format: {known}")
     print_export(export_run(run, chosen[0], weights=weights, output=output), as_json)

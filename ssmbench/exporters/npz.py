@@ -29,7 +29,8 @@ class Npz(Exporter):
     def write(self, program: Program, metadata: Mapping[str, Any], files: Sequence[Path]) -> None:
         text = json.dumps({"metadata": metadata, **program.description()})
         content = io.BytesIO()
-        np.savez_compressed(content, description=np.array(text), **program.arrays())
+        arrays: dict[str, Any] = {"description": np.array(text), **program.arrays()}
+        np.savez_compressed(content, **arrays)
         write_atomically(files[0], content.getvalue())
 
     def read(self, files: Sequence[Path]) -> Network:

@@ -164,8 +164,8 @@ class Network:
         for k in range(x.shape[1]):
             before.append(state)
             state = advance(state) + drive[:, k]
-        y = (C @ np.stack(before, 1)[..., None]).real + D @ u
-        parts = (state.real, state.imag) if np.iscomplexobj(state) else (state,)
+        y = np.real(C @ np.stack(before, 1)[..., None]) + D @ u
+        parts = (np.real(state), np.imag(state)) if np.iscomplexobj(state) else (state,)
         final = np.concatenate([part.reshape(len(part), -1) for part in parts], 1)
         return y.reshape(*x.shape[:2], -1), final
 
@@ -175,7 +175,9 @@ class Network:
         """y[t] = sum_j weight[:, j] x[t - (kernel - 1) + j] + bias."""
         weight, steps = w["weight"], x.shape[1]
         extended = np.concatenate([state.reshape(len(x), -1, x.shape[-1]), x], 1)
-        y = sum(weight[:, j] * extended[:, j : j + steps] for j in range(weight.shape[1]))
+        y = np.zeros_like(x)
+        for j in range(weight.shape[1]):
+            y = y + weight[:, j] * extended[:, j : j + steps]
         kept = extended[:, steps:].reshape(len(x), -1)
         return (y + w["bias"] if "bias" in w else y), kept
 

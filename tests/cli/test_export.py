@@ -11,11 +11,12 @@ import torch
 
 import ssmbench as sb
 from ssmbench.exporters.npz import Npz
+from ssmbench.exporters.onnx import Onnx
 from ssmbench.nn.freeze import freeze
 from ssmbench.runs.export import EXPORTS
 
 QUICK = {"task.length": 12, "analysis.attack_steps": 1, "analysis.attack_restarts": 1}
-FORMATS = ("npz", "c")
+FORMATS = ("npz", "c", "onnx", "torch-export")
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +38,23 @@ def test_export_prints_its_files_and_gains(format, run, ssmbench, workplace):
     network = sb.load_exported(told["files"][0])
     assert dict(network.metadata) == told["metadata"]
     assert told["difference"] < 1e-5 < told["of_weights"] < 0.2
-    shown = ssmbench("export", run, f"--{format}", "-o", "out")
+
+
+def test_export_says_how_closely_it_agrees_and_what_the_gains_are(run, ssmbench, workplace):
+    shown = ssmbench("export", run, "--npz", "-o", "out")
+    assert "written: out/network.npz" in shown.out
     assert "gain at most" in shown.out
     assert "agrees with the network's stream" in shown.out
 
 
-@pytest.mark.parametrize("format", FORMATS)
+def test_a_missing_package_is_one_sentence(run, ssmbench, monkeypatch):
+    monkeypatch.setattr(Onnx, "needs", ("no_such_package",))
+    answer = ssmbench("export", run, "--onnx")
+    assert answer.code == 2
+    assert 'needs no_such_package (pip install "ssmbench[onnx]")' in answer.err
+
+
+@pytest.mark.parametrize("format", FORMATS[:3])
 def test_exported_network_predicts_as_the_run_does(format, run, tmp_path):
     report = sb.export_run(run, format, output=tmp_path)
     exported, frozen = sb.load_exported(report.files[0]), freeze(sb.load(run).model)

@@ -69,7 +69,12 @@ WRONG = (
         "step 1 differs",
         also=("weights_in_fewer_bits_agree",),
     ),
-    exporter("weights_in_fewer_bits_agree", WithoutScales, "int8: the sequence differs"),
+    exporter(
+        "weights_in_fewer_bits_agree",
+        WithoutScales,
+        "int8: the sequence differs",
+        also=("agrees_with_the_reference",),
+    ),
     exporter("every_file_keeps_the_metadata", LeavesOut, "metadata"),
     exporter("every_file_keeps_the_metadata", WritesMore, "more.txt"),
     exporter("another_file_is_refused", ReadsAnything, "is read as a network"),
