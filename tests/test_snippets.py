@@ -73,6 +73,7 @@ PAGES_ELSEWHERE = {
 }
 #: Blocks that cannot be executed here, by their first lines.
 NOT_EXECUTED = {
+    'about = {"ssmbench.json": ""}': "reads an export; the conformance checks of exporters do",
     "#define NETWORK_DECLARATIONS": "C; tests/exporters/test_c.py compiles such a program",
     "from flax.traverse_util import flatten_dict": "needs JAX and Flax, and a model of theirs",
     "leaves, _ = jax.tree_util.tree_flatten_with_path": "needs JAX and Equinox",

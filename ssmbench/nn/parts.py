@@ -143,7 +143,7 @@ class NetworkParts(nn.Module):
                 layer.rate = old
 
     def decoder_gain(self) -> dict[str, float]:
-        """The keyword that prescribes the decoder's gain; none without a ``gamma``."""
+        """The keyword that prescribes the decoder's gain; empty without a ``gamma``."""
         if self.gamma is None:
             return {}
         relaxed = 1.0 if self.relaxation is None else self.relaxation.factor

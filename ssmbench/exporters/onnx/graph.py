@@ -81,7 +81,7 @@ class _Graph:
             start += size
         last = values[-1]
         if self.sequence and not self.program.per_step:
-            last = self.node("Gather", last, self.integers(-1), axis=1)
+            last = self.node("Gather", last, self.integer(-1), axis=1)
         self.node("Identity", last, output="y")
         whole = self.node("Concat", *after, axis=1) if after else "state"
         self.node("Identity", whole, output="state_after")
@@ -109,9 +109,9 @@ class _Graph:
         """The name of a float32 number."""
         return self.constant(np.float32(value))
 
-    def integers(self, *values: int) -> str:
-        """The name of a list of integers, of one integer as a number."""
-        return self.constant(np.array(values if len(values) > 1 else values[0], np.int64))
+    def integer(self, value: int) -> str:
+        """The name of an integer."""
+        return self.constant(np.int64(value))
 
     def axes(self, *values: int) -> str:
         """The name of a list of integers."""
@@ -329,10 +329,10 @@ def _mean(g: _Graph, op: Operation, state: str, x: str) -> tuple[str, str]:
         ones = g.node("Add", g.node("Mul", g.part(x, 0, 1), g.number(0.0)), one)
         before = g.node("Unsqueeze", g.node("Mul", mean, count), g.axes(1))
         number = g.node("Unsqueeze", count, g.axes(1))
-        axis = g.integers(1)
+        axis = g.integer(1)
         counts = g.node("Add", g.node("CumSum", ones, axis), number)
         means = g.node("Div", g.node("Add", g.node("CumSum", x, axis), before), counts)
-        last, total = (g.node("Gather", v, g.integers(-1), axis=1) for v in (means, counts))
+        last, total = (g.node("Gather", v, g.integer(-1), axis=1) for v in (means, counts))
     y = means if op.options["how"] == "mean" else g.node("Mul", means, g.node("Sqrt", counts))
     return y, g.node("Concat", last, total, axis=-1)
 
