@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,10 +13,12 @@ from ssmbench.analysis.proofs import prove
 from ssmbench.errors import UsageError
 from ssmbench.reduction import Amount, proved_error
 from ssmbench.reduction.balanced_form import balanced_form
+from ssmbench.reduction.h2_optimal import refine
 from ssmbench.reduction.singular_perturbation import Residualised
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteLTI
 from ssmbench.testing.reducers import example_lti_systems
 from tests.builders import build_layer, discretizer_for
+from tests.tools import load_tool
 
 EXAMPLES = example_lti_systems()
 
@@ -137,3 +140,44 @@ def test_a_reduced_layer_of_prescribed_gain_keeps_a_certificate(name):
     assert math.isfinite(after)
     assert after <= before + float(proved_error(system, found.system)) * (1 + 1e-9)
     assert after <= before + float(found.bound) * (1 + 1e-6) + 1e-5
+
+
+# --- H2-optimal refinement ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["dense", "two by three pairs"])
+def test_the_refined_system_interpolates_at_the_mirror_images_of_its_poles(name):
+    """The conditions of first order for the smallest H2 error (Bunse-Gerstner et al. 2010)."""
+    form = balanced_form(EXAMPLES[name])
+    whole = [t[0].numpy() for t in (form.system.A, form.system.B, form.system.C)]
+    A, B, C = refine((*whole,), (whole[0][:2, :2], whole[1][:2], whole[2][:, :2]), 300)
+    lam, X = np.linalg.eig(A)
+    b, c = np.linalg.solve(X, B), C @ X
+    for i, mirrored in enumerate(1 / lam.conj()):
+        error = transfer(whole, mirrored) - transfer((A, B, C), mirrored)
+        size = np.abs(error).max()
+        assert np.abs(error @ b[i].conj()).max() < 1e-5 * size
+        assert np.abs(c[:, i].conj() @ error).max() < 1e-5 * size
+
+
+def transfer(system, z):
+    A, B, C = system
+    return C @ np.linalg.solve(z * np.eye(len(A)) - A, B)
+
+
+@pytest.mark.parametrize("name", ["s4d", "s5", "lru", "linoss"])
+def test_the_refinement_lowers_the_h2_error_within_the_same_bound(name):
+    system = LAYERS[name]
+    plain, refined = (
+        reduced(kind, system, share=0.7) for kind in ("balanced_truncation", "h2_optimal")
+    )
+    assert torch.equal(plain.orders, refined.orders)
+    assert bool((refined.h2_error <= plain.h2_error * (1 + 1e-4)).all())  # both in float32
+    assert bool((refined.hinf_error <= plain.bound * (1 + 1e-4)).all())
+    assert float(refined.h2_error.sum()) < 0.999 * float(plain.h2_error.sum())
+
+
+def test_the_tool_has_a_line_for_each_reducer():
+    tool = load_tool("reducers")
+    line = tool.line("l2ru", "modal_truncation", tool.layer("l2ru", 4), Amount(share=0.5))
+    assert line.split()[:4] == ["l2ru", "modal_truncation", "4", "2"]
