@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ssmbench.library.plots import Plot, plot
     from ssmbench.library.progress import suite_status
     from ssmbench.library.publications import publish, verify
-    from ssmbench.library.reduction import reduce_exponentials
+    from ssmbench.library.reduction import reduce_exponentials, reduce_run
     from ssmbench.library.reports import Report, write_report
     from ssmbench.library.runs import IncompleteRunError, Run, attack, load, train
     from ssmbench.library.searches import SearchReport, search_suite
@@ -68,6 +68,7 @@ _HOMES = {
     "plot": "library.plots",
     "publish": "library.publications",
     "reduce_exponentials": "library.reduction",
+    "reduce_run": "library.reduction",
     "register": "library.entries",
     "run_suite": "library.suites",
     "search_suite": "library.searches",
@@ -107,6 +108,7 @@ __all__ = [
     "plot",
     "publish",
     "reduce_exponentials",
+    "reduce_run",
     "register",
     "run_suite",
     "search_suite",

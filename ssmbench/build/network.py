@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ssmbench import registry
@@ -41,7 +42,7 @@ def build_network(config: RunConfig, sizes: TaskSizes) -> SequenceModel:
     pooling = Pooling[model.pooling]
     framing = Framing(model.frame)
     sizes = framing.sizes(sizes)
-    blocks = [build_block(config) for _ in range(model.n_layers)] * model.repeats
+    blocks = [build_block(_of_block(config, k)) for k in range(model.n_layers)] * model.repeats
     encoder = build_encoder(config, sizes)
     decoder = build_decoder(config, sizes, pooling)
     return SequenceModel(
@@ -69,6 +70,29 @@ def _relaxation(config: RunConfig) -> Relaxation | None:
 
 def _build_norm(component: Mapping[str, Any], d_model: int) -> Norm:
     return build_component(registry.norms, component, Norm, d_model=d_model)
+
+
+def _of_block(config: RunConfig, index: int) -> RunConfig:
+    """The config with the number of states of one block's layers, as ``layer_states`` says.
+
+    Raises:
+        UsageError: there is not one for each block, or the parametrization has no ``d_state``.
+    """
+    model = config.model
+    if not model.layer_states:
+        return config
+    count, component = len(model.layer_states), model.parametrization
+    require(
+        count == model.n_layers,
+        f"model.layer_states: must have one number for each of {model.n_layers} blocks, got "
+        f"{count}",
+    )
+    require(
+        "d_state" in component,
+        f"model.layer_states: {component['name']} has no option d_state",
+    )
+    own = {**component, "d_state": model.layer_states[index]}
+    return replace(config, model=replace(model, parametrization=own))
 
 
 def build_block(config: RunConfig) -> Block:

@@ -17,10 +17,10 @@ from ssmbench.options import added
 SCHEMA_VERSION = 2
 
 #: Options that do not affect the result of a run, and therefore not its fingerprint. (The data in
-#: ``data_dir`` do, by their digest. A run that reached ``max_time`` has no result yet and can be
-#: resumed with a longer time.)
+#: ``data_dir`` do, by their digest, and so do the weights in ``start``. A run that reached
+#: ``max_time`` has no result yet and can be resumed with a longer time.)
 NOT_FINGERPRINTED = (
-    *("variant", "task.data_dir", "analysis.figures"),
+    *("variant", "task.data_dir", "analysis.figures", "start"),
     *("trainer.max_time", "trainer.timeout"),
 )
 

@@ -15,6 +15,7 @@ from ssmbench.config.layers import merge, parse_overrides
 from ssmbench.config.places import COMPONENTS, LISTED, OPTIONAL
 from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig, SamplingConfig
 from ssmbench.config.sources import sources_of
+from ssmbench.config.start import start_digest
 from ssmbench.config.validation import copied, is_plain, validated
 from ssmbench.config.values import check_given, check_values
 from ssmbench.errors import require
@@ -36,6 +37,7 @@ def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]
     """
     resolved = _resolved(merge(_defaults(), config), source)
     resolved["data_digest"] = _data_digest(resolved, source)
+    resolved["start_digest"] = start_digest(resolved)
     resolved["sources"] = sources_of(resolved)
     return resolved
 

@@ -11,6 +11,7 @@ from ssmbench.config.places import component_fields
 from ssmbench.config.selection import SELECTION
 from ssmbench.options import (
     COUNT,
+    FOLDER,
     FRACTION,
     NOT_NEGATIVE,
     POSITIVE,
@@ -26,6 +27,7 @@ from ssmbench.options import (
 
 _SHARES = Allowed("each in [0, 1)", lambda v: all(0 <= share < 1 for share in v))
 _FACTORS = Allowed("each from 2 to 1024", lambda v: all(2 <= factor <= 1024 for factor in v))
+_STATES = Allowed("each positive", lambda v: all(0 < states <= 2**20 for states in v))
 _LAYERS = (POSITIVE, Allowed("at most 10000", lambda v: v <= 10_000))
 
 
@@ -40,6 +42,9 @@ class ModelConfig(component_fields("model")):
     d_model: int = option(32, SIZE)
     #: Number of blocks, each with one SSM layer.
     n_layers: int = option(2, _LAYERS)
+    #: Number of states of each block's SSM layers, first to last, in place of the parametrization's
+    #: d_state; empty for the same in all.
+    layer_states: list[int] = field(default_factory=list, metadata=metadata(_STATES, added=2))
     #: How often these blocks are applied, one after another, each time with the same parameters.
     repeats: int = option(1, _LAYERS, added=2)
     #: Whether a block normalises its branch's input (pre) or its output (post).
@@ -161,6 +166,10 @@ class RunConfig(component_fields("")):
     sequence_parallel: int = option(1, POSITIVE_COUNT)
     #: Seed of the parameters, the order of the training sequences, augmentation and dropout.
     seed: int = option(0, SEED)
+    #: Folder of a run whose weights the training starts from, in place of new ones; null for none.
+    start: str | None = option(None, FOLDER, added=2)
+    #: Digest of these weights, which identifies them; set by :func:`resolve`.
+    start_digest: str = option("", added=2)
     #: Digest of the data that the task reads; set by :func:`resolve`, "" if they are missing.
     data_digest: str = ""
     #: Digest of the source of each component that is not built in, by the component's path; set by

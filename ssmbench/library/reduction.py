@@ -1,13 +1,19 @@
-"""Smaller exponential sums, and smaller systems, from files and arrays."""
+"""Smaller exponential sums, and runs with smaller layers."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ssmbench.paths import absolute
 from ssmbench.reduction.amount import Amount
 from ssmbench.reduction.sum_files import load_sum, save_sum
 from ssmbench.reduction.sums import ExponentialSum, ReducedSum, reduce_sum
+
+if TYPE_CHECKING:
+    from ssmbench.library.runs import Run
+    from ssmbench.runs.reducing import RunReduction
 
 
 def reduce_exponentials(
@@ -48,3 +54,44 @@ def reduce_exponentials(
     if output is not None:
         save_sum(output, found.sum)
     return found
+
+
+def reduce_run(
+    run: Run | str | os.PathLike[str],
+    tolerance: float | None = None,
+    *,
+    order: int | None = None,
+    share: float | None = None,
+    relative: bool = False,
+    reducer: str = "balanced_truncation",
+    norm: float = 1.0,
+    output: str | os.PathLike[str] | None = None,
+    force: bool = False,
+) -> RunReduction:
+    """A new run with fewer states in every SSM layer of a trained one, and what that changes.
+
+    Args:
+        run: a trained run, or its folder.
+        tolerance: the largest bound on the H-infinity error of each head of each layer; with
+            ``relative``, as a share of the layer's largest Hankel singular value.
+        order: instead, the largest order of each head.
+        share: instead, the least share of each head's order that is removed.
+        reducer: a registered name; see ``list("reducers")``.
+        norm: the l2 norm of inputs up to which the change of the prediction is certified and
+            attacked, over sequences as long as the task's.
+        output: the new run's folder, new or empty; by default the run's, with "-reduced" behind.
+        force: replace what is in it.
+
+    Raises:
+        UsageError: none or several of tolerance, order and share are given; a layer cannot be
+            reduced (the message names it): it is time-varying, unstable or complex, or starts from
+            a learned state; the task's data are missing; or the folder is not empty.
+    """
+    from ssmbench.runs.reducing import ReductionRequest
+    from ssmbench.runs.reducing import reduce_run as execute
+
+    given = Path(os.fspath(run)) if isinstance(run, str | os.PathLike) else run.folder
+    folder = absolute(given)
+    target = absolute(Path(output or folder.with_name(f"{folder.name}-reduced")))
+    amount = Amount(tolerance=tolerance, order=order, share=share, relative=relative)
+    return execute(folder, ReductionRequest(amount, reducer, norm), target, force=force)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,30 +15,18 @@ from torch import Tensor
 from ssmbench import registry
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
-from ssmbench.config import RunConfig, build, fingerprint, merge, resolve, resolve_component, typed
+from ssmbench.config import build, merge, resolve, resolve_component, typed
 from ssmbench.errors import UsageError, require, suggest
 from ssmbench.importers.base import Imported, convert
 from ssmbench.importers.files import Checkpoint, read_checkpoint
 from ssmbench.importers.weights import Weights
 from ssmbench.nn.model import SequenceModel
-from ssmbench.results import ImportedFrom, Result, Scores, TaskFacts
-from ssmbench.runs.consumption import EnergyMeter
-from ssmbench.runs.environment import environment
+from ssmbench.results import ImportedFrom
 from ssmbench.runs.folder import RunFolder
-from ssmbench.runs.load import PREFIX, measure_task_gains, save_worst_input
-from ssmbench.runs.poles import write_poles
+from ssmbench.runs.given import NO_DATA, GivenNetwork, check_free, write_run
 from ssmbench.runs.run import Run
-from ssmbench.runs.sittings import OpenSitting
 from ssmbench.spec import Channels, SequenceSpec, Tokens
 from ssmbench.tasks.base import Task
-from ssmbench.training.board.drawing import Drawings
-from ssmbench.training.board.ending import write_figures, write_outcome
-from ssmbench.training.certificates import Certificates, certificates_of
-from ssmbench.training.checkpoints import BEST, FOLDER
-from ssmbench.training.robustness import robustness
-
-#: The task of a network that comes without its data.
-NO_DATA = "noise"
 
 
 @dataclass(frozen=True)
@@ -57,14 +45,6 @@ class ImportRequest:
     partial: bool = False
 
 
-@dataclass(frozen=True)
-class _Network:
-    config: dict[str, Any]
-    typed: RunConfig
-    task: Task
-    model: SequenceModel
-
-
 def import_run(request: ImportRequest, folder: Path, *, force: bool = False) -> Run:
     """Write the run of a checkpoint to ``folder``, and measure its gains.
 
@@ -74,20 +54,14 @@ def import_run(request: ImportRequest, folder: Path, *, force: bool = False) -> 
         UsageError: the checkpoint cannot be read, or not as this layout; it does not fit the task
             or the overrides; or there is a run in the folder already and ``force`` is not set.
     """
-    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    require(force or not taken, f"{folder}: exists already; choose another folder, or --force")
+    check_free(folder, force=force)
     checkpoint = read_checkpoint(request.checkpoint)
     weights = Weights(checkpoint.arrays, str(request.checkpoint), partial=request.partial)
     found = _converted(request, weights)
     network = _network(request, found, checkpoint.single)
     run = Run(network.config, RunFolder(folder))
     about = _provenance(request, weights, checkpoint)
-    run.create()
-    meter = EnergyMeter()
-    with run.folder.lock(on_beat=[meter.sample]) as held:
-        require(held is not None, f"{folder}: {run.folder.holder or 'another process'} uses it")
-        if held is not None:
-            _write(replace(run, folder=held), network, about, found.notes, meter)
+    write_run(run, network, about, (*found.notes, *_left_out(about)))
     return run
 
 
@@ -112,7 +86,7 @@ def _other_layout(weights: Weights, chosen: str) -> str:
 # --- the network --------------------------------------------------------------------------------
 
 
-def _network(request: ImportRequest, found: Imported, single: bool) -> _Network:
+def _network(request: ImportRequest, found: Imported, single: bool) -> GivenNetwork:
     """The network with its weights; of single precision where the file is."""
     network = _built(request, found, single)
     sizes = network.task.sizes
@@ -128,7 +102,7 @@ def _network(request: ImportRequest, found: Imported, single: bool) -> _Network:
     return network
 
 
-def _built(request: ImportRequest, found: Imported, single: bool) -> _Network:
+def _built(request: ImportRequest, found: Imported, single: bool) -> GivenNetwork:
     given: dict[str, Any] = {"model": dict(found.model), "task": _without_data(found)}
     if not single:
         given["trainer"] = {"precision": "64-true"}
@@ -140,7 +114,7 @@ def _built(request: ImportRequest, found: Imported, single: bool) -> _Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         model = build_network(run, task.sizes)
-    return _Network(config, run, task, (model if single else model.double()).eval())
+    return GivenNetwork(config, run, task, (model if single else model.double()).eval())
 
 
 def _without_data(found: Imported) -> dict[str, Any]:
@@ -218,88 +192,6 @@ def _provenance(request: ImportRequest, weights: Weights, checkpoint: Checkpoint
     )
 
 
-def _write(
-    run: Run, network: _Network, about: ImportedFrom, notes: tuple[str, ...], meter: EnergyMeter
-) -> None:
-    run.folder.clear()
-    run.folder.write_config(run.config)
-    sitting = OpenSitting(run.folder, meter)
-    run.folder.write_status("running")
-    place = run.folder.path / FOLDER
-    place.mkdir(exist_ok=True)
-    state = {f"{PREFIX}{name}": value for name, value in network.model.state_dict().items()}
-    torch.save({"state_dict": state}, place / BEST)
-    result = _measured(run, network, about, notes, sitting)
-    write_outcome(run.folder.path, result, run.config)
-    run.folder.write_result(result)
-    run.folder.write_status(result.status)
-    sitting.end("imported", 0)
-
-
-def _measured(
-    run: Run, network: _Network, about: ImportedFrom, notes: tuple[str, ...], sitting: OpenSitting
-) -> Result:
-    config, task, model = network.typed, network.task, network.model
-    found = measure_task_gains(model, task, config.analysis)
-    save_worst_input(run.folder.path, found)
-    write_poles(run.folder.path, [poles.cpu().numpy() for poles in found.poles])
-    if config.analysis.figures:
-        write_figures(run.folder.path, model, found.worst, 0, Drawings(1.0))
-    labelled = config.task["name"] != NO_DATA
-    curves = tuple(robustness(model, task, config.analysis)) if labelled else ()
-    proved = certificates_of(model, task, config.analysis, found) if labelled else Certificates()
-    scores = _scores(model, task) if labelled else None
-    cpu, provenance = torch.device("cpu"), sitting.provenance("imported", 0)
-    return Result(
-        fingerprint=fingerprint({**run.config, "imported": about.sha256}),
-        status="finished",
-        diverged_at=None,
-        warnings=(*notes, *_left_out(about)),
-        variant=config.variant or about.layout,
-        parametrization=config.model.parametrization["name"],
-        discretizer=config.model.discretizer and config.model.discretizer["name"],
-        seed=config.seed,
-        task=_task_facts(config, task, labelled),
-        scores=scores,
-        gain=found.gain,
-        robustness=(*curves, *proved.curve),
-        certified=proved.figures,
-        parameters=model.parameter_count(),
-        steps_per_second=None,
-        environment=environment(cpu, cpu),
-        seconds=round(provenance.seconds, 2),
-        imported=about,
-        provenance=provenance,
-    )
-
-
 def _left_out(about: ImportedFrom) -> tuple[str, ...]:
     count = len(about.left_out)
     return (f"{count} keys of the checkpoint were left out",) if count else ()
-
-
-def _task_facts(config: RunConfig, task: Task, labelled: bool) -> TaskFacts:
-    return TaskFacts(
-        name=config.task["name"],
-        source=task.source,
-        metric=task.score,
-        higher_is_better=task.higher_is_better,
-        unit=task.unit,
-        data_digest=config.data_digest,
-        baselines=task.baseline_scores() if labelled else None,
-        classifies=task.classifies,
-        test_sequences=len(task.split("test")) if labelled else None,
-    )
-
-
-@torch.no_grad()
-def _scores(model: SequenceModel, task: Task) -> Scores:
-    """The scores on the validation split and on every test set."""
-
-    def score(split: str) -> float:
-        return task.score_of(
-            lambda batch: model(model.as_input(batch.u), batch.lengths, batch.dt).float(), split
-        )
-
-    further: dict[str, float | None] = {name: score(name) for name in task.further_tests()}
-    return Scores(score("val"), score("test"), further)

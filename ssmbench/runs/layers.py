@@ -77,11 +77,11 @@ def count_states(run: Run) -> int | None:
         config = run.typed
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             model = build_network(config, build_task(config).sizes)
-            return sum(_states_of(layer) for layer in model.layers)
+            return sum(states_of(layer) for layer in model.layers)
     except UsageError:
         return None
 
 
-def _states_of(layer: SSMLayer) -> int:
+def states_of(layer: SSMLayer) -> int:
     system = layer.idle_system(torch.zeros(()))
     return system.heads * system.states * (2 if has_complex_states(system) else 1)

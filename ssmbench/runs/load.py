@@ -25,6 +25,7 @@ from ssmbench.tasks.base import Task
 from ssmbench.training.checkpoints import BEST, FOLDER, LAST, load_checkpoint
 from ssmbench.training.gains import Measurement, measure_gains
 from ssmbench.training.relaxing import promised_lengths
+from ssmbench.training.start import PREFIX
 from ssmbench.training.trainer_options import DOUBLE
 
 WORST_INPUT = "worst_input.npz"
@@ -32,8 +33,6 @@ WORST_INPUT = "worst_input.npz"
 PUBLISHED_WEIGHTS = "model.safetensors"
 #: Sequences of the validation split from which the adversary starts.
 ATTACK_INPUTS = 8
-#: Begins the names of the network's parameters in a checkpoint.
-PREFIX = "model."
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ from ssmbench.training.peers import ranks_end_together
 from ssmbench.training.plateau import Plateau
 from ssmbench.training.progress import EpochProgress, Speed
 from ssmbench.training.relaxing import Relaxing
+from ssmbench.training.start import load_start
 from ssmbench.training.step_sizes import step_size_warning
 from ssmbench.training.time_limits import Budget
 from ssmbench.training.trainer_options import waits_for
@@ -175,6 +176,8 @@ def _built(run: RunConfig) -> SequenceModule:
     steps = -1 if budget else run.trainer.get("max_steps", -1)
     with memory_named(run, BUILDING):
         network = build_network(run, task.sizes)
+        if run.start is not None:
+            load_start(network, run.start, run.start_digest)
     check_margins(run, task, network)
     check_measures(run, network)
     with memory_named(run, LOADING):

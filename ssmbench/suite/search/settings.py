@@ -21,7 +21,7 @@ OBJECTIVES = ("val", "last_val")
 _KEYS = ("trials", "sampler", "seed", "objective", "space", "spaces", "halving", "parallel")
 _MOST = 100_000
 #: Keys that no search may change: results are stored by what they are, or for what they stand.
-_SET_BY_SSMBENCH = ("data_digest", "sources", *NOT_FINGERPRINTED)
+_SET_BY_SSMBENCH = ("data_digest", "start_digest", "sources", *NOT_FINGERPRINTED)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,196 @@
+"""Runs with reduced layers: the network that is stored, and what is measured of it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+import ssmbench as sb
+from ssmbench.build.task import build_task
+from ssmbench.config import merge, resolve, typed
+from ssmbench.errors import UsageError
+from ssmbench.nn.freeze import freeze
+from ssmbench.reduction import Amount
+from ssmbench.runs.load import TrainedRun, load_trained, untrained
+from ssmbench.runs.reduced_network import StoredSystems, stored_config, stored_weights
+from ssmbench.runs.reducing import ReductionRequest, reduced_layers
+from tests.conftest import TINY
+
+TOKENS = {"name": "noise", "vocabulary": 5, "length": 12, "outputs": 3}
+LAYERS = {
+    "s4d": {"parametrization": {"name": "s4d", "d_state": 8}, "discretizer": "zoh"},
+    "s5": {"parametrization": {"name": "s5", "d_state": 8}, "discretizer": "bilinear"},
+    "lru": {"parametrization": {"name": "lru", "d_state": 8}},
+    "l2ru": {"parametrization": {"name": "l2ru"}, "gamma": 5.0},
+    "hinf": {
+        "parametrization": {"name": "s4d", "d_state": 8},
+        "discretizer": "zoh",
+        "normaliser": {"name": "hinf", "gamma": 2.0},
+        "gamma": 5.0,
+        "nonlinearity": "sll",
+    },
+    "after": {
+        "parametrization": {"name": "s4d", "d_state": 8},
+        "discretizer": "zoh",
+        "readout": "after",
+    },
+    "both directions": {
+        "parametrization": {"name": "s4d", "d_state": 8},
+        "discretizer": "zoh",
+        "bidirectional": True,
+        "tied": True,
+    },
+    "repeated": {"parametrization": {"name": "lru", "d_state": 8}, "repeats": 2},
+    "framed": {"parametrization": {"name": "lru", "d_state": 8}, "frame": 4, "pooling": "last"},
+    "oscillators": {
+        "parametrization": {"name": "linoss", "d_state": 8},
+        "discretizer": "backward_euler",
+    },
+}
+
+
+def network(name: str, **more) -> tuple[dict, TrainedRun]:
+    model = {"d_model": 8, "n_layers": 2, "discretizer": None, **LAYERS[name], **more}
+    config = resolve(merge(TINY | {"model": {}}, {"model": model}), "test")
+    run = typed(config)
+    torch.manual_seed(0)
+    task = build_task(run)
+    return config, TrainedRun(run, task, untrained(run, task.sizes).eval(), None)
+
+
+def stored(config: dict, run: TrainedRun, amount: Amount):
+    """The network with reduced layers, and the one whose layers hold the reduced systems."""
+    found = reduced_layers(run.model, ReductionRequest(amount))
+    systems = StoredSystems.of(run.model, {layer: r.system for layer, r in found.items()})
+    own = stored_config(config, run.model, systems)
+    model = untrained(typed(own), run.task.sizes)
+    model.load_state_dict(stored_weights(run.model, model, systems))
+    held = freeze(run.model)
+    for layer, r in zip(held.layers, found.values(), strict=True):
+        layer.hold(r.system)
+    return own, model.eval(), held
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_stored_network_is_the_one_with_the_reduced_systems(name):
+    config, run = network(name)
+    own, model, held = stored(config, run, Amount(share=0.5))
+    u = torch.rand(3, 64, 1)
+    assert torch.allclose(model(u), held(u), atol=2e-5)
+    assert own["model"]["parametrization"]["name"] == "discrete_matrices"
+    before = sum(layer.system().states for layer in run.model.layers)
+    assert sum(layer.system().states for layer in model.layers) < before
+
+
+@pytest.mark.parametrize("name", ["l2ru", "hinf"])
+def test_without_a_reduction_a_certified_network_stays_what_it_is(name):
+    config, run = network(name)
+    own, model, _ = stored(config, run, Amount(tolerance=1e-9))
+    u = torch.rand(3, 64, 1)
+    assert own["model"]["gamma"] is None
+    assert torch.allclose(model(u), run.model(u), atol=2e-5)
+
+
+def test_layers_have_as_many_states_as_each_needs():
+    config, run = network("lru")
+    with torch.no_grad():
+        run.model.layers[1].parametrization.C[:, 2:] = 0
+    own, model, _ = stored(config, run, Amount(tolerance=1e-3))
+    first, second = (layer.system().states for layer in model.layers)
+    assert second <= 2 < first
+    assert own["model"]["layer_states"] == [2 * first, 2 * second]
+
+
+def test_what_cannot_be_reduced_names_the_layer():
+    _, run = network("lru", initial_state="learned")
+    with pytest.raises(UsageError, match=r"^layer 0 \(LRU\) starts from a learned state"):
+        reduced_layers(run.model, ReductionRequest(Amount(order=2)))
+    _, run = network("lru", parametrization={"name": "contraction_selective", "d_state": 4})
+    message = r"^layer 0 \(ContractionSelective\) is time-varying: it cannot be reduced"
+    with pytest.raises(UsageError, match=message):
+        reduced_layers(run.model, ReductionRequest(Amount(order=2)))
+
+
+def test_states_of_layers_are_checked():
+    with pytest.raises(UsageError, match="one number for each of 2 blocks, got 1"):
+        network("s4d", layer_states=[4])
+    _, run = network("s4d", layer_states=[4, 6])
+    assert [layer.system().states for layer in run.model.layers] == [2, 3]
+
+
+# --- the whole ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> sb.Run:
+    over = {"analysis.robustness": False, "analysis.figures": 0, "model.parametrization.d_state": 8}
+    over |= {f"trainer.limit_{split}_batches": 1.0 for split in ("val", "test")}
+    root = tmp_path_factory.mktemp("runs")
+    return sb.train(copy.deepcopy(TINY), over, output=root, progress=False)
+
+
+@pytest.fixture(scope="module")
+def reduced(trained):
+    return sb.reduce_run(trained, share=0.5, output=trained.folder.parent / "small")
+
+
+def test_the_report_has_both_networks(trained, reduced):
+    assert reduced.source == str(trained.folder)
+    assert reduced.removed == 0.5
+    assert [layer.kept for layer in reduced.layers] == [4]
+    for layer in reduced.layers:
+        assert layer.hinf_error <= layer.bound
+        assert layer.gain_after <= layer.gain + layer.bound
+    assert 0 < reduced.attacked_change <= reduced.declared_change
+    assert reduced.before.scores.test == trained.scores.test
+    assert reduced.after.cost.state_numbers < reduced.before.cost.state_numbers
+    assert reduced.after.cost.step_seconds > 0
+
+
+def test_the_new_run_evaluates_streams_and_trains(trained, reduced):
+    run = sb.load(reduced.folder)
+    assert run.state == "finished"
+    assert run.scores == reduced.after.scores
+    assert run.result.imported.options == {"reducer": "balanced_truncation", "share": "0.5"}
+    model, u = load_trained(run.folder).model, torch.rand(2, 64, 1)
+    whole, (streamed, _) = model(u), model.stream(u)
+    assert torch.allclose(whole, streamed, atol=1e-5)
+    whole.sum().backward()
+    assert all(p.grad is not None for p in model.layers[0].parameters())
+    goes_on = sb.train(
+        run.folder / "config.yaml",
+        {"start": str(run.folder), "optimizer.lr": 1e-9, "optimizer.ssm_lr": 1e-9},
+        output=trained.folder.parent,
+        progress=False,
+    )
+    assert goes_on.scores.test == pytest.approx(run.scores.test, abs=1e-3)
+    assert goes_on.config["start_digest"]
+
+
+def test_a_start_that_is_none_says_so(trained, tmp_path):
+    config = copy.deepcopy(TINY)
+    with pytest.raises(UsageError, match="not the folder of a trained run"):
+        sb.train(config, {"start": str(tmp_path)}, output=tmp_path / "a", progress=False)
+    over = {"start": str(trained.folder), "model.d_model": 6}
+    with pytest.raises(UsageError, match="does not fit the network"):
+        sb.train(config, over, output=tmp_path / "b", progress=False)
+    over = {"start": str(trained.folder), "start_digest": "0" * 16}
+    with pytest.raises(UsageError, match="leave start_digest out"):
+        sb.train(config, over, output=tmp_path / "c", progress=False)
+
+
+def test_an_occupied_folder_is_refused(trained, reduced):
+    with pytest.raises(UsageError, match="exists already"):
+        sb.reduce_run(trained, share=0.5, output=reduced.folder)
+
+
+def test_the_command_line(ssmbench, trained, tmp_path):
+    answer = ssmbench("reduce", str(trained.folder), "--order", "2", "-o", str(tmp_path / "new"))
+    assert answer.code == 0, answer.err
+    assert "certified, for inputs of norm at most 1" in answer.out
+    assert "75.0% of the states removed" in answer.out
+    assert ssmbench("reduce", str(trained.folder)).code == 2
+    wrong = ssmbench("reduce", str(trained.folder), "--order", "2", "--reducer", "balancd")
+    assert "balanced_truncation" in wrong.err
