@@ -67,8 +67,8 @@ class ContractionSelectiveConfig:
 @parametrizations.register(
     "contraction_selective",
     config=ContractionSelectiveConfig,
-    citation="own; the selection of Gu, Dao 2023, Mamba, arXiv 2312.00752, with the energy balance "
-    "of Willems 1972, Dissipative dynamical systems",
+    citation="this work; the selection of Gu, Dao 2023, Mamba, arXiv 2312.00752, with the energy "
+    "balance of Willems 1972, Dissipative dynamical systems",
 )
 class ContractionSelective(Parametrization):
     """Diagonal bank with a write gate and a read gate that the input, or a signal apart from it,

@@ -72,8 +72,8 @@ class CertifiedState:
 @blocks.register(
     "certified",
     config=CertifiedConfig,
-    citation="own; orthogonal maps by Cayley's transform as in Trockman and Kolter 2021, arXiv "
-    "2104.07167, and the convolution before the selection of Gu, Dao 2023, arXiv 2312.00752",
+    citation="this work; orthogonal maps by Cayley's transform as in Trockman and Kolter 2021, "
+    "arXiv 2104.07167, and the convolution before the selection of Gu, Dao 2023, arXiv 2312.00752",
 )
 class CertifiedBlock(Block):
     """Q2 [p, tanh(gate) layer(v)], where [p, v] = Q1 x and Q1, Q2 are orthogonal: half of the

@@ -175,7 +175,7 @@ class Cayley(GroupSort):
         return super().shifted(width).after(Enclosed.of(self._rotation()))
 
 
-@nonlinearities.register("saturated_glu", citation="own; a gated linear unit that saturates")
+@nonlinearities.register("saturated_glu", citation="this work; a gated linear unit that saturates")
 class SaturatedGLU(Nonlinearity):
     """tanh(A x + a) sigmoid(B x + b) with ||A|| + ||B|| / 4 <= 1: slopes 1 and 1/4, values <= 1."""
 
