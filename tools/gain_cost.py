@@ -2,15 +2,18 @@
 
 python tools/gain_cost.py
 PYTHONPATH=OTHER_CHECKOUT python tools/gain_cost.py   # another version, same systems
+python tools/gain_cost.py --measures band_gain passivity   # of a layer of 64 systems of 64 modes
 """
 
 from __future__ import annotations
 
+import argparse
 import time
 
 import numpy as np
 import torch
 
+import ssmbench as sb
 from ssmbench.analysis.gain import analyse
 from ssmbench.systems import ContinuousDiagonal, DiscreteDense, LinearSystem
 
@@ -40,8 +43,23 @@ def bank(systems: int, pairs: int) -> ContinuousDiagonal:
     )
 
 
+def measures(names: list[str]) -> None:
+    """Processor time of measures of an S4D layer of 64 systems of 64 modes as it is initialised."""
+    layer = sb.layer("s4d", discretizer="zoh", d_model=64, d_state=64, seed=0)
+    for name in names:
+        started = time.process_time()
+        (found,) = sb.analyse(layer, measures=[name]).measures.values()
+        print(f"{name}: {time.process_time() - started:.2f} s, {found}", flush=True)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--measures", nargs="+", help="measures of a layer instead")
+    given = parser.parse_args()
     torch.set_num_threads(1)
+    if given.measures:
+        measures(given.measures)
+        return
     cases: dict[str, LinearSystem] = {
         "dense, N = 256": dense(256),
         "dense, N = 512": dense(512),

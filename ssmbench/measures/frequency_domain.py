@@ -41,6 +41,8 @@ from ssmbench.systems import (
 
 #: Frequencies of an estimate; modes up to which a diagonal system is looked at in ball arithmetic.
 _GRID, _MANY_MODES = 64, 12
+#: What each of them costs (tools/gain_cost.py --measures): some times what was measured.
+_OF_MODES = 8.0
 _UNSTABLE = "the system is unstable"
 _OPEN = "unproved: whether the system is stable"
 
@@ -85,7 +87,7 @@ class SupplyMeasure(Measure):
         return Finding(self.of_least(found.value), found.omega, self.verdict(found.value), where)
 
     def cost(self, system: FirstOrder) -> float:
-        return float(system.order**2) if self._by_modes(system) else super().cost(system)
+        return _OF_MODES * system.order if self._by_modes(system) else super().cost(system)
 
     def _by_modes(self, system: FirstOrder) -> bool:
         """Whether the system has so many modes that they are looked at in float64."""
