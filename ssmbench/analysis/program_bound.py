@@ -18,6 +18,8 @@ from ssmbench.analysis.certificate import Bound, GainClaim
 from ssmbench.program import FUNCTIONS, Operation, Program
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteLTI
 
+#: Why there is no bound through a time-varying layer that declares none.
+UNDECLARED = "an SSM layer is time-varying, and declares no gain"
 #: The operations with a linear system.
 SYSTEMS = ("diagonal", "dense")
 
@@ -175,6 +177,20 @@ def _slice(walk: _Walk, operation: Operation, inputs: list[_Value]) -> _Value:
     return _Value(root, 1.0, region, x.reason, x.bounded)
 
 
+def _varying(walk: _Walk, operation: Operation, inputs: list[_Value]) -> _Value:
+    """The gain that is declared for whatever selects the matrices, from the zero state."""
+    x, gain = inputs[0], operation.options["gain"]
+    if gain is None or walk.claim is GainClaim.incremental:
+        why = "an SSM layer is time-varying, and has no incremental gain"
+        return replace(x, reason=x.reason or (why if gain is not None else UNDECLARED))
+    return replace(x, gain=x.gain * gain, bounded=False)
+
+
+def _no_gain(walk: _Walk, operation: Operation, inputs: list[_Value]) -> _Value:
+    """Of values that select matrices, no gain is asked."""
+    return replace(inputs[0], reason=inputs[0].reason or f"{operation.kind} has no gain")
+
+
 def _concat(walk: _Walk, operation: Operation, inputs: list[_Value]) -> _Value:
     reason = next((x.reason for x in inputs if x.reason), "")
     bounded = all(x.bounded for x in inputs)
@@ -224,6 +240,9 @@ _RULES: dict[str, Callable[[_Walk, Operation, list[_Value]], _Value]] = {
     "root_mean_square": _through(lambda walk, operation: 1 / math.sqrt(operation.options["eps"])),
     "diagonal": _through(_next_system),
     "dense": _through(_next_system),
+    "unit": _no_gain,
+    "sum_groups": _no_gain,
+    "varying": _varying,
     "convolution": _through(_sums),
     "mean": _through(_mean),
 }

@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import torch
 
-from ssmbench.errors import require
+from ssmbench.errors import UsageError, require
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.program import Builder
-from ssmbench.systems import DiscreteDiagonal, DiscreteLTI
+from ssmbench.systems import DiscreteDiagonal, DiscreteLTI, Readout
 
 
-def lower_layer(to: Builder, layer: SSMLayer, x: int) -> int:
+def lower_layer(to: Builder, layer: SSMLayer, x: int, selection: int | None = None) -> int:
     """Add a layer's present system, with its initial state; the result is its output.
 
+    ``selection``: the value that selects the matrices of a time-varying layer; None for x.
+
     Raises:
-        UsageError: the layer is time-varying, or its outputs are complex.
+        UsageError: the layer is time-varying and has no form in plain operations, or its outputs
+            are complex.
     """
-    name = type(layer.parametrization).__name__
-    require(
-        not layer.time_varying,
-        f"export: the SSM layer {name} is time-varying, which has no form in plain operations; "
-        "allowed: time-invariant layers",
-    )
+    if layer.time_varying:
+        return _lower_varying(to, layer, x, x if selection is None else selection)
     system = layer.system()
     start = layer.start(1, system, None)
     return lower_system(to, system, x, None if start is None else start[0])
+
+
+def _lower_varying(to: Builder, layer: SSMLayer, x: int, selection: int) -> int:
+    parametrization, name = layer.parametrization, type(layer.parametrization).__name__
+    selected = parametrization.lower(to, selection)
+    allowed = "time-invariant layers, and contraction_selective without a ball, read before input"
+    if selected is None or layer.readout is Readout.after:
+        raise UsageError(
+            f"export: the SSM layer {name} is time-varying, and has no form in plain operations; "
+            f"allowed: {allowed}"
+        )
+    like = next(layer.parameters())
+    system = layer.idle_system(like)
+    start = layer.start(1, system, None)
+    initial = like.new_zeros(system.heads, system.states) if start is None else start[0]
+    *values, D = selected
+    return to.varying(x, (*values, D), initial, to.width(D), layer.declared_gain())
 
 
 def lower_system(to: Builder, system: DiscreteLTI, x: int, start: torch.Tensor | None) -> int:

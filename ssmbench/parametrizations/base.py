@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import GainClaim
 from ssmbench.errors import UsageError, require
+from ssmbench.program import Builder
 from ssmbench.systems import ContinuousTime, DiscreteTime, LinearSystem, TimeVaryingSystem
 
 #: Why a parametrization that bounds the gain of the discrete matrices takes no discretizer.
@@ -131,6 +132,12 @@ class Parametrization(nn.Module, ABC):
             f"{_place(cls)}: system_type must be the type of system that forward returns, for "
             f"example ContinuousDiagonal or DiscreteDense, not {declared!r}"
         )
+
+    def lower(self, to: Builder, selection: int) -> tuple[int, int, int, int] | None:
+        """Of a time-varying one: the values lam, B, C and D of a step in an exported network, as
+        :meth:`ssmbench.program.Builder.varying` takes them, from the value that selects them; None
+        if there is no form in plain operations."""
+        return None
 
     def declared_gain(self) -> float | None:
         """The L2 gain that no system from here exceeds, or None where no bound is declared; of the

@@ -37,6 +37,7 @@ from ssmbench.parametrizations.gates import (
     unit_vector,
 )
 from ssmbench.parametrizations.peak_form import Selected, incremental_gain, projected
+from ssmbench.program import Builder
 from ssmbench.registry import parametrizations
 from ssmbench.systems import TimeVaryingDiagonal
 
@@ -167,6 +168,23 @@ class ContractionSelective(Parametrization):
         selected = Selected(weight.unflatten(0, shape), bias.unflatten(0, shape))
         return incremental_gain(selected, self.ball).clamp_min(1e-6) * (1 + _ROUNDING)
 
+    def lower(self, to: Builder, selection: int) -> tuple[int, int, int, int] | None:
+        if self.ball is not None:
+            return None
+        entries = self.groups * self.states
+        all_ = to.affine(selection, self.select.weight, self.select.bias)
+        parts = [to.slice(all_, k * entries, (k + 1) * entries) for k in range(4)]
+        (a_w, s_w), (a_r, s_r) = (_lower_gate(to, part) for part in parts[:2])
+        beta, c = (to.unit(part, self.states) for part in parts[2:])
+        ones = torch.ones(entries)
+        vector = shrunk(ones, self.states + 8)
+        kept = to.scale(a_r, shrunk(ones, 24))
+        given = self.gamma * shrunk(vector, 2 * self.states + 40)
+        given = to.scale(to.multiply(c, s_r), given)
+        wrote = to.scale(to.multiply(s_w, beta), vector)
+        D = to.sum_groups(to.multiply(given, wrote), self.states)
+        return to.multiply(kept, a_w), to.multiply(kept, wrote), to.multiply(given, a_w), D
+
     def _system(self, lam: Tensor, B: Tensor, C: Tensor, D: Tensor) -> TimeVaryingDiagonal:
         """The system of all channels, from the entries of the groups."""
         lam, B, C, D = (self._of_channels(part) for part in (lam, B, C, D))
@@ -190,3 +208,10 @@ class ContractionSelective(Parametrization):
     def optimizer_options(self) -> dict[str, ParameterOptions]:
         """The selection is trained like the weights of the network."""
         return {"select.weight": AS_WEIGHT, "select.bias": AS_BIAS}
+
+
+def _lower_gate(to: Builder, z: int) -> tuple[int, int]:
+    """As :func:`~ssmbench.parametrizations.gates.angle_gate`, in an exported network."""
+    quarter = torch.full((to.width(z),), math.pi / 2)
+    angle = to.scale(to.pointwise(z, "sigmoid"), quarter)
+    return to.pointwise(angle, "cos"), to.pointwise(angle, "sin")

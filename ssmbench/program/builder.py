@@ -102,6 +102,27 @@ class Builder:
         initial = np.zeros((kernel - 1, width))
         return self.add_operation("convolution", (x,), width, arrays, initial)
 
+    def unit(self, x: int, size: int) -> int:
+        """v / (||v|| + 1e-6) of each ``size`` neighbouring numbers v."""
+        return self.add_operation("unit", (x,), self.width(x), size=size)
+
+    def sum_groups(self, x: int, size: int) -> int:
+        """The sum of each ``size`` neighbouring numbers."""
+        return self.add_operation("sum_groups", (x,), self.width(x) // size, size=size)
+
+    def varying(
+        self, u: int, selected: Sequence[int], initial: Any, groups: int, gain: float | None
+    ) -> int:
+        """A system whose matrices are values of this step: ``selected`` are lam, B and C of N modes
+        for each of ``groups`` groups of channels of u, and D of each group.
+
+        ``gain``: its zero-state gain, whatever the matrices are; None if it has none.
+        """
+        inputs = (u, *selected)
+        return self.add_operation(
+            "varying", inputs, self.width(u), None, initial, groups=groups, gain=gain
+        )
+
     def mean(self, x: int, how: str) -> int:
         """The mean of the steps so far; with ``how`` "unit", the sum divided by sqrt(steps)."""
         width = self.width(x)

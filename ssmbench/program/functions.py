@@ -16,10 +16,12 @@ class PointwiseFunction(NamedTuple):
 
 #: By their names in exported files.
 FUNCTIONS = {
+    "cos": PointwiseFunction(1.0, bounded=True, keeps_zero=False),
     "gelu": PointwiseFunction(1.128905),
     "gelu_tanh": PointwiseFunction(1.128994),
     "relu": PointwiseFunction(1.0),
     "sigmoid": PointwiseFunction(0.25, bounded=True, keeps_zero=False),
     "silu": PointwiseFunction(1.099840),
+    "sin": PointwiseFunction(1.0, bounded=True),
     "tanh": PointwiseFunction(1.0, bounded=True),
 }

@@ -25,6 +25,8 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 _FUNCTIONS = {
+    "cos": np.cos,
+    "sin": np.sin,
     "gelu": lambda x: x * (0.5 * (1.0 + _erf(x * math.sqrt(0.5)))).astype(x.dtype),
     "gelu_tanh": lambda x: (
         0.5 * x * (1.0 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
@@ -136,6 +138,14 @@ class Network:
         square = (x * x).mean(-1, keepdims=True)
         return x / np.sqrt(square + self.dtype.type(about["eps"]))
 
+    def _unit(self, about: dict, w: dict, x: np.ndarray) -> np.ndarray:
+        v = x.reshape(*x.shape[:-1], -1, about["size"])
+        norm = np.sqrt((v * v).sum(-1, keepdims=True))
+        return (v / (norm + self.dtype.type(1e-6))).reshape(x.shape)
+
+    def _sum_groups(self, about: dict, w: dict, x: np.ndarray) -> np.ndarray:
+        return x.reshape(*x.shape[:-1], -1, about["size"]).sum(-1)
+
     # --- operations with a state ----------------------------------------------------------------
 
     def _diagonal(
@@ -168,6 +178,20 @@ class Network:
         parts = (np.real(state), np.imag(state)) if np.iscomplexobj(state) else (state,)
         final = np.concatenate([part.reshape(len(part), -1) for part in parts], 1)
         return y.reshape(*x.shape[:2], -1), final
+
+    def _varying(
+        self, about: dict, w: dict, state: np.ndarray, x: np.ndarray, *selected: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """s <- lam s + B u, y = C s + D u of each channel; those of a group share the matrices."""
+        groups, shape = about["groups"], x.shape
+        u = x.reshape(*shape[:2], groups, -1)  # (B, L, G, P)
+        lam, B, C = (m.reshape(*shape[:2], groups, 1, -1) for m in selected[:3])
+        s, outputs = state.reshape(len(x), groups, u.shape[-1], -1), []
+        for k in range(shape[1]):
+            outputs.append((C[:, k] * s).sum(-1))
+            s = lam[:, k] * s + B[:, k] * u[:, k, ..., None]
+        y = np.stack(outputs, 1) + selected[3][..., None] * u
+        return y.reshape(shape), s.reshape(len(x), -1)
 
     def _convolution(
         self, about: dict, w: dict, state: np.ndarray, x: np.ndarray

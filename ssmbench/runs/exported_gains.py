@@ -9,9 +9,9 @@ import torch
 
 from ssmbench.analysis.certificate import Bound, GainClaim
 from ssmbench.analysis.gain import GainReport, analyse
-from ssmbench.analysis.program_bound import program_bound, systems_of
+from ssmbench.analysis.program_bound import SYSTEMS, program_bound, systems_of
 from ssmbench.nn.model import SequenceModel
-from ssmbench.program import Program
+from ssmbench.program import Operation, Program
 
 
 @torch.no_grad()
@@ -23,9 +23,11 @@ def exported_gains(model: SequenceModel, program: Program, length: int) -> dict[
     """
     reports = [analyse(system) for system in systems_of(program)]
     gains = [report.hinf_upper_bound for report in reports]
+    verified = map(_layer, reports)
+    layers = [op for op in program.operations if op.kind in (*SYSTEMS, "varying")]
     steps = model.framing.count(length)
     return {
-        "layers": [_layer(report) for report in reports],
+        "layers": [next(verified) if op.kind in SYSTEMS else _varying(op) for op in layers],
         "network": [
             _network(program_bound(program, gains, claim, least), claim, least, model)
             for claim in (GainClaim.incremental, GainClaim.zero_state)
@@ -45,6 +47,12 @@ def _layer(report: GainReport) -> dict[str, Any]:
         "verified_bound": _finite(report.hinf_upper_bound),
         "spectral_radius": _finite(report.spectral_radius),
     }
+
+
+def _varying(operation: Operation) -> dict[str, Any]:
+    """What a time-varying layer declares for all parameter values, so also for exported ones."""
+    nothing = {"verified": None, "verified_bound": None, "spectral_radius": None}
+    return {**nothing, "declared": operation.options["gain"], "claim": GainClaim.zero_state.value}
 
 
 def _network(bound: Bound, claim: GainClaim, steps: int, model: SequenceModel) -> dict[str, Any]:

@@ -96,6 +96,7 @@ def numbers() -> Program:
     x = to.convolution(x, random.standard_normal((6, 3)), random.standard_normal(6))
     gate = to.pointwise(to.affine(x, random.standard_normal((6, 6))), "sigmoid")
     x = to.multiply(to.pointwise(x, "silu"), gate)
+    x = to.add(x, _selected(to, x, random))
     parts = to.slice(x, 0, 5, 2), to.slice(x, 3, 6)
     x = to.pointwise(to.concat(*parts), "gelu_tanh")
     return to.program(to.affine(x, random.standard_normal((2, 6))), per_step=True)
@@ -132,6 +133,16 @@ def _modes(to: Builder, x: int, random: np.random.Generator, complex_: bool) -> 
     arrays["D"] = random.standard_normal((width, 1, 1))
     initial = random.standard_normal((2 if complex_ else 1) * width * states)
     return to.add_operation("diagonal", (x,), width, arrays, initial)
+
+
+def _selected(to: Builder, x: int, random: np.random.Generator) -> int:
+    """Two groups of three channels, whose matrices of four modes the input selects."""
+    z = to.affine(x, random.standard_normal((24, 6)))
+    lam, write, read = (to.slice(z, k, k + 8) for k in (0, 8, 16))
+    B, C = to.pointwise(write, "sin"), to.unit(read, 4)
+    D = to.sum_groups(to.multiply(B, C), 4)
+    initial = random.standard_normal(24)
+    return to.varying(x, (to.pointwise(lam, "cos"), B, C, D), initial, groups=2, gain=None)
 
 
 def _dense(to: Builder, x: int, random: np.random.Generator) -> int:

@@ -29,7 +29,7 @@ def compiled(program, folder, name="network", about=ABOUT):
     return exporter.read([file])
 
 
-@pytest.mark.parametrize("name", ["certified", "glu and norms"])
+@pytest.mark.parametrize("name", ["selected by the input", "glu and norms"])
 def test_a_hundred_thousand_steps_agree_with_the_network(name, tmp_path):
     frozen, program = exported(name)
     u = inputs(frozen, program, 100_000)

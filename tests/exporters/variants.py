@@ -59,6 +59,23 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "pooling": "last",
         },
     ),
+    "selective": (
+        WHOLE,
+        DISCRETE
+        | {
+            "parametrization": {"name": "contraction_selective", "gamma": 2.0},
+            "d_model": 8,
+            "block": "certified",
+            "encoder": {"name": "linear", "bias": False},
+            "decoder": {"name": "pooled", "bias": False},
+            "pooling": "unit",
+        },
+    ),
+    "selected by the input": (
+        STEPS,
+        DISCRETE
+        | {"parametrization": "contraction_selective", "initial_state": "learned", "d_model": 4},
+    ),
     "oscillators": (STEPS, {"parametrization": "linoss", "discretizer": "bilinear"}),
     "s5 from a learned state": (
         STEPS,

@@ -267,6 +267,65 @@ for (i = 0; i < $width; ++i) {
     )
 
 
+def _unit(place: Place) -> str:
+    return _fill(
+        """\
+for (i = 0; i < $width; i += $size) {
+  sum = 0.0f;
+  for (j = i; j < i + $size; ++j) sum += $x[j] * $x[j];
+  scale = 1.0f / (sqrtf(sum) + 1e-6f);
+  for (j = i; j < i + $size; ++j) $y[j] = $x[j] * scale;
+}
+""",
+        width=place.operation.width,
+        size=place.operation.options["size"],
+        x=place.inputs[0],
+        y=place.result,
+    )
+
+
+def _sum_groups(place: Place) -> str:
+    return _fill(
+        """\
+for (i = 0; i < $width; ++i) {
+  $y[i] = 0.0f;
+  for (j = 0; j < $size; ++j) $y[i] += $x[i * $size + j];
+}
+""",
+        width=place.operation.width,
+        size=place.operation.options["size"],
+        x=place.inputs[0],
+        y=place.result,
+    )
+
+
+def _varying(place: Place) -> str:
+    u, lam, B, C, D = place.inputs
+    groups = place.operation.options["groups"]
+    return _fill(
+        """\
+for (h = 0; h < $width; ++h) {
+  const int g = h / $channels;
+  sum = $D[g] * $u[h];
+  for (i = 0; i < $N; ++i) {
+    sum += $C[g * $N + i] * s[h * $N + i];
+    s[h * $N + i] = $lam[g * $N + i] * s[h * $N + i] + $B[g * $N + i] * $u[h];
+  }
+  $y[h] = sum;
+}
+""",
+        width=place.operation.width,
+        channels=place.operation.width // groups,
+        N=place.widths[1] // groups,
+        u=u,
+        lam=lam,
+        B=B,
+        C=C,
+        D=D,
+        y=place.result,
+    )
+
+
 def _mean(place: Place) -> str:
     unit = place.operation.options["how"] == "unit"
     return _fill(
@@ -298,6 +357,9 @@ _STATEMENTS: dict[str, Callable[[Place], str]] = {
     "root_mean_square": _root_mean_square,
     "diagonal": _diagonal,
     "dense": _dense,
+    "unit": _unit,
+    "sum_groups": _sum_groups,
+    "varying": _varying,
     "convolution": _convolution,
     "mean": _mean,
 }

@@ -77,6 +77,8 @@ static float half(unsigned short bits) {
   return bits & 0x8000 ? -size : size;
 }
 """,
+    "cos_": "static float cos_(float x) { return cosf(x); }\n",
+    "sin_": "static float sin_(float x) { return sinf(x); }\n",
     "sigmoid_": "static float sigmoid_(float x) { return 1.0f / (1.0f + expf(-x)); }\n",
     "gelu_": """\
 static float gelu_(float x) { return 0.5f * x * (1.0f + erff(x * 0.707106781f)); }

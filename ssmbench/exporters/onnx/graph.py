@@ -185,7 +185,7 @@ def _pointwise(g: _Graph, op: Operation, x: str) -> str:
         return _gelu(g, x, name == "gelu_tanh")
     if name == "silu":
         return g.node("Mul", x, g.node("Sigmoid", x))
-    return g.node({"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}[name], x)
+    return g.node(name.capitalize(), x)
 
 
 def _gelu(g: _Graph, x: str, by_tanh: bool) -> str:
@@ -274,26 +274,53 @@ def _with_direct(g: _Graph, op: Operation, y: str, columns: str) -> str:
 
 
 def _recur(
-    g: _Graph, start: str, drive: str, advance: Callable[[_Graph, str], str]
+    g: _Graph, start: str, drive: str, advance: Callable[..., str], *varying: str
 ) -> tuple[str, str]:
-    """The state before each step, and after the last, of s <- advance(s) + drive."""
+    """The state before each step, and after the last, of s <- advance(s) + drive; ``varying``:
+    further arguments of advance, for every step."""
     if not g.sequence:
-        return start, g.node("Add", advance(g, start), drive)
+        return start, g.node("Add", advance(g, start, *varying), drive)
+    names = ["state_in", "drive_in", *(f"varying_{k}" for k in range(len(varying)))]
     body = _Graph(g.program, sequence=False)
     body._count = g._count + 10_000  # names differ from those outside
-    after = body.node("Add", advance(body, "state_in"), "drive_in")
+    after = body.node("Add", advance(body, "state_in", *names[2:]), "drive_in")
     before = body.node("Identity", "state_in")
-    untyped = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in _BODY]
+    untyped = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in names]
     out = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in (after, before)]
     graph = helper.make_graph(body.nodes, "body", untyped, out, list(body.constants.values()))
     g._count = body._count
     final, states = g.name(), g.name()
-    scan = {"num_scan_inputs": 1, "scan_input_axes": [1], "scan_output_axes": [1]}
-    g.nodes.append(helper.make_node("Scan", [start, drive], [final, states], body=graph, **scan))
+    steps = [drive, *varying]
+    scan: dict[str, Any] = {"num_scan_inputs": len(steps), "scan_input_axes": [1] * len(steps)}
+    scan["scan_output_axes"] = [1]
+    g.nodes.append(helper.make_node("Scan", [start, *steps], [final, states], body=graph, **scan))
     return states, final
 
 
-_BODY = ("state_in", "drive_in")
+def _unit(g: _Graph, op: Operation, x: str) -> str:
+    v = g.shaped(x, *g.lead, -1, op.options["size"])
+    norm = g.node("Sqrt", g.node("ReduceSum", g.node("Mul", v, v), g.axes(-1)))
+    return g.shaped(g.node("Div", v, g.node("Add", norm, g.number(1e-6))), *g.lead, op.width)
+
+
+def _sum_groups(g: _Graph, op: Operation, x: str) -> str:
+    v = g.shaped(x, *g.lead, op.width, op.options["size"])
+    return g.node("ReduceSum", v, g.axes(-1), keepdims=0)
+
+
+def _varying(g: _Graph, op: Operation, state: str, x: str, *selected: str) -> tuple[str, str]:
+    """States as (B, G, P, N), for G groups of P channels."""
+    groups, lead = op.options["groups"], g.lead
+    channels = op.width // groups
+    states = len(op.initial) // op.width
+    u = g.shaped(x, *lead, groups, channels, 1)
+    lam, B, C = (g.shaped(m, *lead, groups, 1, states) for m in selected[:3])
+    start = g.shaped(state, 0, groups, channels, states)
+    drive = g.node("Mul", B, u)
+    before, final = _recur(g, start, drive, lambda inner, s, now: inner.node("Mul", now, s), lam)
+    through = g.node("ReduceSum", g.node("Mul", C, before), g.axes(-1))
+    direct = g.node("Mul", g.shaped(selected[3], *lead, groups, 1, 1), u)
+    return g.shaped(g.node("Add", through, direct), *lead, op.width), g.shaped(final, 0, -1)
 
 
 def _convolution(g: _Graph, op: Operation, state: str, x: str) -> tuple[str, str]:
@@ -351,6 +378,9 @@ _RULES: dict[str, Callable[..., Any]] = {
     "root_mean_square": _root_mean_square,
     "diagonal": _diagonal,
     "dense": _dense,
+    "unit": _unit,
+    "sum_groups": _sum_groups,
+    "varying": _varying,
     "convolution": _convolution,
     "mean": _mean,
 }

@@ -14,6 +14,8 @@ from ssmbench.program import Operation, Program
 
 #: The functions of one number, by their names.
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "cos": torch.cos,
+    "sin": torch.sin,
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "relu": F.relu,
@@ -163,18 +165,40 @@ def _with_direct(step: _Step, y: Tensor, u: Tensor) -> Tensor:
 
 
 def _recur(
-    step: _Step, start: Tensor, drive: Tensor, advance: Callable[[Tensor], Tensor]
+    step: _Step, start: Tensor, drive: Tensor, advance: Callable[..., Tensor], *varying: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The state before each step (B, L, ...), and after the last, of s <- advance(s) + drive."""
+    """The state before each step (B, L, ...), and after the last, of s <- advance(s) + drive;
+    ``varying``: further arguments of advance, for every step."""
     if not step.module.sequence:
-        return start[:, None], advance(start) + drive[:, 0]
+        return start[:, None], advance(start, *(v[:, 0] for v in varying)) + drive[:, 0]
     from torch._higher_order_ops.scan import scan
 
-    def combine(s: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        return (advance(s) + b).contiguous(), s.clone()
+    def combine(s: Tensor, now: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        return (advance(s, *now[1:]) + now[0]).contiguous(), s.clone()
 
-    final, before = scan(combine, start.contiguous(), drive.movedim(1, 0).contiguous(), dim=0)
+    steps = tuple(each.movedim(1, 0).contiguous() for each in (drive, *varying))
+    final, before = scan(combine, start.contiguous(), steps, dim=0)
     return before.movedim(0, 1), final
+
+
+def _unit(step: _Step, x: Tensor) -> Tensor:
+    v = x.unflatten(-1, (-1, step.operation.options["size"]))
+    return (v / (torch.linalg.vector_norm(v, dim=-1, keepdim=True) + 1e-6)).flatten(-2)
+
+
+def _sum_groups(step: _Step, x: Tensor) -> Tensor:
+    return x.unflatten(-1, (-1, step.operation.options["size"])).sum(-1)
+
+
+def _varying(step: _Step, state: Tensor, x: Tensor, *selected: Tensor) -> tuple[Tensor, Tensor]:
+    """States as (B, G, P, N), for G groups of P channels."""
+    groups = step.operation.options["groups"]
+    u = step.steps(x).unflatten(-1, (groups, -1))
+    lam, B, C = (step.steps(m).unflatten(-1, (groups, 1, -1)) for m in selected[:3])
+    start = state.unflatten(1, (groups, u.shape[-1], lam.shape[-1]))
+    before, final = _recur(step, start, B * u[..., None], lambda s, now: now * s, lam)
+    y = (C * before).sum(-1) + step.steps(selected[3])[..., None] * u
+    return step.as_given(y.flatten(2)), final.flatten(1)
 
 
 def _convolution(step: _Step, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -207,6 +231,9 @@ _RULES: dict[str, Callable[..., Any]] = {
     "root_mean_square": _root_mean_square,
     "diagonal": _diagonal,
     "dense": _dense,
+    "unit": _unit,
+    "sum_groups": _sum_groups,
+    "varying": _varying,
     "convolution": _convolution,
     "mean": _mean,
 }

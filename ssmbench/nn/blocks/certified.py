@@ -174,7 +174,7 @@ class CertifiedBlock(Block):
         kept, value = to.slice(v, 0, passing), to.slice(v, passing, len(first))
         if self.delay:
             value = self._lower_delayed(to, value)
-        y = lower_layer(to, self.layer, value)
+        y = lower_layer(to, self.layer, value, self._lower_selection(to, x))
         if self.gate is not None:
             y = to.multiply(y, self._lower_gate(to, x, self.gate))
         return to.affine(to.concat(kept, y), last)
@@ -184,9 +184,19 @@ class CertifiedBlock(Block):
         late = to.convolution(then, torch.tensor([1.0, 0.0]).expand(to.width(then), -1))
         return to.concat(now, late)
 
-    def _lower_gate(self, to: Builder, x: int, gate: nn.Sequential) -> int:
+    def _lower_selection(self, to: Builder, x: int) -> int | None:
+        if not self.selected:
+            return None
+        signal = to.affine(self._lower_path(to, x), self.to_selection.weight)
+        weight = self.conv.weight[:, 0]
+        return to.pointwise(to.convolution(signal, weight, self.conv.bias), "silu")
+
+    def _lower_path(self, to: Builder, x: int) -> int:
         norm = self.path_norm
-        path = to.scale(to.standardise(x, norm.eps), norm.weight, norm.bias)
+        return to.scale(to.standardise(x, norm.eps), norm.weight, norm.bias)
+
+    def _lower_gate(self, to: Builder, x: int, gate: nn.Sequential) -> int:
+        path = self._lower_path(to, x)
         inner, _, out = gate
         hidden = to.pointwise(to.affine(path, inner.weight), "silu")
         return to.pointwise(to.affine(hidden, out.weight, out.bias), "tanh")
