@@ -87,7 +87,8 @@ class ModelConfig(component_fields("model")):
 class AnalysisConfig(component_fields("analysis")):
     """Gains: how often layers are analysed in training, and the budget of the attack at the end.
 
-    ``measures``: further measures of each SSM layer, beside its gain; none by default.
+    ``measures``: further measures of each SSM layer, beside its gain; by default those that its
+    parametrization declares.
     """
 
     #: Epochs between two analyses of the layers during training; 0 for none.

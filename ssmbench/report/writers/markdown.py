@@ -61,8 +61,9 @@ such bound or it does not; in the latter case the trained systems may still sati
 """
 
 MEASURES_LEGEND = """\
-What `analysis.measures` asks of every SSM layer; the worst over layers and seeds. **proved**: what
-holds of all of them. **attacked**: what a signal, or a search, reached in a simulation.
+What `analysis.measures` asks of every SSM layer, and what a parametrization declares; the worst
+over layers and seeds. **proved**: what holds of all of them. **attacked**: what a signal, or a
+search, reached in a simulation.
 """
 
 ROBUSTNESS_LEGEND = """\

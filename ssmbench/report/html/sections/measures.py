@@ -9,8 +9,9 @@ from ssmbench.report.html.series import Series
 from ssmbench.report.html.table import Cell, Column, Line, figure, table
 
 _INTRODUCTION = (
-    "What analysis.measures asks of every SSM layer; the worst over layers and seeds. Proved: what "
-    "holds of all layers. Attacked: what a signal, or a search, reached in a simulation."
+    "What analysis.measures asks of every SSM layer, and what a parametrization declares; the "
+    "worst over layers and seeds. Proved: what holds of all layers. Attacked: what a signal, or a "
+    "search, reached in a simulation."
 )
 
 
