@@ -190,7 +190,10 @@ def pushed(steps: int) -> Ratio:
 
 
 def of_peer(name: str, n: int, outputs: int, gamma: float, scale: float) -> float:
-    """Verified gain / gamma of a cell of neural-ssm with random parameters."""
+    """Verified gain / gamma of a cell of neural-ssm with random parameters; of one that varies in
+    time, attacked / gamma."""
+    if name in VARYING_PEERS:
+        return _attacked_peer(name, n, gamma, scale)
     import neural_ssm
 
     make = {
@@ -207,7 +210,23 @@ def of_peer(name: str, n: int, outputs: int, gamma: float, scale: float) -> floa
     return norm / abs(float(cell.gamma))  # gamma is a parameter of some cells
 
 
-PEERS = ("neural-ssm l2ru", "neural-ssm l2n")
+def _attacked_peer(name: str, n: int, gamma: float, scale: float) -> float:
+    """The largest ||y|| / (gamma ||u||) that tools/peer_audit.py finds in float32."""
+    import peer_audit
+
+    peer = next(peer for peer in peer_audit.peers() if peer.name == name)
+    module = peer.make(n, gamma).float()
+    randomise(module, scale)
+    assert peer.declared is not None, "cells of neural-ssm have a gamma"
+    declared = peer.declared(module, gamma)
+    found = peer_audit.attack(peer, module, n, torch.float32, ASCENTS)
+    if not math.isfinite(found):
+        raise ArithmeticError("an output is not finite")
+    return found / declared
+
+
+VARYING_PEERS = ("neural-ssm tv", "neural-ssm tvc")
+PEERS = ("neural-ssm l2ru", "neural-ssm l2n", *VARYING_PEERS)
 
 
 def _matrices(cell: torch.nn.Module) -> tuple:
