@@ -3,16 +3,20 @@
     python tools/network_bounds.py outputs/quickstart/runs
 
 prints a line for each run: the product of the parts' bounds, the tighter bound, both divided by the
-attacked gain, and CPU seconds of the tighter one.
+attacked gain of the run's result, and CPU seconds of the tighter one. Runs without weights, those
+that diverged among them, are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ssmbench import jsonio
+from ssmbench.errors import UsageError
 from ssmbench.nn.encoded import gain_map
 from ssmbench.nn.freeze import freeze
 from ssmbench.results import Result
@@ -37,8 +41,19 @@ def line(folder: Path, budget: float) -> str:
     seconds, attacked = time.process_time() - start, said.attacked
     figures = f"{composed.value:10.5g} {found.gain:10.5g} {attacked:10.5g}"
     ratios = f"{composed.value / attacked:9.3g} {found.gain / attacked:8.3g}"
-    name = f"{result.task.name}/{result.variant}"
-    return f"{name:30} {figures} {ratios} {seconds:8.1f}  {found.reason}"
+    name = f"{result.task.name}/{result.variant}-{result.discretizer}-s{result.seed}"
+    return f"{name:45} {figures} {ratios} {seconds:8.1f}  {found.reason}"
+
+
+def lines(folders: Iterable[Path], budget: float) -> Iterator[str]:
+    """Of all runs with weights."""
+    for folder in folders:
+        if not (folder / "result.json").exists():
+            continue
+        try:
+            yield line(folder, budget)
+        except UsageError as error:
+            print(error, file=sys.stderr)
 
 
 def main() -> None:
@@ -47,10 +62,9 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=10.0, help="billions of multiplications")
     given = parser.parse_args()
     heads = ("network", "product", "tighter", "attacked", "product/", "tighter/", "seconds")
-    print("{:30} {:>10} {:>10} {:>10} {:>9} {:>8} {:>8}".format(*heads))
-    for folder in sorted(given.runs.iterdir()):
-        if (folder / "result.json").exists():
-            print(line(folder, given.budget), flush=True)
+    print("{:45} {:>10} {:>10} {:>10} {:>9} {:>8} {:>8}".format(*heads))
+    for one in lines(sorted(given.runs.iterdir()), given.budget):
+        print(one, flush=True)
 
 
 if __name__ == "__main__":

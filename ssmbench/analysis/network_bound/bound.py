@@ -10,7 +10,7 @@ import numpy as np
 
 from ssmbench.analysis.network_bound.enclosed import OUTWARD, gamma
 from ssmbench.analysis.network_bound.lumped import LumpedNetwork, PairedSystem, Readout
-from ssmbench.analysis.network_bound.multipliers import Problem, optimise, start
+from ssmbench.analysis.network_bound.multipliers import Problem, start
 from ssmbench.analysis.network_bound.proof import (
     ScaledSpectra,
     largest_eigenvalue,
@@ -24,7 +24,9 @@ from ssmbench.analysis.network_bound.responses import (
     bins,
     compose,
     transform,
+    transform_work,
 )
+from ssmbench.analysis.network_bound.search import search
 from ssmbench.linalg.precision import EPS
 
 #: Most entries of the spectra of a network, 16 bytes each.
@@ -57,7 +59,7 @@ def network_bound(
     are ``known``, of another network of the same form, nothing is searched: it is what they prove.
     """
     needed = _fixed_work(network)
-    entries = network.horizon * (network.rests + network.outputs) * network.columns
+    entries = (bins(network.horizon) // 2 + 1) * (network.rests + network.outputs) * network.columns
     if needed > work or entries > _MOST_ENTRIES:
         return _none(
             f"the network is too large: {needed / 1e9:.3g}e9 multiplications with "
@@ -76,7 +78,7 @@ def _searched(
 ) -> np.ndarray:
     problem = _problem(network, reads, outputs)
     first = start(problem, [block.rests for block in network.blocks])
-    return optimise(problem, first, work)
+    return search(problem, first, work)
 
 
 def _none(reason: str) -> NetworkBound:
@@ -85,12 +87,13 @@ def _none(reason: str) -> NetworkBound:
 
 def _fixed_work(network: LumpedNetwork) -> float:
     """Multiplications of everything but the search for multipliers."""
-    L, c = network.horizon, network.columns
+    L, c, k = network.horizon, network.columns, network.core
     reads = sum(block.rests for block in network.blocks) + network.outputs
     systems = sum(_system_work(block.system) for block in network.blocks)
     width = network.decoder.value.shape[1]
     features = 4 * len(network.blocks) * width * width
-    return float(L) * c * (2 * L * reads + systems + features + 24 * c * c + 8 * reads * c)
+    proof = 24.0 * k * k * k + 8.0 * reads * k * (k + network.outputs)
+    return L * (c * (systems + features) + proof) + transform_work(L) * reads * c
 
 
 def _system_work(system) -> float:
@@ -140,7 +143,7 @@ def _stacked(
 ) -> np.ndarray:
     """What all rests read, each row times its factor, (F, n, k)."""
     k, rows = network.core, 0
-    W = np.zeros((network.horizon, network.rests, k), complex)
+    W = np.zeros((bins(network.horizon) // 2 + 1, network.rests, k), complex)
     for read, factor in zip(reads, factors, strict=True):
         if not len(factor):
             continue
@@ -187,7 +190,7 @@ def frequency_shares(network: LumpedNetwork, length: int) -> np.ndarray:
     squared transform of the steps' weights, Dirichlet's kernel for a mean, times how often the
     frequency occurs."""
     weights, N = network.readout.weights(length), bins(network.horizon)
-    angles = np.outer(np.arange(network.horizon), np.arange(length)) % N
+    angles = np.outer(np.arange(N // 2 + 1), np.arange(length)) % N
     waves = 2 * np.pi / N * angles
     transformed = np.hypot(np.cos(waves) @ weights, np.sin(waves) @ weights)
     error = 2 * (gamma(length) + WAVE_ERROR) * float(weights.sum())

@@ -3,11 +3,11 @@
 In coordinates in which the multipliers are 1, W (n, k) is what the rests read at one frequency and
 Z the prediction, both known up to errors of proved norm. Then
 
-* ``||[W; Z / g]|| <= 1`` at every frequency proves the gain g of predictions per step;
-* ``B = I - W^H W >= b I`` with any X proves
-  ``Z B^-1 Z^H <= X^H Z^H + Z X - X^H B X + (||R||^2 / b) I``, R = Z^H - B X. The weighted sum S of
-  the right sides over all frequencies proves ``|e' dp|^2 <= e' S e |du|^2`` for a sum p over the
-  steps: its gain is the root of the largest eigenvalue of S.
+``B = I - W^H W >= b I`` with any X proves
+``Z B^-1 Z^H <= X^H Z^H + Z X - X^H B X + (||R||^2 / b) I``, R = Z^H - B X, at every frequency. The
+root of the largest eigenvalue of the right sides is a gain of predictions per step. Their weighted
+sum S over all frequencies proves ``|e' dp|^2 <= e' S e |du|^2`` for a sum p over the steps: its
+gain is the root of the largest eigenvalue of S.
 
 Definiteness is proved by :func:`~.enclosed.is_positive`.
 """
@@ -42,39 +42,19 @@ class ScaledSpectra:
 
 def prove_steps(spectra: ScaledSpectra) -> float:
     """A proved gain of predictions per step; infinite if no proof succeeds."""
-    Z, k = spectra.Z, spectra.W.shape[2]
-    W = np.concatenate([spectra.W, np.zeros((*spectra.W.shape[:2], Z.shape[2] - k))], 2)
-    B = np.eye(Z.shape[2]) - _adjoint(W) @ W
-    try:
-        gains = Z @ np.linalg.solve(B, _adjoint(Z))
-        largest = float(np.linalg.eigvalsh((gains + _adjoint(gains)) / 2).max())
-    except np.linalg.LinAlgError:
+    bounded = _bounded_gains(spectra)
+    if bounded is None:
         return math.inf
+    values, errors = bounded
+    largest = float((np.linalg.eigvalsh(values)[:, -1] + errors).max())
     if not 0 <= largest < math.inf:
         return math.inf
+    identity = np.eye(values.shape[1])
     for raised in _RAISED:
-        gain = math.sqrt(largest) * (1 + raised) + 1e-300
-        error = math.hypot(spectra.W_error, spectra.Z_error / gain) * OUTWARD
-        if _is_contraction(np.concatenate([W, Z / gain], 1), error):
-            return gain * (1 + 4 * EPS)
+        square = largest * (1 + raised) + 1e-300
+        if is_positive((square - errors * OUTWARD)[:, None, None] * identity - values):
+            return math.sqrt(square) * (1 + 4 * EPS)
     return math.inf
-
-
-def _is_contraction(stacked: np.ndarray, error: float) -> bool:
-    """Whether matrices known up to an error of this norm are proved to have norm at most 1.
-
-    If the stored ones have norm at most 1, M^H M changes by at most 2 e + e^2; they have, since
-    what is proved says more. The rounding of M^H M is at most gamma ||M||_F^2.
-    """
-    if not error < 1:
-        return False
-    rows, columns = stacked.shape[1:]
-    squares = (abs(stacked) ** 2).sum((1, 2)) * OUTWARD
-    lost = (2 * error + error**2 + (gamma(rows) + 8 * EPS) * (1 + squares)) * OUTWARD
-    if not (lost < 1).all():
-        return False
-    identity = np.eye(columns)
-    return is_positive((1 - lost)[:, None, None] * identity - _adjoint(stacked) @ stacked)
 
 
 def prove_sums(spectra: ScaledSpectra, shares: Sequence[np.ndarray]) -> list[np.ndarray]:

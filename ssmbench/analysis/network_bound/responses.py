@@ -7,6 +7,7 @@ response h has at most the gain ``sum_t ||h_t||``, and the discrete Fourier tran
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ from ssmbench.systems import DiagonalSystem, DiscreteLTI
 
 #: Error of a computed cosine or sine of 2 pi j / N: of the argument, and of the function.
 WAVE_ERROR = 32 * EPS
+#: The longest horizon that is transformed in one stage.
+_DIRECT = 128
 #: Covers what underflows.
 _TINY = 1e-280
 
@@ -226,26 +229,58 @@ class Spectrum:
 def bins(horizon: int) -> int:
     """The number N of points of the transform: two sequences of the horizon's length do not
     overlap in their circular convolution."""
-    return 2 * horizon - 1
+    return math.prod(_stages(horizon))
+
+
+def _stages(horizon: int) -> tuple[int, int]:
+    """Two factors of N: a transform in two stages takes a number of products in their sum."""
+    least = 2 * horizon - 1
+    if horizon <= _DIRECT:
+        return 1, least
+    first = math.isqrt(least - 1) + 1
+    return first, -(-least // first)
 
 
 def bin_weights(horizon: int) -> np.ndarray:
     """How often each of the frequencies of a :class:`Spectrum` stands in the whole transform,
     divided by N: the others are conjugate to them."""
-    counts = np.full(horizon, 2.0)
-    counts[0] = 1.0
-    return counts / bins(horizon)
+    count = bins(horizon)
+    often = np.full(count // 2 + 1, 2.0)
+    often[0] = 1.0
+    if count % 2 == 0:
+        often[-1] = 1.0
+    return often / count
 
 
 def transform(response: Response) -> Spectrum:
-    """The discrete Fourier transform of the N points of a response filled up with zeros, by its
-    definition, so that its rounding is that of a product of matrices."""
+    """The discrete Fourier transform of the N points of a response filled up with zeros, by
+    products of matrices, so that its rounding is theirs.
+
+    With ``t = n2 t1 + t2`` and ``k = k1 + n1 k2``, N = n1 n2, it is a transform over t1, a factor
+    ``exp(-2 pi i t2 k1 / N)``, and a transform over t2 (Cooley and Tukey 1965). No stage makes the
+    sum of the sizes of what it adds larger, so that their relative errors add up.
+    """
     steps, rows, columns = response.values.shape
-    flat = response.values.reshape(steps, -1)
-    angles = np.outer(np.arange(steps), np.arange(steps)) % bins(steps)
-    waves = 2 * np.pi / bins(steps) * np.arange(bins(steps))
-    cos, sin = np.cos(waves), np.sin(waves)
-    values = cos[angles] @ flat - 1j * (sin[angles] @ flat)
-    unit = 2 * (gamma(steps) + WAVE_ERROR)
+    n1, n2 = _stages(steps)
+    filled = np.zeros((n1 * n2, rows * columns))
+    filled[:steps] = response.values.reshape(steps, -1)
+    values = (_waves(n1, n1, n1) @ filled.reshape(n1, -1)).reshape(n1, n2, -1)
+    values = _waves(n1, n2, n1 * n2)[:, :, None] * values
+    kept = n1 * n2 // 2 + 1
+    values = (_waves(n2, n2, n2) @ values).swapaxes(0, 1).reshape(n1 * n2, -1)[:kept]
+    unit = 4 * (gamma(n1) + gamma(n2) + gamma(1) + 3 * WAVE_ERROR)
     errors = (response.errors + unit * response.sizes) * OUTWARD
-    return Spectrum(values.reshape(steps, rows, columns), errors)
+    return Spectrum(values.reshape(kept, rows, columns), errors)
+
+
+def transform_work(horizon: int) -> float:
+    """Multiplications of the transform of one number of each step."""
+    n1, n2 = _stages(horizon)
+    return 4.0 * n1 * n2 * (n1 + n2)
+
+
+def _waves(rows: int, columns: int, points: int) -> np.ndarray:
+    """exp(-2 pi i j k / points), (rows, columns)."""
+    around = 2 * np.pi / points * np.arange(points)
+    waves = np.cos(around) - 1j * np.sin(around)
+    return waves[np.outer(np.arange(rows), np.arange(columns)) % points]
