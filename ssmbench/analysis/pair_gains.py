@@ -86,6 +86,13 @@ class PairGains:
             torch.minimum(self.output_gains, other.output_gains),
         )
 
+    def maximum(self, other: PairGains) -> PairGains:
+        """The larger one of two bounds, entry by entry."""
+        return PairGains(
+            torch.maximum(self.matrix, other.matrix),
+            torch.maximum(self.output_gains, other.output_gains),
+        )
+
     @property
     def outputs(self) -> int:
         """K, the number of outputs."""

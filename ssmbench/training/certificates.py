@@ -33,6 +33,7 @@ from ssmbench.tasks.batch import UNSCORED, Batch
 from ssmbench.tasks.classification import Classification
 from ssmbench.training.composed import KnownPairs, composed_bound, proved_pairs
 from ssmbench.training.gains import Measurement
+from ssmbench.training.network_bound import batch_lengths
 from ssmbench.training.robustness import CERTIFIED_ENERGIES, parts, typical_norm
 
 UNEVEN = "the time steps of the sequences vary, and the gains are those at constant steps"
@@ -146,7 +147,7 @@ def _pairs(
     steps = signals.shape[1]
     shortest = steps if batch.lengths is None else int(batch.lengths.min())
     found = proved_pairs(model, layers, shortest)
-    if known is not None and known.steps == steps == shortest:
+    if known is not None and set(batch_lengths(steps, batch.lengths)) <= set(known.lengths):
         return known.gains if found is None else found.minimum(known.gains)
     return found or composed_bound(model, list(layers), shortest).reason
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -54,19 +55,18 @@ def proved_layer_gains(layers: Iterable[LayerGains]) -> list[float | None]:
 
 @dataclass(frozen=True)
 class KnownPairs:
-    """Gains to differences of outputs, for sequences of exactly ``steps`` steps."""
+    """Gains to differences of outputs, for sequences of each of some ``lengths``, in samples."""
 
     gains: PairGains
-    steps: int
+    lengths: tuple[int, ...]
 
 
 def known_pairs(tighter: NetworkBound) -> KnownPairs | None:
-    """What the tighter bound says of differences of outputs, where all sequences are of one
-    length."""
-    if len(tighter.lengths) != 1 or not tighter.ellipsoids:
+    """What the tighter bound says of differences of outputs, the largest over its lengths."""
+    if not tighter.ellipsoids:
         return None
-    S = torch.from_numpy(tighter.ellipsoids[0])
-    return KnownPairs(PairGains.of_ellipsoid(S), tighter.lengths[0])
+    found = [PairGains.of_ellipsoid(torch.from_numpy(S)) for S in tighter.ellipsoids]
+    return KnownPairs(reduce(PairGains.maximum, found), tighter.lengths)
 
 
 def proved_pairs(

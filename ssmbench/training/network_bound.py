@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ssmbench.analysis.certificate import Bound
 from ssmbench.analysis.network_bound import NetworkBound, network_bound
+from ssmbench.nn.framing import Framing
 from ssmbench.nn.lumping import NotLumpedError, lumped_network
 from ssmbench.nn.model import SequenceModel
 from ssmbench.results import NetworkGains
@@ -76,8 +77,16 @@ def tighter_bound(
             network = lumped_network(frozen, layer_gains, channels, lengths)
     except NotLumpedError as error:
         return _none(str(error))
-    found = network_bound(network, budget * 1e9, known)
-    return replace(found, lengths=lengths if math.isfinite(found.gain) else ())
+    return _of_samples(network_bound(network, budget * 1e9, known), frozen.framing, lengths)
+
+
+def _of_samples(found: NetworkBound, framing: Framing, lengths: tuple[int, ...]) -> NetworkBound:
+    """A bound by the numbers of samples, of which several may fill as many frames."""
+    if not math.isfinite(found.gain):
+        return replace(found, lengths=())
+    by_frames = dict(zip(found.lengths, found.ellipsoids, strict=False))
+    ellipsoids = [by_frames[framing.count(length)] for length in lengths] if by_frames else ()
+    return replace(found, lengths=lengths, ellipsoids=tuple(ellipsoids))
 
 
 def batch_lengths(steps: int, lengths: Shaped[Tensor, ...] | None) -> tuple[int, ...]:

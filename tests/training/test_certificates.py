@@ -221,7 +221,7 @@ def test_a_sharper_gain_that_is_known_is_used_at_its_own_length_only():
     half = dataclasses.replace(half, matrix=half.matrix / 2)
     plain, sharp, other = (
         certificates(model, task, CONFIG, layers, known).figures.median_radius
-        for known in (None, KnownPairs(half, LENGTH), KnownPairs(half, LENGTH + 1))
+        for known in (None, KnownPairs(half, (LENGTH,)), KnownPairs(half, (LENGTH + 1,)))
     )
     assert sharp == pytest.approx(2 * plain)
     assert other == plain
