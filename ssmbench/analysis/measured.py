@@ -95,5 +95,6 @@ def is_worse(value: float, than: float, larger_is_worse: bool, scale: float = 0.
         return False
     if math.isinf(than):
         return value != than and (value > than) == larger_is_worse
-    slack = TOLERANCE * abs(than) + _CANCELLED * scale
+    cancelled = _CANCELLED * scale if math.isfinite(scale) else 0.0  # at a pole, or overflown
+    slack = TOLERANCE * abs(than) + cancelled
     return value > than + slack if larger_is_worse else value < than - slack

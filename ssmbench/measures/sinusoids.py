@@ -49,13 +49,13 @@ def supplied(system: FirstOrder, supply: Supply, omega: float) -> float:
 def response_terms(system: FirstOrder, omega: float) -> float:
     """The size of the terms whose sum is the response at a frequency; infinite at a pole."""
     A, B, C, D = matrices_of(system)
-    direct = float(np.linalg.norm(D, 2))
+    direct = float(np.linalg.norm(D))
     if math.isinf(omega) or not len(A):
         return direct
     states = _states(A, B, _point(omega, discrete=isinstance(system, DiscreteSystem)))
     if states is None:
         return math.inf
-    return float(np.linalg.norm(C, 2) * np.linalg.norm(states, 2)) + direct
+    return float(np.linalg.norm(C) * np.linalg.norm(states)) + direct
 
 
 def _point(omega: float, *, discrete: bool) -> complex:

@@ -153,7 +153,7 @@ class Decay(Measure):
 
     def scale(self, system: FirstOrder, found: Finding) -> float:
         """Of A: a rate is the real part of its eigenvalues, or their modulus."""
-        return float(np.linalg.norm(self._matrix(system), 2)) if system.order else 0.0
+        return float(np.linalg.norm(self._matrix(system), np.inf)) if system.order else 0.0
 
     def _matrix(self, system: FirstOrder) -> np.ndarray:
         return array(system.to_dense().A)

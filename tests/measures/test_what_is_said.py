@@ -111,6 +111,7 @@ def test_a_difference_is_known_to_the_rounding_of_its_terms():
     assert Measured(nothing, 1e-12, "", True).is_broken
     assert not Measured(nothing, 1e-12, "", True, scale=1.0).is_broken
     assert Measured(nothing, 1e-8, "", True, scale=1.0).is_broken
+    assert all(Measured(nothing, 1e-8, "", True, scale=s).is_broken for s in (math.nan, math.inf))
 
 
 def test_the_scale_of_a_measure_is_that_of_the_system():
