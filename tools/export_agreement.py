@@ -96,13 +96,13 @@ def bound_of(report: ExportReport) -> float:
     return float("inf") if found[0] is None else found[0]
 
 
-def lines(folder: Path, steps: int) -> Iterator[tuple[Any, ...]]:
+def lines(folder: Path, steps: int, stored: list[str]) -> Iterator[tuple[Any, ...]]:
     """The figures of a run."""
     run = load_trained(folder)
     model = freeze(run.model)
     program = program_of(model, run.task.sizes)
     u = np.random.default_rng(0).standard_normal((1, steps, program.width)).astype(np.float32)
-    for weights in WEIGHTS:
+    for weights in stored:
         y = wanted(model, program, u, weights)
         gain = attacked(stored_as(program, weights))
         for format in FORMATS:
@@ -120,10 +120,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--weights", nargs="+", choices=WEIGHTS, default=list(WEIGHTS))
     given = parser.parse_args()
     print("{:14} {:13} {:8} {:>10} {:>8} {:>9} {:>9}".format(*HEADS))
     for folder in given.runs:
-        for line in lines(folder, given.steps):
+        for line in lines(folder, given.steps, given.weights):
             print("{:14} {:13} {:8} {:10.2g} {:8.3g} {:9.4g} {:9.4g}".format(*line), flush=True)
 
 

@@ -124,9 +124,10 @@ class Builder:
         )
 
     def mean(self, x: int, how: str) -> int:
-        """The mean of the steps so far; with ``how`` "unit", the sum divided by sqrt(steps)."""
+        """The mean of the steps so far; with ``how`` "unit", the sum divided by sqrt(steps). Its
+        state: the mean, what rounding has lost of it, and the number of steps."""
         width = self.width(x)
-        return self.add_operation("mean", (x,), width, initial=np.zeros(width + 1), how=how)
+        return self.add_operation("mean", (x,), width, initial=np.zeros(2 * width + 1), how=how)
 
 
 def _single(values: Any) -> np.ndarray:

@@ -208,17 +208,20 @@ class Network:
     def _mean(
         self, about: dict, w: dict, state: np.ndarray, x: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The mean so far, and the number of steps in it."""
-        mean, count, means, counts = state[:, :-1], state[:, -1:], [], []
+        """The mean so far, what rounding has lost of it (Kahan 1965), and the number of steps."""
+        width, means, counts = x.shape[-1], [], []
+        mean, lost, count = state[:, :width], state[:, width:-1], state[:, -1:]
         for k in range(x.shape[1]):
             count = count + 1
-            mean = mean + (x[:, k] - mean) / count
+            change = (x[:, k] - mean) / count + lost
+            after = mean + change
+            mean, lost = after, change - (after - mean)
             means.append(mean)
             counts.append(count)
         y = np.stack(means, 1)
         if about["how"] == "unit":
             y = y * np.sqrt(np.stack(counts, 1))
-        return y, np.concatenate([mean, count], 1)
+        return y, np.concatenate([mean, lost, count], 1)
 
 
 def _complex(w: dict[str, np.ndarray], name: str) -> np.ndarray:

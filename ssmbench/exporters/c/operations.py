@@ -328,18 +328,23 @@ for (h = 0; h < $width; ++h) {
 
 def _mean(place: Place) -> str:
     unit = place.operation.options["how"] == "unit"
+    last = 2 * place.operation.width
     return _fill(
         """\
-s[$width] += 1.0f;
+s[$last] += 1.0f;
 for (i = 0; i < $width; ++i) {
-  s[i] += ($x[i] - s[i]) / s[$width];
+  mean = s[i];
+  part = ($x[i] - mean) / s[$last] + s[$width + i];
+  s[i] = mean + part;
+  s[$width + i] = part - (s[i] - mean); /* what rounding has lost */
   $y[i] = s[i]$unit;
 }
 """,
         width=place.operation.width,
         x=place.inputs[0],
         y=place.result,
-        unit=f" * sqrtf(s[{place.operation.width}])" if unit else "",
+        last=last,
+        unit=f" * sqrtf(s[{last}])" if unit else "",
     )
 
 

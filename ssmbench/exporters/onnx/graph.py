@@ -344,24 +344,27 @@ def _convolution(g: _Graph, op: Operation, state: str, x: str) -> tuple[str, str
 
 
 def _mean(g: _Graph, op: Operation, state: str, x: str) -> tuple[str, str]:
-    """The sum of steps divided by their number, from the mean and the number before."""
+    """The sum of steps divided by their number, from the mean, what rounding has lost of it, and
+    the number before."""
     width = op.width
-    mean, count = g.part(state, 0, width), g.part(state, width, width + 1)
+    mean, lost, count = (g.part(state, k * width, (k + 1) * width) for k in (0, 1, 2))
     one = g.number(1.0)
     if not g.sequence:
         count = g.node("Add", count, one)
-        mean = g.node("Add", mean, g.node("Div", g.node("Sub", x, mean), count))
-        means, counts, last, total = mean, count, mean, count
+        change = g.node("Add", g.node("Div", g.node("Sub", x, mean), count), lost)
+        means, counts, total = g.node("Add", mean, change), count, count
+        last, rest = means, g.node("Sub", change, g.node("Sub", means, mean))
     else:
         ones = g.node("Add", g.node("Mul", g.part(x, 0, 1), g.number(0.0)), one)
-        before = g.node("Unsqueeze", g.node("Mul", mean, count), g.axes(1))
+        before = g.node("Mul", g.node("Add", mean, lost), count)
+        before, rest = g.node("Unsqueeze", before, g.axes(1)), g.node("Mul", lost, g.number(0.0))
         number = g.node("Unsqueeze", count, g.axes(1))
         axis = g.integer(1)
         counts = g.node("Add", g.node("CumSum", ones, axis), number)
         means = g.node("Div", g.node("Add", g.node("CumSum", x, axis), before), counts)
         last, total = (g.node("Gather", v, g.integer(-1), axis=1) for v in (means, counts))
     y = means if op.options["how"] == "mean" else g.node("Mul", means, g.node("Sqrt", counts))
-    return y, g.node("Concat", last, total, axis=-1)
+    return y, g.node("Concat", last, rest, total, axis=-1)
 
 
 _RULES: dict[str, Callable[..., Any]] = {

@@ -210,11 +210,19 @@ def _convolution(step: _Step, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _mean(step: _Step, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    given, mean, count = step.steps(x), state[:, None, :-1], state[:, None, -1:]
-    counts = torch.ones_like(given[..., :1]).cumsum(1) + count
-    means = (given.cumsum(1) + mean * count) / counts
+    given, width = step.steps(x), step.operation.width
+    mean, lost, count = state[:, None, :width], state[:, None, width:-1], state[:, None, -1:]
+    if step.module.sequence:
+        counts = torch.ones_like(given[..., :1]).cumsum(1) + count
+        means = (given.cumsum(1) + (mean + lost) * count) / counts
+        lost = torch.zeros_like(lost)
+    else:
+        counts = count + 1
+        change = (given - mean) / counts + lost
+        means = mean + change
+        lost = change - (means - mean)
     y = means if step.operation.options["how"] == "mean" else means * counts.sqrt()
-    return step.as_given(y), torch.cat([means[:, -1], counts[:, -1]], -1)
+    return step.as_given(y), torch.cat([means[:, -1], lost[:, 0], counts[:, -1]], -1)
 
 
 _RULES: dict[str, Callable[..., Any]] = {
