@@ -13,8 +13,18 @@ Source: integral quadratic constraints with static multipliers (Megretski and Ra
     docs/certified_variants.md.
 """
 
+from ssmbench.analysis.network_bound.any_length import AnyLength, any_length_bound
 from ssmbench.analysis.network_bound.bound import NetworkBound, network_bound
 from ssmbench.analysis.network_bound.enclosed import Enclosed
 from ssmbench.analysis.network_bound.lumped import LumpedBlock, LumpedNetwork, Readout
 
-__all__ = ["Enclosed", "LumpedBlock", "LumpedNetwork", "NetworkBound", "Readout", "network_bound"]
+__all__ = [
+    "AnyLength",
+    "Enclosed",
+    "LumpedBlock",
+    "LumpedNetwork",
+    "NetworkBound",
+    "Readout",
+    "any_length_bound",
+    "network_bound",
+]
