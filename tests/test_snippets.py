@@ -44,6 +44,7 @@ ELSEWHERE = {
     "plot stability": "tests/cli/test_verbs.py",
     "plot training": "tests/figures/test_figures_of_runs.py",
     "publish": "tests/publication/test_publish.py",
+    "reduce": "tests/reduction/test_sums.py",
     "report": "tests/report/test_report.py",
     "suite": "tests/suite/test_plans.py",
     "suite cancel": "tests/suite/test_status.py",

@@ -34,6 +34,9 @@ def reduce(
     relative: Annotated[
         bool, typer.Option("--relative", help="--tol is a share of the largest singular value.")
     ] = False,
+    measured: Annotated[
+        bool, typer.Option("--measured", help="--tol limits the measured error, not the bound.")
+    ] = False,
     reducer: Annotated[
         str | None, typer.Option(help="Of a run: one of `ssmbench list reducers`.")
     ] = None,
@@ -63,7 +66,10 @@ def reduce(
     prediction changes for inputs of at most a norm: certified, and attacked. Of a sum, the largest
     difference at any time is measured beside the bound, and may exceed it.
     """
-    amount = {"tolerance": tolerance, "order": order, "share": share, "relative": relative}
+    amount = {
+        **{"tolerance": tolerance, "order": order, "share": share},
+        **{"relative": relative, "measured": measured},
+    }
     if path.is_dir():
         from ssmbench.library.reduction import reduce_run
 

@@ -23,6 +23,7 @@ def reduce_exponentials(
     order: int | None = None,
     share: float | None = None,
     relative: bool = False,
+    measured: bool = False,
     output: str | os.PathLike[str] | None = None,
 ) -> ReducedSum:
     """f(t) = sum_k c_k exp(-a_k t) with fewer terms.
@@ -36,7 +37,7 @@ def reduce_exponentials(
     Args:
         given: an ``.npz`` file with the keys a and c, or these two arrays, real or complex (M,).
         tolerance: the largest bound on the H-infinity error; with ``relative``, as a share of the
-            largest singular value.
+            largest singular value; with ``measured``, the largest error that is measured.
         order: instead, the largest number of terms.
         share: instead, the least share of the terms that is removed.
         output: an ``.npz`` file to write the reduced sum to, with the same keys.
@@ -48,7 +49,9 @@ def reduce_exponentials(
         UsageError: none or several of tolerance, order and share are given; the file or the arrays
             are no such sum; or the output cannot be written.
     """
-    amount = Amount(tolerance=tolerance, order=order, share=share, relative=relative)
+    amount = Amount(
+        tolerance=tolerance, order=order, share=share, relative=relative, measured=measured
+    )
     whole = ExponentialSum(*given) if isinstance(given, tuple) else load_sum(given)
     found = reduce_sum(whole, amount)
     if output is not None:
@@ -63,6 +66,7 @@ def reduce_run(
     order: int | None = None,
     share: float | None = None,
     relative: bool = False,
+    measured: bool = False,
     reducer: str = "balanced_truncation",
     norm: float = 1.0,
     output: str | os.PathLike[str] | None = None,
@@ -73,7 +77,8 @@ def reduce_run(
     Args:
         run: a trained run, or its folder.
         tolerance: the largest bound on the H-infinity error of each head of each layer; with
-            ``relative``, as a share of the layer's largest Hankel singular value.
+            ``relative``, as a share of the layer's largest Hankel singular value; with
+            ``measured``, the largest error that is measured.
         order: instead, the largest order of each head.
         share: instead, the least share of each head's order that is removed.
         reducer: a registered name; see ``list("reducers")``.
@@ -93,5 +98,7 @@ def reduce_run(
     given = Path(os.fspath(run)) if isinstance(run, str | os.PathLike) else run.folder
     folder = absolute(given)
     target = absolute(Path(output or folder.with_name(f"{folder.name}-reduced")))
-    amount = Amount(tolerance=tolerance, order=order, share=share, relative=relative)
+    amount = Amount(
+        tolerance=tolerance, order=order, share=share, relative=relative, measured=measured
+    )
     return execute(folder, ReductionRequest(amount, reducer, norm), target, force=force)

@@ -17,6 +17,7 @@ class Amount:
 
     ``tolerance``: the largest bound on the H-infinity error of each head, from which the order of
     each follows; with ``relative``, as a share of the largest Hankel singular value of all heads.
+    With ``measured`` it limits the measured error, mostly far below the bound, instead.
     ``order``: the largest order of each head, conjugate modes counted. ``share``: the least share
     of each head's order that is removed.
 
@@ -28,6 +29,7 @@ class Amount:
     order: int | None = None
     share: float | None = None
     relative: bool = False
+    measured: bool = False
 
     def __post_init__(self) -> None:
         values = {"tolerance": self.tolerance, "order": self.order, "share": self.share}
@@ -42,8 +44,16 @@ class Amount:
         require(
             self.share is None or 0 <= self.share < 1, f"share: must be in [0, 1), got {self.share}"
         )
-        tolerated = self.tolerance is not None
-        require(tolerated or not self.relative, "relative: applies to a tolerance only")
+        for name in ("relative", "measured"):
+            applies = self.tolerance is not None or not getattr(self, name)
+            require(applies, f"{name}: applies to a tolerance only")
+
+    def limit(self, unit: float) -> float:
+        """The tolerance as an absolute number, with the unit of a relative one; infinite if none is
+        given."""
+        if self.tolerance is None:
+            return math.inf
+        return self.tolerance * (unit if self.relative else 1.0)
 
     def orders(self, bounds: Float[Tensor, "H n_plus_1"], unit: float) -> Int[Tensor, " H"]:
         """The order that is kept of each head.
@@ -54,8 +64,7 @@ class Amount:
             unit: of a relative tolerance.
         """
         if self.tolerance is not None:
-            wanted = self.tolerance * (unit if self.relative else 1.0)
-            limit = bounds.amin(-1).clamp_min(wanted)
+            limit = bounds.amin(-1).clamp_min(self.limit(unit))
         else:
             limit = bounds[:, : self._largest(bounds.shape[1] - 1) + 1].amin(-1)
         return (bounds <= limit[:, None]).double().argmax(-1)  # the first of the largest

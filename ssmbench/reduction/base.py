@@ -71,6 +71,8 @@ class Reducer(ABC):
         prepared = self.prepare(double, balanced)
         unit = float(balanced.hankel.max()) if balanced.hankel.numel() else 0.0
         orders = amount.orders(prepared.bounds, unit)
+        if amount.measured:
+            orders = _fewest(double, prepared, orders, amount.limit(unit))
         bound = prepared.bounds.gather(1, orders[:, None])[:, 0]
         reduced = as_layer(prepared.at(orders), system)
         if reduced.states < system.states:
@@ -92,6 +94,26 @@ class Reducer(ABC):
     def describe(cls) -> dict[str, Any]:
         """The class's facts as plain values."""
         return {"proves_bounds": cls.proves_bounds}
+
+
+def _fewest(
+    system: DiscreteLTI, prepared: Prepared, orders: Int[Tensor, " H"], limit: float
+) -> Int[Tensor, " H"]:
+    """The orders, at most these, to which a bisection comes whose measured errors are within the
+    limit; those that are given where none smaller is found."""
+    allowed = prepared.bounds.isfinite()
+    places = torch.arange(allowed.shape[1], device=orders.device).expand_as(allowed)
+    below = torch.where(allowed, places, -1).cummax(-1).values  # the next allowed order
+    failed, kept = torch.full_like(orders, -1), orders
+    while bool((kept - failed > 1).any()):
+        middle = (kept + failed) // 2
+        tried = below.gather(1, middle.clamp_min(0)[:, None])[:, 0]
+        new = (tried > failed) & (tried < kept)
+        error = measured_errors(system, prepared.at(torch.where(new, tried, kept)))[0]
+        fits = new & (error <= limit)
+        failed = torch.where(fits, failed, torch.maximum(failed, middle))
+        kept = torch.where(fits, tried, kept)
+    return kept
 
 
 def checked(system: Any) -> DiscreteLTI:

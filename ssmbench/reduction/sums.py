@@ -157,10 +157,18 @@ def reduce_sum(given: ExponentialSum, amount: Amount) -> ReducedSum:
     rank = int((hankel > _NEGLIGIBLE * hankel[0]).sum())
     bounds = np.append(tails[: rank + 1], np.full(len(given) - rank, tails[rank]))
     kept = int(amount.orders(torch.from_numpy(bounds)[None], float(hankel[0]))[0])
-    small = _truncated(found, kept)
-    reduced = ExponentialSum(small.a * speed, small.c * size)
+    reduced = _in_units(_truncated(found, kept), speed, size)
+    while amount.measured and kept:
+        smaller = _in_units(_truncated(found, kept - 1), speed, size)
+        if (given - smaller).gain() > amount.limit(float(hankel[0])):
+            break
+        reduced, kept = smaller, kept - 1
     apart = given - reduced
     return ReducedSum(reduced, hankel, float(tails[kept]), apart.gain(), *apart.largest())
+
+
+def _in_units(given: ExponentialSum, speed: float, size: float) -> ExponentialSum:
+    return ExponentialSum(given.a * speed, given.c * size)
 
 
 @dataclass(frozen=True)

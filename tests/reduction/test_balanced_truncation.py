@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from ssmbench import registry
 from ssmbench.analysis.cauchy import cauchy_factor
 from ssmbench.analysis.hankel import hankel_singular_values
 from ssmbench.analysis.hinf import hinf_norm
@@ -16,7 +17,6 @@ from ssmbench.analysis.proofs import prove
 from ssmbench.errors import UsageError
 from ssmbench.reduction import Amount, difference, proved_error
 from ssmbench.reduction.balanced_form import NEGLIGIBLE, balanced_form
-from ssmbench.registry import reducers
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, TimeVaryingDiagonal
 from ssmbench.testing.reducers import example_lti_systems
 from tests.builders import build_parametrization, build_scan
@@ -27,7 +27,7 @@ EXAMPLES = example_lti_systems()
 
 
 def reduced(system, **amount):
-    return reducers.get("balanced_truncation").build().reduce(system, Amount(**amount))
+    return registry.reducers.get("balanced_truncation").build().reduce(system, Amount(**amount))
 
 
 def bank(heads=3, pairs=8, closest=0.01, seed=0):
@@ -218,7 +218,8 @@ def test_eigenvectors_of_a_double_pole_are_not_used():
         ({"tolerance": -1.0}, "not negative"),
         ({"share": 1.0}, r"in \[0, 1\)"),
         ({"order": -1}, "0 or more"),
-        ({"order": 2, "relative": True}, "tolerance only"),
+        ({"order": 2, "relative": True}, "relative: applies to a tolerance only"),
+        ({"share": 0.5, "measured": True}, "measured: applies to a tolerance only"),
     ],
 )
 def test_what_is_kept_is_one_number_in_its_range(amount, says):
@@ -235,3 +236,25 @@ def test_systems_that_cannot_be_reduced_are_named():
     lam = 0.5 * places[..., 0]
     with pytest.raises(UsageError, match="time-varying"):
         reduced(TimeVaryingDiagonal(lam=lam, B=places, C=places, D=one), order=1)
+
+
+def test_a_limit_of_the_measured_error_keeps_fewer_states():
+    system = EXAMPLES["two by three pairs"]
+    limit = 20.0
+    plain, fewer = (reduced(system, tolerance=limit, measured=m) for m in (False, True))
+    assert int(fewer.orders) < int(plain.orders)
+    assert float(fewer.hinf_error) <= limit < float(fewer.bound)
+    assert float(reduced(system, order=int(fewer.orders) - 1).hinf_error) > limit
+    share = limit / float(plain.hankel.max())
+    again = reduced(system, tolerance=share, measured=True, relative=True)
+    assert torch.equal(again.orders, fewer.orders)
+
+
+def test_a_measured_limit_splits_no_pair():
+    found = (
+        registry.reducers.get("modal_truncation")
+        .build()
+        .reduce(bank(seed=8), Amount(tolerance=0.5, measured=True))
+    )
+    assert not bool((found.orders % 2).any())
+    assert bool((found.hinf_error <= 0.5).all())

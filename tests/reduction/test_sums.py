@@ -209,3 +209,15 @@ def test_the_tool_counts_what_it_says():
     assert lines[3].split()[-1] == "0"
     wrong = [dataclasses.replace(one, bound=one.hinf_error / 2) for one in found]
     assert tool.summary(wrong, [1e-2, 1e-2])[3].split()[-1] == "2"
+
+
+def test_a_limit_of_the_measured_error_keeps_fewer_terms():
+    given = drawn(11)
+    plain, fewer = (
+        reduce_sum(given, Amount(tolerance=1e-2, measured=measured)) for measured in (False, True)
+    )
+    assert len(fewer.sum) <= len(plain.sum)
+    assert fewer.hinf_error <= 1e-2
+    assert fewer.bound >= plain.bound
+    less = reduce_sum(given, Amount(order=len(fewer.sum) - 1))
+    assert less.hinf_error > 1e-2
