@@ -92,6 +92,19 @@ def check_measures(config: RunConfig, network: SequenceModel) -> None:
         )
 
 
+def check_penalty(config: RunConfig, network: SequenceModel) -> None:
+    """Raise a UsageError if Hankel singular values are penalised that a layer does not have."""
+    if config.hankel_penalty == 0:
+        return
+    for index, layer in enumerate(network.layers):
+        kind = type(layer.parametrization).__name__
+        require(
+            not layer.time_varying,
+            f"hankel_penalty: layer {index} ({kind}) is time-varying: it has no Hankel singular "
+            "values",
+        )
+
+
 def _undefined(measure: Measure, layer: SSMLayer) -> str:
     """Why a layer has no such measure; "" if it has."""
     try:

@@ -160,6 +160,10 @@ class RunConfig(component_fields("")):
     #: them. For classes, inputs of channels and networks with model.gamma; validation and test are
     #: scored without it.
     margin: float = option(0.0, NOT_NEGATIVE, added=2)
+    #: Weight in the training loss of the Hankel singular values of the SSM layers: of their sum,
+    #: averaged over the heads of a layer and added over the layers, so that fewer states matter. In
+    #: networks without time-varying layers; validation and test are scored without it.
+    hankel_penalty: float = option(0.0, NOT_NEGATIVE, added=2)
     #: Which validation score chooses among the weights of the training: score, or certified@E, for
     #: example certified@0.03: the share that is certified under disturbances of energy E.
     select: str = option("score", SELECTION, added=2)

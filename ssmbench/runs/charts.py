@@ -131,6 +131,7 @@ _OF_LAYERS = {
     "verified_gain": "verified gain",
     "frozen_gain": "frozen gain (no bound)",
     "spectral_radius": "spectral radius",
+    "states_used": "states used (Hankel singular values)",
 }
 
 

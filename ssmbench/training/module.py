@@ -27,6 +27,7 @@ from ssmbench.tasks.base import Task
 from ssmbench.tasks.batch import Batch
 from ssmbench.training.batches import check_batches, used_batches
 from ssmbench.training.devices import FiniteCheck, seed_generators, waits_for_loss
+from ssmbench.training.hankel import hankel_penalty
 from ssmbench.training.margin import Margins
 from ssmbench.training.time_limits import Budget
 
@@ -37,7 +38,8 @@ class SequenceModule(pl.LightningModule):
     ``max_steps`` is the number of optimizer steps after which training ends, -1 for no limit. It is
     enforced here and not by Lightning's Trainer, which resumes a run of limited steps in the wrong
     epoch. ``budget`` is the training time of the run, None if it ends after epochs or steps.
-    ``margins``: of a training for certified predictions.
+    ``margins``: of a training for certified predictions. ``hankel_penalty``: the weight of
+    :func:`~ssmbench.training.hankel.hankel_penalty` in the training loss.
 
     Raises:
         DivergedError: a loss or prediction is not finite on any rank; all ranks raise together.
@@ -51,6 +53,7 @@ class SequenceModule(pl.LightningModule):
         max_steps: int = -1,
         budget: Budget | None = None,
         margins: Margins | None = None,
+        hankel_penalty: float = 0.0,
     ):
         super().__init__()
         self.max_steps = max_steps
@@ -60,6 +63,7 @@ class SequenceModule(pl.LightningModule):
         self.task = task
         self.optimizer = optimizer
         self.margins = margins or Margins()
+        self.hankel_penalty = hankel_penalty
         self.val_metrics = task.metrics().clone(prefix="val/")
         self.test_metrics = task.metrics().clone(prefix="test/")
         self.certified_metrics = task.metrics() if self.margins.selects else None
@@ -141,7 +145,7 @@ class SequenceModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.doing = "the forward pass of a training step"
-        loss = self._loss(self._training_batch(batch, batch_idx))
+        loss = self._penalised(self._loss(self._training_batch(batch, batch_idx)))
         # The mean over ranks: the loss of their joint batch, not finite if that of a rank is not.
         joint = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
         self._loss_is_finite = FiniteCheck(joint)
@@ -151,6 +155,15 @@ class SequenceModule(pl.LightningModule):
         if place != self._evaluated:  # the first loss of a step, not those of trial points
             self._evaluated, self.joint_loss = place, joint
         return loss
+
+    def _penalised(self, loss: Tensor) -> Tensor:
+        """The loss with what is asked of the layers; that is NaN where a parameter is not finite,
+        and has no Hankel singular values."""
+        if self.hankel_penalty == 0:
+            return loss
+        if not is_finite(self.model):
+            return loss * math.nan
+        return loss + (self.hankel_penalty * hankel_penalty(self.model)).to(loss)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """The gradient of a loss.

@@ -19,6 +19,7 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.spec import Reading
 from ssmbench.tasks.batch import Batch
+from ssmbench.training.hankel import hankel_figures
 from ssmbench.training.layer_analysis import (
     FROZEN_SEQUENCES,
     LayerInput,
@@ -31,8 +32,8 @@ from ssmbench.training.out_of_memory import MONITORING
 
 
 class GainMonitor(pl.Callback):
-    """Logs each layer's spectral radius, margin and verified gain every n epochs, and what they
-    compose to: the network's bound."""
+    """Logs each layer's spectral radius, margin, verified gain and Hankel singular values every n
+    epochs, and what the gains compose to: the network's bound."""
 
     def __init__(self, every_n_epochs: int):
         self._every = every_n_epochs
@@ -90,6 +91,7 @@ def gain_figures(
     seen = layer_inputs(model, inputs, lengths)
     for index, (layer, u) in enumerate(zip(model.layers, seen, strict=True)):
         figures |= {f"layer{index}/{k}": v for k, v in layer_figures(layer, u).items()}
+        figures |= {f"layer{index}/{k}": v for k, v in hankel_figures(layer).items()}
         declared = declared_gain(layer)
         if declared is not None:
             figures[f"layer{index}/declared_gain"] = declared

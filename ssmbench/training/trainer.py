@@ -10,7 +10,12 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
-from ssmbench.build.check import check_margins, check_measures, check_splits_fit
+from ssmbench.build.check import (
+    check_margins,
+    check_measures,
+    check_penalty,
+    check_splits_fit,
+)
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig, accumulation, seconds
@@ -180,10 +185,12 @@ def _built(run: RunConfig) -> SequenceModule:
             load_start(network, run.start, run.start_digest)
     check_margins(run, task, network)
     check_measures(run, network)
+    check_penalty(run, network)
     with memory_named(run, LOADING):
         check_splits_fit(network, task)
         margins = margins_of(run, task)
-    module = SequenceModule(network, task, run.optimizer, steps, budget, margins)
+    penalty = run.hankel_penalty
+    module = SequenceModule(network, task, run.optimizer, steps, budget, margins, penalty)
     check_effective_batch(run.effective_batch, task)
     return module
 

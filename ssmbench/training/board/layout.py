@@ -50,6 +50,10 @@ def charts(score: str, layers: int) -> Charts:
             "spectral radius": [r"layer\d+/spectral_radius$"],
             "stability margin": [r"layer\d+/margin$"],
         },
+        "Hankel singular values": {
+            "states used": [r"layer\d+/states_used$"],
+            "sum": [r"layer\d+/hankel_sum$"],
+        },
         "Speed": {"optimizer steps per second": ["speed/steps_per_second$"]},
     }
 
