@@ -48,13 +48,13 @@ def lumped_network(
         together = total_gain([gains[layer] for layer in block.layers])
         blocks += block.lumped(width, together, systems)
     final = _finite(frozen.final_norm.shifted(width))
-    if final.rests:
+    if final.remainders:
         blocks.append(static_block(final))
     last = Enclosed.of(decoder)
     return LumpedNetwork(
         encoder=first,
         blocks=blocks,
-        decoder=last if final.rests else last @ final.linear,
+        decoder=last if final.remainders else last @ final.linear,
         readout=Readout.steps if frozen.pooling is None else Readout(frozen.pooling.value),
         lengths=tuple(sorted({frozen.framing.count(length) for length in lengths})),
     )
@@ -67,7 +67,7 @@ def _encoder(
         return Enclosed.identity(width), []
     count = channels * frozen.framing.samples
     encoder = _finite(frozen.encoder.shifted(count, width))
-    if encoder.rests:
+    if encoder.remainders:
         return Enclosed.identity(count), [static_block(encoder)]
     return encoder.linear, []
 

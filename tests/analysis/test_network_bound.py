@@ -296,7 +296,7 @@ def test_errors_of_responses_are_within_their_bounds(kind):
 def test_derivatives_are_those_of_the_barrier():
     network = lumped(2, Readout.mean)
     problem = bound_module._problem(network, *bound_module._spectra(network))
-    T = multipliers.start(problem, [b.rests for b in network.blocks])
+    T = multipliers.start(problem, [b.remainders for b in network.blocks])
     here = multipliers.Point.at(problem, T)
     assert here is not None
     slope, curvature = multipliers._derivatives(here)

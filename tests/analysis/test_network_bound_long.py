@@ -76,7 +76,7 @@ def test_multipliers_of_a_part_that_misses_the_peak_are_drawn_back(monkeypatch):
     given = network(Readout.steps, 700)
     reads, outputs = bound_module._spectra(given)
     problem = bound_module._problem(given, reads, outputs)
-    first = multipliers.start(problem, [b.rests for b in given.blocks])
+    first = multipliers.start(problem, [b.remainders for b in given.blocks])
     blind = search._Part(problem, search._first(len(problem.reads))[:20]).problem
     T = multipliers.optimise(blind, first, WORK)
     assert multipliers.Point.at(problem, T) is None

@@ -1,7 +1,7 @@
 """A bound that holds for sequences of every length, as streams need it.
 
-In coordinates in which the multipliers are 1, the rests read ``W q`` and the prediction of each
-step is ``Z q``, q = (u, v): one linear time-invariant system. Where the H-infinity norm of
+In coordinates in which the multipliers are 1, the remainders read ``W q`` and the prediction of
+each step is ``Z q``, q = (u, v): one linear time-invariant system. Where the H-infinity norm of
 ``[W; Z / g]`` is at most 1, g is a gain of predictions per step over every length, by the argument
 of the bound over a horizon on signals that end; sums over the steps whose weights have norm at most
 1, as all poolings have them, have no larger gain. The norm is proved by the bounded-real lemma, and
@@ -85,11 +85,12 @@ def _angles(system: DiscreteDense) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Whole:
-    """``system``: of one head, from q to (W q, Z q), with the first ``rests`` outputs those of W;
+    """``system``: of one head, from q to (W q, Z q), with the first ``remainders`` outputs those of
+    W;
     ``errors``: bounds on the spectral norms of what A, B, C and D may be off by."""
 
     system: DiscreteDense
-    rests: int
+    remainders: int
     errors: tuple[float, float, float, float]
 
     def _matrices(self) -> tuple[np.ndarray, ...]:
@@ -102,7 +103,7 @@ class _Whole:
         worst = 0.0
         for angle in angles:
             M = C @ np.linalg.solve(np.exp(1j * angle) * np.eye(len(A)) - A, B) + D
-            W, Z = M[: self.rests], M[self.rests :]
+            W, Z = M[: self.remainders], M[self.remainders :]
             gram = np.eye(M.shape[1]) - W.conj().T @ W
             if np.linalg.eigvalsh(gram)[0] <= 0:
                 return math.inf
@@ -113,7 +114,7 @@ class _Whole:
     def is_contraction(self, gain: float) -> bool:
         """Whether ``[W; Z / gain]`` is proved to have norm at most 1."""
         factors = torch.ones(self.system.outputs, 1, dtype=torch.float64)
-        factors[self.rests :] = 1 / gain
+        factors[self.remainders :] = 1 / gain
         scaled = replace(self.system, C=factors * self.system.C, D=factors * self.system.D)
         level = 1 - self._missed(scaled, max(1.0, 1 / gain))
         return level > 0 and _proved(scaled, level)
@@ -177,7 +178,7 @@ def _composed(network: LumpedNetwork, T: np.ndarray) -> _Whole:
     C, eC = _stacked([_scaled(y.states, factors, None) for y, factors in pairs], states)
     D, eD = _stacked([_scaled(y.inputs, factors, right) for y, factors in pairs], count)
     system = DiscreteDense(A=A[None], B=B[None], C=C[None], D=D[None])
-    return _Whole(system, network.rests, (eA, eB, eC, eD))
+    return _Whole(system, network.remainders, (eA, eB, eC, eD))
 
 
 def _scaled(matrix: Enclosed, left: np.ndarray | None, right: np.ndarray | None) -> Enclosed:

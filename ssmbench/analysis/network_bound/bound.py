@@ -59,7 +59,9 @@ def network_bound(
     are ``known``, of another network of the same form, nothing is searched: it is what they prove.
     """
     needed = _fixed_work(network)
-    entries = (bins(network.horizon) // 2 + 1) * (network.rests + network.outputs) * network.columns
+    entries = (
+        (bins(network.horizon) // 2 + 1) * (network.remainders + network.outputs) * network.columns
+    )
     if needed > work or entries > _MOST_ENTRIES:
         return _none(
             f"the network is too large: {needed / 1e9:.3g}e9 multiplications with "
@@ -77,7 +79,7 @@ def _searched(
     network: LumpedNetwork, reads: Sequence[Spectrum], outputs: Spectrum, work: float
 ) -> np.ndarray:
     problem = _problem(network, reads, outputs)
-    first = start(problem, [block.rests for block in network.blocks])
+    first = start(problem, [block.remainders for block in network.blocks])
     return search(problem, first, work)
 
 
@@ -88,7 +90,7 @@ def _none(reason: str) -> NetworkBound:
 def _fixed_work(network: LumpedNetwork) -> float:
     """Multiplications of everything but the search for multipliers."""
     L, c, k = network.horizon, network.columns, network.core
-    reads = sum(block.rests for block in network.blocks) + network.outputs
+    reads = sum(block.remainders for block in network.blocks) + network.outputs
     systems = sum(_system_work(block.system) for block in network.blocks)
     width = network.decoder.value.shape[1]
     features = 4 * len(network.blocks) * width * width
@@ -141,9 +143,9 @@ def _problem(network: LumpedNetwork, reads: Sequence[Spectrum], outputs: Spectru
 def _stacked(
     network: LumpedNetwork, reads: Sequence[Spectrum], factors: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """What all rests read, each row times its factor, (F, n, k)."""
+    """What all remainders read, each row times its factor, (F, n, k)."""
     k, rows = network.core, 0
-    W = np.zeros((bins(network.horizon) // 2 + 1, network.rests, k), complex)
+    W = np.zeros((bins(network.horizon) // 2 + 1, network.remainders, k), complex)
     for read, factor in zip(reads, factors, strict=True):
         if not len(factor):
             continue
@@ -157,7 +159,7 @@ def _scaled(
 ) -> ScaledSpectra:
     """The spectra in coordinates in which the multipliers are 1, with their errors."""
     columns = 1 / np.sqrt(np.concatenate([np.ones(network.inputs), T]))
-    sizes = [block.rests for block in network.blocks]
+    sizes = [block.remainders for block in network.blocks]
     roots = np.split(np.sqrt(T), np.cumsum(sizes)[:-1]) if sizes else []
     factors = [b.radius * root for b, root in zip(network.blocks, roots, strict=True)]
     W = _stacked(network, reads, factors)

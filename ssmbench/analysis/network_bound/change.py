@@ -79,7 +79,8 @@ def change_bound_from(
     """As :func:`change_bound`, by the change ``at_zero`` for zero input, which is known, and a
     bound on how much more the change is for others.
 
-    With slopes of Lipschitz constant M, a rest's change differs from that for zero input by at most
+    With slopes of Lipschitz constant M, a remainder's change differs from that for zero input by at
+    most
     ``r |de| + M |d0| (|y| + |de| / 2)``: d0 its change for zero input, de the difference to that,
     and y what it reads, from what it reads for zero input.
 
@@ -103,20 +104,20 @@ def _found(
 
 
 def _bends(network: LumpedNetwork, centres: Sequence[Centre]) -> list[np.ndarray] | None:
-    """M |d0| of the rests of each block; 0 before the first system, where nothing changes; None if
-    the slopes of one are not Lipschitz."""
+    """M |d0| of the remainders of each block; 0 before the first system, where nothing changes;
+    None if the slopes of one are not Lipschitz."""
     left, changed, bends = iter(centres), False, []
     for block in network.blocks:
         changed = changed or block.system is not None
-        known, bend = block.pointwise, np.zeros(block.rests)
+        known, bend = block.pointwise, np.zeros(block.remainders)
         if known is not None:
             apart = next(left).apart
             bend = None if known.curvature is None else known.curvature * apart * OUTWARD
-        elif block.rests and changed:
+        elif block.remainders and changed:
             bend = None
         if bend is None and changed:
             return None
-        bends.append(np.zeros(block.rests) if bend is None else bend)
+        bends.append(np.zeros(block.remainders) if bend is None else bend)
     return bends
 
 
@@ -127,7 +128,7 @@ def composed_change(
     little work."""
     signal, change, left = norm * full.encoder.norm, 0.0, iter(known)
     for a, b in zip(full.blocks, reduced.blocks, strict=True):
-        rests = a.out.norm * float(a.radius.max(initial=0.0)) * a.read.norm
+        remainders = a.out.norm * float(a.radius.max(initial=0.0)) * a.read.norm
         w, dw = a.before.norm * signal, a.before.norm * change
         G, H = a.own_system, b.own_system
         if G is not None and H is not None:
@@ -136,7 +137,7 @@ def composed_change(
             offset = float(np.linalg.norm(start.values)) + float(start.errors[0])
             dw = impulse_gain(H, full.horizon) * dw + apart * w + offset
             w = impulse_gain(G, full.horizon) * w
-        after = a.through.norm + rests
+        after = a.through.norm + remainders
         signal = a.skip.norm * signal + after * w
         change = a.skip.norm * change + after * dw
     read = 1.0
@@ -168,9 +169,9 @@ def _weighted(pair: LumpedNetwork, norm: float) -> tuple[LumpedNetwork, float]:
     """The pair with a factor at each frequency of the known channel, of which the spectrum is 1
     everywhere, and the root of the mean of their squares: a norm of that channel.
 
-    Where the change without rests is Z_u u + Z_s s, the sum of both norms follows from the factors
-    that make ``|Z_s| / factor`` as large as |Z_u| times their quotient; for a sum over the steps
-    that of its terms.
+    Where the change without remainders is Z_u u + Z_s s, the sum of both norms follows from the
+    factors that make ``|Z_s| / factor`` as large as |Z_u| times their quotient; for a sum over the
+    steps that of its terms.
     """
     _, z = compose(pair)
     Z = transform(z).values

@@ -1,8 +1,8 @@
 """Tighter slopes for inputs of bounded norm: what a nonlinearity reads then stays in an interval.
 
-For inputs of norm at most R what a rest reads stays within rho R of what it reads for zero input,
-at every step, rho a proved gain from l2 to the largest absolute value over the steps. From the
-first block to the last, the slopes in these intervals replace those for all numbers.
+For inputs of norm at most R what a remainder reads stays within rho R of what it reads for zero
+input, at every step, rho a proved gain from l2 to the largest absolute value over the steps. From
+the first block to the last, the slopes in these intervals replace those for all numbers.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from ssmbench.analysis.network_bound.bound import network_bound
 from ssmbench.analysis.network_bound.enclosed import OUTWARD, Enclosed
 from ssmbench.analysis.network_bound.lumped import LumpedBlock, LumpedNetwork, Readout
 
-#: The least radius of a rest: smaller ones gain nothing.
+#: The least radius of a remainder: smaller ones gain nothing.
 _LEAST = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Centre:
-    """What the rests of a block read for zero input, in several networks: the least and the largest
-    value of each (networks, n) over the steps; and the largest difference (n,) between two of them
-    at one step. All are widened by their errors."""
+    """What the remainders of a block read for zero input, in several networks: the least and the
+    largest value of each (networks, n) over the steps; and the largest difference (n,) between two
+    of them at one step. All are widened by their errors."""
 
     low: np.ndarray
     high: np.ndarray
@@ -59,16 +59,16 @@ def localised(
 
 
 def _largest_values(before: LumpedNetwork, block: LumpedBlock, work: float) -> np.ndarray:
-    """Gains (n,) from the input's norm to the largest absolute value of what each rest reads.
+    """Gains (n,) from the input's norm to the largest absolute value of what each remainder reads.
 
     By causality and since the network does not vary in time, that at the last step is the largest.
     """
     reading = replace(
         block,
-        skip=Enclosed.zeros(block.rests, block.skip.value.shape[1]),
+        skip=Enclosed.zeros(block.remainders, block.skip.value.shape[1]),
         through=block.read,
         read=Enclosed.zeros(0, block.read.value.shape[1]),
-        out=Enclosed.zeros(block.rests, 0),
+        out=Enclosed.zeros(block.remainders, 0),
         radius=np.zeros(0),
         groups=np.zeros(0, int),
         pointwise=None,
@@ -76,19 +76,19 @@ def _largest_values(before: LumpedNetwork, block: LumpedBlock, work: float) -> n
     network = LumpedNetwork(
         encoder=before.encoder,
         blocks=[*before.blocks, reading],
-        decoder=Enclosed.identity(block.rests),
+        decoder=Enclosed.identity(block.remainders),
         readout=Readout.last,
         lengths=(before.horizon,),
     )
     found = network_bound(network, work)
     if not math.isfinite(found.gain):
-        return np.full(block.rests, math.inf)
+        return np.full(block.remainders, math.inf)
     return np.sqrt(np.diagonal(found.ellipsoids[0])) * OUTWARD
 
 
 def _within(block: LumpedBlock, low: np.ndarray, high: np.ndarray) -> LumpedBlock:
-    """The block for rests that read numbers in these intervals: the middle slope of each is moved
-    into what is linear."""
+    """The block for remainders that read numbers in these intervals: the middle slope of each is
+    moved into what is linear."""
     assert block.pointwise is not None
     finite = np.isfinite(low) & np.isfinite(high)
     least, largest = block.pointwise.slopes(

@@ -1,4 +1,4 @@
-"""A network as linear time-invariant maps and slope-bounded rests: arrays and systems only."""
+"""A network as linear time-invariant maps and slope-bounded remainders: arrays and systems only."""
 
 from __future__ import annotations
 
@@ -50,12 +50,15 @@ class Readout(Enum):
 
 @dataclass(frozen=True)
 class LumpedBlock:
-    """``w = G before x``, ``y = read w``, ``x' = skip x + through w + out v`` with rests v of y.
+    """``w = G before x``, ``y = read w``, ``x' = skip x + through w + out v`` with remainders v of
+    y.
 
-    G is the ``system``, a linear map, or the identity if that is None. A difference dv of rests
-    satisfies ``|dv_i| <= radius_i |dy_i|`` at every step; for channels with the same number in
+    G is the ``system``, a linear map, or the identity if that is None. A difference dv of
+    remainders satisfies ``|dv_i| <= radius_i |dy_i|`` at every step; for channels with the same
+    number in
     ``groups`` it holds only for their l2 norms together, over all steps, and their radii are equal.
-    n is the number of rests, which may be 0. ``pointwise``: as in :class:`~.shifted.ShiftedMap`.
+    n is the number of remainders, which may be 0. ``pointwise``: as in
+    :class:`~.shifted.ShiftedMap`.
 
     Shapes: before (inputs of G, d), skip (d', d), through (d', outputs of G), read (n, outputs of
     G), out (d', n), radius (n,), groups (n,).
@@ -72,8 +75,8 @@ class LumpedBlock:
     pointwise: Pointwise | None = None
 
     @property
-    def rests(self) -> int:
-        """The number n of rests."""
+    def remainders(self) -> int:
+        """The number n of remainders."""
         return len(self.radius)
 
     @property
@@ -107,12 +110,13 @@ def lumped_blocks(
     behind: ShiftedMap,
 ) -> list[LumpedBlock]:
     """x' = behind(kept x + after(G before(x))), G the system or the identity; all maps have as many
-    outputs as inputs. A map ``before`` with rests is a block of its own, from x to (x, before(x)).
+    outputs as inputs. A map ``before`` with remainders is a block of its own, from x to (x,
+    before(x)).
     """
     width = before.linear.value.shape[1]
     identity, zeros = Enclosed.identity(width), Enclosed.zeros(width, width)
     blocks, own, skip = [], before.linear, identity
-    if before.rests:
+    if before.remainders:
         blocks = [static_block(_with_input(before))]
         own, skip = beside(zeros, identity), beside(identity, zeros)
     core = LumpedBlock(
@@ -126,7 +130,7 @@ def lumped_blocks(
         groups=after.groups,
         pointwise=after.pointwise,
     )
-    if not behind.rests:
+    if not behind.remainders:
         return [*blocks, core]
     bare = replace(core, skip=skip.scaled(kept), through=after.linear, out=after.out)
     return [*blocks, bare, static_block(behind)]
@@ -134,7 +138,10 @@ def lumped_blocks(
 
 def _with_input(f: ShiftedMap) -> ShiftedMap:
     """x to (x, f(x))."""
-    identity, none = np.eye(f.linear.value.shape[1]), np.zeros((f.linear.value.shape[1], f.rests))
+    identity, none = (
+        np.eye(f.linear.value.shape[1]),
+        np.zeros((f.linear.value.shape[1], f.remainders)),
+    )
     return replace(
         f,
         linear=Enclosed(np.concatenate([identity, f.linear.value]), f.linear.error),
@@ -180,18 +187,18 @@ class LumpedNetwork:
         return self.decoder.value.shape[0]
 
     @property
-    def rests(self) -> int:
-        """The number of rests of all blocks."""
-        return sum(block.rests for block in self.blocks)
+    def remainders(self) -> int:
+        """The number of remainders of all blocks."""
+        return sum(block.remainders for block in self.blocks)
 
     @property
     def columns(self) -> int:
-        """The number of channels of q = (u, all rests), from which all is linear."""
-        return self.inputs + self.rests
+        """The number of channels of q = (u, all remainders), from which all is linear."""
+        return self.inputs + self.remainders
 
     @property
     def core(self) -> int:
-        """The number of those that later rests may read: all but the rests of the last block that
-        has any."""
-        counts = [block.rests for block in self.blocks if block.rests]
+        """The number of those that later remainders may read: all but the remainders of the last
+        block that has any."""
+        counts = [block.remainders for block in self.blocks if block.remainders]
         return self.inputs + sum(counts[:-1])

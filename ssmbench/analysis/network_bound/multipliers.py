@@ -1,6 +1,6 @@
 """The multipliers: an interior-point method for the bound as a semidefinite program.
 
-At each frequency the rests read ``y = Y q`` and the prediction is ``Z q``, q = (u, v). With
+At each frequency the remainders read ``y = Y q`` and the prediction is ``Z q``, q = (u, v). With
 ``B(T) = diag(I, T) - sum_i r_i^2 T_i y_i^H y_i``, which is linear in the multipliers T, the square
 g of a gain is proved where ``B > 0`` and ``g I - S > 0``: S is ``Z B^-1 Z^H`` at each frequency for
 a prediction per step, or the weighted sum of these for a sum over the steps. Both are convex in
@@ -36,11 +36,13 @@ _START = 0.9
 
 @dataclass(frozen=True)
 class Problem:
-    """Spectra at F frequencies: ``reads`` (F, n, k), what all rests read times their radii, from u
-    and the rests of all blocks but the last, k = m + n - n_last; ``outputs`` (F, K, m + n).
+    """Spectra at F frequencies: ``reads`` (F, n, k), what all remainders read times their radii,
+    from u and the remainders of all blocks but the last, k = m + n - n_last; ``outputs`` (F, K, m +
+    n).
 
     ``shares`` (F,): the weight of each frequency in the sum, or None for predictions per step.
-    ``groups`` (n,): rests of equal numbers have one multiplier. ``inputs``: m, the channels of u.
+    ``groups`` (n,): remainders of equal numbers have one multiplier. ``inputs``: m, the channels of
+    u.
     """
 
     reads: np.ndarray
@@ -50,8 +52,8 @@ class Problem:
     inputs: int
 
     @property
-    def rests(self) -> int:
-        """The number n of rests."""
+    def remainders(self) -> int:
+        """The number n of remainders."""
         return self.reads.shape[1]
 
     def scaled(self, T: np.ndarray) -> Problem:
@@ -69,7 +71,7 @@ class Problem:
 
 
 def start(problem: Problem, sizes: list[int]) -> np.ndarray:
-    """Multipliers (n,) with B > 0, equal within each block of ``sizes`` rests.
+    """Multipliers (n,) with B > 0, equal within each block of ``sizes`` remainders.
 
     Each block is given a part of the identity in B: ``t = 0.9 2^-k / ||y diag(I, T)^(-1/2)||^2``.
     """
@@ -88,7 +90,7 @@ def start(problem: Problem, sizes: list[int]) -> np.ndarray:
 def optimise(problem: Problem, T: np.ndarray, work: float) -> np.ndarray:
     """Multipliers with a smaller bound, from feasible ones, within so many multiplications."""
     point, left, pull = Point.at(problem, T), int(work / problem.work()), _PULL
-    if point is None or not problem.rests:
+    if point is None or not problem.remainders:
         return T
     best = point
     while left > 0 and pull < _MOST:
@@ -195,7 +197,7 @@ def _derivatives(point: Point) -> tuple[np.ndarray, np.ndarray]:
     ``v^H F F^H v'`` with ``F = P Z^H R``. The logarithms add the gradient to the diagonal.
     """
     here, m = point.here, point.here.inputs
-    n, k = here.rests, point.P.shape[1]
+    n, k = here.remainders, point.P.shape[1]
     W, R = here.reads, point.weights
     F = _adjoint(here.outputs) @ R
     F[:, :k] = point.P @ F[:, :k]
@@ -244,7 +246,7 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _identity_after(P: np.ndarray, n: int) -> np.ndarray:
-    """P with ones on the diagonal for the rests of the last block."""
+    """P with ones on the diagonal for the remainders of the last block."""
     whole = np.zeros((len(P), n, n), P.dtype)
     whole[:] = np.eye(n)
     whole[:, : P.shape[1], : P.shape[1]] = P

@@ -2,15 +2,17 @@
 change of the prediction.
 
 Let x(t) be the signals of a network f around those for zero input, and e(t) the change of its
-signals when each system G is replaced by H. Both have the same rests, so that those of f satisfy
+signals when each system G is replaced by H. Both have the same remainders, so that those of f
+satisfy
 ``|v_i| <= r_i |y_i|``, v the difference to zero input, and their changes ``|dv_i| <= r_i |dy_i|``.
 The change of a system's output w is ``H e + (G - H) x + c``, with c the change for zero input,
-which is known. So a block of the pair has the state (x, e, s) and the rests (v, dv), s a channel of
-which c is the response; what bounds networks (:mod:`.bound`) bounds their changes.
+which is known. So a block of the pair has the state (x, e, s) and the remainders (v, dv), s a
+channel of which c is the response; what bounds networks (:mod:`.bound`) bounds their changes.
 
-Or e is the change less that for zero input. Then c is no part of it, and a rest's change d differs
-from that for zero input, d0, by at most ``r |de| + M |d0| (|y| + |de| / 2)``, where the slope of
-its map has the Lipschitz constant M: the second term is one more rest, which y drives.
+Or e is the change less that for zero input. Then c is no part of it, and a remainder's change d
+differs from that for zero input, d0, by at most ``r |de| + M |d0| (|y| + |de| / 2)``, where the
+slope of its map has the Lipschitz constant M: the second term is one more remainder, which y
+drives.
 """
 
 from __future__ import annotations
@@ -117,41 +119,42 @@ def _paired(
     a: LumpedBlock, b: LumpedBlock, system: PairedSystem | None, *, later: bool
 ) -> LumpedBlock:
     """``later``: whether a later system reads the signals themselves; else only their change
-    counts, and the rests v are left out."""
+    counts, and the remainders v are left out."""
     _require_same(
         (a.before, a.skip, a.through, a.read, a.out), (b.before, b.skip, b.through, b.read, b.out)
     )
     if not np.array_equal(a.radius, b.radius) or (a.system is None) != (b.system is None):
         raise ValueError(_DIFFER)
     signals, changes = _Rests.of(a, 0, 0), _Rests.of(a, 1, 1)
-    rests = signals.beside(changes) if later else changes
+    remainders = signals.beside(changes) if later else changes
     return LumpedBlock(
         system=system,
         before=_twice(a.before, 1.0),
         skip=_twice(a.skip, 1.0),
         through=_twice(a.through, 0.0),
-        read=Enclosed(rests.read, a.read.error),
-        out=Enclosed(rests.out, a.out.error),
-        radius=rests.radius,
-        groups=rests.groups,
+        read=Enclosed(remainders.read, a.read.error),
+        out=Enclosed(remainders.out, a.out.error),
+        radius=remainders.radius,
+        groups=remainders.groups,
     )
 
 
 def _bent(block: LumpedBlock, own: LumpedBlock, bend: np.ndarray, scale: float) -> LumpedBlock:
-    """The block of a pair with the rests of bent slopes, which read signals and add to changes."""
-    n = own.rests
+    """The block of a pair with the remainders of bent slopes, which read signals and add to
+    changes."""
+    n = own.remainders
     if not bend.any():
         return block
     present = _Rests(block.read.value, block.out.value, block.radius.copy(), block.groups)
     present.radius[-n:] = (present.radius[-n:] + bend / 2) * OUTWARD
     more = replace(_Rests.of(own, 0, 1), radius=bend / scale * OUTWARD)
-    rests = present.beside(more)
+    remainders = present.beside(more)
     return replace(
         block,
-        read=Enclosed(rests.read, block.read.error * 2),
-        out=Enclosed(rests.out, block.out.error * 2),
-        radius=rests.radius,
-        groups=rests.groups,
+        read=Enclosed(remainders.read, block.read.error * 2),
+        out=Enclosed(remainders.out, block.out.error * 2),
+        radius=remainders.radius,
+        groups=remainders.groups,
     )
 
 

@@ -1,7 +1,7 @@
 """The proof of a bound for given multipliers, with every rounding error counted.
 
-In coordinates in which the multipliers are 1, W (n, k) is what the rests read at one frequency and
-Z the prediction, both known up to errors of proved norm. Then
+In coordinates in which the multipliers are 1, W (n, k) is what the remainders read at one frequency
+and Z the prediction, both known up to errors of proved norm. Then
 
 ``B = I - W^H W >= b I`` with any X proves
 ``Z B^-1 Z^H <= X^H Z^H + Z X - X^H B X + (||R||^2 / b) I``, R = Z^H - B X, at every frequency. The

@@ -1,8 +1,9 @@
 """Composite impulse responses of a lumped network over a horizon, with bounds on their errors.
 
-Each column of a response is the effect of a unit impulse at step 0, of a channel of u or of a rest.
-Its error is measured in the sum over all steps of the Euclidean norm, in which a map of impulse
-response h has at most the gain ``sum_t ||h_t||``, and the discrete Fourier transform the gain 1.
+Each column of a response is the effect of a unit impulse at step 0, of a channel of u or of a
+remainder. Its error is measured in the sum over all steps of the Euclidean norm, in which a map of
+impulse response h has at most the gain ``sum_t ||h_t||``, and the discrete Fourier transform the
+gain 1.
 """
 
 from __future__ import annotations
@@ -70,9 +71,9 @@ class Response:
 
 
 def compose(network: LumpedNetwork) -> tuple[list[Response], Response]:
-    """The responses of what each block's rests read, and of the features before the decoder.
+    """The responses of what each block's remainders read, and of the features before the decoder.
 
-    The k-th has the columns of u and of the rests before block k; the last has all columns.
+    The k-th has the columns of u and of the remainders before block k; the last has all columns.
     """
     x = Response.of_impulses(network.encoder, network.horizon)
     reads = []

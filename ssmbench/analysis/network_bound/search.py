@@ -30,7 +30,7 @@ _GAIN = 2e-3
 def search(problem: Problem, T: np.ndarray, work: float) -> np.ndarray:
     """Multipliers with a smaller bound, from feasible ones, within so many multiplications."""
     frequencies = len(problem.reads)
-    if frequencies <= _WHOLE or not problem.rests:
+    if frequencies <= _WHOLE or not problem.remainders:
         return optimise(problem, T, work)
     best = Point.at(problem, T)
     if best is None:

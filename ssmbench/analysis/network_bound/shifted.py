@@ -1,4 +1,5 @@
-"""Static maps after a loop shift: a linear map, and rests that are bounded by what they read."""
+"""Static maps after a loop shift: a linear map, and remainders that are bounded by what they
+read."""
 
 from __future__ import annotations
 
@@ -28,9 +29,10 @@ class Pointwise:
 class ShiftedMap:
     """``f(s) = linear s + out v``, v of y = read s, up to constants: ``|dv_i| <= radius_i |dy_i|``.
 
-    For rests with the same number in ``groups`` this holds only for their l2 norms together, and
-    their radii are equal. Shapes: linear (d', d), read (n, d), out (d', n), radius and groups (n,).
-    ``pointwise``: where rests are those of one map, what is known of it within intervals.
+    For remainders with the same number in ``groups`` this holds only for their l2 norms together,
+    and their radii are equal. Shapes: linear (d', d), read (n, d), out (d', n), radius and groups
+    (n,).
+    ``pointwise``: where remainders are those of one map, what is known of it within intervals.
     """
 
     linear: Enclosed
@@ -41,13 +43,13 @@ class ShiftedMap:
     pointwise: Pointwise | None = None
 
     @property
-    def rests(self) -> int:
-        """The number n of rests."""
+    def remainders(self) -> int:
+        """The number n of remainders."""
         return len(self.radius)
 
     @staticmethod
     def of_matrix(linear: Enclosed) -> ShiftedMap:
-        """A linear map, without rests."""
+        """A linear map, without remainders."""
         rows, columns = linear.value.shape
         none = np.zeros(0)
         read, out = Enclosed.zeros(0, columns), Enclosed.zeros(rows, 0)
@@ -56,7 +58,7 @@ class ShiftedMap:
     @staticmethod
     def of_slopes(low: float, high: float, width: int) -> ShiftedMap:
         """A map of each of ``width`` numbers by itself, whose slopes lie in [low, high]: their
-        middle times the number, and a rest."""
+        middle times the number, and a remainder."""
         return between(low, high, Enclosed.identity(width), Enclosed.identity(width))
 
     @staticmethod

@@ -64,8 +64,8 @@ class Encoder(nn.Module):
         return Bound(self.lipschitz)
 
     def shifted(self, channels: int, width: int) -> ShiftedMap | None:
-        """The encoder of a signal as a linear map and slope-bounded rests; None if it has no finite
-        bound. By default what :meth:`bound` says."""
+        """The encoder of a signal as a linear map and slope-bounded remainders; None if it has no
+        finite bound. By default what :meth:`bound` says."""
         bound = self.bound()
         return ShiftedMap.of_lipschitz(bound.value, channels, width) if bound.finite else None
 

@@ -72,14 +72,14 @@ class Nonlinearity(nn.Module):
         return Bound(self.lipschitz)
 
     def shifted(self, width: int) -> ShiftedMap | None:
-        """The map of ``width`` channels as a linear one and slope-bounded rests, for the present
-        parameters; None if it has no finite bound.
+        """The map of ``width`` channels as a linear one and slope-bounded remainders, for the
+        present parameters; None if it has no finite bound.
 
         By default what :attr:`slopes` say, or :meth:`bound`.
         """
         if self.slopes is not None:
             shifted = ShiftedMap.of_slopes(*self.slopes, width)
-            if self.turns is None or not shifted.rests:
+            if self.turns is None or not shifted.remainders:
                 return shifted
             middle = sum(self.slopes) / 2
             return replace(

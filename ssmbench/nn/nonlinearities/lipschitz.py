@@ -143,8 +143,8 @@ class GroupSort(Nonlinearity):
         difference = np.pad(difference, ((0, 0), (0, width - 2 * pairs)))
         mean = np.eye(width)
         mean[: 2 * pairs, : 2 * pairs] = np.kron(np.eye(pairs), np.full((2, 2), 0.5))
-        rests = between(-1.0, 1.0, Enclosed(difference.T / 2), Enclosed(difference))
-        return rests.plus_matrix(Enclosed(mean))
+        remainders = between(-1.0, 1.0, Enclosed(difference.T / 2), Enclosed(difference))
+        return remainders.plus_matrix(Enclosed(mean))
 
 
 @nonlinearities.register(

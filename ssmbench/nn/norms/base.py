@@ -58,8 +58,8 @@ class Norm(nn.Module):
         return Bound(self.lipschitz)
 
     def shifted(self, width: int) -> ShiftedMap | None:
-        """The norm in evaluation mode as a linear map and slope-bounded rests; None if it has no
-        finite bound. By default what :meth:`bound` says."""
+        """The norm in evaluation mode as a linear map and slope-bounded remainders; None if it has
+        no finite bound. By default what :meth:`bound` says."""
         bound = self.bound()
         return ShiftedMap.of_lipschitz(bound.value, width, width) if bound.finite else None
 
