@@ -176,7 +176,8 @@ def executed(arguments: list[str]) -> list[str]:
     verb = verb_of(["ssmbench", *given])
     if verb in AT_ONCE or (verb == "gain" and "system.npz" in given):
         return given
-    if verb == "run" and not any(word.startswith("trainer.num_nodes") for word in given):
+    # Several machines; a reduced run, which tests/runs/test_reducing.py trains.
+    if verb == "run" and not any(w.startswith(("trainer.num_nodes", "start=RUN")) for w in given):
         return given if "--dry-run" in given else [*given, "--dry-run"]
     assert verb in {*ELSEWHERE, "gain", "run"}, f"say which test executes ssmbench {verb}"
     return [*given, "--help"]  # which is refused where the verb or an option does not exist
