@@ -75,7 +75,8 @@ class ResidualBlock(Block):
         """The state is the SSM layer's, (B, H, N)."""
         require(
             state is None or isinstance(state, Tensor),
-            f"the state of a residual block in a stream must be a tensor (B, H, N), got {type(state)}",
+            "the state of a residual block in a stream must be a tensor (B, H, N), got "
+            f"{type(state)}",
         )
         assert state is None or isinstance(state, Tensor)
         y, final = self.layer.run(self.normalise_at(NormPosition.pre, x), state)
