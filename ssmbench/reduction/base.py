@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ssmbench.errors import UsageError, require
@@ -59,8 +60,11 @@ class Reducer(ABC):
         """The smaller system, in the precision of the given one, with its errors.
 
         Its A is diagonal where the eigenvectors are well enough conditioned, so that every scan
-        runs it; otherwise dense. Where no head would store fewer states, the given system is
-        returned as it is.
+        runs it; otherwise dense. All heads store as many states as the one that needs most. Where
+        these are as many as before, nothing is gained, and the given system is returned as it is.
+
+        It is checked to be stable after rounding: an order at which a head is not is passed over,
+        for the next larger one that a tolerance allows, or the next smaller one otherwise.
 
         Raises:
             UsageError: the system is time-varying, continuous, not finite or not stable; or the
@@ -70,11 +74,9 @@ class Reducer(ABC):
         balanced = balanced_form(double)
         prepared = self.prepare(double, balanced)
         unit = float(balanced.hankel.max()) if balanced.hankel.numel() else 0.0
-        orders = amount.orders(prepared.bounds, unit)
-        if amount.measured:
-            orders = _fewest(double, prepared, orders, amount.limit(unit))
+        search = _Search(system, double, prepared, prepared.bounds.clone())
+        orders, reduced = search.stable(amount, unit)
         bound = prepared.bounds.gather(1, orders[:, None])[:, 0]
-        reduced = as_layer(prepared.at(orders), system)
         if reduced.states < system.states:
             hinf, h2 = measured_errors(double, reduced)
         else:  # nothing is gained
@@ -96,24 +98,69 @@ class Reducer(ABC):
         return {"proves_bounds": cls.proves_bounds}
 
 
-def _fewest(
-    system: DiscreteLTI, prepared: Prepared, orders: Int[Tensor, " H"], limit: float
-) -> Int[Tensor, " H"]:
-    """The orders, at most these, to which a bisection comes whose measured errors are within the
-    limit; those that are given where none smaller is found."""
-    allowed = prepared.bounds.isfinite()
-    places = torch.arange(allowed.shape[1], device=orders.device).expand_as(allowed)
-    below = torch.where(allowed, places, -1).cummax(-1).values  # the next allowed order
-    failed, kept = torch.full_like(orders, -1), orders
-    while bool((kept - failed > 1).any()):
-        middle = (kept + failed) // 2
-        tried = below.gather(1, middle.clamp_min(0)[:, None])[:, 0]
-        new = (tried > failed) & (tried < kept)
-        error = measured_errors(system, prepared.at(torch.where(new, tried, kept)))[0]
-        fits = new & (error <= limit)
-        failed = torch.where(fits, failed, torch.maximum(failed, middle))
-        kept = torch.where(fits, tried, kept)
-    return kept
+@dataclass(frozen=True)
+class _Search:
+    """For the orders to keep. ``bounds``: the prepared ones, infinite at orders that are passed
+    over."""
+
+    given: DiscreteLTI
+    double: DiscreteLTI
+    prepared: Prepared
+    bounds: Float[Tensor, "H n_plus_1"]
+
+    def stable(self, amount: Amount, unit: float) -> tuple[Int[Tensor, " H"], DiscreteLTI]:
+        """The orders, and the system in the precision of the given one, whose heads are stable."""
+        while True:  # ends at order 0 at the latest
+            orders = amount.orders(self.bounds, unit)
+            if amount.measured:
+                orders = self._fewest(self._enough(orders, amount.limit(unit)), amount.limit(unit))
+            reduced = self._at(orders)
+            lost = ~_is_stable(reduced, self.double) & (orders > 0)
+            if not bool(lost.any()):
+                return orders, reduced
+            self.bounds[lost, orders[lost]] = torch.inf
+
+    def _at(self, orders: Int[Tensor, " H"]) -> DiscreteLTI:
+        return as_layer(self.prepared.at(orders), self.given)
+
+    def _errors(self, orders: Int[Tensor, " H"]) -> Float[Tensor, " H"]:
+        return measured_errors(self.double, self._at(orders))[0]
+
+    def _enough(self, orders: Int[Tensor, " H"], limit: float) -> Int[Tensor, " H"]:
+        """The orders, larger where the error of the rounded matrices exceeds the limit; all states
+        at the most."""
+        last = self.bounds.shape[1] - 1
+        places = torch.where(self.bounds.isfinite(), torch.arange(last + 1), last)
+        above = places.flip(-1).cummin(-1).values.flip(-1)  # the next allowed order
+        step = 1
+        while bool((short := (self._errors(orders) > limit) & (orders < last)).any()):
+            larger = above.gather(1, (orders + step).clamp_max(last)[:, None])[:, 0]
+            orders, step = torch.where(short, larger, orders), 2 * step
+        return orders
+
+    def _fewest(self, orders: Int[Tensor, " H"], limit: float) -> Int[Tensor, " H"]:
+        """The orders, at most these, to which a bisection comes whose measured errors, as rounded,
+        are within the limit; those that are given where none smaller is found."""
+        allowed = self.bounds.isfinite()
+        places = torch.arange(allowed.shape[1], device=orders.device).expand_as(allowed)
+        below = torch.where(allowed, places, -1).cummax(-1).values  # the next allowed order
+        failed, kept = torch.full_like(orders, -1), orders
+        while bool((kept - failed > 1).any()):
+            middle = (kept + failed) // 2
+            tried = below.gather(1, middle.clamp_min(0)[:, None])[:, 0]
+            new = (tried > failed) & (tried < kept)
+            fits = new & (self._errors(torch.where(new, tried, kept)) <= limit)
+            failed = torch.where(fits, failed, torch.maximum(failed, middle))
+            kept = torch.where(fits, tried, kept)
+        return kept
+
+
+def _is_stable(reduced: DiscreteLTI, given: DiscreteLTI) -> Bool[Tensor, " H"]:
+    """Whether the poles are inside the unit circle by more than the rounding of their computation,
+    or at least by half as much as those of the given system."""
+    rounding = 8 * torch.finfo(torch.float64).eps * max(reduced.order, 1)
+    least = ((1 - given.spectral_radius()) / 2).clamp_max(rounding)
+    return 1 - reduced.double().spectral_radius() >= least
 
 
 def checked(system: Any) -> DiscreteLTI:

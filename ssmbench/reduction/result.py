@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ssmbench.systems import DiscreteLTI
+
+#: The relative error to which an H-infinity norm is measured.
+MEASURED_TO = 1e-8
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,9 @@ class Reduction:
     with states that no input reaches. ``order``: that of each given head, n, conjugates counted.
     ``hankel`` (H, n): Hankel singular values of the given system, largest first. ``orders`` (H,):
     those of the reduced heads. ``bound`` (H,): of the H-infinity error, by the reducer's theorem,
-    in exact arithmetic; ``hinf_error``, ``h2_error`` (H,): measured, of the returned matrices with
-    the rounding of their precision. Of neither is proved what
-    :func:`ssmbench.reduction.proved_error` proves.
+    in exact arithmetic. The returned matrices are rounded, and their error may exceed it, which
+    ``above_bound`` says: ``hinf_error``, ``h2_error`` (H,) are measured, of these matrices. A
+    certificate takes what :func:`ssmbench.reduction.proved_error` proves of them, and neither.
     """
 
     system: DiscreteLTI
@@ -31,6 +34,11 @@ class Reduction:
     bound: Float[Tensor, " H"]
     hinf_error: Float[Tensor, " H"]
     h2_error: Float[Tensor, " H"]
+
+    @property
+    def above_bound(self) -> Bool[Tensor, " H"]:
+        """The heads of which the measured error of the returned matrices exceeds the bound."""
+        return self.hinf_error > self.bound * (1 + MEASURED_TO)
 
     @property
     def removed(self) -> float:
@@ -53,6 +61,7 @@ class Reduction:
             "removed": self.removed,
             "states": self.states,
             "bound": float(self.bound.max()),
+            "above_bound": int(self.above_bound.sum()),
             "hinf_error": float(self.hinf_error.max()),
             "h2_error": float(self.h2_error.max()),
         }

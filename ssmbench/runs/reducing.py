@@ -18,7 +18,7 @@ from ssmbench.nn.freeze import freeze
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.output_change import ChangeBudget, OutputChange, output_change
-from ssmbench.reduction import Amount, Reducer, Reduction
+from ssmbench.reduction import Amount, Reducer, Reduction, proved_error
 from ssmbench.results import Gains, ImportedFrom, LayerGains, Result, Scores
 from ssmbench.results.record import Record
 from ssmbench.runs.folder import RunFolder
@@ -50,7 +50,9 @@ class ReductionRequest:
 class ReducedLayer(Record):
     """Of one SSM layer: ``order`` of each of its ``heads`` before, the largest and the mean order
     kept, and errors as in :class:`~ssmbench.reduction.Reduction`, the largest of all heads.
-    ``gain`` and ``gain_after``: proved upper bounds."""
+    ``above_bound``: of how many heads the measured error exceeds the bound. ``proved_error``: an
+    upper bound on the error of the matrices that are stored, rounding included; infinite where none
+    is proved. ``gain`` and ``gain_after``: proved upper bounds."""
 
     name: str
     heads: int
@@ -58,7 +60,9 @@ class ReducedLayer(Record):
     kept: int
     mean_kept: float
     bound: float
+    above_bound: int
     hinf_error: float
+    proved_error: float
     h2_error: float
     gain: float | None
     gain_after: float | None
@@ -180,6 +184,7 @@ def _report(
     gains = _gains(run) if given is None else given.gain
     scores = None if result.scores is None else scores_of(run.model, run.task)
     found = list(reductions.values())
+    proved = proved_errors(run.model, network.model)
     orders = sum(int(r.orders.sum()) for r in found)
     return RunReduction(
         source=str(source),
@@ -187,7 +192,7 @@ def _report(
         metric=run.task.score,
         removed=1 - orders / sum(r.order * len(r.orders) for r in found),
         layers=tuple(
-            _layer(f"layer {i}", r, gains.layers[i], result.gain.layers[i])
+            _layer(f"layer {i}", r, proved[i], gains.layers[i], result.gain.layers[i])
             for i, r in enumerate(found)
         ),
         norm=request.norm,
@@ -219,7 +224,17 @@ def output_change_of(
     return output_change(full, reduced, like[0], request.norm, budget)
 
 
-def _layer(name: str, found: Reduction, gain: LayerGains, gain_after: LayerGains) -> ReducedLayer:
+@torch.no_grad()
+def proved_errors(full: SequenceModel, reduced: SequenceModel) -> list[float]:
+    """Of each layer an upper bound on the H-infinity norm of the difference of its systems, the
+    largest of all heads, with all rounding; infinite where none is proved."""
+    pairs = zip(full.layers, reduced.layers, strict=True)
+    return [float(proved_error(one.system(), other.system()).max()) for one, other in pairs]
+
+
+def _layer(
+    name: str, found: Reduction, proved: float, gain: LayerGains, gain_after: LayerGains
+) -> ReducedLayer:
     return ReducedLayer(
         name=name,
         heads=len(found.orders),
@@ -227,7 +242,9 @@ def _layer(name: str, found: Reduction, gain: LayerGains, gain_after: LayerGains
         kept=int(found.orders.max()),
         mean_kept=float(found.orders.double().mean()),
         bound=float(found.bound.max()),
+        above_bound=int(found.above_bound.sum()),
         hinf_error=float(found.hinf_error.max()),
+        proved_error=proved,
         h2_error=float(found.h2_error.max()),
         gain=gain.verified_bound,
         gain_after=gain_after.verified_bound,

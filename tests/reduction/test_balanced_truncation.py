@@ -174,6 +174,51 @@ def test_a_layer_keeps_its_certificate():
     assert after.lower <= before.upper + float(proved_error(system, found.system))
 
 
+def lags():
+    one = torch.ones(1, 16, 1)
+    lam = torch.linspace(0.1, 0.9, 16)[None]
+    return DiscreteDiagonal(lam=lam, B=one, C=one.mT, D=torch.zeros(1, 1, 1))
+
+
+def nearly_marginal(gap):
+    """A dense system whose gain, 1 / gap, makes each rounding of its A large."""
+    A = torch.diag(torch.tensor([1 - gap, 1 - 2 * gap, 0.5], dtype=torch.float64))[None]
+    one = torch.ones(1, 3, 1).double()
+    return DiscreteDense(A=A, B=one, C=one.mT, D=torch.zeros(1, 1, 1).double())
+
+
+@pytest.mark.parametrize("system", [lags(), nearly_marginal(1e-10)], ids=["float32", "dense"])
+def test_rounding_that_exceeds_the_bound_is_said_and_the_proved_error_has_it(system):
+    order = 2 if isinstance(system, DiscreteDense) else 9
+    found = reduced(system, order=order)
+    assert float(found.hinf_error) > 10 * float(found.bound)
+    assert found.above_bound.tolist() == [True]
+    assert found.to_dict()["above_bound"] == 1
+    assert float(proved_error(system, found.system)) >= float(found.hinf_error)
+
+
+def test_the_bound_holds_where_rounding_is_small():
+    found = reduced(lags().double(), order=5)
+    assert found.above_bound.tolist() == [False]
+
+
+def test_a_measured_limit_holds_for_the_rounded_matrices():
+    """In float32 the lags cannot be reduced to the error that fits in float64."""
+    limit, system = 1e-6, lags()
+    exact = reduced(system.double(), tolerance=limit, measured=True)
+    found = reduced(system, tolerance=limit, measured=True)
+    assert float(exact.hinf_error) <= limit
+    assert float(found.hinf_error) <= limit
+    assert int(found.orders) > int(exact.orders)
+
+
+def test_the_error_of_the_same_matrices_is_proved_to_be_zero():
+    system = EXAMPLES["bank of pairs"]
+    assert proved_error(system, system).tolist() == [0.0, 0.0, 0.0]
+    other = system.with_dynamics(system.lam * (1 - 1e-12))
+    assert bool((proved_error(system, other) > 0).all())
+
+
 # --- the reduced system -------------------------------------------------------------------------
 
 

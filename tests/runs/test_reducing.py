@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 
 import ssmbench as sb
 from ssmbench.build.task import build_task
+from ssmbench.cli.printing.reduction import print_reduction
 from ssmbench.config import merge, resolve, typed
 from ssmbench.errors import UsageError
 from ssmbench.nn.freeze import freeze
 from ssmbench.reduction import Amount
 from ssmbench.runs.load import TrainedRun, load_trained, untrained
 from ssmbench.runs.reduced_network import StoredSystems, stored_config, stored_weights
-from ssmbench.runs.reducing import ReductionRequest, reduced_layers
+from ssmbench.runs.reducing import ReductionRequest, proved_errors, reduced_layers
 from tests.conftest import TINY
 
 TOKENS = {"name": "noise", "vocabulary": 5, "length": 12, "outputs": 3}
@@ -141,8 +143,9 @@ def test_the_report_has_both_networks(trained, reduced):
     assert reduced.removed == 0.5
     assert [layer.kept for layer in reduced.layers] == [4]
     for layer in reduced.layers:
-        assert layer.hinf_error <= layer.bound
-        assert layer.gain_after <= layer.gain + layer.bound
+        assert layer.hinf_error <= min(layer.bound, layer.proved_error)
+        assert layer.above_bound == 0
+        assert layer.gain_after <= layer.gain + layer.proved_error
     assert 0 < reduced.attacked_change <= reduced.declared_change
     assert reduced.before.scores.test == trained.scores.test
     assert reduced.after.cost.state_numbers < reduced.before.cost.state_numbers
@@ -184,6 +187,26 @@ def test_a_start_that_is_none_says_so(trained, tmp_path):
 def test_an_occupied_folder_is_refused(trained, reduced):
     with pytest.raises(UsageError, match="exists already"):
         sb.reduce_run(trained, share=0.5, output=reduced.folder)
+
+
+def test_rounding_beyond_the_bound_is_said(reduced, capsys):
+    print_reduction(reduced, as_json=False)
+    assert "rounding exceeds the bound" not in capsys.readouterr().out
+    rounded = tuple(dataclasses.replace(layer, above_bound=2) for layer in reduced.layers)
+    print_reduction(dataclasses.replace(reduced, layers=rounded), as_json=False)
+    said, heads = capsys.readouterr().out, reduced.layers[0].heads
+    assert f"layer 0: rounding exceeds the bound in 2 of {heads} heads" in " ".join(said.split())
+
+
+def test_errors_are_proved_of_the_stored_layers():
+    """With a mode of the stored network moved, the proved error is that of what is stored."""
+    config, run = network("s4d", n_layers=1)
+    _, model, _ = stored(config, run, Amount(share=0.25))
+    before = proved_errors(run.model, model)
+    with torch.no_grad():
+        model.layers[0].parametrization.D.add_(1.0)
+    after = proved_errors(run.model, model)
+    assert before[0] + 0.5 < after[0] <= before[0] + 1 + 1e-3
 
 
 def test_the_command_line(ssmbench, trained, tmp_path):

@@ -18,6 +18,7 @@ _LAYERS = (
     ("kept, mean", "mean_kept"),
     ("bound", "bound"),
     ("H-infinity error", "hinf_error"),
+    ("proved", "proved_error"),
     ("H2 error", "h2_error"),
     ("gain before, at most", "gain"),
     ("after", "gain_after"),
@@ -31,6 +32,7 @@ def print_reduction(found: RunReduction, as_json: bool) -> None:
         return
     rows = [[plain(getattr(layer, key)) for _, key in _LAYERS] for layer in found.layers]
     table([title for title, _ in _LAYERS], rows)
+    _say_where_rounding_is_larger(found)
     say("")
     table(("change of the prediction", ""), _change(found))
     say("")
@@ -39,6 +41,15 @@ def print_reduction(found: RunReduction, as_json: bool) -> None:
     table(("", "before", "after"), [(name, a, b) for (name, a), (_, b) in pairs])
     say("")
     say(f"{found.removed:.1%} of the states removed; the new run: {found.folder}")
+
+
+def _say_where_rounding_is_larger(found: RunReduction) -> None:
+    for layer in found.layers:
+        if layer.above_bound:
+            say(
+                f"{layer.name}: rounding exceeds the bound in {layer.above_bound} of {layer.heads} "
+                "heads; what holds is the proved error"
+            )
 
 
 def _change(found: RunReduction) -> list[tuple[str, str]]:
