@@ -26,7 +26,7 @@ def freeze(model: SequenceModel, *, hold: bool = True) -> SequenceModel:
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     for layer in filter(is_finite, frozen.layers):
         if hold and not layer.time_varying:  # its system depends on the input
-            layer.hold(layer.system())
+            layer.hold()
     return frozen
 
 

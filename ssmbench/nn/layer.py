@@ -98,6 +98,7 @@ class SSMLayer(nn.Module):
         self.readout = readout
         self.rate = 1.0
         self._fixed: DiscreteLTI | None = None
+        self.holds_own = True
         self._first_use = FirstUse()
         self._declared_states = declared_states
         self._loaded = False
@@ -177,9 +178,11 @@ class SSMLayer(nn.Module):
         self._loaded = True
         super()._load_from_state_dict(*args, **kwargs)
 
-    def hold(self, system: DiscreteLTI) -> None:
-        """Use ``system`` from now on, whatever the parameters are."""
-        self._fixed = system
+    def hold(self, system: DiscreteLTI | None = None) -> None:
+        """Use ``system`` from now on, whatever the parameters are; None for the present one.
+
+        ``holds_own`` then says whether it is the one that followed from the parameters."""
+        self._fixed, self.holds_own = system or self.system(), self.holds_own and system is None
 
     def system_for(
         self,

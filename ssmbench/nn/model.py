@@ -178,8 +178,6 @@ class SequenceModel(NetworkParts):
     ) -> Tensor:
         """The prediction; the same on every rank where ranks share a sequence, although each
         computes the features of its own segment only."""
-        if self.training and self.relaxation is not None:
-            self.relaxation.withdraw()
         segments, length = self.segments, rows.shape[1]
         if segments is None:
             x = self._features(encode(rows, 0), lengths, dt)

@@ -28,7 +28,7 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.norms.base import Norm
 from ssmbench.nn.norms.stepwise import no_norm
 from ssmbench.nn.pooling import Pooling
-from ssmbench.nn.relaxation import Relaxation, check_relaxation
+from ssmbench.nn.relaxation import Relaxation, check_relaxation, digest
 from ssmbench.nn.sampling import check_uneven_network
 from ssmbench.spec import Reading, TaskSizes
 
@@ -107,8 +107,27 @@ class NetworkParts(nn.Module):
     @property
     def declared_gain(self) -> float | None:
         """The gain that is kept: gamma, for all parameter values or, with a relaxation, by a proof
-        for the present ones; None where there is no such proof, and without a gamma."""
-        return self.gamma if self.relaxation is None or self.relaxation.keeps else None
+        for the network as it is (:meth:`digest`). None where there is no such proof, where a layer
+        holds a system that is not that of its parameters, and without a gamma."""
+        if not all(layer.holds_own for layer in self.layers):
+            return None
+        relaxation = self.relaxation
+        if relaxation is None or not relaxation.relaxed or relaxation.proved == self.digest():
+            return self.gamma
+        return None
+
+    @property
+    def declared_by_bound(self) -> bool:
+        """Whether a proved bound keeps gamma, where the product of the gains does not."""
+        relaxed = self.relaxation is not None and self.relaxation.relaxed
+        return relaxed and self.declared_gain is not None
+
+    def digest(self) -> bytes:
+        """What the network's gain follows from, beside its structure: parameters and buffers with
+        their dtypes, the sampling rate of each layer, and gamma. The relaxation is left out."""
+        values = {**dict(self.named_buffers(remove_duplicate=False)), **self.state_dict()}
+        kept = {name: v for name, v in values.items() if not name.startswith("relaxation.")}
+        return digest(kept, [self.gamma or 0.0, *(layer.rate for layer in self.layers)])
 
     def check_uneven(self) -> None:
         """Raise a UsageError unless the network takes a ``dt``, whatever its values."""

@@ -111,7 +111,7 @@ def measure_gains(
     from_zero = zero_state_bound(model, layers, shortest) if claims_it else None
     bounds = Bounds(composed, tighter, from_zero)
     figures, worst = _measure_network(network, bounds, signals[:, :shortest], config)
-    if model.relaxation is not None and model.relaxation.relaxed:
+    if model.declared_by_bound:
         figures = replace(figures, declared_lengths=size[1])
     gains = summary(model, layers, figures)
     return Measurement(gains, worst, poles(frozen, inputs, lengths), known_pairs(tighter))

@@ -54,7 +54,7 @@ def relax(model: SequenceModel, task: Task, budget: float) -> str:
     relaxation = model.relaxation
     assert relaxation is not None, "asked of networks with a relaxation only"
     assert model.gamma is not None, "checked when the network was built"
-    relaxation.set(1.0, proved=False)
+    relaxation.set(1.0)
     if not is_finite(model):
         return "a parameter is not finite"
     lengths = promised_lengths(task, per_step=model.pooling is None)
@@ -63,13 +63,13 @@ def relax(model: SequenceModel, task: Task, budget: float) -> str:
     for _ in range(_ATTEMPTS):
         if not factor > 1:
             break
-        relaxation.set(factor, proved=False)
+        relaxation.set(factor)
         proved = _bound(model, task, lengths, budget, first)
         if proved.gain <= model.gamma:
-            relaxation.set(factor, proved=True)
+            relaxation.set(factor, proved=model.digest())
             return ""
         factor *= model.gamma / proved.gain * (1 - _LEFT)
-    relaxation.set(1.0, proved=False)
+    relaxation.set(1.0)
     return first.reason or "the product is not larger"
 
 
@@ -105,8 +105,8 @@ class Relaxing(pl.Callback):
             self._relax(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
-        relaxation = pl_module.model.relaxation
-        if relaxation is not None and not relaxation.keeps:
+        changed = pl_module.model.declared_gain is None
+        if trainer.strategy.broadcast(changed):  # ranks may differ in a buffer, and none must wait
             self._relax(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
@@ -118,5 +118,5 @@ class Relaxing(pl.Callback):
         assert relaxation is not None, "the callback is of networks with a relaxation only"
         if trainer.is_global_zero:
             relax(pl_module.model, self._task, self._budget)
-        factor, proved = trainer.strategy.broadcast((relaxation.factor, relaxation.keeps))
+        factor, proved = trainer.strategy.broadcast((relaxation.factor, relaxation.proved))
         relaxation.set(factor, proved=proved)

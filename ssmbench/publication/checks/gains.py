@@ -87,7 +87,7 @@ def _network(
 ) -> NetworkGains:
     """The figures of the network that follow from its weights, with the submitted attack."""
     figures = NetworkGains(model.declared_gain, bound.value, bound.reason, said.attacked)
-    if model.relaxation is not None and model.relaxation.relaxed:
+    if model.declared_by_bound:
         figures = replace(figures, declared_lengths=said.declared_lengths)
     if model.gain_claim is GainClaim.incremental:
         return figures
