@@ -20,8 +20,16 @@ from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteLTI
 
 #: Why there is no bound through a time-varying layer that declares none.
 UNDECLARED = "an SSM layer is time-varying, and declares no gain"
+#: Why the sum of the steps, divided by the root of their number, has no bound where it is read at
+#: every step: after a unit impulse it is 1 / sqrt(k), whose squares have no finite sum.
+NOT_SUMMABLE = "the sum of the steps divided by sqrt(steps) is read at every step"
+#: The gain of the mean of the steps so far as a signal: Hardy's inequality in l2 (Hardy,
+#: Littlewood, Polya, Inequalities, 1934, theorem 326), which is sharp.
+HARDY = 2.0
 #: The operations with a linear system.
 SYSTEMS = ("diagonal", "dense")
+#: The operations that read earlier steps.
+REMEMBERING = (*SYSTEMS, "varying", "convolution", "mean")
 
 
 def systems_of(program: Program) -> list[DiscreteLTI]:
@@ -47,7 +55,7 @@ def program_bound(
 
     ``gains``: a bound on the gain of each of :func:`systems_of`.
     """
-    walk = _Walk(claim, steps, iter(gains), [_Value(0, 1.0)], {0: 1.0})
+    walk = _Walk(program, claim, steps, iter(gains), [_Value(0, 1.0)], {0: 1.0})
     for operation in program.operations:
         walk.add(operation)
     last = walk.values[-1]
@@ -70,6 +78,7 @@ class _Value:
 
 @dataclass
 class _Walk:
+    program: Program
     claim: GainClaim
     steps: int
     systems: Iterator[float]
@@ -93,6 +102,17 @@ class _Walk:
         """Let regions of a value be distinguished from now on."""
         self.roots[index] = self.whole(self.values[index])
         return index
+
+    @property
+    def only_last(self) -> bool:
+        """Whether of the value that is added next, nothing but the last step has an effect."""
+        depends = {len(self.values)}
+        for index, later in enumerate(self.program.operations, 1):
+            if depends.intersection(later.inputs):
+                depends.add(index)
+                if later.kind in REMEMBERING:
+                    return False
+        return not self.program.per_step
 
     def fresh(self, gain: float, reason: str = "") -> _Value:
         """A value of this gain from the network's input."""
@@ -127,8 +147,14 @@ def _sums(walk: _Walk, operation: Operation) -> float:
     return float(np.abs(operation.arrays["weight"].value.astype(np.float64)).sum(1).max())
 
 
-def _mean(walk: _Walk, operation: Operation) -> float:
-    return 1.0 if operation.options["how"] == "unit" else 1 / math.sqrt(walk.steps)
+def _mean(walk: _Walk, operation: Operation, inputs: list[_Value]) -> _Value:
+    """Of the last step alone, by Cauchy and Schwarz; else of a signal, the mean at every step."""
+    (x,), unit = inputs, operation.options["how"] == "unit"
+    if walk.only_last:
+        gain = 1.0 if unit else 1 / math.sqrt(walk.steps)
+    else:
+        x, gain = (replace(x, reason=x.reason or NOT_SUMMABLE), 1.0) if unit else (x, HARDY)
+    return replace(x, gain=x.gain * gain, bounded=False)
 
 
 def _pointwise(walk: _Walk, operation: Operation, inputs: list[_Value]) -> _Value:
@@ -244,5 +270,5 @@ _RULES: dict[str, Callable[[_Walk, Operation, list[_Value]], _Value]] = {
     "sum_groups": _no_gain,
     "varying": _varying,
     "convolution": _through(_sums),
-    "mean": _through(_mean),
+    "mean": _mean,
 }

@@ -46,6 +46,8 @@ def _lower_varying(to: Builder, layer: SSMLayer, x: int, selection: int) -> int:
 def lower_system(to: Builder, system: DiscreteLTI, x: int, start: torch.Tensor | None) -> int:
     """Add a system; ``start`` (H, N): its initial state, zero where None."""
     width = system.heads * system.outputs
+    if system.states == 0:
+        return to.affine(x, torch.block_diag(*system.D))
     if isinstance(system, DiscreteDiagonal):
         arrays, real = _modes(system), not system.state_dtype.is_complex
         initial = torch.zeros(system.heads, system.states) if start is None else start

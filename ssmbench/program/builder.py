@@ -25,7 +25,7 @@ class Builder:
 
     def program(self, output: int, per_step: bool) -> Program:
         """The program whose result is the value ``output``."""
-        if output != len(self._operations):
+        if output != len(self._operations) or not self._operations:
             self.slice(output, 0, self.width(output))
         return Program(self._width, self._vocabulary, per_step, tuple(self._operations))
 
@@ -89,15 +89,18 @@ class Builder:
 
     def standardise(self, x: int, eps: float) -> int:
         """(x - mean) / sqrt(variance + eps) of a step's numbers."""
-        return self.add_operation("standardise", (x,), self.width(x), eps=float(eps))
+        return self.add_operation("standardise", (x,), self.width(x), eps=_single_number(eps))
 
     def root_mean_square(self, x: int, eps: float) -> int:
         """x / sqrt(mean square + eps) of a step's numbers."""
-        return self.add_operation("root_mean_square", (x,), self.width(x), eps=float(eps))
+        width = self.width(x)
+        return self.add_operation("root_mean_square", (x,), width, eps=_single_number(eps))
 
     def convolution(self, x: int, weight: Any, bias: Any = None) -> int:
         """A causal convolution of each number by itself; weight (d, k), the present step last."""
         width, kernel = weight.shape
+        if kernel == 1:
+            return self.scale(x, weight[:, 0], bias)
         arrays = {"weight": weight, "bias": bias}
         initial = np.zeros((kernel - 1, width))
         return self.add_operation("convolution", (x,), width, arrays, initial)
@@ -128,6 +131,11 @@ class Builder:
         state: the mean, what rounding has lost of it, and the number of steps."""
         width = self.width(x)
         return self.add_operation("mean", (x,), width, initial=np.zeros(2 * width + 1), how=how)
+
+
+def _single_number(value: float) -> float:
+    """The float32 number that every format computes with, and bounds are of."""
+    return float(np.float32(value))
 
 
 def _single(values: Any) -> np.ndarray:

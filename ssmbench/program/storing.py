@@ -20,6 +20,9 @@ _MATRICES = {
 #: Rows that are shorter share one scale, which would else take as much memory as they save.
 _SHORT = 8
 _LARGEST_CODE = 127
+#: Bits of a scale: a code has 7, so that their product has no more than the 24 of a float32, and a
+#: sum of codes that is scaled afterwards has the numbers that the gains are computed of.
+_SCALE_BITS = 17
 
 
 def stored_as(program: Program, weights: str) -> Program:
@@ -48,9 +51,16 @@ def _half(value: np.ndarray) -> Stored:
 
 
 def _int8(value: np.ndarray) -> Stored:
-    """Codes from -127 to 127, the scale of a row being its largest modulus divided by 127."""
+    """Codes from -127 to 127, the scale of a row being its largest modulus divided by 127, rounded
+    so that codes times scales are exact."""
     first = value.ndim - 1 if value.shape[-1] >= _SHORT else 1
     axes = tuple(range(first, value.ndim))
     scale = np.abs(value).max(axis=axes, keepdims=True, initial=0.0) / _LARGEST_CODE
-    scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
+    scale = np.where(scale >= np.finfo(np.float32).tiny, _rounded(scale), np.float32(1))
     return Stored(np.rint(value / scale).clip(-_LARGEST_CODE, _LARGEST_CODE).astype(np.int8), scale)
+
+
+def _rounded(scale: np.ndarray) -> np.ndarray:
+    mantissa, exponent = np.frexp(scale.astype(np.float64))
+    units = np.ceil(np.ldexp(mantissa, _SCALE_BITS))
+    return np.ldexp(units, exponent - _SCALE_BITS).astype(np.float32)

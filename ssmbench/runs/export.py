@@ -148,7 +148,7 @@ def _metadata(
         "states": program.states,
         "functions": _shapes(program),
         "weights": {"stored": request.weights, "difference": truth.difference_of(program)},
-        "gains": exported_gains(trained.model, program, trained.task.sizes.length),
+        "gains": exported_gains(trained.model, program, trained.task.sizes.length, request.weights),
     }
     return json.loads(json.dumps(metadata, allow_nan=False))
 

@@ -96,6 +96,42 @@ def test_metadata_say_what_the_file_is(run, tmp_path):
     assert about["functions"]["sequence"]["u"] == ["B", "L", about["input"]["width"]]
 
 
+def stored_matrix(file, name):
+    """The numbers of an array of an .npz, from codes and scales."""
+    codes = file[name].astype(float)
+    return codes * file[f"{name}.scale"] if f"{name}.scale" in file.files else codes
+
+
+def gains_of_file(path):
+    """By NumPy alone, of affine maps around one system: the largest gain at 20001 frequencies, and
+    its product with the norms of the affine maps."""
+    z = np.exp(1j * np.linspace(0, np.pi, 20001))[:, None, None]
+    with np.load(path) as file:
+        kinds = [op["kind"] for op in json.loads(str(file["description"]))["operations"]]
+        assert kinds == ["affine", "dense", "affine"]
+        A, B, C, D = (stored_matrix(file, f"1.{name}")[0] for name in "ABCD")
+        norms = [np.linalg.norm(stored_matrix(file, f"{k}.weight"), 2) for k in (0, 2)]
+    G = C @ np.linalg.solve(z * np.eye(len(A)) - A, B + 0j) + D
+    peak = float(np.linalg.norm(G, 2, axis=(1, 2)).max())
+    return peak, peak * math.prod(norms)
+
+
+def test_gains_are_those_of_the_matrices_in_the_file(run, tmp_path):
+    """Not those of the network before its matrices were stored in fewer bits."""
+    found = {}
+    for weights in ("float32", "float16", "int8"):
+        report = sb.export_run(run, "npz", weights=weights, output=tmp_path)
+        peak, product = gains_of_file(report.files[0])
+        gains = report.metadata["gains"]
+        assert gains["layers"][0]["verified"] == pytest.approx(peak, rel=1e-6)
+        for bound in gains["network"]:
+            assert product <= bound["bound"] * (1 + 1e-12)
+            assert bound["bound"] == pytest.approx(product, rel=1e-6)
+        found[weights] = peak
+    assert abs(found["int8"] / found["float32"] - 1) > 1e-4
+    assert abs(found["float16"] / found["float32"] - 1) > 1e-5
+
+
 def test_without_an_output_the_run_keeps_its_exports(run):
     report = sb.export_run(run, "npz")
     assert report.files == (str(run / EXPORTS / "network.npz"),)

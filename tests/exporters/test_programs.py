@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from ssmbench import registry
-from ssmbench.analysis import program_bound as bounds
 from ssmbench.analysis.certificate import GainClaim
 from ssmbench.analysis.gain import analyse
 from ssmbench.analysis.program_bound import program_bound, systems_of
@@ -18,7 +17,7 @@ from ssmbench.errors import UsageError
 from ssmbench.nn.blocks.base import Block
 from ssmbench.nn.nonlinearities.pointwise import GELU
 from ssmbench.nn.program import program_of
-from ssmbench.program import FUNCTIONS, Builder, stored_as
+from ssmbench.program import Builder, stored_as
 from ssmbench.program.reference import Network
 from ssmbench.runs.export_check import check_network
 from tests.exporters.variants import (
@@ -67,6 +66,10 @@ def layer_gains(program):
     return [analyse(system).hinf_upper_bound for system in systems_of(program)]
 
 
+#: Of nonlinearities of several matrices, how much larger the bound may be than what they declare.
+PROVED_LESS = {"sll": 8.0, "sandwich": 5.0, "cayley": 5.0}
+
+
 @pytest.mark.parametrize("name", BOUNDED)
 def test_bound_of_the_exported_arrays_is_that_of_the_network(name):
     """The network composes the bounds of its parts, the program those of its operations."""
@@ -79,87 +82,13 @@ def test_bound_of_the_exported_arrays_is_that_of_the_network(name):
     wanted, found = figure(known, 16), program_bound(program, gains, claim, steps)
     assert wanted.finite
     if name in ("sll", "sandwich", "cayley"):  # declared 1; the operations one by one prove less
-        assert found.value >= wanted.value * (1 - 1e-6)
+        assert wanted.value * (1 - 1e-6) <= found.value <= PROVED_LESS[name] * wanted.value
     elif name == "branch tanh_glu":  # the scale is the largest of both factors' together
         assert found.value == pytest.approx(wanted.value, rel=0.3)
     elif name == "saturated_glu":
         assert found.value <= wanted.value * (1 + 1e-6)
     else:
         assert found.value == pytest.approx(wanted.value, rel=1e-6)
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_no_disturbance_exceeds_the_bound(name):
-    """Random disturbances of random inputs, and inputs from the zero state."""
-    frozen, program = exported(name)
-    if program.vocabulary is not None:
-        return  # tokens have no norm
-    gains = layer_gains(program)
-    network = Network(program.description(), program.arrays(), np.float64)
-    u = inputs(frozen, program, 12, batch=64).double().numpy()
-    sizes = 10.0 ** np.linspace(-3, 1, 32)[:, None, None]
-    base, change = u[:32], sizes * u[32:]
-    y, moved, quiet = (network.sequence(x)[0] for x in (base, base + change, change))
-    for claim, found in ((GainClaim.incremental, moved - y), (GainClaim.zero_state, quiet)):
-        bound = program_bound(program, gains, claim, 12).value
-        ratio = np.linalg.norm(found.reshape(32, -1), axis=1) / np.linalg.norm(
-            change.reshape(32, -1), axis=1
-        )
-        assert ratio.max() <= bound
-
-
-def test_disjoint_slices_have_the_largest_gain_and_others_do_not():
-    to = Builder(4)
-    half = to.slice(0, 0, 2), to.slice(0, 2, 4)
-    twice = to.scale(half[1], [2.0, 2.0])
-    apart = to.program(to.concat(half[0], twice), True)
-    assert program_bound(apart, [], GainClaim.incremental).value == 2
-    to = Builder(4)
-    overlap = to.slice(0, 0, 3), to.slice(0, 2, 4)
-    both = to.program(to.concat(*overlap), True)
-    assert program_bound(both, [], GainClaim.incremental).value == pytest.approx(np.sqrt(2))
-    to = Builder(4)
-    sorted_ = to.sort_pairs(to.slice(0, 0, 4))  # each number depends on two
-    again = to.program(to.concat(to.slice(sorted_, 0, 2), to.slice(sorted_, 0, 2)), True)
-    assert program_bound(again, [], GainClaim.incremental).value == pytest.approx(np.sqrt(2))
-
-
-def test_an_offset_leaves_no_zero_state_bound():
-    to = Builder(2)
-    program = to.program(to.affine(0, np.eye(2), [0.0, 1.0]), True)
-    assert program_bound(program, [], GainClaim.incremental).value == 1
-    assert "may not map zero to zero" in program_bound(program, [], GainClaim.zero_state).reason
-
-
-def test_a_product_has_a_bound_only_by_factors_that_are_bounded():
-    to = Builder(2)
-    product = to.program(to.multiply(0, to.affine(0, np.eye(2))), True)
-    assert not program_bound(product, [], GainClaim.zero_state).finite
-    to = Builder(2)
-    gated = to.program(to.multiply(0, to.pointwise(0, "tanh")), True)
-    assert program_bound(gated, [], GainClaim.zero_state).value == 1
-    assert "two signals" in program_bound(gated, [], GainClaim.incremental).reason
-
-
-def test_a_constant_that_is_too_small_is_noticed(monkeypatch):
-    """GELU's slope reaches 1.1289: a bound that takes it as 1 is exceeded near sqrt(2)."""
-    to = Builder(1)
-    program = to.program(to.pointwise(0, "gelu"), True)
-    network = Network(program.description(), program.arrays(), np.float64)
-    points = np.array([[[2**0.5 - 0.01]], [[2**0.5 + 0.01]]])
-    y, _ = network.sequence(points)
-    slope = float((y[1] - y[0]).item() / 0.02)
-    assert 1.128 < slope <= program_bound(program, [], GainClaim.incremental).value
-    monkeypatch.setitem(bounds.FUNCTIONS, "gelu", FUNCTIONS["gelu"]._replace(lipschitz=1.0))
-    assert slope > program_bound(program, [], GainClaim.incremental).value
-
-
-def test_constants_of_functions_are_those_that_the_nonlinearities_declare():
-    for entry in registry.nonlinearities:
-        if entry.name in FUNCTIONS:
-            function = FUNCTIONS[entry.name]
-            assert entry.factory.lipschitz == function.lipschitz
-            assert entry.factory.maps_zero_to_zero == function.keeps_zero
 
 
 def test_weights_in_fewer_bits_have_gains_of_their_own():

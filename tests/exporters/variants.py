@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -114,6 +115,7 @@ def network_of(config: dict[str, Any]) -> tuple[SequenceModel, TaskSizes]:
     return freeze(built), build_task(typed(given.config)).sizes
 
 
+@cache
 def exported(name: str) -> tuple[SequenceModel, Program]:
     """A network with its program."""
     frozen, sizes = network(name)

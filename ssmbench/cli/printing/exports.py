@@ -31,6 +31,8 @@ def print_export(report: ExportReport, as_json: bool) -> None:
     table(("exported matrices", "verified gain", "proved bound", "spectral radius"), rows)
     for bound in gains["network"]:
         say(f"network, {bound['claim']}: {_bound(bound)}")
+        if bound["above_declared"]:
+            say(f"  above the declared {bound['declared']:g}: {bound['above_declared']}")
 
 
 def _layer(layer: dict[str, Any]) -> tuple[str, ...]:
