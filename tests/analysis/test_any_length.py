@@ -24,6 +24,11 @@ def network():
     return lumped(0, Readout.steps)
 
 
+@pytest.fixture(scope="module")
+def horizon(network):
+    return network_bound(dataclasses.replace(network, lengths=(HORIZON,)), WORK)
+
+
 def linear(network):
     none = ShiftedMap.of_matrix(Enclosed.zeros(3, 3))
     parts = {"out": none.out, "read": none.read, "radius": none.radius, "groups": none.groups}
@@ -61,14 +66,12 @@ def test_no_gain_below_the_peak_is_proved(network):
 
 
 @pytest.mark.parametrize("readout", list(Readout))
-def test_it_is_above_the_bounds_of_horizons_and_above_the_network(network, readout):
+def test_it_is_above_the_bounds_of_horizons_and_above_the_network(network, horizon, readout):
     given = dataclasses.replace(network, readout=readout)
     found = any_length_bound(given, WORK, HORIZON)
     assert found.reason == ""
-    steps = dataclasses.replace(network, lengths=(HORIZON,))
     if readout is Readout.steps:
-        assert 0.99 * network_bound(steps, WORK).gain <= found.gain
-        assert found.gain <= 1.2 * network_bound(steps, WORK).gain
+        assert 0.99 * horizon.gain <= found.gain <= 1.2 * horizon.gain
     rng = np.random.default_rng(0)
     for length in (1, 7, 200):
         alone = dataclasses.replace(given, lengths=(length,))
@@ -77,8 +80,8 @@ def test_it_is_above_the_bounds_of_horizons_and_above_the_network(network, reado
         assert change <= found.gain * np.linalg.norm(d)
 
 
-def test_multipliers_that_are_wrong_prove_nothing(network):
-    good = network_bound(dataclasses.replace(network, lengths=(HORIZON,)), WORK).multipliers
+def test_multipliers_that_are_wrong_prove_nothing(network, horizon):
+    good = horizon.multipliers
     whole = any_length._composed(network, good)
     angles = any_length._angles(whole.system)
     gain = whole.gain_at(angles)

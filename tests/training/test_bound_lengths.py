@@ -29,12 +29,12 @@ def network():
     return build_network(run, build_task(run).sizes).eval().double()
 
 
-def found(network, lengths=LENGTHS):
-    return tighter_bound(freeze(network), Bound(5.0), [1.0, 1.0], 1, lengths, 1.0)
+@pytest.fixture(scope="module")
+def tighter(network):
+    return tighter_bound(freeze(network), Bound(5.0), [1.0, 1.0], 1, LENGTHS, 1.0)
 
 
-def test_each_number_of_samples_has_the_ellipsoid_of_its_frames(network):
-    tighter = found(network)
+def test_each_number_of_samples_has_the_ellipsoid_of_its_frames(tighter):
     assert tighter.lengths == LENGTHS
     assert len(tighter.ellipsoids) == len(LENGTHS)
     assert (tighter.ellipsoids[1] == tighter.ellipsoids[2]).all(), "9 and 10 samples fill 2 frames"
@@ -43,10 +43,9 @@ def test_each_number_of_samples_has_the_ellipsoid_of_its_frames(network):
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_it_holds_for_sequences_of_this_length(network, length):
+def test_it_holds_for_sequences_of_this_length(network, tighter, length):
     """The largest change of every difference of outputs, at a random point and in its linear part;
     the ellipsoid of the longest sequences does not hold for the shortest."""
-    tighter = found(network)
     S = tighter.ellipsoids[LENGTHS.index(length)]
     torch.manual_seed(1)
     u = torch.randn(1, length, 1, dtype=torch.float64)
@@ -59,8 +58,8 @@ def test_it_holds_for_sequences_of_this_length(network, length):
         assert not bool((changes <= lie).all())
 
 
-def test_a_batch_of_known_lengths_has_the_largest_of_their_gains(network):
-    known = known_pairs(found(network))
+def test_a_batch_of_known_lengths_has_the_largest_of_their_gains(network, tighter):
+    known = known_pairs(tighter)
     assert known is not None
     signals = torch.zeros(2, 33, 1)
     of_one = LayerGains(1.0, 1.0, 0.0, 0.0, 0.9, 0.1, verified_bound=1.0)
@@ -70,7 +69,7 @@ def test_a_batch_of_known_lengths_has_the_largest_of_their_gains(network):
         batch = Batch(signals, torch.zeros(2), torch.tensor(lengths))
         return _pairs(network, [of_one] * 2, batch, signals, known).matrix
 
-    each = [PairGains.of_ellipsoid(torch.from_numpy(S)).matrix for S in found(network).ellipsoids]
+    each = [PairGains.of_ellipsoid(torch.from_numpy(S)).matrix for S in tighter.ellipsoids]
     assert torch.allclose(known.gains.matrix, torch.stack(each).amax(0))
     assert torch.equal(of(4, 33), torch.minimum(known.gains.matrix, product))
     assert torch.equal(of(4, 32), product), "nothing is known of sequences of 32 samples"
