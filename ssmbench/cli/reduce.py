@@ -92,6 +92,7 @@ def _reduce_sum(path: Path, amount: dict[str, Any], output: Path | None, as_json
         "order": len(found.sum),
         "bound": found.bound,
         "hinf_error": found.hinf_error,
+        "above_bound": found.above_bound,
         "sup_error": found.sup_error,
         "sup_time": found.sup_time,
         **({"output": str(output)} if output else {}),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssmbench.errors import require
 from ssmbench.paths import absolute
 from ssmbench.reduction.amount import Amount
 from ssmbench.reduction.sum_files import load_sum, save_sum
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def reduce_exponentials(
-    given: str | os.PathLike[str] | tuple[Any, Any],
+    given: str | os.PathLike[str] | Sequence[Any],
     tolerance: float | None = None,
     *,
     order: int | None = None,
@@ -35,7 +37,8 @@ def reduce_exponentials(
     (3, True)
 
     Args:
-        given: an ``.npz`` file with the keys a and c, or these two arrays, real or complex (M,).
+        given: an ``.npz`` file with the keys a and c, or a pair of these arrays (M,), real or
+            complex.
         tolerance: the largest bound on the H-infinity error; with ``relative``, as a share of the
             largest singular value; with ``measured``, the largest error that is measured.
         order: instead, the largest number of terms.
@@ -52,11 +55,17 @@ def reduce_exponentials(
     amount = Amount(
         tolerance=tolerance, order=order, share=share, relative=relative, measured=measured
     )
-    whole = ExponentialSum(*given) if isinstance(given, tuple) else load_sum(given)
+    whole = load_sum(given) if isinstance(given, str | os.PathLike) else _pair(given)
     found = reduce_sum(whole, amount)
     if output is not None:
         save_sum(output, found.sum)
     return found
+
+
+def _pair(given: Sequence[Any]) -> ExponentialSum:
+    fits = hasattr(given, "__len__") and len(given) == 2
+    require(fits, "the sum must be an .npz file or a pair of arrays, (a, c)")
+    return ExponentialSum(*given)
 
 
 def reduce_run(

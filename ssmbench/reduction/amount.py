@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ssmbench.errors import require
+
+_KINDS = (
+    ("tolerance", numbers.Real, "a number"),
+    ("order", numbers.Integral, "a whole number"),
+    ("share", numbers.Real, "a number"),
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,10 @@ class Amount:
     measured: bool = False
 
     def __post_init__(self) -> None:
+        for name, kinds, allowed in _KINDS:
+            value = getattr(self, name)
+            fits = value is None or (isinstance(value, kinds) and not isinstance(value, bool))
+            require(fits, f"{name}: must be {allowed}, got {value!r}")
         values = {"tolerance": self.tolerance, "order": self.order, "share": self.share}
         given = [name for name, value in values.items() if value is not None]
         found = " and ".join(given) or "none"
@@ -71,6 +82,6 @@ class Amount:
 
     def _largest(self, order: int) -> int:
         if self.order is not None:
-            return min(self.order, order)
+            return min(int(self.order), order)
         assert self.share is not None
         return math.floor((1 - self.share) * order + 1e-9)

@@ -65,6 +65,8 @@ class ModalTruncation(Reducer):
 def _modes(system: DiscreteLTI) -> DiscreteDiagonal:
     if isinstance(system, DiscreteDiagonal):
         return system
+    if not system.states:
+        return _without_modes(system)
     found = by_modes(system, LARGEST_CONDITION)
     if found is None:
         raise UsageError(
@@ -72,6 +74,13 @@ def _modes(system: DiscreteLTI) -> DiscreteDiagonal:
             f"apart (allowed: a condition number up to {LARGEST_CONDITION:.0e})"
         )
     return found
+
+
+def _without_modes(system: DiscreteDense) -> DiscreteDiagonal:
+    A, B, C = (t.to(torch.complex128) for t in (system.A, system.B, system.C))
+    return DiscreteDiagonal(
+        lam=A.diagonal(dim1=-2, dim2=-1), B=B, C=C, D=system.D, conjugate=system.is_real()
+    )
 
 
 def _gains(modes: DiscreteDiagonal) -> Float[Tensor, "H N"]:

@@ -17,8 +17,10 @@ from jaxtyping import Complex128, Float64
 from ssmbench.analysis.cauchy import cauchy_factor
 from ssmbench.analysis.hinf import hinf_norm
 from ssmbench.errors import UsageError, require
+from ssmbench.linalg.precision import EPS
 from ssmbench.linalg.singular_values import graded_svd
 from ssmbench.reduction.amount import Amount
+from ssmbench.reduction.result import MEASURED_TO
 from ssmbench.systems import ContinuousDiagonal
 
 #: The singular values below this share of the largest are not kept: the sum is exact without them.
@@ -43,7 +45,7 @@ class ExponentialSum:
 
     def __post_init__(self) -> None:
         for name in ("a", "c"):
-            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.complex128))
+            object.__setattr__(self, name, _numbers(name, getattr(self, name)))
         shapes = f"a has shape {self.a.shape} and c {self.c.shape}"
         require(
             self.a.ndim == 1 and self.a.shape == self.c.shape,
@@ -106,6 +108,13 @@ class ExponentialSum:
         return float(np.abs(self(t[best : best + 1]))[0]), float(t[best])
 
 
+def _numbers(name: str, given: object) -> np.ndarray:
+    try:
+        return np.asarray(given, dtype=np.complex128)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name} is no array of numbers, (M,): {error}") from None
+
+
 def _evenly(last: float) -> np.ndarray:
     return np.linspace(0, last / 8, _POINTS)
 
@@ -119,9 +128,10 @@ def _by_parts(term: tuple[complex, complex]) -> tuple[float, ...]:
 class ReducedSum:
     """A sum with fewer terms. ``hankel`` (M,): the singular values of the given one.
 
-    ``bound``: twice the sum of those removed, on the H-infinity norm of the difference;
-    ``hinf_error``: that norm, measured. ``sup_error``: the largest difference at any time that a
-    search found, at ``sup_time``; the bound does not hold for it.
+    ``bound``: twice the sum of those removed, on the H-infinity norm of the difference in exact
+    arithmetic; ``hinf_error``: that norm, measured of the numbers that are returned. Rounding may
+    make it exceed the bound, which ``above_bound`` says. ``sup_error``: the largest
+    difference at any time that a search found, at ``sup_time``; the bound does not hold for it.
     """
 
     sum: ExponentialSum
@@ -131,12 +141,21 @@ class ReducedSum:
     sup_error: float
     sup_time: float
 
+    @property
+    def above_bound(self) -> bool:
+        """Whether the measured H-infinity error exceeds the bound."""
+        return self.hinf_error > self.bound * (1 + MEASURED_TO)
+
 
 def reduce_sum(given: ExponentialSum, amount: Amount) -> ReducedSum:
     """The sum with as few terms as the amount allows; a real one stays real, by conjugate pairs.
 
+    With a tolerance, terms are added where the measured error of the rounded numbers exceeds it, in
+    the end all of the given ones.
+
     Raises:
-        UsageError: there is no term.
+        UsageError: there is no term; the terms span too many orders of magnitude; or a coefficient
+            of the result leaves the range of float64.
 
     Source: Beylkin & Monzon (2005), Appl. Comput. Harmon. Anal. 19:17; Haut & Beylkin (2012), SIAM
         J. Matrix Anal. Appl. 33:1101, the con-eigenvalues of the Cauchy matrix to high relative
@@ -154,21 +173,60 @@ def reduce_sum(given: ExponentialSum, amount: Amount) -> ReducedSum:
     found = _balanced(_real_basis(whole) if whole.is_real() else _complex_basis(whole))
     hankel = unit * found.hankel[: len(given)]
     tails = 2 * np.append(hankel[::-1].cumsum()[::-1], 0.0)
-    rank = int((hankel > _NEGLIGIBLE * hankel[0]).sum())
+    least = max(_NEGLIGIBLE * found.hankel[0], len(given) * EPS * found.size)
+    rank = int((found.hankel[: len(given)] > least).sum())
     bounds = np.append(tails[: rank + 1], np.full(len(given) - rank, tails[rank]))
     kept = int(amount.orders(torch.from_numpy(bounds)[None], float(hankel[0]))[0])
-    reduced = _in_units(_truncated(found, kept), speed, size)
+    limit = amount.limit(float(hankel[0]))
+    candidates = _Candidates(given, found, rank, speed, size)
+    reduced, kept = candidates.within(limit, kept)
     while amount.measured and kept:
-        smaller = _in_units(_truncated(found, kept - 1), speed, size)
-        if (given - smaller).gain() > amount.limit(float(hankel[0])):
+        smaller, fewer = candidates.at(kept - 1)
+        if (given - smaller).gain() > limit:
             break
-        reduced, kept = smaller, kept - 1
+        reduced, kept = smaller, fewer
+    if reduced is given:
+        return ReducedSum(given, hankel, 0.0, 0.0, 0.0, 0.0)
     apart = given - reduced
     return ReducedSum(reduced, hankel, float(tails[kept]), apart.gain(), *apart.largest())
 
 
-def _in_units(given: ExponentialSum, speed: float, size: float) -> ExponentialSum:
-    return ExponentialSum(given.a * speed, given.c * size)
+@dataclass(frozen=True)
+class _Candidates:
+    """Sums of each number of terms in the units of the given one, in which exponents are multiples
+    of ``speed`` and coefficients of ``size``."""
+
+    given: ExponentialSum
+    found: _Balanced
+    rank: int
+    speed: float
+    size: float
+
+    def at(self, kept: int) -> tuple[ExponentialSum, int]:
+        """The sum with so many terms, or fewer where one of them would not decay, and how many."""
+        if kept == len(self.given):
+            return self.given, kept
+        while (terms := _truncated(self.found, kept)) is None:
+            kept -= 1
+        with np.errstate(all="ignore"):
+            c = terms.c * self.size
+        require(
+            bool(np.isfinite(c).all()),
+            "a coefficient of the reduced sum exceeds the range of float64; allowed: the same sum "
+            "in other units, with smaller c",
+        )
+        return ExponentialSum(terms.a * self.speed, c), kept
+
+    def within(self, limit: float, kept: int) -> tuple[ExponentialSum, int]:
+        """The sum with at least so many terms, and more where its measured error exceeds the limit,
+        in the end all."""
+        reduced, count = self.at(kept)
+        step = 1
+        while count < len(self.given) and (self.given - reduced).gain() > limit:
+            kept = kept + step if kept + step <= self.rank else len(self.given)
+            reduced, count = self.at(kept)
+            step *= 2
+        return reduced, count
 
 
 @dataclass(frozen=True)
@@ -188,22 +246,29 @@ class _Basis:
 
 @dataclass(frozen=True)
 class _Balanced:
+    """``size``: the largest sum of moduli of which an entry of ``M^H L`` is the sum; where it
+    cancels, rounding of that size is left."""
+
     basis: _Basis
     left: np.ndarray
     hankel: np.ndarray
     right: np.ndarray
+    size: float
 
 
 def _balanced(basis: _Basis) -> _Balanced:
     U, hankel, Vh = graded_svd(basis.M.conj().T @ basis.L)
-    return _Balanced(basis, basis.M @ U, hankel, basis.L @ Vh.conj().T)
+    size = float((np.abs(basis.M).T @ np.abs(basis.L)).max())
+    return _Balanced(basis, basis.M @ U, hankel, basis.L @ Vh.conj().T, size)
 
 
-def _truncated(found: _Balanced, kept: int) -> ExponentialSum:
-    """The terms of the first ``kept`` balanced states."""
+def _truncated(found: _Balanced, kept: int) -> ExponentialSum | None:
+    """The terms of the first ``kept`` balanced states; None if one does not decay by rounding."""
     basis, root = found.basis, 1 / np.sqrt(found.hankel[:kept])
     left, right = found.left[:, :kept] * root, found.right[:, :kept] * root
     poles, X = np.linalg.eig(left.conj().T @ basis.A @ right)
+    if not bool((np.real(poles) < 0).all()):
+        return None
     weights = (basis.c @ right @ X) * np.linalg.solve(X, left.conj().T @ basis.b)
     terms = ExponentialSum(-poles, weights)
     return _in_pairs(terms) if np.isrealobj(basis.A) else terms

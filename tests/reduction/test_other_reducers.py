@@ -114,6 +114,16 @@ def test_a_system_without_eigenvectors_is_refused():
         reduced("modal_truncation", chain, order=1)
 
 
+@pytest.mark.parametrize("name", registry.reducers.names())
+def test_a_system_without_states_is_returned_as_it_is(name):
+    D = torch.ones(2, 1, 1).double()
+    empty = DiscreteDense(A=D[:, :0, :0], B=D[:, :0], C=D[..., :0], D=D)
+    found = reduced(name, empty, order=1)
+    assert found.orders.tolist() == [0, 0]
+    assert torch.equal(found.system.D, D)
+    assert found.hinf_error.tolist() == [0.0, 0.0]
+
+
 # --- layers -------------------------------------------------------------------------------------
 
 

@@ -221,3 +221,67 @@ def test_a_limit_of_the_measured_error_keeps_fewer_terms():
     assert fewer.bound >= plain.bound
     less = reduce_sum(given, Amount(order=len(fewer.sum) - 1))
     assert less.hinf_error > 1e-2
+
+
+# --- rounding -----------------------------------------------------------------------------------
+
+
+def spread(seed, terms=20):
+    """Exponents over eight orders of magnitude."""
+    rng = np.random.default_rng(seed)
+    return ExponentialSum(10 ** rng.uniform(-6, 2, terms), rng.standard_normal(terms))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-9])
+def test_the_error_is_within_the_tolerance_whatever_rounding_does(seed, tolerance):
+    found = reduce_sum(spread(seed), Amount(tolerance=tolerance))
+    assert found.hinf_error <= tolerance
+    assert found.bound <= tolerance
+
+
+def test_rounding_that_exceeds_the_bound_is_said():
+    given = spread(0)
+    found = reduce_sum(given, Amount(order=18))
+    assert found.hinf_error > 10 * found.bound
+    assert found.above_bound
+    assert not reduce_sum(drawn(0), Amount(order=10)).above_bound
+    whole = reduce_sum(given, Amount(order=20))
+    assert np.array_equal(whole.sum.a, given.a)
+    assert (whole.hinf_error, whole.sup_error, whole.above_bound) == (0, 0, False)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("a", [(1, 1), (1 + 1j, 1 + 1j), (3, 3)], ids=str)
+def test_terms_that_cancel_are_removed(a, order):
+    found = reduce_sum(ExponentialSum(np.array(a), np.array([1, -1])), Amount(tolerance=1e-12))
+    assert len(found.sum) == 0
+    assert found.hinf_error == 0 or found.hinf_error < 1e-15
+    few = reduce_sum(ExponentialSum(np.array(a), np.array([1, -1])), Amount(order=order))
+    assert few.sum.largest()[0] < 1e-15
+
+
+def test_coefficients_beyond_the_range_have_an_error_of_their_own():
+    given = ExponentialSum([1.0, 1.0], [1e308, 1e308])
+    with pytest.raises(UsageError, match="exceeds the range of float64"):
+        reduce_sum(given, Amount(order=1))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ((["a"], ["b"]), "a is no array of numbers"),
+        (([[1], [1, 2]], [1, 1]), "a is no array of numbers"),
+        (([1], [1], [2]), "a pair of arrays"),
+        (3, "a pair of arrays"),
+    ],
+    ids=str,
+)
+def test_what_is_no_pair_of_arrays_is_said(given, says):
+    with pytest.raises(UsageError, match=says):
+        sb.reduce_exponentials(given, 1e-3)
+
+
+def test_any_pair_is_a_sum():
+    assert len(sb.reduce_exponentials([[1.0, 1.0], [1.0, 2.0]], 1e-3).sum) == 1
+    assert len(sb.reduce_exponentials(np.ones((2, 3)), 1e-3).sum) == 1
