@@ -41,7 +41,6 @@ def summary(found: list[ReducedSum], tolerances: Iterable[float]) -> list[str]:
     modes = " and ".join(str(order) for order, count in sorted(orders.items()) if count == most)
     gains = [one.hinf_error / one.bound for one in found if one.bound]
     sups = [one.sup_error / limit for one, limit in zip(found, limits, strict=True)]
-    above = sum(one.above_bound for one in found)
     over = sum(share > 1 for share in sups)
     rows = {
         "order, smallest / most frequent / largest": f"{min(orders)} / {modes} / {max(orders)}",
