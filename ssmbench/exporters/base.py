@@ -12,6 +12,7 @@ import numpy as np
 
 from ssmbench.errors import UsageError
 from ssmbench.program import Program
+from ssmbench.program.reference import check_inputs
 
 
 class Exported(Protocol):
@@ -38,6 +39,24 @@ class Exported(Protocol):
         """The predictions (B, L, outputs), or (B, outputs) for a network that predicts of a whole
         sequence, and the state after the last step; from the initial state if None."""
         ...
+
+
+class InputError(UsageError, ValueError):
+    """An input or a state that does not fit an exported network."""
+
+
+def require_inputs(
+    signature: Mapping[str, Any], u: np.ndarray, state: np.ndarray, *, steps: bool
+) -> None:
+    """Check what an exported network is given; ``signature`` is that of its program.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    try:
+        check_inputs(dict(signature), u, state, steps=steps)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 class Exporter(ABC):

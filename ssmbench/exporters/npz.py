@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,5 +37,5 @@ class Npz(Exporter):
     def read(self, files: Sequence[Path]) -> Network:
         try:
             return Network.load(files[0])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise not_readable(files[0], "an .npz file") from error

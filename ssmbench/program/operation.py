@@ -75,14 +75,20 @@ class Program:
         """The width of each value."""
         return [self.width, *(operation.width for operation in self.operations)]
 
-    def description(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain values; the arrays are named in :meth:`arrays`."""
+    def signature(self) -> dict[str, Any]:
+        """What is read and predicted, as plain values."""
         return {
             "width": self.width,
             "vocabulary": self.vocabulary,
             "per_step": self.per_step,
             "outputs": self.outputs,
             "states": self.states,
+        }
+
+    def description(self) -> dict[str, Any]:
+        """Everything but the arrays, as plain values; the arrays are named in :meth:`arrays`."""
+        return {
+            **self.signature(),
             "operations": [
                 {
                     "kind": operation.kind,

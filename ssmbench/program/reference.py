@@ -38,6 +38,37 @@ _FUNCTIONS = {
 }
 
 
+def check_inputs(about: dict[str, Any], u: np.ndarray, state: np.ndarray, *, steps: bool) -> None:
+    """Refuse inputs and states that are not those of the network with this description; ``steps``:
+    u has an axis of steps.
+
+    Raises:
+        ValueError: their shape, or a token outside the vocabulary.
+    """
+    tokens = about["vocabulary"] is not None
+    wanted = ("batch", *(["steps"] if steps else []), *([] if tokens else [about["width"]]))
+    found = zip(u.shape, wanted, strict=False)
+    if u.ndim != len(wanted) or any(n != w for n, w in found if w not in ("batch", "steps")):
+        raise ValueError(f"u has the shape {u.shape}; allowed: ({', '.join(map(str, wanted))})")
+    if 0 in u.shape:
+        raise ValueError(f"u has the shape {u.shape}; allowed: at least one sequence and one step")
+    if state.shape != (len(u), about["states"]):
+        allowed = (len(u), about["states"])
+        raise ValueError(f"the state has the shape {state.shape}; allowed: {allowed}")
+    if tokens:
+        _check_tokens(u, about["vocabulary"])
+
+
+def _check_tokens(u: np.ndarray, vocabulary: int) -> None:
+    if not np.issubdtype(u.dtype, np.integer):
+        raise ValueError(f"tokens of the type {u.dtype}; allowed: integers")
+    wrong = u[(u < 0) | (u >= vocabulary)]
+    if wrong.size:
+        raise ValueError(
+            f"the token {wrong[0]} is outside the vocabulary; allowed: 0 to {vocabulary - 1}"
+        )
+
+
 class Network:
     """An exported network: ``description`` as its JSON, ``arrays`` by ``operation.name``.
 
@@ -69,6 +100,7 @@ class Network:
 
     def step(self, u: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The prediction (B, outputs) for one step, (B, width) or (B,) of tokens."""
+        check_inputs(self.description, u, state, steps=False)
         y, state = self.sequence(u[:, None], state)
         return (y[:, 0] if self.description["per_step"] else y), state
 
@@ -78,6 +110,7 @@ class Network:
         """The predictions (B, L, outputs), or (B, outputs) for a network that predicts of a whole
         sequence, for L more steps; and the state after them."""
         state = self.initial(len(u)) if state is None else state
+        check_inputs(self.description, u, state, steps=True)
         tokens = self.description["vocabulary"] is not None
         values = [u if tokens else u.astype(self.dtype)]
         after, place = [], 0

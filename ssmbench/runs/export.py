@@ -70,6 +70,12 @@ def export_run(folder: Path, request: ExportRequest, output: Path | None = None)
     """
     exporter = _exporter(request)
     trained = load_trained(folder)
+    dropped = trained.config.sampling.dropped
+    require(
+        not dropped,
+        f"export: the network reads the time between samples (sampling.dropped={dropped:g}), and "
+        "an exported step takes none; allowed: sampling.dropped=0",
+    )
     frozen = freeze(trained.model)
     whole = program_of(frozen, trained.task.sizes)
     program = stored_as(whole, request.weights)
@@ -101,7 +107,10 @@ def read_exported(path: Path) -> Exported:
                 exporter = entry.build()
                 _require_nothing_missing(exporter, entry.name)
                 stem = path.name.removesuffix(ending)
-                return exporter.read([path.with_name(stem + e) for e in exporter.endings])
+                files = [path.with_name(stem + e) for e in exporter.endings]
+                for file in files:
+                    require(file.is_file(), f"{file}: no such file")
+                return exporter.read(files)
     endings = sorted(ending for entry in registry.exporters for ending in entry.factory.endings)
     raise UsageError(f"{path}: no exported network; allowed: files that end in {endings}")
 

@@ -61,15 +61,24 @@ def every_file_keeps_the_metadata(subject: Subject) -> None:
 
 
 def another_file_is_refused(subject: Subject) -> None:
-    """A file of something else is refused with a sentence that names it."""
+    """A file of something else, and an incomplete one, is refused with a sentence that names it."""
     exporter = _ready(subject)
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, f"other{ending}") for ending in exporter.endings]
-        for file in files:
-            file.write_text("nothing that was exported")
-        message = _refusal(exporter, files)
-    assert message, "a file of something else is read as a network"
-    assert "other" in message, f"the refusal does not name the file: {message}"
+        exporter.write(small(), _metadata(small()), files)
+        halves = [content[: len(content) // 2] for content in (f.read_bytes() for f in files)]
+        others = {
+            "a file of something else": [b"nothing that was exported"] * len(files),
+            "an empty file": [b""] * len(files),
+            "a file of random bytes": [bytes(range(256))] * len(files),
+            "half of a file": halves,
+        }
+        for what, contents in others.items():
+            for file, content in zip(files, contents, strict=True):
+                file.write_bytes(content)
+            message = _refusal(exporter, files)
+            assert message, f"{what} is read as a network"
+            assert "other" in message, f"the refusal of {what} does not name it: {message}"
 
 
 def _refusal(exporter: Exporter, files: list[Path]) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import ssmbench as sb
+from ssmbench.config.schema import SamplingConfig
 from ssmbench.exporters.npz import Npz
 from ssmbench.exporters.onnx import Onnx
 from ssmbench.nn.freeze import freeze
 from ssmbench.registry import exporters
 from ssmbench.runs.export import EXPORTS
+from ssmbench.runs.load import load_trained
 
 QUICK = {"task.length": 12, "analysis.attack_steps": 1, "analysis.attack_restarts": 1}
 #: Programs of torch.export take seconds; the conformance checks write and run them.
@@ -153,6 +156,16 @@ def test_what_cannot_be_exported_ends_with_one_sentence(arguments, message, run,
     lines = [line for line in answer.err.splitlines() if line.strip()]
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_a_network_that_reads_the_time_between_samples_is_refused(run, ssmbench, monkeypatch):
+    trained = load_trained(run)
+    sampling = SamplingConfig(dropped=0.3)
+    uneven = replace(trained, config=replace(trained.config, sampling=sampling))
+    monkeypatch.setattr("ssmbench.runs.export.load_trained", lambda folder: uneven)
+    answer = ssmbench("export", run, "--npz")
+    assert answer.code == 2
+    assert "sampling.dropped=0.3" in answer.err
 
 
 def test_a_folder_that_is_no_run_is_refused(ssmbench, workplace):

@@ -27,6 +27,21 @@ class ForgetsTheState(JsonText):
         return network
 
 
+class AnotherState(JsonText):
+    """The state after a sequence is the one before it."""
+
+    def read(self, files):
+        network = super().read(files)
+        run = network.sequence
+
+        def sequence(u, state=None):
+            before = network.initial(len(u)) if state is None else state
+            return run(u, before)[0], before
+
+        network.sequence = sequence
+        return network
+
+
 class WithoutScales(JsonText):
     """The codes of int8 count as the numbers."""
 
@@ -67,6 +82,12 @@ WRONG = (
         "agrees_with_the_reference",
         ForgetsTheState,
         "step 1 differs",
+        also=("weights_in_fewer_bits_agree",),
+    ),
+    exporter(
+        "agrees_with_the_reference",
+        AnotherState,
+        "the state after the sequence differs",
         also=("weights_in_fewer_bits_agree",),
     ),
     exporter(

@@ -38,7 +38,7 @@ $begin$metadata$end */
 #define ${NAME}_INPUTS $width
 #define ${NAME}_OUTPUTS $outputs
 #define ${NAME}_STATES $states
-
+$vocabulary
 typedef struct {
   float values[$kept];
 } ${name}_state;
@@ -143,6 +143,7 @@ def _words(program: Program, metadata: Mapping[str, Any], name: str) -> dict[str
         "width": program.width,
         "outputs": program.outputs,
         "states": program.states,
+        "vocabulary": f"#define {name.upper()}_VOCABULARY {program.vocabulary}\n" if tokens else "",
         "kept": max(1, program.states),
         "type": "int" if tokens else "float",
         "u": "u is one token" if tokens else f"u has {program.width} numbers",

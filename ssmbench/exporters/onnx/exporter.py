@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ssmbench.exporters.base import Exporter, not_readable
+from ssmbench.exporters.base import Exporter, not_readable, require_inputs
 from ssmbench.files import write_atomically
 from ssmbench.program import Program
 from ssmbench.registry import exporters
@@ -50,6 +50,7 @@ class RuntimeNetwork:
         about = self._step.get_modelmeta().custom_metadata_map
         try:
             self.metadata = json.loads(about["ssmbench"])
+            self._signature = json.loads(about["signature"])
             self._initial = np.array(json.loads(about["initial"]), np.float32)
         except (KeyError, ValueError):
             raise not_readable(step, "an ONNX file") from None
@@ -61,18 +62,24 @@ class RuntimeNetwork:
 
     def step(self, u: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The prediction of one step, and the state after it."""
+        require_inputs(self._signature, u, state, steps=False)
         return self._run(self._step, u, state)
 
     def sequence(
         self, u: np.ndarray, state: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The predictions of several steps, and the state after them."""
-        return self._run(self._sequence, u, self.initial(len(u)) if state is None else state)
+        state = self.initial(len(u)) if state is None else state
+        require_inputs(self._signature, u, state, steps=True)
+        return self._run(self._sequence, u, state)
 
     def _run(
         self, session: onnxruntime.InferenceSession, u: np.ndarray, state: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        given = {"u": u.astype(np.int64 if self._tokens else np.float32), "state": state}
+        given = {
+            "u": u.astype(np.int64 if self._tokens else np.float32),
+            "state": state.astype(np.float32),
+        }
         known = {i.name for i in session.get_inputs()}
         y, after = session.run(None, {k: v for k, v in given.items() if k in known})
         return np.asarray(y), np.asarray(after)

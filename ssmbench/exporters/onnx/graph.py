@@ -32,7 +32,8 @@ def model(program: Program, metadata: Mapping[str, Any], *, sequence: bool) -> o
         graph.made(), opset_imports=[helper.make_opsetid("", OPSET)], producer_name="ssmbench"
     )
     made.ir_version = IR_VERSION
-    about = {METADATA: json.dumps(metadata), "initial": json.dumps(program.initial.tolist())}
+    about = {METADATA: json.dumps(metadata), "signature": json.dumps(program.signature())}
+    about |= {"initial": json.dumps(program.initial.tolist())}
     helper.set_model_props(made, about)
     onnx.checker.check_model(made)
     return made

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ssmbench.exporters.base import Exporter, not_readable
+from ssmbench.exporters.base import Exporter, not_readable, require_inputs
 from ssmbench.files import write_atomically
 from ssmbench.program import Program
 from ssmbench.registry import exporters
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: The file in a .pt2 archive that holds the metadata.
 METADATA = "ssmbench.json"
+#: The file beside it that says what the network reads and predicts.
+SIGNATURE = "signature.json"
 
 
 @exporters.register("torch_export")
@@ -36,7 +38,7 @@ class TorchExport(Exporter):
     def write(self, program: Program, metadata: Mapping[str, Any], files: Sequence[Path]) -> None:
         import torch
 
-        about = {METADATA: json.dumps(metadata)}
+        about = {METADATA: json.dumps(metadata), SIGNATURE: json.dumps(program.signature())}
         for file, sequence in zip(files, (False, True), strict=True):
             content = io.BytesIO()
             torch.export.save(_traced(program, sequence), content, extra_files=about)
@@ -68,7 +70,8 @@ class TorchNetwork:
     """A network of two exported programs; see :class:`~ssmbench.exporters.base.Exported`."""
 
     def __init__(self, step: Path, sequence: Path):
-        (self._step, self.metadata), (self._sequence, _) = _loaded(step), _loaded(sequence)
+        self._step, self.metadata, self._signature = _loaded(step)
+        self._sequence, *_ = _loaded(sequence)
         self._initial = self._step.get_buffer("initial").numpy()
 
     def initial(self, batch: int = 1) -> np.ndarray:
@@ -77,13 +80,16 @@ class TorchNetwork:
 
     def step(self, u: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The prediction of one step, and the state after it."""
+        require_inputs(self._signature, u, state, steps=False)
         return _run(self._step, u, state)
 
     def sequence(
         self, u: np.ndarray, state: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The predictions of several steps, and the state after them."""
-        return _run(self._sequence, u, self.initial(len(u)) if state is None else state)
+        state = self.initial(len(u)) if state is None else state
+        require_inputs(self._signature, u, state, steps=True)
+        return _run(self._sequence, u, state)
 
 
 def _run(module: Any, u: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,14 +101,14 @@ def _run(module: Any, u: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.
     return y.numpy(), after.numpy()
 
 
-def _loaded(file: Path) -> tuple[Any, dict[str, Any]]:
+def _loaded(file: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     import torch
 
-    about = {METADATA: ""}
+    about = {METADATA: "", SIGNATURE: ""}
     if not zipfile.is_zipfile(file):  # PyTorch would log its own attempts
         raise not_readable(file, "a program of torch.export")
     try:
         program = torch.export.load(io.BytesIO(file.read_bytes()), extra_files=about)
-        return program.module(), json.loads(about[METADATA])
+        return program.module(), json.loads(about[METADATA]), json.loads(about[SIGNATURE])
     except Exception as error:  # of many types, depending on where the damage is
         raise not_readable(file, "a program of torch.export") from error
