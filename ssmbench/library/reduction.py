@@ -92,14 +92,16 @@ def reduce_run(
         share: instead, the least share of each head's order that is removed.
         reducer: a registered name; see ``list("reducers")``.
         norm: the l2 norm of inputs up to which the change of the prediction is certified and
-            attacked, over sequences as long as the task's.
+            attacked, over sequences of the lengths of the task's splits.
         output: the new run's folder, new or empty; by default the run's, with "-reduced" behind.
         force: replace what is in it.
 
     Raises:
-        UsageError: none or several of tolerance, order and share are given; a layer cannot be
-            reduced (the message names it): it is time-varying, unstable or complex, or starts from
-            a learned state; the task's data are missing; or the folder is not empty.
+        UsageError: none or several of tolerance, order and share are given; the norm is not
+            between 1e-12 and 1e12; a layer cannot be reduced (the message names it): it is
+            time-varying, unstable or complex, or starts from a learned state; the samples of the
+            task are at uneven times; its data are missing; or the folder is not empty, or is, holds
+            or lies in the run's.
     """
     from ssmbench.runs.reducing import ReductionRequest
     from ssmbench.runs.reducing import reduce_run as execute

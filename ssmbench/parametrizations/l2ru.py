@@ -188,7 +188,11 @@ def _right_divide(matrix: Tensor, L: Tensor) -> Tensor:
 
 
 def _norm_bound(Z: Float[Tensor, "N N"], bound: NormBound) -> Float[Tensor, ""]:
-    """An upper bound on ||Z||_2 for symmetric Z."""
+    """An upper bound on ||Z||_2 for symmetric Z.
+
+    Where the largest eigenvalue is not simple, as at the initialisation, whose moduli are equal
+    within each pair, ||Z||_2 has no derivative; the gradient is then that of one eigenvector.
+    """
     if bound is NormBound.spectral:
         return torch.linalg.eigvalsh(Z)[-1]
     if bound is NormBound.frobenius:

@@ -28,10 +28,13 @@ from ssmbench.runs.load import TrainedRun, load_trained, measure_task_gains, unt
 from ssmbench.runs.reduced_network import StoredSystems, stored_config, stored_weights
 from ssmbench.runs.run import Run
 from ssmbench.tasks.base import Task
+from ssmbench.training.relaxing import promised_lengths
 from ssmbench.training.speed import ModelCost, sequence_seconds, step_seconds
 
 #: The layout that the result of a reduced run names.
 LAYOUT = "reduced"
+#: The norms of inputs that are allowed.
+_NORMS = (1e-12, 1e12)
 #: Sequences of the validation split of which the time is taken.
 _TIMED = 16
 
@@ -39,11 +42,20 @@ _TIMED = 16
 @dataclass(frozen=True)
 class ReductionRequest:
     """What to keep of each layer, by which reducer; ``norm``: the largest l2 norm of the inputs for
-    which the change of the output is certified."""
+    which the change of the output is certified.
+
+    Raises:
+        UsageError: the norm is not between 1e-12 and 1e12.
+    """
 
     amount: Amount
     reducer: str = "balanced_truncation"
     norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        low, high = _NORMS
+        allowed = f"norm: must be between {low:g} and {high:g}, got {self.norm}"
+        require(low <= self.norm <= high, allowed)
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,7 @@ class RunReduction(Record):
     removed: float
     layers: tuple[ReducedLayer, ...]
     norm: float
+    lengths: tuple[int, ...]
     declared_change: float
     declared_reason: str
     attacked_change: float
@@ -101,17 +114,40 @@ def reduce_run(
     """Write a run of the network in ``source`` with reduced layers to ``folder``.
 
     Raises:
-        UsageError: the source is no trained run; a layer is time-varying, unstable, complex or not
-            finite, or starts from a learned state (the message names it); the data of the task are
-            missing; or there is something in the folder and ``force`` is not set.
+        UsageError: the source is no trained run, or is given samples at uneven times; a layer is
+            time-varying, unstable, complex or not finite, or starts from a learned state (the
+            message names it); the data of the task are missing; the folder holds the source, or
+            lies in it; or there is something in the folder and ``force`` is not set.
     """
+    _check_apart(source, folder)
     check_free(folder, force=force)
-    run = load_trained(source)
+    run, given = load_trained(source), RunFolder(source).result
+    _check_even(run.task)
     reductions = reduced_layers(run.model, request)
     network = _stored(source, run, reductions)
     write_run(Run(network.config, RunFolder(folder)), network, _provenance(source, run, request))
     result = RunFolder(folder).read_result()
-    return _report(source, folder, request, run, network, reductions, result)
+    return _report(source, folder, request, run, network, reductions, given, result)
+
+
+def _check_apart(source: Path, folder: Path) -> None:
+    """Raise a UsageError if writing the folder would delete the run that is read."""
+    one, other = source.resolve(), folder.resolve()
+    apart = one != other and one not in other.parents and other not in one.parents
+    require(apart, f"{folder}: is, holds or lies in the run that is reduced; choose another folder")
+
+
+def _check_even(task: Task) -> None:
+    """Raise a UsageError if networks are given the time from each sample to the next: stored
+    matrices have no step size that it could scale."""
+    for name in ("train", "val", "test", *task.further_tests()):
+        data = task.split(name)
+        uneven = task.conditions.uneven or (len(data) > 0 and data.batch([0]).dt is not None)
+        require(
+            not uneven,
+            f"the samples of {name} are at uneven times: the layers of such a run cannot be "
+            "reduced, since stored matrices are those of one time step",
+        )
 
 
 def reduced_layers(model: SequenceModel, request: ReductionRequest) -> dict[SSMLayer, Reduction]:
@@ -176,11 +212,11 @@ def _report(
     run: TrainedRun,
     network: GivenNetwork,
     reductions: Mapping[SSMLayer, Reduction],
+    given: Result | None,
     result: Result,
 ) -> RunReduction:
     before = freeze(run.model)
     change = output_change_of(before, freeze(network.model), run.task, run.config.analysis, request)
-    given = RunFolder(source).result
     gains = _gains(run) if given is None else given.gain
     scores = None if result.scores is None else scores_of(run.model, run.task)
     found = list(reductions.values())
@@ -196,6 +232,7 @@ def _report(
             for i, r in enumerate(found)
         ),
         norm=request.norm,
+        lengths=change.lengths,
         declared_change=change.declared,
         declared_reason=change.reason,
         attacked_change=change.attacked,
@@ -212,16 +249,17 @@ def output_change_of(
     analysis: AnalysisConfig,
     request: ReductionRequest,
 ) -> OutputChange:
-    """The certified and the attacked change, for sequences as long as the task's."""
+    """The certified and the attacked change, for sequences of all lengths of the task's splits."""
     batch = task.sample("val", 1)
     _, like = gain_map(full, batch.u)
+    lengths = promised_lengths(task, per_step=full.pooling is None)
     budget = ChangeBudget(
         analysis.network_bound,
         analysis.attack_steps,
         analysis.attack_restarts,
         analysis.attack_seed,
     )
-    return output_change(full, reduced, like[0], request.norm, budget)
+    return output_change(full, reduced, like[0], request.norm, budget, lengths)
 
 
 @torch.no_grad()

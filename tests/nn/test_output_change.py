@@ -18,6 +18,7 @@ from ssmbench.analysis.network_bound import paired as paired_module
 from ssmbench.analysis.network_bound import responses
 from ssmbench.analysis.network_bound.change import change_bound, change_bound_from, composed_change
 from ssmbench.analysis.network_bound.local import localised
+from ssmbench.analysis.network_bound.lumped import static_block
 from ssmbench.nn import output_change as module
 from ssmbench.nn.blocks.base import Residual
 from ssmbench.nn.freeze import freeze
@@ -143,8 +144,62 @@ def test_a_norm_without_a_constant_has_its_reason():
 def test_networks_that_differ_elsewhere_are_refused():
     full, reduced = pair("lru", Amount(order=4))
     reduced.blocks[0].mix.weight.mul_(1.1)
+    change = found(full, reduced)
+    assert change.declared == float("inf")
+    assert change.reason == "the networks differ in more than their systems"
+    lumps = [module._lumped(m, INPUTS, (STEPS,)) for m in (full, reduced)]
     with pytest.raises(ValueError, match="in more than their systems"):
-        found(full, reduced)
+        change_bound(*lumps, [], 1.0, 1e9)
+
+
+def test_a_block_that_calls_its_layer_otherwise_has_a_reason():
+    full, reduced = pair("lru", Amount(order=2), layers=1)
+    for model in (full, reduced):
+        layer = model.layers[0]
+        called = {"__call__": lambda self, *given: self.run(given[0])[0]}
+        layer.__class__ = type("Unhooked", (type(layer),), called)
+    assert found(full, reduced).reason == "what an SSM layer reads for zero input is unknown"
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "identity"])
+def test_all_lengths_are_covered_and_one_is_not_enough(nonlinearity):
+    """A mean over fewer steps changes more by another direct term."""
+    full = freeze(network("lru", nonlinearity=nonlinearity, pooling=Pooling.mean, layers=1))
+    both = full, freeze(full)
+    system = full.layers[0].system()
+    both[1].layers[0].hold(replace(system, D=0.5 * system.D))
+    like = torch.zeros(STEPS, INPUTS)
+    attacked = output_change(*both, like[:2], 1.0, BUDGET).attacked
+    alone = declared_change(*both, like, 1.0, 0.5).at(1.0)
+    together = output_change(*both, like, 1.0, BUDGET, (2, 7, STEPS))
+    assert together.lengths == (2, 7, STEPS)
+    assert alone < attacked <= together.attacked * (1 + 1e-3)
+    assert together.attacked <= together.declared
+    reason = declared_change(*both, like, 1.0, 0.5, range(1, 300)).reason
+    assert reason == "sequences of more than 256 different lengths"
+
+
+def test_what_is_allowed_for_rounding_is_a_share_of_the_largest_signal():
+    full, reduced = pair("lru", Amount(order=2), layers=1)
+    small = AtZero.of(full, reduced, torch.zeros(STEPS, INPUTS), (STEPS,))
+    large = module._Sizes()
+    with large.of([full]):
+        full.double()(torch.zeros(1, STEPS, INPUTS).double())
+    assert small.inputs[0].error >= 1e-9 * large.sum * (1 - 1e-9)
+    assert small.change >= 1e-12 * large.norm * (1 - 1e-9)
+
+
+def test_bent_slopes_behind_the_last_system_read_signals_with_their_remainders():
+    """As they would not if those of the last block with a system were left out."""
+    full, reduced = pair("lru", Amount(order=2), layers=1, nonlinearity="tanh")
+    one, other = (module._lumped(m, INPUTS, (STEPS,)) for m in (full, reduced))
+    shift = registry.nonlinearities.get("tanh").build(d_model=4).shifted(4)
+    one, other = (replace(n, blocks=[*n.blocks, static_block(shift)]) for n in (one, other))
+    none, bent = np.zeros(4), np.full(4, 0.1)
+    assert one.blocks[0].remainders == 4
+    for last, remainders in ((none, [4, 4]), (bent, [8, 8])):
+        made = paired_module.paired(one, other, 1.0, bends=[none, last])
+        assert [block.remainders for block in made.blocks] == remainders
 
 
 # --- planted lies ---------------------------------------------------------------------------------
@@ -186,8 +241,8 @@ def test_slopes_of_a_smaller_interval_are_beaten():
     for name, parameter in itertools.chain(full.named_parameters(), reduced.named_parameters()):
         parameter.mul_("bias" not in name)
     like, norm = torch.zeros(STEPS, INPUTS), 100.0
-    lumps = [module._lumped(m, INPUTS, STEPS) for m in (full, reduced)]
-    zero = AtZero.of(full, reduced, like)
+    lumps = [module._lumped(m, INPUTS, (STEPS,)) for m in (full, reduced)]
+    zero = AtZero.of(full, reduced, like, (STEPS,))
     lie = localised(lumps, zero.centres, 1e-3, 1e9)
     bound = change_bound(*lie, zero.inputs, norm, 1e9).at(norm)
     assert found(full, reduced, norm).attacked > bound
@@ -215,8 +270,8 @@ def test_the_norm_of_the_known_channel_counts(monkeypatch):
 
 def test_all_three_bounds_hold():
     full, reduced = pair("lru", Amount(order=4))
-    lumps = [module._lumped(m, INPUTS, STEPS) for m in (full, reduced)]
-    zero = AtZero.of(full, reduced, torch.zeros(STEPS, INPUTS))
+    lumps = [module._lumped(m, INPUTS, (STEPS,)) for m in (full, reduced)]
+    zero = AtZero.of(full, reduced, torch.zeros(STEPS, INPUTS), (STEPS,))
     least = found(full, reduced).attacked
     by_signals = change_bound(*lumps, zero.inputs, 1.0, 1e9).at(1.0)
     composed = composed_change(*lumps, zero.inputs, 1.0).at(1.0)

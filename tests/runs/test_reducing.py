@@ -17,9 +17,17 @@ from ssmbench.nn.freeze import freeze
 from ssmbench.reduction import Amount
 from ssmbench.runs.load import TrainedRun, load_trained, untrained
 from ssmbench.runs.reduced_network import StoredSystems, stored_config, stored_weights
-from ssmbench.runs.reducing import ReductionRequest, proved_errors, reduced_layers
+from ssmbench.runs.reducing import (
+    ReductionRequest,
+    _check_even,
+    output_change_of,
+    proved_errors,
+    reduced_layers,
+)
+from ssmbench.training.relaxing import promised_lengths
 from tests.conftest import TINY
 
+REQUEST = ReductionRequest(Amount(order=2))
 TOKENS = {"name": "noise", "vocabulary": 5, "length": 12, "outputs": 3}
 LAYERS = {
     "s4d": {"parametrization": {"name": "s4d", "d_state": 8}, "discretizer": "zoh"},
@@ -209,10 +217,44 @@ def test_errors_are_proved_of_the_stored_layers():
     assert before[0] + 0.5 < after[0] <= before[0] + 1 + 1e-3
 
 
+def test_the_source_is_not_written_over(trained, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(trained.folder)
+    for folder in (trained.folder, link, trained.folder.parent, trained.folder / "small"):
+        with pytest.raises(UsageError, match="is, holds or lies in the run that is reduced"):
+            sb.reduce_run(trained, share=0.5, output=folder, force=True)
+    assert sb.load(trained.folder).state == "finished"
+
+
+@pytest.mark.parametrize("norm", [-1.0, 0.0, float("nan"), float("inf"), 1e200, 1e-200])
+def test_a_norm_out_of_range_is_refused_before_anything_is_written(trained, tmp_path, norm):
+    with pytest.raises(UsageError, match="norm: must be between 1e-12 and 1e"):
+        sb.reduce_run(trained, share=0.5, norm=norm, output=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_uneven_samples_are_refused_before_the_folder_is_cleared():
+    _, run = network("s4d")
+    _check_even(run.task)
+    run.task.conditions = dataclasses.replace(run.task.conditions, test_dropped=(0.5,))
+    with pytest.raises(UsageError, match="at uneven times: the layers of such a run cannot be"):
+        _check_even(run.task)
+
+
+def test_the_change_is_certified_for_all_lengths_of_the_task():
+    _, run = network("l2ru", n_layers=1, d_model=4)
+    assert run.task.split("val").lengths is None
+    full = freeze(run.model)
+    lengths = promised_lengths(run.task, per_step=False)
+    run.config.analysis.network_bound = 0.01
+    change = output_change_of(full, freeze(full), run.task, run.config.analysis, REQUEST)
+    assert change.lengths == lengths == (64,)
+
+
 def test_the_command_line(ssmbench, trained, tmp_path):
     answer = ssmbench("reduce", str(trained.folder), "--order", "2", "-o", str(tmp_path / "new"))
     assert answer.code == 0, answer.err
-    assert "certified, for inputs of norm at most 1" in answer.out
+    assert "certified, for inputs of norm at most 1 of 64 steps" in answer.out
     assert "75.0% of the states removed" in answer.out
     assert ssmbench("reduce", str(trained.folder)).code == 2
     wrong = ssmbench("reduce", str(trained.folder), "--order", "2", "--reducer", "balancd")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ssmbench.analysis.hankel_sum import hankel_sum
 from ssmbench.errors import UsageError
 from ssmbench.training.hankel import hankel_figures, hankel_penalty, states_used
-from tests.nn.networks import layer_of, network
+from tests.nn.networks import TIME_INVARIANT, layer_of, network
 from tests.training.runs import rows, train
 
 PENALISED = {"hankel_penalty": 3.0, "trainer": {"max_epochs": 4}}
@@ -23,6 +24,49 @@ def test_the_penalty_is_that_of_all_layers():
     figures = [hankel_figures(layer)["hankel_sum"] for layer in model.layers]
     assert hankel_penalty(model).item() == pytest.approx(sum(figures), rel=1e-9)
     assert hankel_figures(layer_of("contraction_selective")) == {}
+
+
+@pytest.mark.parametrize("name", TIME_INVARIANT)
+def test_the_gradient_is_that_of_differences(name):
+    torch.manual_seed(1)
+    layer = layer_of(name, "backward_euler" if name == "linoss" else "zoh").double()
+    parameters = list(layer.parameters())
+    _move(parameters, [torch.randn_like(p) for p in parameters], 0.03)
+    assert hankel_sum(layer.system()).min() > 0
+    assert _gradient_error(layer) <= 1e-4
+
+
+def test_at_its_start_l2ru_has_a_kink_of_its_own():
+    """The norm of Z is the larger of two eigenvalues that are equal there."""
+    torch.manual_seed(1)
+    layer = layer_of("l2ru").double()
+    P = layer.parametrization
+    Z = P.X21 @ P.X21.T + P.X22 @ P.X22.T + P.Dt.T @ P.Dt
+    largest = torch.linalg.eigvalsh(Z)[-2:]
+    assert largest[1] - largest[0] < 1e-6
+    assert _gradient_error(layer) > 1e-2
+
+
+def _gradient_error(layer) -> float:
+    """Of the slope in one direction, relative to the size of its terms."""
+    parameters = list(layer.parameters())
+    value = hankel_sum(layer.system()).mean()
+    gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
+    directions = [torch.randn_like(p) for p in parameters]
+    terms = torch.cat([(g * d).flatten() for g, d in zip(gradients, directions, strict=True)])
+    step, ends = 1e-6, []
+    for side in (1, -1):
+        _move(parameters, directions, side * step)
+        ends.append(hankel_sum(layer.system()).mean().item())
+        _move(parameters, directions, -side * step)
+    slope = (ends[0] - ends[1]) / (2 * step)
+    return abs(slope - terms.sum().item()) / terms.norm().item()
+
+
+@torch.no_grad()
+def _move(parameters, directions, step):
+    for parameter, direction in zip(parameters, directions, strict=True):
+        parameter.add_(step * direction)
 
 
 def test_a_penalty_makes_the_values_smaller_and_leaves_other_runs_alone(tiny, tmp_path):

@@ -28,7 +28,12 @@ from ssmbench.analysis.network_bound.responses import Response, difference
 from ssmbench.linalg.precision import EPS
 from ssmbench.systems import DiscreteLTI
 
-_DIFFER = "the networks differ in more than their systems"
+
+class NetworksDifferError(ValueError):
+    """Two networks that should be the same but for their systems are not."""
+
+    def __init__(self) -> None:
+        super().__init__("the networks differ in more than their systems")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +88,7 @@ def paired(
             a,
             b,
             _paired_system(a.own_system, b.own_system, left, full.horizon, scale),
-            later=k < last,
+            later=k < last or any(bend.any() for bend in bends[k + 1 :]),
         )
         for k, (a, b) in enumerate(zip(full.blocks, reduced.blocks, strict=True))
     ]
@@ -118,13 +123,13 @@ def _of_changes(decoder: Enclosed) -> Enclosed:
 def _paired(
     a: LumpedBlock, b: LumpedBlock, system: PairedSystem | None, *, later: bool
 ) -> LumpedBlock:
-    """``later``: whether a later system reads the signals themselves; else only their change
-    counts, and the remainders v are left out."""
+    """``later``: whether a later system, or a later remainder of bent slopes, reads the signals
+    themselves; else only their change counts, and the remainders v are left out."""
     _require_same(
         (a.before, a.skip, a.through, a.read, a.out), (b.before, b.skip, b.through, b.read, b.out)
     )
     if not np.array_equal(a.radius, b.radius) or (a.system is None) != (b.system is None):
-        raise ValueError(_DIFFER)
+        raise NetworksDifferError
     signals, changes = _Rests.of(a, 0, 0), _Rests.of(a, 1, 1)
     remainders = signals.beside(changes) if later else changes
     return LumpedBlock(
@@ -218,7 +223,7 @@ def _twice(matrix: Enclosed, last: float) -> Enclosed:
 def _require_same(one: Sequence[Enclosed], other: Sequence[Enclosed]) -> None:
     same = all(np.array_equal(a.value, b.value) for a, b in zip(one, other, strict=True))
     if not same:
-        raise ValueError(_DIFFER)
+        raise NetworksDifferError
 
 
 def sum_gain(full: DiscreteLTI, reduced: DiscreteLTI, horizon: int) -> float:

@@ -56,8 +56,10 @@ def _change(found: RunReduction) -> list[tuple[str, str]]:
     declared = plain(found.declared_change)
     if found.declared_reason:
         declared = f"none because {found.declared_reason}"
+    shortest, longest = min(found.lengths), max(found.lengths)
+    steps = f"{longest}" if shortest == longest else f"{shortest} to {longest}"
     return [
-        (f"certified, for inputs of norm at most {found.norm:g}", declared),
+        (f"certified, for inputs of norm at most {found.norm:g} of {steps} steps", declared),
         ("attacked", plain(found.attacked_change)),
         ("for zero input", plain(found.change_at_zero)),
     ]
