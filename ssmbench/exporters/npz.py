@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ssmbench import jsonio
 from ssmbench.exporters.base import Exporter, not_readable
 from ssmbench.files import write_atomically
 from ssmbench.program import Program
@@ -28,7 +28,7 @@ class Npz(Exporter):
     endings = (".npz",)
 
     def write(self, program: Program, metadata: Mapping[str, Any], files: Sequence[Path]) -> None:
-        text = json.dumps({"metadata": metadata, **program.description()})
+        text = jsonio.dumps({"metadata": metadata, **program.description()})
         content = io.BytesIO()
         arrays: dict[str, Any] = {"description": np.array(text), **program.arrays()}
         np.savez_compressed(content, **arrays)

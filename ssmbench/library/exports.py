@@ -51,6 +51,15 @@ def export_run(
 def load_exported(path: str | Path) -> Exported:
     """An exported network, ready to run on NumPy arrays; ``path`` is one of its files.
 
+    >>> import numpy as np
+    >>> import ssmbench as sb
+    >>> over = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 2, "model.n_layers": 1}
+    >>> run = sb.train("digits_s4d", over, progress=False)
+    >>> network = sb.load_exported(sb.export_run(run.folder, "npz").files[0])
+    >>> y, state = network.step(np.ones((2, 1)), network.initial(2))
+    >>> y.shape
+    (2, 10)
+
     It has ``metadata``, ``initial(batch)``, ``step(u, state)`` and ``sequence(u, state)``; see
     docs/exporting.md.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ssmbench import registry
+from ssmbench import jsonio, registry
 from ssmbench.config import build, fingerprint, resolve_component
 from ssmbench.errors import UsageError, WriteError, require
 from ssmbench.exporters.base import Exported, Exporter
@@ -159,7 +158,7 @@ def _metadata(
         "weights": {"stored": request.weights, "difference": truth.difference_of(program)},
         "gains": exported_gains(trained.model, program, trained.task.sizes.length, request.weights),
     }
-    return json.loads(json.dumps(metadata, allow_nan=False))
+    return jsonio.loads(jsonio.dumps(metadata))
 
 
 def _input(trained: TrainedRun, program: Program) -> dict[str, Any]:

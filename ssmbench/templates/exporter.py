@@ -1,10 +1,10 @@
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ssmbench import jsonio
 from ssmbench.exporters.base import Exporter, not_readable
 from ssmbench.program import Program
 from ssmbench.program.reference import Network
@@ -23,11 +23,11 @@ class JsonText(Exporter):
             name: {"type": str(array.dtype), "numbers": array.tolist()}
             for name, array in program.arrays().items()
         }
-        files[0].write_text(json.dumps({"about": about, "arrays": arrays}))
+        files[0].write_text(jsonio.dumps({"about": about, "arrays": arrays}))
 
     def read(self, files: Sequence[Path]) -> Network:
         try:
-            found = json.loads(files[0].read_text())
+            found = jsonio.loads(files[0].read_text())
         except ValueError:
             raise not_readable(files[0], "a JSON file") from None
         arrays = {k: np.array(v["numbers"], v["type"]) for k, v in found["arrays"].items()}

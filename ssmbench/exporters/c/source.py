@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ssmbench import jsonio
 from ssmbench.errors import require
 from ssmbench.exporters.c.arrays import Constant
 from ssmbench.exporters.c.operations import KINDS, Place, statements
@@ -123,7 +123,7 @@ def metadata_of(text: str) -> dict[str, Any]:
         ValueError: there are none.
     """
     begin = text.index(BEGIN) + len(BEGIN)
-    return json.loads(text[begin : text.index(END, begin)])
+    return jsonio.loads(text[begin : text.index(END, begin)])
 
 
 def _filled(text: str, words: Mapping[str, object]) -> str:
@@ -133,7 +133,7 @@ def _filled(text: str, words: Mapping[str, object]) -> str:
 def _words(program: Program, metadata: Mapping[str, Any], name: str) -> dict[str, object]:
     tokens, per_step = program.vocabulary is not None, program.per_step
     # no slash, which could begin or end a comment
-    text = json.dumps(metadata).replace("/", "\\u002f")
+    text = jsonio.dumps(metadata).replace("/", "\\u002f")
     return {
         "name": name,
         "NAME": name.upper(),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ssmbench import jsonio
 from ssmbench.exporters.base import Exporter, not_readable, require_inputs
 from ssmbench.files import write_atomically
 from ssmbench.program import Program
@@ -49,9 +49,9 @@ class RuntimeNetwork:
         self._step, self._sequence = _session(step), _session(sequence)
         about = self._step.get_modelmeta().custom_metadata_map
         try:
-            self.metadata = json.loads(about["ssmbench"])
-            self._signature = json.loads(about["signature"])
-            self._initial = np.array(json.loads(about["initial"]), np.float32)
+            self.metadata = jsonio.loads(about["ssmbench"])
+            self._signature = jsonio.loads(about["signature"])
+            self._initial = np.array(jsonio.loads(about["initial"]), np.float32)
         except (KeyError, ValueError):
             raise not_readable(step, "an ONNX file") from None
         self._tokens = "int64" in self._step.get_inputs()[0].type

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ssmbench import jsonio
 from ssmbench.errors import require
 from ssmbench.program import Operation, Program, Stored
 
@@ -32,8 +32,8 @@ def model(program: Program, metadata: Mapping[str, Any], *, sequence: bool) -> o
         graph.made(), opset_imports=[helper.make_opsetid("", OPSET)], producer_name="ssmbench"
     )
     made.ir_version = IR_VERSION
-    about = {METADATA: json.dumps(metadata), "signature": json.dumps(program.signature())}
-    about |= {"initial": json.dumps(program.initial.tolist())}
+    about = {METADATA: jsonio.dumps(metadata), "signature": jsonio.dumps(program.signature())}
+    about |= {"initial": jsonio.dumps(program.initial.tolist())}
     helper.set_model_props(made, about)
     onnx.checker.check_model(made)
     return made

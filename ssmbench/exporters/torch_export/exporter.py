@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ssmbench import jsonio
 from ssmbench.exporters.base import Exporter, not_readable, require_inputs
 from ssmbench.files import write_atomically
 from ssmbench.program import Program
@@ -38,7 +38,7 @@ class TorchExport(Exporter):
     def write(self, program: Program, metadata: Mapping[str, Any], files: Sequence[Path]) -> None:
         import torch
 
-        about = {METADATA: json.dumps(metadata), SIGNATURE: json.dumps(program.signature())}
+        about = {METADATA: jsonio.dumps(metadata), SIGNATURE: jsonio.dumps(program.signature())}
         for file, sequence in zip(files, (False, True), strict=True):
             content = io.BytesIO()
             torch.export.save(_traced(program, sequence), content, extra_files=about)
@@ -109,6 +109,6 @@ def _loaded(file: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         raise not_readable(file, "a program of torch.export")
     try:
         program = torch.export.load(io.BytesIO(file.read_bytes()), extra_files=about)
-        return program.module(), json.loads(about[METADATA]), json.loads(about[SIGNATURE])
+        return program.module(), jsonio.loads(about[METADATA]), jsonio.loads(about[SIGNATURE])
     except Exception as error:  # of many types, depending on where the damage is
         raise not_readable(file, "a program of torch.export") from error
