@@ -19,7 +19,13 @@ from ssmbench.publication.privacy import personal_words, without_paths
 from ssmbench.report.collect import collect
 from ssmbench.runs.folder import RunFolder
 
-LABELS = ["digits/L2RU-s0", "digits/Liar-tustin-s0", "digits/S4D-zoh-s0", "digits/S4D-zoh-s1"]
+LABELS = [
+    "digits/L2RU-s0",
+    "digits/Liar-tustin-s0",
+    "digits/Passive-s0",
+    "digits/S4D-zoh-s0",
+    "digits/S4D-zoh-s1",
+]
 
 
 def run_of(published, label: str) -> Path:
