@@ -26,6 +26,9 @@ def export(
     weights: Annotated[
         str, typer.Option(help="How matrices are stored: float32, float16 or int8.")
     ] = "float32",
+    name: Annotated[
+        str, typer.Option(help="The name of the files, and of functions and types in C.")
+    ] = "network",
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -41,4 +44,5 @@ def export(
     chosen = [name for name, given in flags.items() if given] + ([format] if format else [])
     known = "--npz, --c, --onnx, --torch-export or --format NAME"
     require(len(chosen) == 1, f"export: choose one format: {known}")
-    print_export(export_run(run, chosen[0], weights=weights, output=output), as_json)
+    report = export_run(run, chosen[0], weights=weights, output=output, name=name)
+    print_export(report, as_json)

@@ -18,6 +18,7 @@ def export_run(
     *,
     weights: str = "float32",
     output: str | Path | None = None,
+    name: str = "network",
     **options: Any,
 ) -> ExportReport:
     """The trained network of a run in files that run without ssmbench, checked against its stream.
@@ -35,6 +36,7 @@ def export_run(
         weights: how matrices are stored: "float32", "float16" or "int8". The gains in the metadata
             are those of the stored matrices.
         output: the folder of the files; None for ``export`` in the run's folder.
+        name: of the network: of the files, and of the functions and types in C.
         options: options of the format; see ``show("exporter", name)``.
 
     Raises:
@@ -45,7 +47,7 @@ def export_run(
     from ssmbench.runs.export import export_run as execute
 
     place = None if output is None else absolute(output, "output")
-    return execute(absolute(run), ExportRequest(format, weights, options), place)
+    return execute(absolute(run), ExportRequest(format, weights, options, name), place)
 
 
 def load_exported(path: str | Path) -> Exported:

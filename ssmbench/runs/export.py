@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -25,8 +26,10 @@ from ssmbench.runs.run import Run
 
 #: The folder in a run's folder in which its exports are written.
 EXPORTS = "export"
-#: The names of the files, before the ending of the format, by how weights are stored.
-NAMES = {"float32": "network", "float16": "network_float16", "int8": "network_int8"}
+#: What follows the name of the network in the names of the files, by how weights are stored.
+SUFFIXES = {"float32": "", "float16": "_float16", "int8": "_int8"}
+#: Names of networks: the functions in C begin with them.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 #: Of the metadata and the arrays.
 FORMAT_VERSION = 1
 
@@ -34,11 +37,13 @@ FORMAT_VERSION = 1
 @dataclass(frozen=True)
 class ExportRequest:
     """``format``: the name of an exporter, with its ``options``. ``weights``: how matrices are
-    stored, float32, float16 or int8."""
+    stored, float32, float16 or int8. ``name``: of the network, in the names of files and of
+    functions in C."""
 
     format: str
     weights: str = "float32"
     options: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "network"
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,13 @@ def export_run(folder: Path, request: ExportRequest, output: Path | None = None)
 
     Raises:
         UsageError: an unknown format; what it needs is missing; the network cannot be streamed, or
-            a part of it has no form in plain operations; or the exported network differs from the
-            network's stream.
+            a part of it has no form in plain operations; a file there is that of another run; or
+            the exported network differs from the network's stream.
     """
+    require(
+        bool(_NAME.fullmatch(request.name)),
+        f"export: the name {request.name!r}; allowed: a letter, then letters, digits and _",
+    )
     exporter = _exporter(request)
     trained = load_trained(folder)
     dropped = trained.config.sampling.dropped
@@ -83,7 +92,7 @@ def export_run(folder: Path, request: ExportRequest, output: Path | None = None)
     place = folder / EXPORTS if output is None else output
     try:
         place.mkdir(parents=True, exist_ok=True)
-        files, found = _write(exporter, program, metadata, truth, place)
+        files, found = _write(exporter, program, metadata, truth, place, request.name)
     except OSError as error:
         if isinstance(error, WriteError):
             raise UsageError(str(error)) from None
@@ -128,10 +137,16 @@ def _require_nothing_missing(exporter: Exporter, name: str) -> None:
 
 
 def _write(
-    exporter: Exporter, program: Program, metadata: dict[str, Any], truth: Truth, place: Path
+    exporter: Exporter,
+    program: Program,
+    metadata: dict[str, Any],
+    truth: Truth,
+    place: Path,
+    name: str,
 ) -> tuple[list[Path], Agreement]:
-    stem = NAMES[metadata["weights"]["stored"]]
+    stem = name + SUFFIXES[metadata["weights"]["stored"]]
     names = [stem + ending for ending in exporter.endings]
+    _require_own([place / name for name in names], exporter, metadata)
     with tempfile.TemporaryDirectory(prefix=".export.", dir=place) as drafts:
         files = [Path(drafts, name) for name in names]
         exporter.write(program, metadata, files)
@@ -139,6 +154,20 @@ def _write(
         for file in files:
             shutil.move(file, place / file.name)
     return [place / name for name in names], found
+
+
+def _require_own(files: list[Path], exporter: Exporter, metadata: dict[str, Any]) -> None:
+    """Refuse to replace the export of another run; other files are replaced."""
+    if not all(file.is_file() for file in files):
+        return
+    try:
+        there = exporter.read(files).metadata.get("fingerprint")
+    except UsageError:
+        return
+    require(
+        there in (None, metadata["fingerprint"]),
+        f"{files[0]}: the export of another run ({there}); choose another --name or --output",
+    )
 
 
 def _metadata(

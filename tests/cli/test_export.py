@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -156,6 +157,30 @@ def test_what_cannot_be_exported_ends_with_one_sentence(arguments, message, run,
     lines = [line for line in answer.err.splitlines() if line.strip()]
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_two_networks_have_names_of_their_own(run, ssmbench, workplace):
+    for name in ("left", "right"):
+        assert ssmbench("export", run, "--c", "--name", name, "-o", "out").code == 0
+    (workplace / "main.c").write_text(
+        "#define LEFT_DECLARATIONS\n#define RIGHT_DECLARATIONS\n"
+        '#include "out/left.c"\n#include "out/right.c"\n'
+        "int main(void) { left_state a; right_state b; left_init(&a); right_init(&b); return 0; }\n"
+    )
+    files = ["main.c", "out/left.c", "out/right.c"]
+    subprocess.run(["cc", "-std=c99", *files, "-o", "both", "-lm"], check=True, cwd=workplace)
+    answer = ssmbench("export", run, "--npz", "--name", "a b")
+    assert answer.code == 2
+    assert "allowed: a letter" in answer.err
+
+
+def test_the_export_of_another_run_is_not_replaced(run, ssmbench, workplace, monkeypatch):
+    assert ssmbench("export", run, "--npz", "-o", "out").code == 0
+    assert ssmbench("export", run, "--npz", "-o", "out").code == 0
+    monkeypatch.setattr("ssmbench.runs.export.fingerprint", lambda config: "another")
+    answer = ssmbench("export", run, "--npz", "-o", "out")
+    assert answer.code == 2
+    assert "the export of another run" in answer.err
 
 
 def test_a_network_that_reads_the_time_between_samples_is_refused(run, ssmbench, monkeypatch):
