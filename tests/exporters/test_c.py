@@ -87,6 +87,20 @@ def test_the_declarations_are_enough_for_another_file(tmp_path):
     assert np.array(done.stdout.split(), np.float32) == pytest.approx(wanted, rel=1e-6)
 
 
+def test_declarations_are_those_of_c_in_cpp_and_indices_are_checked(tmp_path):
+    """A compiler whose int is too small is stood for by a larger network in the same words."""
+    _, program = exported("contraction")
+    compiled(program, tmp_path)
+    file, command = tmp_path / "network.c", ["cc", "-std=c99", "-c", "-o", "network.o"]
+    text = file.read_text()
+    assert text.index('extern "C" {') < text.index("void network_init")
+    (tmp_path / "large.c").write_text(text.replace("#if INT_MAX < ", "#if INT_MAX < 99999999999"))
+    for name, code in (("network.c", 0), ("large.c", 1)):
+        done = subprocess.run([*command, name], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == code
+    assert "the indices of this network exceed int" in done.stderr
+
+
 def test_a_token_outside_the_vocabulary_is_refused(tmp_path):
     to = Builder(1, vocabulary=2)
     program = to.program(to.lookup(0, np.eye(2)), True)

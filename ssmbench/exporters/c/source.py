@@ -43,9 +43,15 @@ typedef struct {
   float values[$kept];
 } ${name}_state;
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 void ${name}_init(${name}_state *state);
 int ${name}_step(${name}_state *state, const $type *u, float *y);
 int ${name}_run(${name}_state *state, const $type *u, long steps, float *y);
+#ifdef __cplusplus
+}
+#endif
 
 #endif
 
@@ -112,8 +118,15 @@ def source(program: Program, metadata: Mapping[str, Any], name: str) -> str:
     step = "\n".join([_init(program, name), *_step(program, name, places)])
     tables = "\n".join(constant.definition() for constant in constants)
     used = "\n".join(text for key, text in _FUNCTIONS.items() if re.search(rf"\b{key}\(", step))
-    head = "#include <math.h>\n\n" + "\n".join(filter(None, [tables, used]))
+    head = _includes(program) + "\n".join(filter(None, [tables, used]))
     return _filled(_HEAD, words) + head + "\n" + step + _filled(_TAIL, words)
+
+
+def _includes(program: Program) -> str:
+    """Headers, and a check that int holds every index: with 16 bits it may not."""
+    sizes = [array.size for array in program.arrays().values()] + program.widths()
+    check = f"#if INT_MAX < {max(sizes)}\n#error the indices of this network exceed int\n#endif\n"
+    return f"#include <limits.h>\n#include <math.h>\n\n{check}\n"
 
 
 def metadata_of(text: str) -> dict[str, Any]:
