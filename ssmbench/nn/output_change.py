@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -52,9 +52,9 @@ class OutputChange:
     """The change of a prediction for inputs of l2 norm at most ``norm``, in l2 over all of it.
 
     ``declared``: the most that is proved for sequences of any of the ``lengths``, in samples, but
-    for the rounding of both networks' response to zero input, which is allowed for; infinite for
-    the ``reason`` given. ``attacked``: the most that was found for the shortest and the longest.
-    ``at_zero``: that for zero input, of all lengths.
+    for the rounding of both networks' response to zero input, which is allowed for; infinite, or
+    loose, for the ``reason`` given. ``attacked``: the most that was found for the shortest and the
+    longest. ``at_zero``: that for zero input, of all lengths.
     """
 
     norm: float
@@ -134,6 +134,10 @@ def _least_bound(
     by_difference = change_bound_from(one, other, zero.centres, zero.change, work / 2)
     by_signals = change_bound(one, other, zero.inputs, norm, work / 2)
     composed = composed_change(one, other, zero.inputs, norm)
+    if by_signals.reason:
+        finite = math.isfinite(composed.at(norm))
+        loose = "composed of the norms of all parts, which is loose: " if finite else ""
+        composed = replace(composed, reason=loose + by_signals.reason)
     return min(by_difference, by_signals, composed, key=lambda bound: bound.at(norm))
 
 

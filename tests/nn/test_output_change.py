@@ -4,6 +4,7 @@ lie."""
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -124,6 +125,15 @@ def test_smaller_inputs_are_bounded_by_less():
     bounds = [declared_change(*both, like, norm, 0.5).at(norm) for norm in (0.001, 1.0, 30.0)]
     assert bounds == sorted(bounds)
     assert bounds[0] < 1.1 * found(*both, 0.001).at_zero
+
+
+def test_a_bound_that_is_loose_for_want_of_multiplications_says_so():
+    both = pair("lru", Amount(order=4))
+    like = torch.zeros(STEPS, INPUTS)
+    loose, close = (declared_change(*both, like, 1.0, budget) for budget in (1e-9, 0.5))
+    assert "which is loose: the network is too large" in loose.reason
+    assert close.reason == ""
+    assert close.at(1.0) < loose.at(1.0) < math.inf
 
 
 # --- what has no bound says so --------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from ssmbench.cli.printing import plain, print_json, table
@@ -54,8 +55,10 @@ def _say_where_rounding_is_larger(found: RunReduction) -> None:
 
 def _change(found: RunReduction) -> list[tuple[str, str]]:
     declared = plain(found.declared_change)
-    if found.declared_reason:
+    if not math.isfinite(found.declared_change):
         declared = f"none because {found.declared_reason}"
+    elif found.declared_reason:
+        declared += f" ({found.declared_reason})"
     shortest, longest = min(found.lengths), max(found.lengths)
     steps = f"{longest}" if shortest == longest else f"{shortest} to {longest}"
     return [
