@@ -41,7 +41,7 @@ def test_a_hundred_thousand_steps_agree_with_the_network(name, tmp_path):
 
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 def test_attack_on_the_compiled_network_stays_below_its_bound(weights, tmp_path):
-    """Coordinate by coordinate uphill, on the compiled function itself."""
+    """A random search uphill, on the compiled function itself, which has no gradients."""
     _, program = exported("contraction")
     program = stored_as(program, weights)
     gains = [analyse(system).hinf_upper_bound for system in systems_of(program)]
