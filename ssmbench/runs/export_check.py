@@ -18,6 +18,8 @@ from ssmbench.program.reference import Network
 TOLERANCE = 1e-5
 #: Differences of the network from its float64 computation that count as its own precision.
 _OWN = 4.0
+#: The largest relative difference that is allowed in any case, however inexact the network is.
+_MOST = 1e-2
 _SEQUENCES, _STEPS, _SINGLE = 2, 48, 16
 
 
@@ -46,6 +48,10 @@ class Agreement:
     difference: float
 
 
+def _allowed(own: float, scale: float) -> float:
+    return min(TOLERANCE * scale + _OWN * own, _MOST * scale)
+
+
 def check_network(frozen: SequenceModel, program: Program) -> Truth:
     """The network's own stream, after a check that the program computes the same.
 
@@ -58,8 +64,7 @@ def check_network(frozen: SequenceModel, program: Program) -> Truth:
     exact = exact_map(frozen, samples.to(precision(frozen))) if u.ndim == 3 else None
     stream = own if exact is None else _stream(exact, u, program)
     scale = max(float(np.abs(stream).max()), 1e-6)
-    allowed = TOLERANCE * scale + _OWN * float(np.abs(own - stream).max())
-    truth = Truth(u, stream, allowed, scale)
+    truth = Truth(u, stream, _allowed(float(np.abs(own - stream).max()), scale), scale)
     found = truth.difference_of(program)
     _require_agreement(found * scale, truth, "the plain operations of the network differ")
     return truth

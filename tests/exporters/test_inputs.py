@@ -10,6 +10,7 @@ from ssmbench.errors import UsageError
 from ssmbench.program import Builder
 from ssmbench.program.reference import Network
 from ssmbench.registry import exporters
+from ssmbench.runs import export_check
 from ssmbench.runs.export_check import agreement, check_network
 from tests.exporters.variants import exported
 
@@ -116,3 +117,10 @@ def test_an_exported_network_with_another_state_after_a_sequence_is_refused():
     network.sequence = sequence
     with pytest.raises(UsageError, match="the exported network differs"):
         agreement(network, program, truth)
+
+
+def test_a_network_that_float32_changes_much_is_not_allowed_everything(monkeypatch):
+    frozen, program = exported("contraction")
+    monkeypatch.setattr(export_check, "_OWN", 1e9)
+    truth = check_network(frozen, program)
+    assert truth.allowed == pytest.approx(0.01 * truth.scale)
