@@ -16,13 +16,13 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List the registered entries: parametrizations, discretizers, tasks, scans, optimizers..."""
-    from ssmbench.library.entries import entries
+    from ssmbench.library.entries import outlines
     from ssmbench.registry import plugin_failures
 
-    found = entries(kind, pattern)
+    found = outlines(kind, pattern)
     if as_json:
         keys = ("kind", "name", "summary", "origin")
-        listed = [{key: getattr(entry, key) for key in keys} for entry in found]
+        listed = [{key: getattr(outline, key) for key in keys} for outline in found]
         broken = [{"plugin": f.plugin, "reason": f.reason} for f in plugin_failures()]
         print_json({"entries": listed, "failed_plugins": broken})
         return

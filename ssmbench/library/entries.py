@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ssmbench import registry
 from ssmbench.errors import UsageError, suggest
-from ssmbench.registry import Entry
+from ssmbench.registry import Entry, Outline
 
 
 class UnknownKindError(UsageError, AttributeError):
@@ -25,8 +25,21 @@ def entries(kind: str | None = None, pattern: str = "*") -> builtins.list[Entry]
     Raises:
         UsageError: an unknown kind.
     """
-    kinds = [registry.get_kind(kind)] if kind else registry.KINDS.values()
-    return [entry for one in kinds for entry in one.entries(pattern)]
+    return [entry for one in _kinds(kind) for entry in one.entries(pattern)]
+
+
+def outlines(kind: str | None = None, pattern: str = "*") -> builtins.list[Outline]:
+    """Kind, name, summary and origin of :func:`entries`, in a fraction of the time: built-in
+    entries are read from the source instead of imported.
+
+    Raises:
+        UsageError: an unknown kind.
+    """
+    return [outline for one in _kinds(kind) for outline in one.outlines(pattern)]
+
+
+def _kinds(kind: str | None) -> Iterable[registry.Registry]:
+    return [registry.get_kind(kind)] if kind else registry.KINDS.values()
 
 
 def list(kind: str, pattern: str = "*") -> builtins.list[str]:
@@ -39,7 +52,7 @@ def list(kind: str, pattern: str = "*") -> builtins.list[str]:
     Raises:
         UsageError: an unknown kind.
     """
-    return [entry.name for entry in entries(kind, pattern)]
+    return [outline.name for outline in outlines(kind, pattern)]
 
 
 def show(kind: str, name: str) -> dict[str, Any]:

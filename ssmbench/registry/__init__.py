@@ -28,6 +28,7 @@ from ssmbench.registry.kinds import (
     get_kind,
     isolated,
 )
+from ssmbench.registry.outline import Outline
 from ssmbench.registry.registry import Place, Registry
 from ssmbench.registry.source import source_digest
 
@@ -40,6 +41,7 @@ __all__ = [
     "Entry",
     "LoadedPlugin",
     "NoOptions",
+    "Outline",
     "Place",
     "PluginFailure",
     "Registry",

@@ -62,6 +62,5 @@ def isolated(*, rediscover: bool = False) -> Iterator[None]:
 def _rollback_on_error() -> Iterator[None]:
     with ExitStack() as stack:
         for kind in KINDS.values():
-            kind.load_builtins()  # so that a clash of names is reported for the plugin
             stack.enter_context(kind.restored(only_on_error=True))
         yield

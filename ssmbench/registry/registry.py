@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from ssmbench.errors import UsageError, require, suggest
 from ssmbench.registry.discovery import failure_summary
 from ssmbench.registry.entry import Entry, NoOptions
+from ssmbench.registry.outline import Outline, outlines
 from ssmbench.registry.source import source_digest
 
 T = TypeVar("T")
@@ -139,11 +140,35 @@ class Registry(Generic[T]):
 
     def _add(self, entry: Entry[T]) -> None:
         old = self._entries.get(entry.name)
-        if old is not None and not _is_rerun(old, entry):
+        if old is None and not self._is_own(entry):
+            old = self._builtin_outlines().get(entry.name)
+        if old is not None and not (isinstance(old, Entry) and _is_rerun(old, entry)):
             raise UsageError(
                 f"{self.kind} {entry.name!r} is defined twice: {old.origin} and {entry.origin}"
             )
         self._entries[entry.name] = entry
+
+    def _is_own(self, entry: Entry) -> bool:
+        """Whether a module of the kind's own package, or of a neighbour of it, registers it."""
+        return entry.module.partition(".")[0] == self.package.partition(".")[0]
+
+    def _builtin_outlines(self) -> dict[str, Outline]:
+        """The built-in entries by name where they are not imported yet, and so not known."""
+        if self._builtins_loaded:
+            return {}
+        read = outlines(self.kind, self.plural, self.package)
+        if read is None:
+            self.load_builtins()
+        return {outline.name: outline for outline in read or ()}
+
+    def outlines(self, pattern: str = "*") -> list[Outline]:
+        """Name, summary and origin of :meth:`entries`. Plugins are imported for it, and built-in
+        entries only where their source cannot be read."""
+        self._prepare()
+        known = self._builtin_outlines()
+        for entry in self._entries.values():
+            known[entry.name] = Outline(self.kind, entry.name, entry.summary, entry.origin)
+        return [known[name] for name in sorted(fnmatch.filter(known, pattern))]
 
     def get(self, name: str) -> Entry[T]:
         """The entry with this name.
@@ -173,12 +198,13 @@ class Registry(Generic[T]):
 
     @contextmanager
     def restored(self, only_on_error: bool = False) -> Iterator[None]:
-        """Restore the entries on exit; with ``only_on_error``, only after an exception."""
+        """Restore the entries on exit; with ``only_on_error``, only after an exception. Built-in
+        entries stay: their modules, once imported, would not be executed again."""
         saved = dict(self._entries)
         try:
             yield
         except BaseException:
-            self._entries = saved
+            self._entries = {n: e for n, e in self._entries.items() if self._is_own(e)} | saved
             raise
         if not only_on_error:
             self._entries = saved

@@ -1,0 +1,113 @@
+"""What listings read from the source is what an import registers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ssmbench import registry
+from ssmbench.errors import UsageError
+from ssmbench.registry import KINDS, Outline, Registry
+from ssmbench.registry.outline import outlines
+from tests.test_architecture import heavy_modules_after
+
+ONE = """
+@things.register("one", summary="The " "first.")
+class One:
+    pass
+
+
+@registry.things.register(
+    "two", citation="Someone 2025"
+)
+def two(config):
+    \"\"\"The second.
+
+    And more.
+    \"\"\"
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_the_source_of_the_built_in_entries_says_what_their_import_registers(kind):
+    read = outlines(kind.kind, kind.plural, kind.package)
+    assert read is not None
+    entries = [entry for entry in kind if entry.builtin]
+    registered = [Outline(kind.kind, e.name, e.summary, e.origin) for e in entries]
+    assert sorted(read, key=str) == sorted(registered, key=str)
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """``read(text)``: the outlines of a package of one module with this text, and its file."""
+    package = ModuleType("planted_source")
+    package.__file__ = str(tmp_path / "__init__.py")
+    monkeypatch.setitem(sys.modules, "planted_source", package)
+    (tmp_path / "__init__.py").write_text("")
+
+    def read(text: str) -> tuple[list[Outline] | None, Path]:
+        (tmp_path / "one.py").write_text(text)
+        return outlines("thing", "things", "planted_source"), tmp_path / "one.py"
+
+    return read
+
+
+def test_names_summaries_and_places_are_read(read):
+    found, file = read(ONE)
+    first = Outline("thing", "one", "The first.", f"{file}:2")
+    assert found == [first, Outline("thing", "two", "The second.", f"{file}:7")]
+
+
+UNREADABLE = {
+    "a loop": "for name in NAMES:\n    things.register(name)(object)\n",
+    "a condition": "if CUDA:\n    @things.register('three')\n    class Three: ...\n",
+    "a name that is computed": "@things.register(NAME)\nclass Three: ...\n",
+    "a summary that is computed": "@things.register('three', summary=f'{N}')\nclass Three: ...\n",
+    "options that are computed": "@things.register('three', **more)\nclass Three: ...\n",
+    "another name for it": "add = things.register\n",
+}
+
+
+@pytest.mark.parametrize("how", UNREADABLE)
+def test_what_cannot_be_read_must_be_imported(how, read):
+    assert read(ONE + UNREADABLE[how])[0] is None
+
+
+def test_a_package_without_source_must_be_imported():
+    assert outlines("thing", "things", "no_such_package") is None
+
+
+def test_a_name_of_a_built_in_entry_is_taken_before_its_import():
+    fresh = Registry("discretizer", "ssmbench.discretizers")
+    with pytest.raises(UsageError, match=r"discretizer 'zoh' is defined twice: .*exact\.py:"):
+        fresh.register("zoh")(object)
+    assert not fresh._builtins_loaded
+
+
+def test_built_in_entries_outlive_a_plugin_that_imported_them_and_failed():
+    """Their modules are not executed a second time."""
+    kind = Registry("thing", "ssmbench.normalisers")
+    names = {"things": kind, "__name__": "ssmbench.normalisers.planted"}
+    with pytest.raises(ValueError, match="late"), kind.restored(only_on_error=True):
+        exec("@things.register('built_in')\nclass One: ...", names)
+        exec("@things.register('plugin')\nclass Two: ...", names | {"__name__": "plugin"})
+        raise ValueError("late")
+    assert [*kind._entries] == ["built_in"]
+
+
+def test_a_listing_imports_nothing_heavy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(registry.PLUGINS_VARIABLE, raising=False)
+    code = """
+import sys
+from ssmbench import cli
+sys.argv = ["ssmbench", "list"]
+try:
+    cli.main()
+except SystemExit as stopped:
+    assert not stopped.code, stopped.code
+"""
+    assert heavy_modules_after(code) == []
