@@ -90,12 +90,17 @@ def test_a_name_of_a_built_in_entry_is_taken_before_its_import():
 def test_built_in_entries_outlive_a_plugin_that_imported_them_and_failed():
     """Their modules are not executed a second time."""
     kind = Registry("thing", "ssmbench.normalisers")
-    names = {"things": kind, "__name__": "ssmbench.normalisers.planted"}
-    with pytest.raises(ValueError, match="late"), kind.restored(only_on_error=True):
-        exec("@things.register('built_in')\nclass One: ...", names)
-        exec("@things.register('plugin')\nclass Two: ...", names | {"__name__": "plugin"})
-        raise ValueError("late")
-    assert [*kind._entries] == ["built_in"]
+
+    def fail_within() -> None:
+        with kind.restored(only_on_error=True):
+            for module in ("ssmbench.normalisers.planted", "plugin"):
+                names = {"things": kind, "__name__": module}
+                exec(f"@things.register('of {module}')\nclass One: ...", names)
+            raise ValueError("late")
+
+    with pytest.raises(ValueError, match="late"):
+        fail_within()
+    assert [*kind._entries] == ["of ssmbench.normalisers.planted"]
 
 
 def test_a_listing_imports_nothing_heavy(tmp_path, monkeypatch):

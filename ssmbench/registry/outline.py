@@ -76,9 +76,10 @@ def _registrations(tree: ast.Module, plural: str) -> int:
 def _decorated(tree: ast.Module, plural: str) -> Iterator[tuple[_Definition, ast.Call]]:
     """The definitions of a module that a registration decorates, outside of any condition."""
     for node in tree.body:
-        for call in node.decorator_list if isinstance(node, _Definition) else ():
-            if isinstance(call, ast.Call) and _is_registration(call.func, plural):
-                yield node, call
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            for call in node.decorator_list:
+                if isinstance(call, ast.Call) and _is_registration(call.func, plural):
+                    yield node, call
 
 
 def _outline(kind: str, call: ast.Call, made: _Definition, file: Path) -> Outline | None:
