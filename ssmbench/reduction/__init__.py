@@ -9,6 +9,15 @@ and exponential sums.
 from ssmbench.reduction.amount import Amount
 from ssmbench.reduction.base import Prepared, Reducer
 from ssmbench.reduction.errors import difference, proved_error
+from ssmbench.reduction.recorded import RecordedInputs
 from ssmbench.reduction.result import Reduction
 
-__all__ = ["Amount", "Prepared", "Reducer", "Reduction", "difference", "proved_error"]
+__all__ = [
+    "Amount",
+    "Prepared",
+    "RecordedInputs",
+    "Reducer",
+    "Reduction",
+    "difference",
+    "proved_error",
+]

@@ -49,7 +49,14 @@ def balanced_form(system: DiscreteLTI) -> BalancedForm:
         method); Tombs & Postlethwaite (1987), Int. J. Control 46:1319 (the projection).
     """
     dense = _one_dtype(system.to_dense())
-    L, M = _factors(system, dense)
+    return balanced_by(dense, *_factors(system, dense))
+
+
+def balanced_by(
+    dense: DiscreteDense, L: Inexact[Tensor, "H n r"], M: Inexact[Tensor, "H n s"]
+) -> BalancedForm:
+    """The system in coordinates in which ``L L^H`` and ``M M^H``, which stand for its Gramians,
+    are diagonal and equal; ``hankel`` are the singular values of ``M^H L``."""
     U, hankel, Vh = _svd(M.mH @ L)
     n = dense.states
     kept = hankel > NEGLIGIBLE * hankel[:, :1]

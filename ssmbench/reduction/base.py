@@ -15,6 +15,7 @@ from ssmbench.reduction.amount import Amount
 from ssmbench.reduction.balanced_form import BalancedForm, balanced_form
 from ssmbench.reduction.errors import measured_errors
 from ssmbench.reduction.modes import as_layer
+from ssmbench.reduction.recorded import RecordedInputs
 from ssmbench.reduction.result import Reduction
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteLTI, LinearSystem
 
@@ -47,6 +48,11 @@ class Reducer(ABC):
     def __init__(self, config: Any = None):
         self.config = config
 
+    @property
+    def recorded_steps(self) -> int:
+        """How many steps of a layer's inputs on training data it asks for; 0 if it uses none."""
+        return 0
+
     @abstractmethod
     def prepare(self, system: DiscreteLTI, balanced: BalancedForm) -> Prepared:
         """The system taken apart; it is stable and finite, in double precision.
@@ -56,8 +62,18 @@ class Reducer(ABC):
             balanced: the same in balanced coordinates, with its Hankel singular values.
         """
 
-    def reduce(self, system: DiscreteLTI, amount: Amount) -> Reduction:
-        """The smaller system, in the precision of the given one, with its errors.
+    def prepare_for(
+        self, system: DiscreteLTI, balanced: BalancedForm, inputs: RecordedInputs
+    ) -> Prepared:
+        """As :meth:`prepare`, for the inputs that the system was seen to have; without regard to
+        them unless a subclass says otherwise."""
+        return self.prepare(system, balanced)
+
+    def reduce(
+        self, system: DiscreteLTI, amount: Amount, inputs: RecordedInputs | None = None
+    ) -> Reduction:
+        """The smaller system, in the precision of the given one, with its errors; ``inputs``: what
+        the system was seen to be given, for a reducer that regards them.
 
         Its A is diagonal where the eigenvectors are well enough conditioned, so that every scan
         runs it; otherwise dense. All heads store as many states as the one that needs most. Where
@@ -72,7 +88,10 @@ class Reducer(ABC):
         """
         double = checked(system)
         balanced = balanced_form(double)
-        prepared = self.prepare(double, balanced)
+        if inputs is None:
+            prepared = self.prepare(double, balanced)
+        else:
+            prepared = self.prepare_for(double, balanced, inputs)
         unit = float(balanced.hankel.max()) if balanced.hankel.numel() else 0.0
         search = _Search(system, double, prepared, prepared.bounds.clone())
         orders, reduced = search.stable(amount, unit)

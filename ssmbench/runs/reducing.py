@@ -18,7 +18,8 @@ from ssmbench.nn.freeze import freeze
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.output_change import ChangeBudget, OutputChange, output_change
-from ssmbench.reduction import Amount, Reducer, Reduction, proved_error
+from ssmbench.nn.recording import record_inputs
+from ssmbench.reduction import Amount, RecordedInputs, Reducer, Reduction, proved_error
 from ssmbench.results import Gains, ImportedFrom, LayerGains, Result, Scores
 from ssmbench.results.record import Record
 from ssmbench.runs.folder import RunFolder
@@ -123,7 +124,7 @@ def reduce_run(
     check_free(folder, force=force)
     run, given = load_trained(source), RunFolder(source).result
     _check_even(run.task)
-    reductions = reduced_layers(run.model, request)
+    reductions = reduced_layers(run.model, request, run.task)
     network = _stored(source, run, reductions)
     write_run(Run(network.config, RunFolder(folder)), network, _provenance(source, run, request))
     result = RunFolder(folder).read_result()
@@ -150,30 +151,63 @@ def _check_even(task: Task) -> None:
         )
 
 
-def reduced_layers(model: SequenceModel, request: ReductionRequest) -> dict[SSMLayer, Reduction]:
-    """The reduction of each layer's system.
+@torch.no_grad()
+def reduced_layers(
+    model: SequenceModel, request: ReductionRequest, task: Task | None = None
+) -> dict[SSMLayer, Reduction]:
+    """The reduction of each layer's system; ``task``: for a reducer that regards the inputs of
+    layers, which are recorded on its training data.
 
     Raises:
-        UsageError: see :func:`reduce_run`.
+        UsageError: see :func:`reduce_run`; or the reducer needs a task, and none is given.
     """
     reducer = registry.reducers.get(request.reducer).build()
+    named = {layer: f"layer {i} ({_kind(layer)})" for i, layer in enumerate(model.layers)}
+    for layer, name in named.items():
+        _check_reducible(name, layer)
+    inputs = _recorded(model, reducer, request.reducer, task)
     return {
-        layer: _reduced(f"layer {index}", layer, reducer, request.amount)
-        for index, layer in enumerate(model.layers)
+        layer: _reduced(name, layer, reducer, request.amount, inputs.get(layer))
+        for layer, name in named.items()
     }
 
 
-@torch.no_grad()
-def _reduced(name: str, layer: SSMLayer, reducer: Reducer, amount: Amount) -> Reduction:
-    kind = type(layer.parametrization).__name__
-    require(not layer.time_varying, f"{name} ({kind}) is time-varying: it cannot be reduced")
-    require(layer.x0 is None, f"{name} ({kind}) starts from a learned state: it cannot be reduced")
-    system = layer.system()
-    require(system.is_real(), f"{name} ({kind}) has complex outputs: it cannot be reduced")
+def _kind(layer: SSMLayer) -> str:
+    return type(layer.parametrization).__name__
+
+
+def _check_reducible(name: str, layer: SSMLayer) -> None:
+    require(not layer.time_varying, f"{name} is time-varying: it cannot be reduced")
+    require(layer.x0 is None, f"{name} starts from a learned state: it cannot be reduced")
+    real = layer.system().is_real()
+    require(real, f"{name} has complex outputs: it cannot be reduced")
+
+
+def _recorded(
+    model: SequenceModel, reducer: Reducer, name: str, task: Task | None
+) -> dict[SSMLayer, RecordedInputs]:
+    """The inputs that the reducer asks for: those of training sequences in a fixed random order."""
+    if not reducer.recorded_steps:
+        return {}
+    require(task is not None, f"{name}: needs a task, on whose data inputs are recorded")
+    data = task.split("train")
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    batches = map(data.batch, order.split(task.batch_size))
+    given = ((batch.u, batch.lengths) for batch in batches)
+    return record_inputs(model, given, reducer.recorded_steps)
+
+
+def _reduced(
+    name: str,
+    layer: SSMLayer,
+    reducer: Reducer,
+    amount: Amount,
+    inputs: RecordedInputs | None,
+) -> Reduction:
     try:
-        return reducer.reduce(system, amount)
+        return reducer.reduce(layer.system(), amount, inputs)
     except UsageError as error:
-        raise UsageError(f"{name} ({kind}): {error}") from None
+        raise UsageError(f"{name}: {error}") from None
 
 
 @torch.no_grad()

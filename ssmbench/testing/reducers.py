@@ -11,6 +11,7 @@ from ssmbench.reduction.amount import Amount
 from ssmbench.reduction.balanced_form import balanced_form
 from ssmbench.reduction.base import Prepared, Reducer, checked
 from ssmbench.reduction.errors import measured_errors
+from ssmbench.reduction.recorded import RecordedInputs
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteLTI
 from ssmbench.testing.report import Subject, skip_unless
 
@@ -81,7 +82,8 @@ def real_systems_stay_real(subject: Subject) -> None:
 
 def heads_are_reduced_separately(subject: Subject) -> None:
     """A head of a bank has the same bounds as alone."""
-    for name, system, prepared in _prepared(subject):
+    for name, system in example_lti_systems().items():
+        prepared = subject.build().prepare(checked(system), balanced_form(system))
         for head in range(system.heads):
             alone = system.head(head)
             bounds = subject.build().prepare(alone, balanced_form(alone)).bounds
@@ -147,9 +149,21 @@ def example_lti_systems() -> dict[str, DiscreteLTI]:
 
 
 def _prepared(subject: Subject) -> Iterator[tuple[str, DiscreteLTI, Prepared]]:
+    """Each example, and once more for inputs that drift if the reducer regards inputs."""
     reducer = subject.build()
     for name, system in example_lti_systems().items():
-        yield name, system, reducer.prepare(checked(system), balanced_form(system))
+        double, balanced = checked(system), balanced_form(system)
+        yield name, system, reducer.prepare(double, balanced)
+        if reducer.recorded_steps:
+            inputs = _drifting(system.heads * system.inputs)
+            about = f"{name}, with recorded inputs"
+            yield about, system, reducer.prepare_for(double, balanced, inputs)
+
+
+def _drifting(channels: int) -> RecordedInputs:
+    generator = torch.Generator().manual_seed(1)
+    steps = torch.randn(4, 50, channels, generator=generator, dtype=torch.float64)
+    return RecordedInputs(steps.cumsum(1))
 
 
 def _orders(prepared: Prepared, kept: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 from ssmbench.reduction.balanced_truncation import BalancedTruncation, Truncated
 from ssmbench.reduction.base import Reducer
 from ssmbench.reduction.errors import measured_errors
+from ssmbench.reduction.input_weighted import InputWeighted, InputWeightedConfig
 from ssmbench.reduction.modes import as_layer
 from ssmbench.reduction.result import Reduction
 from tests.conformance.wrong import Wrong, no_module
@@ -61,6 +62,17 @@ class KeepsOneMore(BalancedTruncation):
         return OneTooMany(balanced, balanced.tail_bounds())
 
 
+class TwiceTheWeightedValues(InputWeighted):
+    """Takes the bound of balanced truncation for values that count recorded inputs."""
+
+    def __init__(self, config):
+        super().__init__(InputWeightedConfig())
+
+    def prepare_for(self, system, balanced, inputs):
+        found = super().prepare_for(system, balanced, inputs)
+        return dataclasses.replace(found, bounds=found.balanced.tail_bounds())
+
+
 class TakesUnstableSystems(BalancedTruncation):
     """Does not look whether the system is stable."""
 
@@ -88,6 +100,7 @@ WRONG = (
     reducer("error_stays_below_its_bound", WithoutTheTwo, "the error is"),
     reducer("error_stays_below_its_bound", WrongDirectTerm, "and the bound"),
     reducer("error_stays_below_its_bound", OfTheFirstAlone, "the error is"),
+    reducer("error_stays_below_its_bound", TwiceTheWeightedValues, "with recorded inputs"),
     reducer("has_the_order_that_is_asked", KeepsOneMore, "states are used where"),
     reducer("real_systems_stay_real", Complex, "is not real"),
     reducer("heads_are_reduced_separately", OfTheWorstHead, "than alone"),

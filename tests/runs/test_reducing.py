@@ -123,6 +123,25 @@ def test_what_cannot_be_reduced_names_the_layer():
         reduced_layers(run.model, ReductionRequest(Amount(order=2)))
 
 
+def test_a_reducer_that_regards_inputs_records_them_on_the_training_data():
+    _, run = network("s4d")
+    request = ReductionRequest(Amount(order=2), "input_weighted")
+    with pytest.raises(UsageError, match=r"^input_weighted: needs a task"):
+        reduced_layers(run.model, request)
+    weighted = reduced_layers(run.model, request, run.task)
+    plain = reduced_layers(run.model, REQUEST)
+    u = run.model.as_input(run.task.sample("val", 16).u)
+    assert change(run, weighted, u) < 0.9 * change(run, plain, u)
+
+
+@torch.no_grad()
+def change(run: TrainedRun, found, u) -> float:
+    held = freeze(run.model)
+    for layer, one in zip(held.layers, found.values(), strict=True):
+        layer.hold(one.system)
+    return float((held(u) - run.model(u)).norm())
+
+
 def test_states_of_layers_are_checked():
     with pytest.raises(UsageError, match="one number for each of 2 blocks, got 1"):
         network("s4d", layer_states=[4])
