@@ -189,11 +189,12 @@ def _recorded(
     """The inputs that the reducer asks for: those of training sequences in a fixed random order."""
     if not reducer.recorded_steps:
         return {}
-    require(task is not None, f"{name}: needs a task, on whose data inputs are recorded")
-    data = task.split("train")
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
-    batches = map(data.batch, order.split(task.batch_size))
-    given = ((batch.u, batch.lengths) for batch in batches)
+    if task is None:
+        raise UsageError(f"{name}: needs a task, on whose data inputs are recorded")
+    data, size = task.split("train"), task.batch_size
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
+    places = (order[first : first + size] for first in range(0, len(order), size))
+    given = ((batch.u, batch.lengths) for batch in map(data.batch, places))
     return record_inputs(model, given, reducer.recorded_steps)
 
 
