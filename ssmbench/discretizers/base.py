@@ -28,6 +28,7 @@ from ssmbench.systems import (
     DiscreteDense,
     DiscreteDiagonal,
     DiscreteLTI,
+    ElementwiseRule,
     TimeVaryingDiagonal,
     interleaved,
 )
@@ -121,6 +122,7 @@ class Discretizer(ABC):
         intermediate values, if kept for every step, would take many times the memory of its result.
         (torch.func does not support recomputation: under it, they are kept.)
         """
+        system = system.expanded()
         size = max(1, system.batch * system.heads * system.states)
         steps = max(1, _PIECE // size)
         make = self._discretized if functorch_active() else self._recomputed
@@ -147,6 +149,24 @@ class Discretizer(ABC):
             changed["B"] = bank.dt[:, None, None] * bank.B
         place = (system.batch, system.length, system.heads)
         return {name: tensor.unflatten(0, place) for name, tensor in changed.items()}
+
+    def elementwise(self) -> ElementwiseRule | None:
+        """The rule by which :meth:`diagonal` samples real modes, where it is one that scans of
+        time-varying systems can apply themselves, step by step (:class:`~ssmbench.systems.Rule`);
+        None otherwise.
+        """
+        return None
+
+    def sampling(self) -> ElementwiseRule | None:
+        """:meth:`elementwise`; None where a subclass has overridden the methods that it describes,
+        and not it."""
+        order = type(self).__mro__
+        described = ("diagonal", "time_varying", "__call__")
+        own, *others = (
+            next(k for k, base in enumerate(order) if name in vars(base))
+            for name in ("elementwise", *described)
+        )
+        return self.elementwise() if own <= min(others) else None
 
     def oscillator(self, system: ContinuousOscillator) -> DiscreteLTI:
         """Discretize the first-order form, unless the method overrides this for oscillators."""

@@ -12,7 +12,14 @@ from torch import Tensor
 from ssmbench.discretizers.base import Discretizer, scaled_matrices, scaled_modes, with_ramp
 from ssmbench.discretizers.matrix_phi import matrix_phi
 from ssmbench.registry import discretizers
-from ssmbench.systems import ContinuousDense, ContinuousDiagonal, DiscreteDense, DiscreteDiagonal
+from ssmbench.systems import (
+    ContinuousDense,
+    ContinuousDiagonal,
+    DiscreteDense,
+    DiscreteDiagonal,
+    ElementwiseRule,
+    Rule,
+)
 
 _SERIES_RADIUS = 0.5
 _SERIES_TERMS = 16  # 0.5^16 / 17! is far below float64's rounding
@@ -39,6 +46,9 @@ class ZeroOrderHold(Discretizer):
             D=system.D,
             conjugate=system.conjugate,
         )
+
+    def elementwise(self) -> ElementwiseRule | None:
+        return ElementwiseRule(Rule.exponential)
 
     def dense(self, system: ContinuousDense) -> DiscreteDense:
         A_bar, B_bar = _held(system, 1)

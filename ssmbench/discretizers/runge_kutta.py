@@ -20,7 +20,14 @@ from torch import Tensor
 
 from ssmbench.discretizers.base import Discretizer, scaled_matrices, scaled_modes, with_ramp
 from ssmbench.discretizers.tableau import Tableau
-from ssmbench.systems import ContinuousDense, ContinuousDiagonal, DiscreteDense, DiscreteDiagonal
+from ssmbench.systems import (
+    ContinuousDense,
+    ContinuousDiagonal,
+    DiscreteDense,
+    DiscreteDiagonal,
+    ElementwiseRule,
+    Rule,
+)
 
 
 class Hold(Enum):
@@ -58,6 +65,14 @@ class RungeKutta(Discretizer):
             lam=1 + z * _sum(q), B=B0, C=system.C, D=system.D, conjugate=system.conjugate
         )
         return held if B1 is None else with_ramp(held, B1)
+
+    def elementwise(self) -> ElementwiseRule | None:
+        """That of one stage. None for several stages, and for an explicit stage with a first-order
+        hold, which adds nothing to D but counts as a method that changes it."""
+        place, held = float(self.tableau.T[0, 0]), self.config.hold is Hold.zero
+        if self.tableau.stages > 1 or not (held or place):
+            return None
+        return ElementwiseRule(Rule.one_stage, alpha=place, c=0.0 if held else place)
 
     def dense(self, system: ContinuousDense) -> DiscreteDense:
         hA, hB, eye = scaled_matrices(system)

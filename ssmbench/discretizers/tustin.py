@@ -14,7 +14,14 @@ from torch import Tensor
 
 from ssmbench.discretizers.base import Discretizer, scaled_matrices, scaled_modes
 from ssmbench.registry import discretizers
-from ssmbench.systems import ContinuousDense, ContinuousDiagonal, DiscreteDense, DiscreteDiagonal
+from ssmbench.systems import (
+    ContinuousDense,
+    ContinuousDiagonal,
+    DiscreteDense,
+    DiscreteDiagonal,
+    ElementwiseRule,
+    Rule,
+)
 
 
 @discretizers.register(
@@ -38,6 +45,9 @@ class Tustin(Discretizer):
             D=system.D + direct,
             conjugate=system.conjugate,
         )
+
+    def elementwise(self) -> ElementwiseRule | None:
+        return ElementwiseRule(Rule.tustin)
 
     def dense(self, system: ContinuousDense) -> DiscreteDense:
         hA, hB, eye = scaled_matrices(system)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ssmbench.errors import require
 from ssmbench.scans.base import Scannable
+from ssmbench.systems import SampledModes
 
 
 class InitialState(Enum):
@@ -35,7 +36,7 @@ def state_of(parameter: Float[Tensor, "H N ..."], batch: int) -> Inexact[Tensor,
     return state.expand(batch, -1, -1)
 
 
-def has_complex_states(system: Scannable) -> bool:
+def has_complex_states(system: Scannable | SampledModes) -> bool:
     """Whether the system's states are complex."""
     return system.state_dtype.is_complex
 

@@ -22,7 +22,13 @@ from ssmbench.nn.initial_state import (
     zero_state,
 )
 from ssmbench.nn.pairing import check_normalisable, check_pairing, check_readout
-from ssmbench.nn.sampling import at_rate, at_time_steps, check_rate, check_time_steps
+from ssmbench.nn.sampling import (
+    at_rate,
+    at_time_steps,
+    check_rate,
+    check_time_steps,
+    sampled_by_scan,
+)
 from ssmbench.nn.system_contracts import (
     check_channels,
     check_discretized,
@@ -43,6 +49,7 @@ from ssmbench.systems import (
     DiscreteLTI,
     DiscreteTimeVarying,
     Readout,
+    SampledModes,
     TimeVaryingDelta,
     TimeVaryingDiagonal,
     after_input,
@@ -167,7 +174,9 @@ class SSMLayer(nn.Module):
         self._first_use.check("normaliser", check_normalised, self.normaliser, system, after)
         return after
 
-    def _scanned(self, system: Scannable, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _scanned(
+        self, system: Scannable | SampledModes, u: Tensor, x0: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         results = scan_by_parts(self.scan, system, u, x0)
         self._first_use.check("scan", check_scanned, self.scan, system, u, results)
         return results
@@ -199,10 +208,33 @@ class SSMLayer(nn.Module):
         selects = self._selecting(u, selection)
         if not self.time_varying and dt is None:
             return self._training_system()
+        return self._read(self._varying(u, dt, selects))
+
+    def _to_scan(
+        self, u: Tensor, dt: Tensor | None, selection: Tensor | None
+    ) -> Scannable | SampledModes:
+        """As :meth:`system_for`, but not yet sampled where the scan does that itself."""
+        selects = self._selecting(u, selection)
+        if not self.time_varying and dt is None:
+            return self._training_system()
+        system = self._varying(u, dt, selects)
+        if isinstance(system, ContinuousTimeVaryingDiagonal):
+            assert self.discretizer is not None, "check_pairing requires one"
+            at = at_rate(system, self.rate)
+            fused = sampled_by_scan(at, self.discretizer, self.readout, self.scan, u)
+            return self._read(system) if fused is None else fused
+        return self._read(system)
+
+    def _varying(self, u: Tensor, dt: Tensor | None, selects: Tensor) -> ContinuousTime | Scannable:
+        """The system that varies with time, by its selection or by the time steps."""
         system = self._parametrized(selects) if self.time_varying else self._parametrized()
-        if dt is not None:
-            self._check_time_steps(dt, tuple(u.shape[:2]))
-            system = at_time_steps(system, dt, type(self.parametrization))
+        if dt is None:
+            return system
+        self._check_time_steps(dt, tuple(u.shape[:2]))
+        return at_time_steps(system, dt, type(self.parametrization))
+
+    def _read(self, system: ContinuousTime | Scannable) -> Scannable:
+        """Sampled, if it is continuous, and read as :attr:`readout` says."""
         sampled = self._discretized(system) if isinstance(system, ContinuousTime) else system
         if self.readout is Readout.before:
             return sampled
@@ -338,7 +370,7 @@ class SSMLayer(nn.Module):
             return y[:0], final[:0]
         # Half precision would move the poles: under autocast, the layer keeps its own precision.
         with torch.autocast(u.device.type, enabled=False):
-            system = self.system_for(u, dt, selection)
+            system = self._to_scan(u, dt, selection)
             channels = (self.parametrization, system, u.shape[-1])
             self._first_use.check("channels", check_channels, *channels)
             u = u.to(torch.promote_types(u.dtype, system.signal_dtype))
@@ -348,7 +380,7 @@ class SSMLayer(nn.Module):
             return y.flatten(-2), final
 
     def start(
-        self, batch: int, system: Scannable, x0: Inexact[Tensor, ...] | None
+        self, batch: int, system: Scannable | SampledModes, x0: Inexact[Tensor, ...] | None
     ) -> Inexact[Tensor, "B H N"] | None:
         """The state before the first step, in the form that ``system`` takes; None if zero."""
         start = state_of(self.x0, batch) if x0 is None and self.x0 is not None else x0

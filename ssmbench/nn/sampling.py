@@ -10,14 +10,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, require
 from ssmbench.parametrizations.base import Parametrization
-from ssmbench.scans.base import Scannable
+from ssmbench.scans.base import ScanBackend, Scannable
 from ssmbench.systems import (
     ContinuousDiagonal,
     ContinuousOscillator,
     ContinuousTime,
     ContinuousTimeVaryingDiagonal,
+    Readout,
+    SampledModes,
     at_steps,
 )
 
@@ -29,6 +32,22 @@ def at_rate(system: Continuous, rate: float) -> Continuous:
     if rate == 1:
         return system
     return replace(system, dt=rate * system.dt.to(system.D.real.dtype))
+
+
+def sampled_by_scan(
+    system: ContinuousTimeVaryingDiagonal,
+    discretizer: Discretizer,
+    readout: Readout,
+    scan: ScanBackend,
+    u: Float[Tensor, "B L d"],
+) -> SampledModes | None:
+    """The system with the discretizer's rule, for a scan that samples it step by step; None where
+    the method has no such rule, or the scan does not fuse this system."""
+    rule = discretizer.sampling()
+    if rule is None:
+        return None
+    fused = SampledModes.of(system, rule, readout)
+    return fused if scan.fuses(fused, u) else None
 
 
 def check_rate(parametrization: type[Parametrization], rate: float) -> None:

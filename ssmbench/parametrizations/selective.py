@@ -1,7 +1,7 @@
 """Selective state spaces (Mamba's S6): Gu and Dao 2023, arXiv 2312.00752, algorithm 2.
 
 Step size, B and C follow from the input at each step, so the system is time-varying. Departures
-from the published code, which fuses discretization, scan and read-out into one kernel:
+from the published code:
 
 * the discretizer is the run's choice; with ``zoh`` B_bar is exact, where the code takes Euler's
   B_bar = dt B beside an exact A_bar (selective_scan_ref in
@@ -63,7 +63,10 @@ class Selective(Parametrization):
     A = -exp(log_A) < 0 and dt > 0: at each step it is stable, frozen in time. Its gain has no
     bound: the output is a product of functions of u, so a larger u is amplified more.
 
-    There is no fused kernel: four tensors (B, L, d_model, N) are kept for the backward pass.
+    Step sizes, discretization, scan and read-out are one operation where the discretizer has an
+    elementwise rule (zoh, tustin, and methods of one stage) and the scan fuses it, as that of the C
+    kernels does: states are kept at every 32nd step. Elsewhere four tensors (B, L, d_model, N) are
+    kept for the backward pass.
     """
 
     system_type = ContinuousTimeVaryingDiagonal
@@ -97,22 +100,21 @@ class Selective(Parametrization):
         self.dt_bias = nn.Parameter(steps + torch.log(-torch.expm1(-steps)))  # softplus(.) = steps
 
     def forward(self, u: Float[Tensor, "B L s"]) -> ContinuousTimeVaryingDiagonal:
-        """From the signal that selects, the input or one of width d_selection: lam (B, L, H, N),
-        B (B, L, H, N, 1), C (B, L, H, 1, N), D (H, 1, 1), dt (B, L, H).
-
-        H = d_model; B and C are shared by the channels, lam by all steps, all as views.
+        """From the signal that selects, the input or one of width d_selection: lam (1, 1, H, N),
+        which all steps share, B (B, L, 1, N, 1) and C (B, L, 1, 1, N), which the H = d_model
+        channels share, D (H, 1, 1), dt (B, L, H).
         """
         dtype = torch.promote_types(u.dtype, self.D.dtype)
         projection, weight, bias, log_A = (
             p.to(dtype) for p in (self.to_dt_B_C, self.dt_weight, self.dt_bias, self.log_A)
         )
-        states, channels = log_A.shape[1], log_A.shape[0]
+        states = log_A.shape[1]
         projected = F.linear(u.to(dtype), projection)
         low, B, C = projected.split([self.rank, states, states], -1)
         return ContinuousTimeVaryingDiagonal(
-            lam=-positive(log_A).expand(*u.shape[:2], -1, -1),
-            B=B[:, :, None, :, None].expand(-1, -1, channels, -1, -1),
-            C=C[:, :, None, None, :].expand(-1, -1, channels, -1, -1),
+            lam=-positive(log_A)[None, None],
+            B=B[:, :, None, :, None],
+            C=C[:, :, None, None, :],
             D=self.D[:, None, None],
             dt=F.softplus(F.linear(low, weight, bias)),
             euler_input=self.euler_input,

@@ -10,6 +10,7 @@ from torch import Tensor
 from ssmbench.errors import UsageError
 from ssmbench.registry import NoOptions, scans
 from ssmbench.scans.base import ScanBackend, Scannable, ranked_backends
+from ssmbench.systems import SampledModes
 
 
 @scans.register("auto")
@@ -35,6 +36,23 @@ class AutoScan(ScanBackend):
         self, system: Scannable, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         return self.choose(system, u.device)(system, u, x0)
+
+    def fuses(self, system: SampledModes, u: Tensor) -> bool:
+        """Whether the backend that would be chosen does."""
+        backend = self._of_device(system, u.device)
+        return backend is not None and backend.fuses(system, u)
+
+    def scan_sampled(
+        self, system: SampledModes, u: Tensor, x0: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        backend = self._of_device(system, u.device)
+        assert backend is not None, "asked only where one fuses"
+        return backend.scan_sampled(system, u, x0)
+
+    def _of_device(self, system: SampledModes, device: torch.device) -> ScanBackend | None:
+        """The most preferred backend for states of this dtype on ``device``."""
+        able = (b for b in self._backends.values() if not b.unsupported_reason(system, device))
+        return next(able, None)
 
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False

@@ -21,6 +21,7 @@ from ssmbench.systems import (
     DiscreteSystem,
     DiscreteTime,
     DiscreteTimeVarying,
+    SampledModes,
     TimeVaryingDiagonal,
     TimeVaryingSystem,
 )
@@ -78,9 +79,11 @@ class ScanBackend(ABC):
     def __init__(self, config: NoOptions):
         self.config = config
 
-    def unsupported_reason(self, system: Scannable, device: torch.device) -> str | None:
-        """Why this backend cannot run ``system``, which is of its :attr:`system_types`, on
-        ``device``, or None when it can."""
+    def unsupported_reason(
+        self, system: Scannable | SampledModes, device: torch.device
+    ) -> str | None:
+        """Why this backend cannot run ``system``, which is of its :attr:`system_types` or is to
+        become one, on ``device``, or None when it can."""
         return None
 
     def refusal(self, system: Scannable, device: torch.device) -> str | None:
@@ -95,6 +98,22 @@ class ScanBackend(ABC):
     def linear_scan_unsupported_reason(self, b: Tensor) -> str | None:
         """Why :meth:`linear_scan` cannot run on b's device and dtype, or None when it can."""
         return None
+
+    def fuses(self, system: SampledModes, u: Tensor) -> bool:
+        """Whether :meth:`scan_sampled` takes ``system`` over u (B, L, H m). Where it does not, the
+        discretizer samples the system and :meth:`__call__` scans it."""
+        return False
+
+    def scan_sampled(
+        self,
+        system: SampledModes,
+        u: Inexact[Tensor, "B L H m"],
+        x0: Inexact[Tensor, "B H N"] | None = None,
+    ) -> tuple[Inexact[Tensor, "B L H p"], Inexact[Tensor, "B H N"]]:
+        """As :meth:`__call__` of the discrete system that the rule ``system.sampling`` makes of
+        ``system``, with outputs that read the states of ``system.readout``, in one pass over time.
+        Only for what it :meth:`fuses`."""
+        raise NotImplementedError(f"{type(self).__name__} fuses nothing")
 
     @abstractmethod
     def __call__(
@@ -136,7 +155,7 @@ def ranked_backends() -> dict[str, ScanBackend]:
 
 
 def scan_by_parts(
-    scan: ScanBackend, system: Scannable, u: Tensor, x0: Tensor | None
+    scan: ScanBackend, system: Scannable | SampledModes, u: Tensor, x0: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """``scan(system, u, x0)``, with the conjugate pairs that a dense system declares scanned as
     diagonal modes, apart from its other states: work that grows linearly with their number.
@@ -144,6 +163,8 @@ def scan_by_parts(
     Raises:
         UsageError: the system is of a type that the backend does not run.
     """
+    if isinstance(system, SampledModes):
+        return scan.scan_sampled(system, u, x0)
     if not isinstance(system, scan.system_types):
         name = next((e.name for e in scans if e.factory is type(scan)), type(scan).__name__)
         raise UsageError(f"scan {name!r} cannot run this: {scan.refusal(system, u.device)}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
 from ssmbench.registry import NoOptions, scans
-from ssmbench.scans import native
+from ssmbench.scans import native, selective
 from ssmbench.scans.base import (
     ScanBackend,
     Scannable,
@@ -20,6 +22,7 @@ from ssmbench.systems import (
     DiscreteDense,
     DiscreteDiagonal,
     DiscreteSystem,
+    SampledModes,
     TimeVaryingDelta,
     TimeVaryingDiagonal,
 )
@@ -48,6 +51,8 @@ class CPUScan(ScanBackend):
         self, system: Scannable, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         if isinstance(system, TimeVaryingDiagonal):
+            if _is_selective(system, u):
+                return native.scan_selective(system, u, x0)
             return time_varying_scan(system, u, x0, self.linear_scan)
         if isinstance(system, TimeVaryingDelta):
             return native.scan_delta(system, u, x0)
@@ -61,6 +66,16 @@ class CPUScan(ScanBackend):
             return self._chunked(system, u, x0) if few else _fused(system, u, x0)
         return scan_through_states(system, u, x0, native.linear_scan)
 
+    def fuses(self, system: SampledModes, u: Tensor) -> bool:
+        """Whether it is one of the selective kernels': real, one input a head."""
+        return self._compiled and _is_selective(system, u)
+
+    @widening
+    def scan_sampled(
+        self, system: SampledModes, u: Tensor, x0: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return native.scan_selective(system, u, x0)
+
     @widening
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
@@ -72,6 +87,12 @@ class CPUScan(ScanBackend):
 
 def _is_native(system: DiscreteSystem, u: Tensor) -> bool:
     return state_dtype(system, u) in _STATE_DTYPES and u.device.type == "cpu" and u.numel() > 0
+
+
+def _is_selective(system: SampledModes | TimeVaryingDiagonal, u: Tensor) -> bool:
+    dtypes = (system.state_dtype, system.signal_dtype, u.dtype, torch.float32)
+    dtype = functools.reduce(torch.promote_types, dtypes)
+    return native.has_selective(dtype, u) and selective.suits(system, u)
 
 
 def _is_small(system: DiscreteDense) -> bool:

@@ -35,6 +35,7 @@ from ssmbench.systems.oscillator import (
     interleaved,
 )
 from ssmbench.systems.readout import NO_GAIN_AFTER, Readout, after_input
+from ssmbench.systems.sampled import ElementwiseRule, Rule, SampledModes, Steps
 from ssmbench.systems.time_varying import (
     ContinuousTimeVaryingDiagonal,
     TimeVaryingDiagonal,
@@ -66,8 +67,12 @@ __all__ = [
     "DiscreteSystem",
     "DiscreteTime",
     "DiscreteTimeVarying",
+    "ElementwiseRule",
     "LinearSystem",
     "Readout",
+    "Rule",
+    "SampledModes",
+    "Steps",
     "TimeVaryingDelta",
     "TimeVaryingDiagonal",
     "TimeVaryingModes",

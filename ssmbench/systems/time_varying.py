@@ -114,7 +114,7 @@ class TimeVaryingModes(TimeVaryingSystem, ABC):
         name = type(self).__name__
         if (self.lam.ndim, self.B.ndim, self.C.ndim) != (4, 5, 5) or self.D.ndim not in (3, 5):
             raise ShapeError(f"{name} needs lam (B, L, H, N), B and C of 5 dimensions, D of 3 or 5")
-        places, (states, inputs) = self.lam.shape[:3], self.B.shape[3:]
+        places, (states, inputs) = self._places(), self.B.shape[3:]
         wanted = {
             "lam": (*places, states),
             "B": (*places, states, inputs),
@@ -123,14 +123,22 @@ class TimeVaryingModes(TimeVaryingSystem, ABC):
             "dt": tuple(places),
         }
         for key, tensor in self.tensors().items():
-            if tuple(tensor.shape) != wanted[key]:
+            if not self._fits(key, tuple(tensor.shape), wanted[key]):
                 raise ShapeError(
                     f"{name}.{key} has shape {tuple(tensor.shape)}; with lam (B, L, H, N) = "
-                    f"{tuple(self.lam.shape)}, m={inputs} and p={self.outputs} it must be "
+                    f"{(*places, states)}, m={inputs} and p={self.outputs} it must be "
                     f"{wanted[key]}"
                 )
         if self.conjugate and not self.lam.is_complex():
             raise ShapeError(f"{name}: conjugate=True needs complex lam; it is {self.lam.dtype}")
+
+    def _places(self) -> tuple[int, ...]:
+        """B, L and H."""
+        return tuple(self.lam.shape[:3])
+
+    def _fits(self, key: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+        """Whether the field ``key`` may have this shape, where ``wanted`` is that of all places."""
+        return shape == wanted
 
     @property
     def dynamics(self) -> Tensor:
@@ -139,15 +147,15 @@ class TimeVaryingModes(TimeVaryingSystem, ABC):
 
     @property
     def batch(self) -> int:
-        return self.lam.shape[0]
+        return self._places()[0]
 
     @property
     def length(self) -> int:
-        return self.lam.shape[1]
+        return self._places()[1]
 
     @property
     def heads(self) -> int:
-        return self.lam.shape[2]
+        return self._places()[2]
 
     @property
     def states(self) -> int:
@@ -200,13 +208,39 @@ class ContinuousTimeVaryingDiagonal(TimeVaryingModes):
 
     ``euler_input``: the input enters by Euler's method, ``B_bar = dt B``, whichever method samples
     lam. :meth:`bank` does not say so.
+
+    lam, B and C may have the size 1 in place of B, L or H where all sequences, steps or heads share
+    them. (Prefer it to an expanded view, whose gradient would be as large as the view.)
     """
 
+    lam: Inexact[Tensor, "#B #L #H N"]
+    B: Inexact[Tensor, "#B #L #H N m"]
+    C: Inexact[Tensor, "#B #L #H p N"]
     dt: Float[Tensor, "B L H"]
     euler_input: bool = False
 
+    def _places(self) -> tuple[int, ...]:
+        return tuple(self.dt.shape)
+
+    def _fits(self, key: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+        if key not in ("lam", "B", "C") or len(shape) != len(wanted):
+            return shape == wanted
+        shared = all(size in (1, full) for size, full in zip(shape[:3], wanted[:3], strict=True))
+        return shared and shape[3:] == wanted[3:]
+
+    def expanded(self) -> ContinuousTimeVaryingDiagonal:
+        """With matrices for every step, sequence and head, as views."""
+        places = self._places()
+        matrices = {"lam": self.lam, "B": self.B, "C": self.C}
+        views = {k: t.expand(*places, *t.shape[3:]) for k, t in matrices.items()}
+        return dataclasses.replace(self, **views)
+
+    def per_step(self) -> dict[str, Tensor]:
+        """As for every time-varying system, of the :meth:`expanded` one."""
+        return super(ContinuousTimeVaryingDiagonal, self.expanded()).per_step()
+
     def bank(self) -> ContinuousDiagonal:
-        return ContinuousDiagonal(**self._frozen())
+        return ContinuousDiagonal(**self.expanded()._frozen())
 
 
 def at_steps(
@@ -214,13 +248,12 @@ def at_steps(
 ) -> ContinuousTimeVaryingDiagonal:
     """The system sampled unevenly: the time from sample k to the next is dt factors[:, k].
 
-    For a time-invariant system only dt (B, L, H) takes memory per step; the matrices are views.
+    For a time-invariant system only dt (B, L, H) takes memory per step.
     """
     dt = system.dt * factors[..., None].to(system.dt.dtype)
     if isinstance(system, ContinuousTimeVaryingDiagonal):
         return dataclasses.replace(system, dt=dt)
-    fixed = (system.lam, system.B, system.C)
-    lam, B, C = (matrix.expand(*factors.shape, *matrix.shape) for matrix in fixed)
+    lam, B, C = (matrix[None, None] for matrix in (system.lam, system.B, system.C))
     return ContinuousTimeVaryingDiagonal(
         lam=lam, B=B, C=C, D=system.D, dt=dt, conjugate=system.conjugate
     )

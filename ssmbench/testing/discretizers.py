@@ -116,6 +116,15 @@ def free_mass_does_not_change_other_oscillators(subject: Subject) -> None:
     check_oscillators_agree(method)
 
 
+def elementwise_rule_is_the_method(subject: Subject) -> None:
+    """If it gives scans a rule by which to sample real modes (``elementwise``), the rule does what
+    ``diagonal`` does.
+    """
+    method = subject.build()
+    skip_unless(method.sampling() is not None, "gives no elementwise rule")
+    check_elementwise(method)
+
+
 CHECKS = (
     builds,
     keeps_sizes,
@@ -129,6 +138,7 @@ CHECKS = (
     dense_and_diagonal_agree,
     free_mass_has_a_double_pole_at_one,
     free_mass_does_not_change_other_oscillators,
+    elementwise_rule_is_the_method,
 )
 
 
@@ -210,6 +220,25 @@ def _check_zero_poles(method: Discretizer) -> None:
     assert torch.allclose(system.lam, torch.ones_like(lam)), (
         "the pole of an integrator (lam = 0) must be 1"
     )
+
+
+def check_elementwise(method: Discretizer) -> None:
+    """Raise an AssertionError unless the method's rule samples modes as its ``diagonal`` does."""
+    rule = method.sampling()
+    assert rule is not None, "the method has no elementwise rule"
+    one = torch.ones(5, 1, 1, dtype=torch.float64)
+    lam = -torch.tensor([[0.0], [1e-9], [0.3], [2.0], [40.0]], dtype=torch.float64)
+    dt = torch.tensor([0.1, 0.7, 0.5, 0.9, 0.6], dtype=torch.float64)
+    found = method.diagonal(ContinuousDiagonal(lam=lam, B=2 * one, C=3 * one, D=one, dt=dt))
+    steps = rule.steps(dt[:, None], lam)
+    k, f = (default if x is None else x for x, default in ((steps.k, one[..., 0]), (steps.f, 0)))
+    expected = {"lam": steps.a, "B": 2 * steps.e, "C": 3 * k, "D": 1 + 6 * f}
+    for name, value in expected.items():
+        own = getattr(found, name).reshape(-1)
+        wanted = (value + 0 * lam).reshape(-1)
+        assert torch.allclose(own, wanted, rtol=1e-11), (
+            f"the elementwise rule gives another {name} than diagonal does"
+        )
 
 
 def _check_dense_agrees(method: Discretizer) -> None:

@@ -257,7 +257,17 @@ def samples() -> dict[str, list[tuple]]:
     delta = leaves_of((*delta, numbers(B, 2, N, 3)))
     saved = torch.ops.ssmbench.delta_layer(*delta, True)[2].detach()
     results = numbers(B, 1, 2, 3), numbers(B, 2, N, 3)
+    row = numbers(B, L, 1, N)
+    modes = leaves_of((numbers(B, L, H), numbers(B, L, H), numbers(H, N), row, row.clone()))
+    modes = (*modes, *leaves_of((numbers(H), numbers(B, H, N))))
+    form = (1, 0.0, 0.0, False, True)
+    tables = leaves_of(tuple(numbers(B, L, H, N) for _ in range(3)))
+    given_form = (modes[0], None, *tables, modes[0].detach(), None, 0, 0.0, 0.0, False, False)
+    kept = torch.ops.ssmbench.selective_layer(*modes, *form, True)[2].detach()
+    outcomes = leaves_of((numbers(B, L, H), numbers(B, H, N)))
     return {
+        "selective_layer": [(*modes, *form, True), (*modes, *form, False), (*given_form, True)],
+        "selective_layer_backward": [(*modes, *form, kept, *outcomes)],
         "delta_layer": [(*delta, True), (*delta, False)],
         "delta_layer_backward": [(*delta, saved, *leaves_of(results))],
         "linear_scan": scans,
@@ -288,8 +298,12 @@ def test_every_operator_is_checked():
 @compiled
 def test_gradients_do_not_need_what_the_forward_pass_kept():
     """States that were not kept (in inference, under vmap) are made again."""
-    for name in ("fused_layer_backward", "dense_layer_backward", "delta_layer_backward"):
-        made_again = 6
+    for name, made_again in (
+        ("fused_layer_backward", 6),
+        ("dense_layer_backward", 6),
+        ("delta_layer_backward", 6),
+        ("selective_layer_backward", 12),
+    ):
         inputs = list(samples()[name][0])
         if name.startswith("dense"):  # the states of these inputs, and not any
             inputs[6] = torch.ops.ssmbench.dense_layer(*inputs[:6], True)[2].detach()

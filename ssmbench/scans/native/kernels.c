@@ -16,6 +16,7 @@
 #include "fused.h"
 #include "dense.h"
 #include "delta.h"
+#include "selective.h"
 #undef NAME
 #define PARTS 1
 #define NAME(x) x##_real_float
@@ -36,6 +37,7 @@
 #include "fused.h"
 #include "dense.h"
 #include "delta.h"
+#include "selective.h"
 #undef NAME
 #define PARTS 1
 #define NAME(x) x##_real_double
