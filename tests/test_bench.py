@@ -26,7 +26,7 @@ def results():
 
 def test_every_operation_has_our_backends(results):
     operations = {r.operation for r in results}
-    assert len(operations) == 3 + 6 + 2  # layers, linear scans, bfloat16 input
+    assert len(operations) == 4 + 6 + 2  # layers, linear scans, bfloat16 input
     for operation in operations:
         assert {"cpu", "chunked"} <= {r.backend for r in results if r.operation == operation}
 

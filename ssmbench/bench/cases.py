@@ -16,7 +16,7 @@ from ssmbench.bench import peers
 from ssmbench.bench.timing import Candidate
 from ssmbench.linalg.powers import power_table
 from ssmbench.linalg.precision import to_double
-from ssmbench.scans import chunked
+from ssmbench.scans import chunked, chunked_dense
 from ssmbench.scans.base import ranked_backends
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteLTI
 
@@ -48,6 +48,7 @@ def cases(quick: bool) -> Iterator[Case]:
     batch, length = sizes[0]
     yield _multichannel_case(batch, length, width=64)
     yield _dense_case(batch, length, width=64)
+    yield _dense_bank_case(batch // 2, length, heads=32, states=16 if quick else 64)
     for dtype in (torch.complex64, torch.float32):
         for kind in (Kind(), Kind(reverse=True), Kind(varies=True)):
             yield _states_case(batch, length, 256, dtype, kind)
@@ -105,13 +106,25 @@ def _dense_case(batch: int, length: int, width: int) -> Case:
         peer = peers.neural_ssm(flat, width, "l2ru")
         return {**_backends(system, u), **({"neural-ssm l2ru, loop": peer} if peer else {})}
 
-    def exact(leaves: Mapping[str, Tensor]) -> Tensor:
-        system = DiscreteDense(A=leaves["A"], B=leaves["B"], C=leaves["C"], D=leaves["D"])
-        return chunked.dense_scan(system, leaves["u"], None)[0]
-
     samples = batch * length * width
     bytes_ = (8 * samples, 20 * samples)
-    return Case("dense layer", batch, length, width, width, *bytes_, candidates, exact)
+    return Case("dense layer", batch, length, width, width, *bytes_, candidates, _exact_dense)
+
+
+def _dense_bank_case(batch: int, length: int, heads: int, states: int) -> Case:
+    def candidates(device: torch.device) -> dict[str, Candidate]:
+        system = _dense(states, device, heads, 1)
+        return _backends(system, _signal(batch, length, heads, 1, device))
+
+    samples = batch * length * heads
+    bytes_ = (8 * samples, 20 * samples)
+    operation = "dense single-channel bank"
+    return Case(operation, batch, length, heads, states, *bytes_, candidates, _exact_dense)
+
+
+def _exact_dense(leaves: Mapping[str, Tensor]) -> Tensor:
+    system = DiscreteDense(A=leaves["A"], B=leaves["B"], C=leaves["C"], D=leaves["D"])
+    return chunked_dense.dense_scan(system, leaves["u"], None)[0]
 
 
 @dataclass(frozen=True)
@@ -224,9 +237,13 @@ def _multichannel(width: int, device: torch.device) -> DiscreteDiagonal:
     )
 
 
-def _dense(width: int, device: torch.device) -> DiscreteDense:
-    A = torch.linalg.qr(torch.randn(1, width, width)).Q * 0.99
-    B, C, D = (torch.randn(1, width, width) / width**0.5 for _ in range(3))
+def _dense(
+    width: int, device: torch.device, heads: int = 1, channels: int | None = None
+) -> DiscreteDense:
+    channels = width if channels is None else channels
+    A = torch.linalg.qr(torch.randn(heads, width, width)).Q * 0.99
+    shapes = ((width, channels), (channels, width), (channels, channels))
+    B, C, D = (torch.randn(heads, *shape) / width**0.5 for shape in shapes)
     return _leaves(DiscreteDense(A=A, B=B, C=C, D=D), device)
 
 

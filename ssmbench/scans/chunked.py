@@ -27,12 +27,19 @@ from ssmbench.scans.base import (
     ScanBackend,
     Scannable,
     initial_state,
-    read_out,
     scan_through_states,
     sequential_scan,
     state_dtype,
     time_varying_scan,
     widening,
+)
+from ssmbench.scans.chunked_dense import dense_scan, dense_toeplitz_scan, worth_toeplitz
+from ssmbench.scans.chunks import (
+    MAX_TOEPLITZ_CHANNELS,
+    apply_complex,
+    chunk_length,
+    in_chunks,
+    toeplitz,
 )
 from ssmbench.systems import (
     DiscreteDense,
@@ -43,8 +50,6 @@ from ssmbench.systems import (
 )
 from ssmbench.transforms import values_unknown
 
-#: Above this many entries of the p x m Markov parameters, Toeplitz blocks cost more than states.
-_MAX_TOEPLITZ_CHANNELS = 4
 _MAX_CHUNK = 64
 
 
@@ -73,10 +78,11 @@ class ChunkedScan(ScanBackend):
         if u.shape[0] == 0:  # nothing to chunk
             return sequential_scan(system, u, x0)
         if isinstance(system, DiscreteDense):
-            return dense_scan(system, u, x0)
-        if system.inputs * system.outputs <= _MAX_TOEPLITZ_CHANNELS:
+            few = worth_toeplitz(system, u)
+            return (dense_toeplitz_scan if few else dense_scan)(system, u, x0)
+        if system.inputs * system.outputs <= MAX_TOEPLITZ_CHANNELS:
             return toeplitz_scan(system, u, x0)
-        if not _fits(system.lam.detach().abs() ** _chunk_length(u.shape[1]), system, u):
+        if not _fits(system.lam.detach().abs() ** chunk_length(u.shape[1]), system, u):
             return sequential_scan(system, u, x0)
         return scan_through_states(system, u, x0, linear_scan)
 
@@ -87,7 +93,7 @@ class ChunkedScan(ScanBackend):
         """Chunked where a is constant and its powers fit; step by step otherwise."""
         if values_unknown():
             return native.linear_scan(a, b, x0, reverse=reverse)
-        chunk = _chunk_length(b.shape[1])
+        chunk = chunk_length(b.shape[1])
         limit = math.sqrt(torch.finfo(b.dtype).max)
         if a.ndim == 3 or b.numel() == 0 or not bool((a.detach().abs() ** chunk).amax() < limit):
             return super().linear_scan(a, b, x0, reverse=reverse)
@@ -102,11 +108,11 @@ def linear_scan(
 ) -> Inexact[Tensor, "B L N"]:
     """``s[k] = a s[k-1] + b[k]``, every state written."""
     batch, length, states = b.shape
-    chunk = _chunk_length(length)
+    chunk = chunk_length(length)
     wide = power_table(to_double(a), chunk + 1)  # (T + 1, N)
     powers = wide.to(b.dtype)
-    blocks = _chunked(b, chunk).permute(3, 0, 1, 2).reshape(states, -1, chunk)
-    local = torch.bmm(blocks, _toeplitz(powers[:chunk].T).transpose(1, 2))
+    blocks = in_chunks(b, chunk).permute(3, 0, 1, 2).reshape(states, -1, chunk)
+    local = torch.bmm(blocks, toeplitz(powers[:chunk].T).transpose(1, 2))
     local = local.reshape(states, batch, -1, chunk).permute(1, 2, 3, 0)  # (B, S, T, N)
     starts = [x0.to(wide.dtype)]
     for end in local[:, :-1, -1].unbind(1):
@@ -120,19 +126,19 @@ def toeplitz_scan(
 ) -> tuple[Tensor, Tensor]:
     """Few channels per head: states only at chunk boundaries, Toeplitz blocks within chunks."""
     batch, length, heads, inputs = u.shape
-    chunk = _chunk_length(length, _MAX_CHUNK)
+    chunk = chunk_length(length, _MAX_CHUNK)
     powers = power_table(to_double(system.lam), chunk + 1)  # (T + 1, H, N)
     if not _fits(powers, system, u):
         return sequential_scan(system, u, x0)
     dtype = state_dtype(system, u)
     read_in = torch.einsum("thn,hnm->htmn", powers[:chunk], system.B.to(powers.dtype))
     read_from = torch.einsum("thn,hpn->htpn", powers[:chunk], system.C.to(powers.dtype))
-    blocks = _chunked(u, chunk).permute(3, 0, 1, 2, 4)  # (H, B, S, T, m)
+    blocks = in_chunks(u, chunk).permute(3, 0, 1, 2, 4)  # (H, B, S, T, m)
     rows = blocks.reshape(heads, -1, chunk * inputs)
     markov = _markov_toeplitz(system, read_from)
-    y = _apply_complex(rows, markov.to(dtype if markov.is_complex() else rows.dtype))
+    y = apply_complex(rows, markov.to(dtype if markov.is_complex() else rows.dtype))
     last = length - (blocks.shape[2] - 1) * chunk  # steps in the last chunk
-    ends = _apply_complex(rows, read_in.flip(1).flatten(1, 2).to(dtype))
+    ends = apply_complex(rows, read_in.flip(1).flatten(1, 2).to(dtype))
     ends = ends.reshape(heads, batch, -1, system.states)
     wide = torch.promote_types(dtype, powers.dtype)
     starts = [initial_state(system, u, x0).transpose(0, 1).to(wide)]
@@ -140,52 +146,12 @@ def toeplitz_scan(
         starts.append(powers[chunk, :, None] * starts[-1] + end)
     tail = blocks[:, :, -1, :last].reshape(heads, batch, -1)
     final = (powers[last, :, None] * starts[-1]).to(dtype)
-    final = final + _apply_complex(tail, read_in[:, :last].flip(1).flatten(1, 2).to(dtype))
+    final = final + apply_complex(tail, read_in[:, :last].flip(1).flatten(1, 2).to(dtype))
     if len(starts) > 1 or x0 is not None:
         carried = torch.stack(starts, 2).to(dtype).reshape(heads, -1, system.states)
         y = y + _read_from(system, carried, read_from.flatten(1, 2).to(dtype))
     y = y.reshape(heads, batch, -1, system.outputs).permute(1, 2, 0, 3)
     return y[:, :length], final.transpose(0, 1)
-
-
-def dense_scan(
-    system: DiscreteDense, u: Inexact[Tensor, "B L H m"], x0: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Dense A: chunk ends by one product with powers of A, then a loop over the steps of all."""
-    batch, length, heads, _ = u.shape
-    chunk = _chunk_length(length)
-    powers = matrix_power_table(to_double(system.A), chunk + 1)  # (T + 1, H, N, N)
-    if not _fits(powers, system, u):
-        return sequential_scan(system, u, x0)
-    start = initial_state(system, u, x0).transpose(0, 1)  # (H, B, N)
-    whole, powers = powers[chunk].transpose(1, 2), powers.to(start.dtype)
-    whole = whole.to(torch.promote_types(whole.dtype, start.dtype))  # complex where B alone is
-    drive = torch.einsum("hnm,blhm->hbln", system.B.to(start.dtype), u.to(start.dtype))
-    padding = -length % chunk
-    drive = torch.nn.functional.pad(drive, (0, 0, 0, padding))
-    drive = drive.reshape(heads, batch, -1, chunk, system.states)  # (H, B, S, T, N)
-    reach = powers[:chunk].flip(0).permute(1, 0, 3, 2).flatten(1, 2)  # (H, T N, N)
-    ends = torch.bmm(drive.reshape(heads, -1, chunk * system.states), reach)
-    ends = ends.reshape(heads, batch, -1, system.states)
-    starts = [start.to(whole.dtype)]
-    for end in ends[:, :, :-1].unbind(2):
-        starts.append(torch.bmm(starts[-1], whole) + end)
-    step = system.A.to(start.dtype).transpose(1, 2)
-    state = torch.stack(starts, 2).to(start.dtype).flatten(1, 2)  # (H, B S, N)
-    states = []
-    for b in drive.flatten(1, 2).unbind(2):
-        states.append(state)
-        state = torch.bmm(state, step) + b
-    states.append(state)
-    table = torch.stack(states, 2).reshape(heads, batch, -1, chunk + 1, system.states)
-    before = table[:, :, :, :chunk].flatten(2, 3)[:, :, :length].permute(1, 2, 0, 3)
-    final = table[:, :, -1, chunk - padding].transpose(0, 1)
-    return read_out(system, before, u), final
-
-
-def _chunk_length(length: int, largest: int = 32) -> int:
-    """A power of two near sqrt(L): the loops within and between chunks are equally long."""
-    return min(largest, 2 ** math.ceil(math.log2(max(length, 1)) / 2) * (1 if largest < 64 else 4))
 
 
 def _fits(powers: Tensor, system: DiscreteSystem, u: Tensor) -> bool:
@@ -198,36 +164,14 @@ def _fits(powers: Tensor, system: DiscreteSystem, u: Tensor) -> bool:
     return bool(powers.detach().abs().amax() < limit)
 
 
-def _chunked(signal: Tensor, chunk: int) -> Tensor:
-    """(B, L, ...) zero-padded at the end to whole chunks: (B, S, T, ...)."""
-    padding = [0, 0] * (signal.ndim - 2) + [0, -signal.shape[1] % chunk]
-    padded = torch.nn.functional.pad(signal, padding)
-    return padded.reshape(signal.shape[0], -1, chunk, *signal.shape[2:])
-
-
-def _toeplitz(kernel: Inexact[Tensor, "*bank T"]) -> Inexact[Tensor, "*bank T T"]:
-    """Lower-triangular Toeplitz matrices with the given first columns."""
-    length = kernel.shape[-1]
-    reversed_kernel = torch.nn.functional.pad(kernel.flip(-1), (0, length - 1))
-    return reversed_kernel.unfold(-1, length, 1).flip(-2)
-
-
 def _markov_toeplitz(system: DiscreteDiagonal, read_from: Tensor) -> Tensor:
     """Toeplitz blocks (H, T m, T p) of the Markov parameters D, CB, CAB, ..., to act on rows."""
     markov = torch.einsum("htpn,hnm->hpmt", read_from[:, :-1], system.B.to(read_from.dtype))
     if system.conjugate:
         markov = 2 * markov.real
     kernel = torch.cat([system.D[..., None].to(markov.dtype), markov], -1)
-    blocks = _toeplitz(kernel)  # (H, p, m, T out, T in)
+    blocks = toeplitz(kernel)  # (H, p, m, T out, T in)
     return blocks.permute(0, 4, 2, 3, 1).flatten(3, 4).flatten(1, 2)
-
-
-def _apply_complex(rows: Tensor, matrix: Tensor) -> Tensor:
-    """rows @ matrix, as one real product, of half the work, where only matrix is complex."""
-    if rows.is_complex() or not matrix.is_complex():
-        return torch.bmm(rows.to(matrix.dtype), matrix)
-    product = torch.bmm(rows, torch.view_as_real(matrix).flatten(2))
-    return torch.view_as_complex(product.unflatten(-1, (-1, 2)))
 
 
 def _read_from(system: DiscreteDiagonal, states: Tensor, matrix: Tensor) -> Tensor:
@@ -245,7 +189,7 @@ def zero_input_response(
 
     By powers of A in double precision, so a vanishing state never meets an overflowing power.
     """
-    chunk = _chunk_length(length, _MAX_CHUNK)
+    chunk = chunk_length(length, _MAX_CHUNK)
     dense = isinstance(system, DiscreteDense)
     table = matrix_power_table if dense else power_table
     within = table(to_double(system.dynamics), chunk + 1)

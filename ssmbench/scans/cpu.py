@@ -18,6 +18,7 @@ from ssmbench.scans.base import (
     widening,
 )
 from ssmbench.scans.chunked import ChunkedScan
+from ssmbench.scans.chunked_dense import worth_toeplitz
 from ssmbench.systems import (
     DiscreteDense,
     DiscreteDiagonal,
@@ -59,8 +60,8 @@ class CPUScan(ScanBackend):
         if not (self._compiled and _is_native(system, u)):
             return self._chunked(system, u, x0)
         if isinstance(system, DiscreteDense):
-            scan = native.scan_dense if _is_small(system) else self._chunked
-            return scan(system, u, x0)
+            loop = _is_small(system) and not worth_toeplitz(system, u)
+            return (native.scan_dense if loop else self._chunked)(system, u, x0)
         if system.inputs == system.outputs == 1 and _is_real_valued(system):
             few = 2 * system.heads < native.lanes(u)
             return self._chunked(system, u, x0) if few else _fused(system, u, x0)

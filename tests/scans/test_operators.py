@@ -12,6 +12,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.utils import _pytree as pytree
 
 from ssmbench.scans import native
+from ssmbench.scans.dense_states import dense_states
 from ssmbench.scans.native import library
 from tests.scans import by_definition
 
@@ -49,6 +50,13 @@ def dense_layer_case():
     return native.dense_layer, by_definition.dense_layer, tuple(numbers(*s) for s in shapes)
 
 
+def dense_states_case():
+    def definition(A, drive, start):
+        return by_definition.states(lambda _, x: x @ A.mT, drive, start)
+
+    return dense_states, definition, (numbers(1, N, N), numbers(B, L, 2, N), numbers(B, 2, N))
+
+
 CASES = {
     **{
         f"linear_scan {dtype} varies={varies} reverse={reverse}": functools.partial(
@@ -61,6 +69,7 @@ CASES = {
     "fused_layer": functools.partial(fused_layer_case, False),
     "fused_layer from x0": functools.partial(fused_layer_case, True),
     "dense_layer": dense_layer_case,
+    "dense_states": dense_states_case,
 }
 
 
@@ -250,7 +259,7 @@ def samples() -> dict[str, list[tuple]]:
     bank, start = leaves_of(tuple(bank)), *leaves_of((numbers(B, H, N, dtype=WIDE),))
     chunk_starts = torch.ops.ssmbench.fused_layer(*bank, start, True)[2].detach()
     after = numbers(B, L, H), numbers(B, H, N, dtype=WIDE)
-    dense = leaves_of(dense_layer_case()[2])
+    dense, states = leaves_of(dense_layer_case()[2]), leaves_of(dense_states_case()[2])
     given = numbers(B, L, 3), numbers(B, N)
     places = (B, 1, 2)
     delta = [numbers(*places, size) for size in (3, N, N, 1, 4)]
@@ -274,6 +283,7 @@ def samples() -> dict[str, list[tuple]]:
         "linear_scan_backward": backwards,
         "fused_layer": [(*bank, start, True), (*bank, None, False)],
         "fused_layer_backward": [(*bank, start, chunk_starts, *leaves_of(after))],
+        "dense_states": [(*states, False), (*states, True)],
         "dense_layer": [(*dense, True), (*dense, False)],
         "dense_layer_backward": [(*dense, numbers(B, L, N), *leaves_of(given))],
     }

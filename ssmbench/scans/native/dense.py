@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ssmbench.scans.dense_states import dense_states
 from ssmbench.scans.native.common import contiguous, lanes, precision
 from ssmbench.scans.native.library import call, unavailable_reason
 from ssmbench.scans.operators import (
@@ -19,8 +20,11 @@ from ssmbench.scans.operators import (
     one_by_one,
 )
 
-#: Sequences that one item processes together, as in dense.h.
-_SEQUENCES = 4
+#: Sequences that are processed together, and steps of them that are summed together, as in dense.h.
+_SEQUENCES, _BLOCK = 4, 16
+#: Shares of the sequences with sums of their own, whatever the number of threads: so that it does
+#: not change the result.
+_MOST_SHARES = 16
 
 
 def dense_layer(
@@ -36,7 +40,7 @@ def dense_layer(
     All of one dtype, float32 or float64. One pass over time, and in the backward another, with the
     transposed matrices; then four matrix products for the gradients of A, B, C and D.
     Differentiable to any order, in forward mode and under ``torch.func`` too. Where the kernels
-    were not compiled, step by step.
+    were not compiled, in chunks of chunks (:mod:`ssmbench.scans.dense_states`).
     """
     inputs = (u, A, B, C, D, x0)
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
@@ -50,7 +54,8 @@ def _run(
     u: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, x0: Tensor, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     states = _kept(u, A, keep)
-    y, final = _scan((A, B, C, D), u, x0, states if keep else None, reverse=False)
+    scan = _scan if _compiled_for(u) else _in_torch
+    y, final = scan((A, B, C, D), u, x0, states if keep else None)
     return y, final, states
 
 
@@ -72,11 +77,40 @@ def _run_backward(
 ) -> tuple[Tensor, ...]:
     if states.numel() == 0:
         states = _run(u, A, B, C, D, x0, keep=True)[2]
+    if _compiled_for(u):
+        return _adjoint_and_sums((A.T, C.T, B.T, D.T), u, states, dy, dfinal)
     drives = torch.empty_like(states)
     # the adjoint is the same layer, backwards: each of its steps starts from the gradient of
     # the state that the step leads to, which is that of the step's drive
-    du, dx0 = _scan((A.T, C.T, B.T, D.T), dy, dfinal, drives, reverse=True)
+    du, dx0 = _in_torch((A.T, C.T, B.T, D.T), dy, dfinal, drives, reverse=True)
     return du, *_products(u, states, dy, drives), dx0
+
+
+def _compiled_for(u: Tensor) -> bool:
+    return unavailable_reason() is None and u.is_cpu and u.numel() > 0
+
+
+def _adjoint_and_sums(
+    adjoint: tuple[Tensor, ...], u: Tensor, states: Tensor, dy: Tensor, dfinal: Tensor
+) -> tuple[Tensor, ...]:
+    """Gradients of u, A, B, C, D and x0 by the kernel, which keeps no drive of every step."""
+    padded, width = _columns(*adjoint)
+    u, states, dy, dfinal = contiguous(u, states, dy, dfinal)
+    batch, length, inputs = u.shape
+    size, outputs, vectors = dfinal.shape[1], dy.shape[2], _to_lanes(inputs + dfinal.shape[1], u)
+    groups = -(-batch // _SEQUENCES)
+    shares, rows = min(groups, _MOST_SHARES), outputs + size
+    sums = u.new_zeros(shares, rows, vectors, dtype=torch.float64)
+    du, dx0 = torch.empty_like(u), torch.empty_like(dfinal)
+    sizes = (shares, batch, length, size, inputs, outputs, width, vectors)
+    arguments = (*sizes, padded, u, states, dy, dfinal, du, dx0, sums)
+    numbers = _SEQUENCES * (width + _BLOCK * vectors + (_BLOCK + 1) * rows)
+    work = batch * length * rows * (width + vectors)
+    name = f"dense_layer_backward_{precision(u)}"
+    call(name, shares, work, arguments, numbers * u.element_size())
+    total = sums.sum(0)[:, : inputs + size].to(u.dtype)
+    (dD, dC), (dB, dA) = (part.split((inputs, size), 1) for part in total.split((outputs, size)))
+    return du, *(part.clone() for part in (dA, dB, dC, dD)), dx0
 
 
 def _products(u: Tensor, states: Tensor, dy: Tensor, drives: Tensor) -> tuple[Tensor, ...]:
@@ -86,39 +120,49 @@ def _products(u: Tensor, states: Tensor, dy: Tensor, drives: Tensor) -> tuple[Te
 
 
 def _scan(
-    system: tuple[Tensor, ...], u: Tensor, x0: Tensor, states: Tensor | None, *, reverse: bool
+    system: tuple[Tensor, ...], u: Tensor, x0: Tensor, states: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Outputs and last state of (A, B, C, D); ``states`` are filled where given."""
-    A, B, C, D = system
+    padded, width = _columns(*system)
     u, x0 = contiguous(u, x0)
-    matrix = torch.cat([torch.cat([B, A], 1), torch.cat([D, C], 1)])  # (N + p, m + N)
     batch, length, inputs = u.shape
-    rows, columns, size = *matrix.shape, len(A)
-    y, end = u.new_empty(batch, length, rows - size), torch.empty_like(x0)
-    if unavailable_reason() or not u.is_cpu or u.numel() == 0:
-        return _step_by_step(matrix, u, x0, states, y, reverse)
-    width = -(-rows // lanes(u)) * lanes(u)
-    padded = torch.nn.functional.pad(matrix.T, (0, width - rows)).contiguous()
-    sizes = (batch, length, size, inputs, rows - size, width, int(reverse))
+    columns, size, outputs = len(padded), x0.shape[1], len(system[2])
+    y, end = u.new_empty(batch, length, outputs), torch.empty_like(x0)
+    sizes = (batch, length, size, inputs, outputs, width)
     arguments = (*sizes, padded, u, x0, y, states, end)
     scratch = _SEQUENCES * (width + columns) * u.element_size()
     work = batch * length * columns * width
-    call(f"dense_layer_{precision(u)}", -(-batch // _SEQUENCES), work, arguments, scratch)
+    call(f"dense_layer_forward_{precision(u)}", -(-batch // _SEQUENCES), work, arguments, scratch)
     return y, end
 
 
-def _step_by_step(
-    matrix: Tensor, u: Tensor, x0: Tensor, states: Tensor | None, y: Tensor, reverse: bool
+def _columns(A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> tuple[Tensor, int]:
+    """The columns of [B A; D C] (m + N, W), as dense.h has them, and their length W."""
+    matrix = torch.cat([torch.cat([B, A], 1), torch.cat([D, C], 1)])
+    width = _to_lanes(len(matrix), matrix)
+    return torch.nn.functional.pad(matrix.T, (0, width - len(matrix))).contiguous(), width
+
+
+def _to_lanes(count: int, like: Tensor) -> int:
+    """The numbers in the vectors that hold ``count``."""
+    return -(-count // lanes(like)) * lanes(like)
+
+
+def _in_torch(
+    system: tuple[Tensor, ...],
+    u: Tensor,
+    x0: Tensor,
+    states: Tensor | None,
+    *,
+    reverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """As the kernel: (x, y) from ``matrix`` times (u, x)."""
-    state, size = x0, x0.shape[1]
-    steps = range(u.shape[1])
-    for k in reversed(steps) if reverse else steps:
-        if states is not None:
-            states[:, k] = state
-        row = torch.cat([u[:, k], state], 1) @ matrix.T
-        state, y[:, k] = row[:, :size], row[:, size:]
-    return y, state.clone()
+    """As the kernel, in chunks of chunks; in reverse as its backward pass."""
+    A, B, C, D = system
+    found = dense_states(A[None], (u @ B.mT)[:, :, None], x0[:, None], reverse=reverse)[:, :, 0]
+    before, end = (found[:, 1:], found[:, 0]) if reverse else (found[:, :-1], found[:, -1])
+    if states is not None:
+        states.copy_(before)
+    return before @ C.mT + u @ D.mT, end.clone()
 
 
 # --- by layers whose outputs are their states -----------------------------------------------------

@@ -5,14 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssmbench.scans.base import initial_state, scan_through_states, sequential_scan
+from ssmbench.scans import chunked_dense
+from ssmbench.scans.base import initial_state, scan_through_states
 from ssmbench.scans.native.dense import dense_layer
+from ssmbench.scans.native.library import unavailable_reason
 from ssmbench.scans.native.linear_scan import linear_scan
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, DiscreteSystem
 
 
 def scan_dense(system: DiscreteDense, u: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
-    """A real system, head by head: for 64 heads of 64 states, 13 times as fast as in chunks."""
+    """A real system, head by head: for 32 heads of 64 states, five times as fast as in chunks with
+    all states written."""
     start = initial_state(system, u, x0)
     inputs = u.to(start.dtype).unbind(2)
     matrices = (t.to(start.dtype).unbind() for t in (system.A, system.B, system.C, system.D))
@@ -32,4 +35,5 @@ def scan_traced(
     if not isinstance(system, DiscreteDense):
         return scan_through_states(system, u, x0, linear_scan)
     real = is_real(system) and not u.is_complex()
-    return (scan_dense if real else sequential_scan)(system, u, x0)
+    loop = real and u.is_cpu and unavailable_reason() is None
+    return (scan_dense if loop else chunked_dense.dense_scan)(system, u, x0)
