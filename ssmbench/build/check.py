@@ -33,6 +33,7 @@ def check_parts(config: RunConfig) -> None:
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")  # the run will issue them again
+            check_compile(config)
             task = build_task(config)
             network = build_network(config, task.sizes)
             if task.conditions.uneven:
@@ -90,6 +91,15 @@ def check_measures(config: RunConfig, network: SequenceModel) -> None:
             not reasons or "" in reasons,
             f"analysis.measures.{place}: {component['name']}: {next(iter(reasons), '')}",
         )
+
+
+def check_compile(config: RunConfig) -> None:
+    """Raise a UsageError if a network is to be compiled whose ranks exchange states inside it."""
+    require(
+        not (config.compile and config.sequence_parallel > 1),
+        f"compile: not with sequence_parallel={config.sequence_parallel}: ranks that share "
+        "sequences exchange states inside the network; leave one of them out",
+    )
 
 
 def check_penalty(config: RunConfig, network: SequenceModel) -> None:

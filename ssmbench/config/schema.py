@@ -164,6 +164,10 @@ class RunConfig(component_fields("")):
     #: averaged over the heads of a layer and added over the layers, so that fewer states matter. In
     #: networks without time-varying layers; validation and test are scored without it.
     hankel_penalty: float = option(0.0, NOT_NEGATIVE, added=2)
+    #: Whether training steps run the network through torch.compile, which takes a minute or more at
+    #: the start, and a C++ compiler on the CPU; validation, tests and measurements do not. Not with
+    #: sequence_parallel.
+    compile: bool = option(False, added=2)
     #: Which validation score chooses among the weights of the training: score, or certified@E, for
     #: example certified@0.03: the share that is certified under disturbances of energy E.
     select: str = option("score", SELECTION, added=2)

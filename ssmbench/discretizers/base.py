@@ -32,7 +32,7 @@ from ssmbench.systems import (
     TimeVaryingDiagonal,
     interleaved,
 )
-from ssmbench.transforms import functorch_active
+from ssmbench.transforms import functorch_active, values_unknown
 
 __all__ = [
     "Discretizer",
@@ -213,10 +213,10 @@ def by_kind(
     """Discretize conjugate pairs with one function and all other oscillators with another.
 
     The result is diagonal (H, N) where all are pairs, else dense with two states per oscillator,
-    and lists the pairs among them, so that they are still scanned as modes. During export and under
-    ``torch.func`` values cannot be inspected, so all count as others.
+    and lists the pairs among them, so that they are still scanned as modes. In a traced graph and
+    under ``torch.func`` values cannot be inspected, so all count as others.
     """
-    if torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active():
+    if values_unknown():
         return others(system)
     if bool(is_pair.all()):
         return pairs(system)

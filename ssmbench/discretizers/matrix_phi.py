@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Inexact
 from torch import Tensor
 
+from ssmbench.transforms import values_unknown
+
 _RADIUS = 0.5
 _TERMS = 16  # 0.5^16 / 17! is far below float64's rounding
 _BLOCK = 4  # powers of Z that are formed (Paterson, Stockmeyer 1973, SIAM J. Comput. 2:60)
@@ -27,7 +29,7 @@ def matrix_phi(Z: Inexact[Tensor, "H N N"], order: int) -> list[Inexact[Tensor, 
     torch's exponential of a joint matrix is used instead: it is as accurate except for stiff
     matrices.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if values_unknown():
         return _joint_exponential(Z, order)
     doublings = _doublings(Z.detach())
     Z = Z * _power_of_two(-doublings).to(Z.real.dtype)[:, None, None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
@@ -26,6 +26,7 @@ from ssmbench.scans.sequence_parallel import Segments
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.batch import Batch
 from ssmbench.training.batches import check_batches, used_batches
+from ssmbench.training.compiled import compilation_refused, forget_compiled, predict_compiled
 from ssmbench.training.devices import FiniteCheck, seed_generators, waits_for_loss
 from ssmbench.training.hankel import hankel_penalty
 from ssmbench.training.margin import Margins
@@ -39,7 +40,8 @@ class SequenceModule(pl.LightningModule):
     enforced here and not by Lightning's Trainer, which resumes a run of limited steps in the wrong
     epoch. ``budget`` is the training time of the run, None if it ends after epochs or steps.
     ``margins``: of a training for certified predictions. ``hankel_penalty``: the weight of
-    :func:`~ssmbench.training.hankel.hankel_penalty` in the training loss.
+    :func:`~ssmbench.training.hankel.hankel_penalty` in the training loss. ``compiled``: whether
+    training steps run the network through ``torch.compile``.
 
     Raises:
         DivergedError: a loss or prediction is not finite on any rank; all ranks raise together.
@@ -54,6 +56,7 @@ class SequenceModule(pl.LightningModule):
         budget: Budget | None = None,
         margins: Margins | None = None,
         hankel_penalty: float = 0.0,
+        compiled: bool = False,
     ):
         super().__init__()
         self.max_steps = max_steps
@@ -64,6 +67,7 @@ class SequenceModule(pl.LightningModule):
         self.optimizer = optimizer
         self.margins = margins or Margins()
         self.hankel_penalty = hankel_penalty
+        self.compiled = compiled
         self.val_metrics = task.metrics().clone(prefix="val/")
         self.test_metrics = task.metrics().clone(prefix="test/")
         self.certified_metrics = task.metrics() if self.margins.selects else None
@@ -133,6 +137,8 @@ class SequenceModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Limit the epochs to the one in which the last step lies."""
+        if self.compiled:
+            forget_compiled()
         if self.max_steps >= 0:
             epochs = math.ceil(self.max_steps / self._steps_per_epoch())
             given = self.trainer.max_epochs
@@ -173,7 +179,8 @@ class SequenceModule(pl.LightningModule):
         """
         self.doing = "the backward pass of a training step"
         try:
-            super().backward(loss, *args, **kwargs)
+            with compilation_refused() if self.compiled else nullcontext():
+                super().backward(loss, *args, **kwargs)
         except torch.linalg.LinAlgError:  # as in _predict
             self._stop_unless_loss_is_finite()
             raise
@@ -207,6 +214,8 @@ class SequenceModule(pl.LightningModule):
 
     def _predict(self, batch: Batch) -> Tensor:
         try:
+            if self.compiled and self.model.training:
+                return predict_compiled(self.model, batch)
             with self._segments():
                 return self.model(batch.u, batch.lengths, batch.dt)
         except torch.linalg.LinAlgError:  # a factorization refuses matrices that are not finite

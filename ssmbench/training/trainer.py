@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 import torch
 
 from ssmbench.build.check import (
+    check_compile,
     check_margins,
     check_measures,
     check_penalty,
@@ -183,14 +184,15 @@ def _built(run: RunConfig) -> SequenceModule:
         network = build_network(run, task.sizes)
         if run.start is not None:
             load_start(network, run.start, run.start_digest)
+    check_compile(run)
     check_margins(run, task, network)
     check_measures(run, network)
     check_penalty(run, network)
     with memory_named(run, LOADING):
         check_splits_fit(network, task)
         margins = margins_of(run, task)
-    penalty = run.hankel_penalty
-    module = SequenceModule(network, task, run.optimizer, steps, budget, margins, penalty)
+    own = (budget, margins, run.hankel_penalty, run.compile)
+    module = SequenceModule(network, task, run.optimizer, steps, *own)
     check_effective_batch(run.effective_batch, task)
     return module
 
