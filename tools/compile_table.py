@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -56,8 +57,8 @@ def gradients(run: Callable[[Tensor], Tensor], u: Tensor, parameters: list) -> l
 
 
 def difference(found: Iterable[Tensor | None], expected: Iterable[Tensor | None]) -> float:
-    """The largest of all tensors, relative to the largest entry of each; infinite where only one of
-    two is None or not finite."""
+    """The largest of all tensors, relative to the largest entry of each; infinite where one of two
+    is None, or a number is not finite."""
     worst = 0.0
     for one, other in zip(found, expected, strict=True):
         if one is None or other is None:
@@ -65,8 +66,8 @@ def difference(found: Iterable[Tensor | None], expected: Iterable[Tensor | None]
             continue
         error = (one - other).abs().max().item()
         size = other.abs().max().item()
-        worst = max(worst, error / size if size > 0 else float(error > 0))
-        worst = worst if worst == worst else float("inf")
+        relative = error / size if size > 0 else float(error > 0)
+        worst = max(worst, relative if math.isfinite(relative) else float("inf"))
     return worst
 
 
