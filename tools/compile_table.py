@@ -14,6 +14,7 @@ status is 1 if a row has a graph break, a difference above ``--tolerance``, or a
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import os
@@ -27,7 +28,6 @@ from typing import Any
 
 import torch
 import torch._dynamo
-import torch._inductor.compile_fx  # once, before the processes part
 from torch import Tensor
 
 from ssmbench import registry
@@ -154,6 +154,8 @@ def parsed() -> argparse.Namespace:
 def main() -> int:
     arguments = parsed()
     torch.set_num_threads(1)
+    if arguments.backend == "inductor":  # imported once, before the processes part
+        importlib.import_module("torch._inductor.compile_fx")
     kept = arguments.rows
     rows = [json.loads(x) for x in kept.read_text().splitlines()] if kept and kept.exists() else []
     done = {row["name"]: row for row in rows}
