@@ -12,6 +12,7 @@ from ssmbench.analysis.certificate import GainClaim
 from ssmbench.build.network import build_network
 from ssmbench.build.optimizer import build_optimizer
 from ssmbench.build.task import build_task
+from ssmbench.build.truncation import check_truncation
 from ssmbench.config import RunConfig, build
 from ssmbench.errors import UsageError, one_line, require
 from ssmbench.measures.base import Measure
@@ -40,6 +41,8 @@ def check_parts(config: RunConfig) -> None:
                 network.check_uneven()
             check_margins(config, task, network)
             check_measures(config, network)
+            check_penalty(config, network)
+            check_truncation(config, network)
             build_optimizer(network, config.optimizer)
     except UsageError as error:
         raise with_plugin_line(error) from error
@@ -122,6 +125,19 @@ def _undefined(measure: Measure, layer: SSMLayer) -> str:
     except UsageError as error:
         return str(error)
     return ""
+
+
+def check_even(task: Task, consequence: str) -> None:
+    """Load the data, and raise a UsageError if networks are given the time from each sample to the
+    next: matrices in place of a continuous-time system have no step size that it could scale."""
+    for name in ("train", "val", "test", *task.further_tests()):
+        data = task.split(name)
+        uneven = task.conditions.uneven or (len(data) > 0 and data.batch([0]).dt is not None)
+        require(
+            not uneven,
+            f"the samples of {name} are at uneven times: {consequence}, since stored matrices are "
+            "those of one time step",
+        )
 
 
 def check_splits_fit(network: SequenceModel, task: Task) -> None:

@@ -12,7 +12,7 @@ from ssmbench.config.identity import NOT_FINGERPRINTED, SCHEMA_VERSION, fingerpr
 from ssmbench.config.layers import leaves, merge, nested, parse_overrides
 from ssmbench.config.places import COMPONENTS
 from ssmbench.config.resolution import check_part, load_run, resolve, resolve_model, typed
-from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig, ranks
+from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig, TruncationConfig, ranks
 from ssmbench.config.sources import (
     all_earlier_sources,
     changed_sources,
@@ -30,6 +30,7 @@ __all__ = [
     "AnalysisConfig",
     "ModelConfig",
     "RunConfig",
+    "TruncationConfig",
     "accumulation",
     "all_earlier_sources",
     "batch_words",

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from ssmbench import registry
 from ssmbench.config.layers import by_place
 from ssmbench.config.places import COMPONENTS, LISTED
-from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig, SamplingConfig
+from ssmbench.config.schema import SECTIONS, RunConfig
 from ssmbench.config.spelling import read_component
 from ssmbench.config.validation import validated
 from ssmbench.errors import require
@@ -112,10 +112,5 @@ def _components_at(config: Mapping[str, Any], path: str) -> Iterator[tuple[str, 
 
 def schemas_of(config: Mapping[str, Any]) -> dict[str, type]:
     """The dataclasses that define the options of a run config, by the prefix of the paths."""
-    sections = {
-        "": RunConfig,
-        "model.": ModelConfig,
-        "analysis.": AnalysisConfig,
-        "sampling.": SamplingConfig,
-    }
+    sections = {"": RunConfig} | {f"{name}.": schema for name, schema in SECTIONS.items()}
     return sections | {f"{path}.": entry.config for path, entry in entries_of(config)}

@@ -13,15 +13,13 @@ from ssmbench import registry
 from ssmbench.config.components import build, resolve_component, resolve_components
 from ssmbench.config.layers import merge, parse_overrides
 from ssmbench.config.places import COMPONENTS, LISTED, OPTIONAL
-from ssmbench.config.schema import AnalysisConfig, ModelConfig, RunConfig, SamplingConfig
+from ssmbench.config.schema import SECTIONS, ModelConfig, RunConfig
 from ssmbench.config.sources import sources_of
 from ssmbench.config.start import start_digest
 from ssmbench.config.validation import copied, is_plain, validated
 from ssmbench.config.values import check_given, check_values
 from ssmbench.errors import require
 from ssmbench.yamlio import read_yaml
-
-_SECTIONS = {"model": ModelConfig, "analysis": AnalysisConfig, "sampling": SamplingConfig}
 
 
 def resolve(config: Mapping[str, Any], source: str = "config") -> dict[str, Any]:
@@ -99,7 +97,7 @@ def _data_digest(config: Mapping[str, Any], source: str) -> str:
 def typed(config: Mapping[str, Any]) -> RunConfig:
     """A resolved config as a :class:`RunConfig`; its components stay dicts."""
     values = copied(dict(config))
-    sections = {key: schema(**values[key]) for key, schema in _SECTIONS.items() if key in values}
+    sections = {key: schema(**values[key]) for key, schema in SECTIONS.items() if key in values}
     return RunConfig(**(values | sections))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from ssmbench.config.durations import DURATION
@@ -28,6 +29,7 @@ from ssmbench.options import (
 _SHARES = Allowed("each in [0, 1)", lambda v: all(0 <= share < 1 for share in v))
 _FACTORS = Allowed("each from 2 to 1024", lambda v: all(2 <= factor <= 1024 for factor in v))
 _STATES = Allowed("each positive", lambda v: all(0 < states <= 2**20 for states in v))
+_EPOCHS = Allowed("positive, each larger than the one before", lambda v: _increases([0, *v]))
 _LAYERS = (POSITIVE, Allowed("at most 10000", lambda v: v <= 10_000))
 
 
@@ -131,6 +133,28 @@ class SamplingConfig:
 
 
 @dataclass
+class TruncationConfig(component_fields("truncation")):
+    """Truncation in training: at the end of some epochs every SSM layer is reduced, and the layers
+    that are left, which are those of ``discrete_matrices``, are trained further.
+
+    ``reducer``: null for balanced_truncation. One of share, order and tolerance says what is kept.
+    """
+
+    #: Numbers of the epochs, from 1, all before the last one; empty for no truncation.
+    epochs: list[int] = field(default_factory=list, metadata=metadata(_EPOCHS, added=2))
+    #: Least share that is removed of the order that each head has then.
+    share: float | None = option(None, PROPER_FRACTION, added=2)
+    #: Largest order of each head, conjugate modes counted.
+    order: int | None = option(None, COUNT, added=2)
+    #: Largest bound on the H-infinity error of each head.
+    tolerance: float | None = option(None, NOT_NEGATIVE, added=2)
+    #: Whether the tolerance is a share of the largest Hankel singular value of the layer.
+    relative: bool = option(False, added=2)
+    #: Whether the tolerance limits the measured error in place of the bound.
+    measured: bool = option(False, added=2)
+
+
+@dataclass
 class RunConfig(component_fields("")):
     """One run."""
 
@@ -168,6 +192,7 @@ class RunConfig(component_fields("")):
     #: the start, and a C++ compiler on the CPU; validation, tests and measurements do not. Not with
     #: sequence_parallel.
     compile: bool = option(False, added=2)
+    truncation: TruncationConfig = field(default_factory=TruncationConfig)
     #: Which validation score chooses among the weights of the training: score, or certified@E, for
     #: example certified@0.03: the share that is certified under disturbances of energy E.
     select: str = option("score", SELECTION, added=2)
@@ -184,6 +209,19 @@ class RunConfig(component_fields("")):
     #: Digest of the source of each component that is not built in, by the component's path; set by
     #: :func:`resolve`. Empty for runs with built-in components only.
     sources: dict[str, str] = field(default_factory=dict)
+
+
+#: The sections of a run config that are mappings of options.
+SECTIONS = {
+    "model": ModelConfig,
+    "analysis": AnalysisConfig,
+    "sampling": SamplingConfig,
+    "truncation": TruncationConfig,
+}
+
+
+def _increases(numbers: Sequence[int]) -> bool:
+    return all(one < next_ for one, next_ in pairwise(numbers))
 
 
 def ranks(trainer: Mapping[str, Any]) -> int | None:

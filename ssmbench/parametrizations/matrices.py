@@ -10,14 +10,18 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
 from ssmbench.options import POSITIVE, POSITIVE_COUNT, SIZE, one_of, option
 from ssmbench.parametrizations.base import Parametrization, log_uniform_steps, positive
+from ssmbench.parametrizations.lru import GAP
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDense, DiscreteDense, DiscreteDiagonal, DiscreteSystem
+
+#: The least modulus of a pole that is given by its decay, and the least decay beside the gap.
+_LEAST = 1e-12
 
 
 @dataclass
@@ -25,12 +29,13 @@ class DiscreteMatricesConfig:
     """``heads`` systems side by side, of d_model / heads channels and ``d_state`` states each.
 
     ``form``: ``dense``, A real (H, N, N); ``pairs``, a diagonal of N / 2 complex poles (H, N / 2),
-    one of each conjugate pair. ``radius``: the modulus of the poles at the start.
+    one of each conjugate pair; ``polar``, the same by decay and angle, lam = exp(-decay + i angle),
+    which is stable for all values. ``radius``: the modulus of the poles at the start.
     """
 
     d_state: int = option(64, SIZE)
     heads: int = option(1, POSITIVE_COUNT)
-    form: str = option("dense", one_of("dense", "pairs"))
+    form: str = option("dense", one_of("dense", "pairs", "polar"))
     radius: float = option(0.9, POSITIVE)
 
 
@@ -69,33 +74,55 @@ class _Matrices(Parametrization):
 
 @parametrizations.register("discrete_matrices", config=DiscreteMatricesConfig, citation="baseline")
 class DiscreteMatrices(_Matrices):
-    """A, B, C and D of a discrete-time system, free: it may be or become unstable."""
+    """A, B, C and D of a discrete-time system, free: it may be or become unstable.
+
+    In the form ``polar`` it is stable for all values."""
 
     system_type = DiscreteSystem
 
     def __init__(self, config: DiscreteMatricesConfig, *, d_model: int):
         super().__init__()
-        self.pairs = config.form == "pairs"
+        self.form, paired = config.form, config.form != "dense"
         n = config.d_state
         require(
-            n % 2 == 0 or not self.pairs,
-            f"d_state must be even for form=pairs (it counts conjugate pairs), got {n}",
+            n % 2 == 0 or not paired,
+            f"d_state must be even for form={self.form} (it counts conjugate pairs), got {n}",
         )
-        count = n // 2 if self.pairs else n
-        self._add_maps(d_model, config.heads, count, *([2] if self.pairs else []))
+        count = n // 2 if paired else n
+        self._add_maps(d_model, config.heads, count, *([2] if paired else []))
         poles = config.radius * rotations(n)
-        if self.pairs:
-            lam = torch.stack([poles[0, ::2, ::2].diagonal(), poles[0, 1::2, ::2].diagonal()], -1)
-            self.lam = nn.Parameter(lam.expand(config.heads, count, 2).clone())
-        else:
+        if not paired:
             self.A = nn.Parameter(poles.expand(config.heads, n, n).clone())
+            return
+        lam = torch.stack([poles[0, ::2, ::2].diagonal(), poles[0, 1::2, ::2].diagonal()], -1)
+        lam = lam.expand(config.heads, count, 2).clone()
+        if self.form == "pairs":
+            self.lam = nn.Parameter(lam)
+            return
+        parts = decay_and_angle(torch.view_as_complex(lam))
+        self.log_decay = nn.Parameter(parts["log_decay"])
+        self.angle = nn.Parameter(parts["angle"])
 
     def forward(self) -> DiscreteDense | DiscreteDiagonal:
         """A (H, N, N) or lam (H, N / 2); B (H, ., m), C (H, m, .), D (H, m, m)."""
-        if not self.pairs:
+        if self.form == "dense":
             return DiscreteDense(A=self.A, B=self.B, C=self.C, D=self.D)
-        lam, B, C = (torch.view_as_complex(x) for x in (self.lam, self.B, self.C))
+        B, C = (torch.view_as_complex(x) for x in (self.B, self.C))
+        if self.form == "pairs":
+            lam = torch.view_as_complex(self.lam)
+        else:
+            lam = torch.polar(torch.exp(-positive(self.log_decay) - GAP), self.angle)
         return DiscreteDiagonal(lam=lam, B=B, C=C, D=self.D, conjugate=True)
+
+
+def decay_and_angle(lam: Complex[Tensor, "H N"]) -> dict[str, Float[Tensor, "H N"]]:
+    """The parameters ``log_decay`` and ``angle`` of poles inside the unit circle, in their
+    precision. Poles of modulus below 1e-12 get this modulus, and poles that are nearer to the
+    circle than :data:`ssmbench.parametrizations.lru.GAP` this distance."""
+    exact = lam.to(torch.complex128)
+    decay = -torch.log(exact.abs().clamp_min(_LEAST))
+    found = {"log_decay": torch.log((decay - GAP).clamp_min(_LEAST)), "angle": exact.angle()}
+    return {name: value.to(lam.real.dtype) for name, value in found.items()}
 
 
 @parametrizations.register(

@@ -144,7 +144,12 @@ measures = declare(
     "ssmbench.measures.base:Measure",
     Place("analysis.measures", many=True, unique=True, added=2),
 )
-reducers = declare("reducer", "ssmbench.reduction", "ssmbench.reduction.base:Reducer")
+reducers = declare(
+    "reducer",
+    "ssmbench.reduction",
+    "ssmbench.reduction.base:Reducer",
+    Place("truncation.reducer", added=2),
+)
 launchers = declare("launcher", "ssmbench.launchers", "ssmbench.launchers.base:Launcher")
 importers = declare("importer", "ssmbench.importers", "ssmbench.importers.base:Importer")
 exporters = declare("exporter", "ssmbench.exporters", "ssmbench.exporters.base:Exporter")

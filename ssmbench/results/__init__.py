@@ -28,6 +28,7 @@ from ssmbench.results.provenance import Provenance, Sitting
 from ssmbench.results.record import Record, ResultError
 from ssmbench.results.result import Result
 from ssmbench.results.schema import OLDEST_SCHEMA, SCHEMA, SchemaError
+from ssmbench.results.truncation import TruncatedLayer, Truncation
 
 __all__ = [
     "OLDEST_SCHEMA",
@@ -52,4 +53,6 @@ __all__ = [
     "Scores",
     "Sitting",
     "TaskFacts",
+    "TruncatedLayer",
+    "Truncation",
 ]

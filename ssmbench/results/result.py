@@ -19,6 +19,7 @@ from ssmbench.results.parts import (
 from ssmbench.results.provenance import Provenance
 from ssmbench.results.record import Record, ResultError
 from ssmbench.results.schema import SCHEMA, migrated
+from ssmbench.results.truncation import Truncation
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Result(Record):
     ``notes``: what else happened in training, for example that it was stopped early.
     ``certified``: what is proved of the predictions; None where robustness was not measured, and in
     earlier results. ``effective_batch``: sequences of one optimizer step, over all ranks.
+    ``truncations``: those in training, the first one first.
     """
 
     status: str
@@ -56,6 +58,7 @@ class Result(Record):
     effective_batch: int | None = None
     provenance: Provenance | None = None
     certified: Certified | None = None
+    truncations: tuple[Truncation, ...] = ()
     schema: int = SCHEMA
 
     @property

@@ -261,6 +261,7 @@ def _result(identity: Run, trained: Trained, sitting: OpenSitting) -> Result:
         robustness=(*curves, *proved.curve),
         certified=proved.figures,
         further_tests=further,
+        truncations=trained.truncations,
         parameters=model.parameter_count(),
         steps=trained.steps,
         steps_per_second=trained.steps_per_second,

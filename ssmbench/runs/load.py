@@ -17,7 +17,8 @@ from ssmbench.config import AnalysisConfig, RunConfig
 from ssmbench.errors import UsageError, WriteError, one_line
 from ssmbench.files import write_atomically
 from ssmbench.nn.model import SequenceModel
-from ssmbench.results import Gains, Record
+from ssmbench.results import Gains, Record, Truncation
+from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.poles import npz
 from ssmbench.runs.run import Run
 from ssmbench.spec import TaskSizes
@@ -27,6 +28,7 @@ from ssmbench.training.gains import Measurement, measure_gains
 from ssmbench.training.relaxing import promised_lengths
 from ssmbench.training.start import PREFIX
 from ssmbench.training.trainer_options import DOUBLE
+from ssmbench.training.truncation import as_truncated, truncations_in
 
 WORST_INPUT = "worst_input.npz"
 #: The weights of a run in a published folder, which has no checkpoints.
@@ -37,8 +39,9 @@ ATTACK_INPUTS = 8
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run loaded from its folder: its config, its task (data not yet read), its network (on the
-    CPU, in evaluation mode), and the checkpoint that the weights are from."""
+    """A run loaded from its folder: its config, with the model as a truncation in training has left
+    it, its task (data not yet read), its network (on the CPU, in evaluation mode), and the
+    checkpoint that the weights are from."""
 
     config: RunConfig
     task: Task
@@ -85,8 +88,9 @@ def load_trained(folder: Path, rate: float = 1.0) -> TrainedRun:
         UsageError: the folder is not that of a run, there is no usable checkpoint, or ``rate`` is
             not 1 and the parametrization has no sampling rate.
     """
-    config = Run.load(folder).typed
+    given = Run.load(folder).typed
     checkpoint = _checkpoint(folder)
+    config = as_truncated(given, _truncations(checkpoint))
     task = build_task(config)
     model = untrained(config, task.sizes)
     _load_weights(model, checkpoint)
@@ -132,6 +136,13 @@ def _load_weights(model: SequenceModel, checkpoint: Path) -> None:
         raise UsageError(
             f"{checkpoint}: does not fit the network of config.yaml: {one_line(error)}"
         ) from None
+
+
+def _truncations(checkpoint: Path) -> tuple[Truncation, ...]:
+    """Those before the weights were saved; of a published run, of which the result alone tells."""
+    if checkpoint.name == PUBLISHED_WEIGHTS:
+        return RunFolder(checkpoint.parent).read_result().truncations
+    return truncations_in(load_checkpoint(checkpoint), str(checkpoint))
 
 
 def _weights(checkpoint: Path) -> Mapping[str, Tensor]:

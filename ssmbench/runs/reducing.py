@@ -11,22 +11,25 @@ from pathlib import Path
 import torch
 
 from ssmbench import registry
+from ssmbench.build.check import check_even
+from ssmbench.build.recorded import recorded_inputs
 from ssmbench.config import AnalysisConfig, typed
-from ssmbench.errors import UsageError, require
+from ssmbench.errors import require
 from ssmbench.nn.encoded import gain_map
 from ssmbench.nn.freeze import freeze
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.output_change import ChangeBudget, OutputChange, output_change
-from ssmbench.nn.recording import record_inputs
-from ssmbench.reduction import Amount, RecordedInputs, Reducer, Reduction, proved_error
+from ssmbench.nn.reduced_layers import reduced_layer, reducible_system
+from ssmbench.nn.stored_systems import StoredSystems
+from ssmbench.reduction import Amount, Reduction, proved_error
 from ssmbench.results import Gains, ImportedFrom, LayerGains, Result, Scores
 from ssmbench.results.record import Record
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.given import GivenNetwork, check_free, scores_of, write_run
 from ssmbench.runs.layers import states_of
 from ssmbench.runs.load import TrainedRun, load_trained, measure_task_gains, untrained
-from ssmbench.runs.reduced_network import StoredSystems, stored_config, stored_weights
+from ssmbench.runs.reduced_network import stored_config, stored_weights
 from ssmbench.runs.run import Run
 from ssmbench.tasks.base import Task
 from ssmbench.training.relaxing import promised_lengths
@@ -123,7 +126,7 @@ def reduce_run(
     _check_apart(source, folder)
     check_free(folder, force=force)
     run, given = load_trained(source), RunFolder(source).result
-    _check_even(run.task)
+    check_even(run.task, "the layers of such a run cannot be reduced")
     reductions = reduced_layers(run.model, request, run.task)
     network = _stored(source, run, reductions)
     write_run(Run(network.config, RunFolder(folder)), network, _provenance(source, run, request))
@@ -138,20 +141,6 @@ def _check_apart(source: Path, folder: Path) -> None:
     require(apart, f"{folder}: is, holds or lies in the run that is reduced; choose another folder")
 
 
-def _check_even(task: Task) -> None:
-    """Raise a UsageError if networks are given the time from each sample to the next: stored
-    matrices have no step size that it could scale."""
-    for name in ("train", "val", "test", *task.further_tests()):
-        data = task.split(name)
-        uneven = task.conditions.uneven or (len(data) > 0 and data.batch([0]).dt is not None)
-        require(
-            not uneven,
-            f"the samples of {name} are at uneven times: the layers of such a run cannot be "
-            "reduced, since stored matrices are those of one time step",
-        )
-
-
-@torch.no_grad()
 def reduced_layers(
     model: SequenceModel, request: ReductionRequest, task: Task | None = None
 ) -> dict[SSMLayer, Reduction]:
@@ -162,53 +151,14 @@ def reduced_layers(
         UsageError: see :func:`reduce_run`; or the reducer needs a task, and none is given.
     """
     reducer = registry.reducers.get(request.reducer).build()
-    named = {layer: f"layer {i} ({_kind(layer)})" for i, layer in enumerate(model.layers)}
+    named = {layer: f"layer {index}" for index, layer in enumerate(model.layers)}
     for layer, name in named.items():
-        _check_reducible(name, layer)
-    inputs = _recorded(model, reducer, request.reducer, task)
+        reducible_system(name, layer)
+    inputs = recorded_inputs(model, reducer, request.reducer, task)
     return {
-        layer: _reduced(name, layer, reducer, request.amount, inputs.get(layer))
+        layer: reduced_layer(name, layer, reducer, request.amount, inputs.get(layer))
         for layer, name in named.items()
     }
-
-
-def _kind(layer: SSMLayer) -> str:
-    return type(layer.parametrization).__name__
-
-
-def _check_reducible(name: str, layer: SSMLayer) -> None:
-    require(not layer.time_varying, f"{name} is time-varying: it cannot be reduced")
-    require(layer.x0 is None, f"{name} starts from a learned state: it cannot be reduced")
-    real = layer.system().is_real()
-    require(real, f"{name} has complex outputs: it cannot be reduced")
-
-
-def _recorded(
-    model: SequenceModel, reducer: Reducer, name: str, task: Task | None
-) -> dict[SSMLayer, RecordedInputs]:
-    """The inputs that the reducer asks for: those of training sequences in a fixed random order."""
-    if not reducer.recorded_steps:
-        return {}
-    if task is None:
-        raise UsageError(f"{name}: needs a task, on whose data inputs are recorded")
-    data, size = task.split("train"), task.batch_size
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
-    places = (order[first : first + size] for first in range(0, len(order), size))
-    given = ((batch.u, batch.lengths) for batch in map(data.batch, places))
-    return record_inputs(model, given, reducer.recorded_steps)
-
-
-def _reduced(
-    name: str,
-    layer: SSMLayer,
-    reducer: Reducer,
-    amount: Amount,
-    inputs: RecordedInputs | None,
-) -> Reduction:
-    try:
-        return reducer.reduce(layer.system(), amount, inputs)
-    except UsageError as error:
-        raise UsageError(f"{name}: {error}") from None
 
 
 @torch.no_grad()

@@ -162,6 +162,12 @@ class BestCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
 
+    def forget_scores(self) -> None:
+        """Let the next validation be the best one so far, as after a truncation; the file is left
+        until then."""
+        self.best_k_models, self.kth_best_model_path, self.best_model_path = {}, "", ""
+        self.best_model_score = self.current_score = None
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         old, new = state_dict["dirpath"], str(self.dirpath)
         moved = {k: v.replace(old, new) if isinstance(v, str) else v for k, v in state_dict.items()}

@@ -57,7 +57,7 @@ class LastCheckpoint(Checkpoint):
         interruption.training_starts()
         self._saved_at = time.monotonic()
         _call_after_batches(trainer, lambda: self._after_batch(trainer, pl_module))
-        if not _is_complete(trainer, pl_module):
+        if not pl_module.is_complete():
             self._end_if_asked(trainer, self._asked(trainer))
 
     def on_train_batch_end(
@@ -78,7 +78,7 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def _after_batch(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
-        if not self._between_steps or trainer.is_last_batch or _is_complete(trainer, pl_module):
+        if not self._between_steps or trainer.is_last_batch or pl_module.is_complete():
             return  # in the last two cases, the end of the epoch follows
         asked = self._asked(trainer)
         if any(asked) and not self._is_saved:
@@ -89,7 +89,7 @@ class LastCheckpoint(Checkpoint):
         self._save(trainer)
         epochs, asked = trainer.max_epochs, self._asked(trainer)
         last = epochs is not None and 0 <= epochs <= trainer.current_epoch + 1
-        if last or _is_complete(trainer, pl_module):
+        if last or pl_module.is_complete():
             asked = asked._replace(out_of_time=0)
         self._end_if_asked(trainer, asked)
 
@@ -129,10 +129,6 @@ class LastCheckpoint(Checkpoint):
                 self._last.replace(self._previous)
             self._next.replace(self._last)
         self._is_saved, self._saved_at = True, time.monotonic()
-
-
-def _is_complete(trainer: pl.Trainer, module: SequenceModule) -> bool:
-    return trainer.should_stop or 0 <= module.max_steps <= trainer.global_step
 
 
 def _call_after_batches(trainer: pl.Trainer, function: Callable[[], None]) -> None:

@@ -140,7 +140,7 @@ class SequenceModule(pl.LightningModule):
         if self.compiled:
             forget_compiled()
         if self.max_steps >= 0:
-            epochs = math.ceil(self.max_steps / self._steps_per_epoch())
+            epochs = math.ceil(self.max_steps / self.steps_per_epoch())
             given = self.trainer.max_epochs
             limited = epochs if given is None or given < 0 else min(epochs, given)
             self.trainer.fit_loop.max_epochs = limited
@@ -308,7 +308,7 @@ class SequenceModule(pl.LightningModule):
         Raises:
             UsageError: the run has no end.
         """
-        trainer, epoch = self.trainer, self._steps_per_epoch()
+        trainer, epoch = self.trainer, self.steps_per_epoch()
         ends = [
             self.max_steps,
             trainer.max_steps,
@@ -321,7 +321,12 @@ class SequenceModule(pl.LightningModule):
         )
         return min(end for end in ends if end >= 0)
 
-    def _steps_per_epoch(self) -> int:
+    def is_complete(self) -> bool:
+        """Whether no further step follows."""
+        return self.trainer.should_stop or 0 <= self.max_steps <= self.global_step
+
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of a whole epoch."""
         trainer = self.trainer
         batches = used_batches(len(self.task.train_dataloader()), trainer.limit_train_batches)
         return math.ceil(batches / trainer.accumulate_grad_batches)

@@ -37,6 +37,10 @@ class Plateau(pl.Callback):
             self._waited = 0
             pl_module.lower_rates()
 
+    def forget_scores(self) -> None:
+        """Start again with the next validation, as after a truncation."""
+        self._best, self._waited = None, 0
+
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best, "waited": self._waited}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,16 +19,19 @@ from ssmbench.build.check import (
 )
 from ssmbench.build.network import build_network
 from ssmbench.build.task import build_task
+from ssmbench.build.truncation import check_truncation
 from ssmbench.config import RunConfig, accumulation, seconds
 from ssmbench.errors import DivergedError, OutOfTimeError
 from ssmbench.nn.model import SequenceModel
-from ssmbench.results import Scores
+from ssmbench.results import Scores, Truncation
 from ssmbench.tasks.base import Task
 from ssmbench.training import interruption
 from ssmbench.training.board.drawing import Drawings
 from ssmbench.training.board.monitor import Board
 from ssmbench.training.board.text import config_in_markdown
 from ssmbench.training.checkpoints import (
+    BEST,
+    FOLDER,
     BestCheckpoint,
     LogSizes,
     ResumePoint,
@@ -58,6 +61,7 @@ from ssmbench.training.start import load_start
 from ssmbench.training.step_sizes import step_size_warning
 from ssmbench.training.time_limits import Budget
 from ssmbench.training.trainer_options import waits_for
+from ssmbench.training.truncation import as_truncated, truncating, truncations_in
 
 
 @dataclass
@@ -68,6 +72,7 @@ class Trained:
     that of the training, after which Lightning moved the parameters to the CPU. ``warnings`` are
     those given before training, ``notes`` what callbacks say at its end. ``effective_batch``:
     sequences of one optimizer step, over all ranks. ``drawings``: figures for TensorBoard.
+    ``truncations``: of the SSM layers, first to last.
     """
 
     module: SequenceModule
@@ -82,6 +87,7 @@ class Trained:
     out_of_time: bool = False
     notes: tuple[str, ...] = ()
     drawings: Drawings = field(default_factory=lambda: Drawings(1.0))
+    truncations: tuple[Truncation, ...] = ()
 
 
 def _owned() -> None:
@@ -107,17 +113,21 @@ def train(
     """
     check_trainer(run)
     require_peers(run.trainer.get("num_nodes", 1))
-    module = _built(run)
+    point = find_resume_point(folder)
+    module = _built(run, truncations_in(point.state, str(point.file)))
     task = module.task
     warned = _warn_of_step_sizes(run, module.model)
-    point = _prepared(folder, check)
+    if is_main_process():
+        check()
+        prepare_folder(folder, point)
     chosen = build_callbacks(run, task)
     module.logs_every_loss = bool(chosen)
     speed, drawings = Speed(accumulation(run)), Drawings(run.analysis.figures)
     best = BestCheckpoint(folder, task, module.margins.key(task))
+    truncations = truncating(run, task, folder / FOLDER / BEST, point.state)
     board = Board(config_in_markdown(run), speed, drawings)
     own = [Ownership(check), *_callbacks(run, folder, label, speed, module), board]
-    trainer = build_trainer(run, folder, [*chosen, *own, best])
+    trainer = build_trainer(run, folder, [*chosen, *own, best, *truncations])
     ended = _fitted(run, folder, trainer, module, best, point)
     interruption.training_ends()
     return Trained(
@@ -131,18 +141,10 @@ def train(
         effective_batch=effective_batch(trainer, task),
         warnings=warned,
         out_of_time=ended.out_of_time,
-        notes=notes_of(chosen),
+        notes=notes_of([*chosen, *truncations]),
+        truncations=tuple(done for one in truncations for done in one.done),
         drawings=drawings,
     )
-
-
-def _prepared(folder: Path, check: Callable[[], None]) -> ResumePoint:
-    """Where the run is resumed, in a folder that the main process has made ready."""
-    point = find_resume_point(folder)
-    if is_main_process():
-        check()
-        prepare_folder(folder, point)
-    return point
 
 
 @dataclass(frozen=True)
@@ -174,20 +176,22 @@ def _fitted(
         return _Ended(out_of_time=True)
 
 
-def _built(run: RunConfig) -> SequenceModule:
-    """The task and the network of a run, which fit together."""
+def _built(run: RunConfig, truncations: Sequence[Truncation]) -> SequenceModule:
+    """The task and the network of a run, which fit together; with the layers that truncations
+    before it was resumed have left."""
     pl.seed_everything(run.seed, verbose=False)
     task = build_task(run)
     budget = None if run.budget is None else Budget(seconds(run.budget))
     steps = -1 if budget else run.trainer.get("max_steps", -1)
     with memory_named(run, BUILDING):
-        network = build_network(run, task.sizes)
-        if run.start is not None:
+        network = build_network(as_truncated(run, truncations), task.sizes)
+        if run.start is not None and not truncations:
             load_start(network, run.start, run.start_digest)
     check_compile(run)
     check_margins(run, task, network)
     check_measures(run, network)
     check_penalty(run, network)
+    check_truncation(run, network)
     with memory_named(run, LOADING):
         check_splits_fit(network, task)
         margins = margins_of(run, task)

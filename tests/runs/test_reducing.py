@@ -9,17 +9,18 @@ import pytest
 import torch
 
 import ssmbench as sb
+from ssmbench.build.check import check_even
 from ssmbench.build.task import build_task
 from ssmbench.cli.printing.reduction import print_reduction
 from ssmbench.config import merge, resolve, typed
 from ssmbench.errors import UsageError
 from ssmbench.nn.freeze import freeze
+from ssmbench.nn.stored_systems import StoredSystems
 from ssmbench.reduction import Amount
 from ssmbench.runs.load import TrainedRun, load_trained, untrained
-from ssmbench.runs.reduced_network import StoredSystems, stored_config, stored_weights
+from ssmbench.runs.reduced_network import stored_config, stored_weights
 from ssmbench.runs.reducing import (
     ReductionRequest,
-    _check_even,
     output_change_of,
     proved_errors,
     reduced_layers,
@@ -27,6 +28,7 @@ from ssmbench.runs.reducing import (
 from ssmbench.training.relaxing import promised_lengths
 from tests.conftest import TINY
 
+CANNOT = "the layers of such a run cannot be reduced"
 REQUEST = ReductionRequest(Amount(order=2))
 TOKENS = {"name": "noise", "vocabulary": 5, "length": 12, "outputs": 3}
 LAYERS = {
@@ -254,10 +256,10 @@ def test_a_norm_out_of_range_is_refused_before_anything_is_written(trained, tmp_
 
 def test_uneven_samples_are_refused_before_the_folder_is_cleared():
     _, run = network("s4d")
-    _check_even(run.task)
+    check_even(run.task, CANNOT)
     run.task.conditions = dataclasses.replace(run.task.conditions, test_dropped=(0.5,))
-    with pytest.raises(UsageError, match="at uneven times: the layers of such a run cannot be"):
-        _check_even(run.task)
+    with pytest.raises(UsageError, match=f"at uneven times: {CANNOT}"):
+        check_even(run.task, CANNOT)
 
 
 def test_the_change_is_certified_for_all_lengths_of_the_task():

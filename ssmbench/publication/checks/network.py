@@ -20,6 +20,7 @@ from ssmbench.publication.sizes import from_record, to_record
 from ssmbench.publication.weights import read_weights
 from ssmbench.runs.load import untrained
 from ssmbench.tasks.base import Task
+from ssmbench.training.truncation import as_truncated
 
 #: Names of weights that a message lists.
 _LISTED = 3
@@ -68,7 +69,7 @@ def rebuild(one: Submission, *, with_data: bool = False) -> Rebuilt:
     check_plugins(one)
     config = _resolved(one)
     sizes, task, notes = _sizes(config, one.entry.sizes)
-    model = untrained(config, sizes)
+    model = untrained(as_truncated(config, one.result.truncations), sizes)
     load_exactly(model, read_weights(one.folder / WEIGHTS))
     count, said = model.parameter_count(), one.result.parameters
     require(count == said, f"the network has {count:,} parameters, not {said:,}")

@@ -10,7 +10,7 @@ from ssmbench import jsonio
 from ssmbench.errors import UsageError, one_line
 from ssmbench.publication.checks.verdict import Findings, NeedsPluginError
 from ssmbench.publication.layout import Entry
-from ssmbench.results import Record
+from ssmbench.results import Record, Result
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ def _check(job: Job) -> Findings:
             if found.rejected
             else certified.check_certified(built, one.result, known_pairs(tighter.found))
         )
-    notes = (*built.not_checked, *_about_length(job.entry), *found.not_checked)
+    about = (*_about_length(job.entry), *_about_truncations(one.result))
+    notes = (*built.not_checked, *about, *found.not_checked)
     return replace(
         found,
         rejected=(*found.rejected, *score.rejected, *proved.rejected),
@@ -75,6 +76,10 @@ def _about_length(entry: Entry) -> tuple[str, ...]:
     if entry.steps == entry.sizes.length:
         return ()
     return (f"that no sequence has fewer than {entry.steps} steps, as the network's bound needs",)
+
+
+def _about_truncations(result: Result) -> tuple[str, ...]:
+    return ("errors of truncations in training, whose layers are gone",) * bool(result.truncations)
 
 
 def from_text(text: str) -> Findings:

@@ -89,6 +89,7 @@ def faults(one: Submission) -> Iterator[str]:
     if not 1 <= entry.steps <= entry.sizes.length:
         yield f"leaderboard.json: steps is {entry.steps}, not in 1..{entry.sizes.length}"
     yield from _scores_faults(result)
+    yield from _truncation_faults(config, result)
 
 
 def _pairs(config: Mapping[str, Any], result: Result) -> Iterator[tuple[str, Any, Any]]:
@@ -125,6 +126,13 @@ def _listed(entry: Entry, result: Result) -> Iterator[tuple[str, Any, Any]]:
 
 def _same(one: Any, other: Any) -> bool:
     return one == other or (one != one and other != other)  # NaN is not equal to itself
+
+
+def _truncation_faults(config: Mapping[str, Any], result: Result) -> Iterator[str]:
+    asked = (config.get("truncation") or {}).get("epochs") or []
+    done = [one.epoch for one in result.truncations]
+    if done != asked[: len(done)]:
+        yield f"{RESULT}: truncations after epochs {done}, but {CONFIG} has {asked!r:.60}"
 
 
 def _scores_faults(result: Result) -> Iterator[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from ssmbench.options import NOT_NEGATIVE, POSITIVE_COUNT, option
@@ -49,6 +51,11 @@ class StopEarly(EarlyStopping):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A run that was interrupted after its last step trains no further."""
         trainer.should_stop = trainer.should_stop or self._gave_up
+
+    def forget_scores(self) -> None:
+        """Start again with the next validation, as after a truncation."""
+        self.wait_count = 0
+        self.best_score = torch.tensor(math.inf if self.mode == "min" else -math.inf)
 
     @property
     def _gave_up(self) -> bool:
