@@ -17,6 +17,7 @@ from ssmbench.errors import require
 from ssmbench.linalg.orthogonal import cayley
 from ssmbench.linalg.singular_values import spectral_norm
 from ssmbench.nn.nonlinearities.base import Nonlinearity
+from ssmbench.nn.nonlinearities.pair_sort import sort_pairs
 from ssmbench.program import Builder
 from ssmbench.registry import NoOptions, nonlinearities
 
@@ -127,10 +128,7 @@ class GroupSort(Nonlinearity):
     maps_zero_to_zero = True
 
     def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
-        paired = x.shape[-1] // 2 * 2
-        first, second = x[..., :paired:2], x[..., 1:paired:2]
-        pairs = torch.stack([torch.maximum(first, second), torch.minimum(first, second)], -1)
-        return torch.cat([pairs.flatten(-2), x[..., paired:]], -1)
+        return sort_pairs(x)
 
     def lower(self, to: Builder, x: int) -> int:
         return to.sort_pairs(x)
