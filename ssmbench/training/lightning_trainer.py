@@ -25,6 +25,7 @@ from ssmbench.training.last_checkpoint import LastCheckpoint
 from ssmbench.training.loggers import EventsLogger, JsonLinesLogger
 from ssmbench.training.time_limits import TimeLimit
 from ssmbench.training.trainer_options import check_trainer_options
+from ssmbench.training.unprofiled import Unprofiled
 
 #: Processes allowed on a machine with fewer cores than that.
 _MAX_RANKS = 16
@@ -114,6 +115,7 @@ def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -
             use_distributed_sampler=False,
             enable_progress_bar=False,
             enable_model_summary=False,
+            profiler=options.pop("profiler", None) or Unprofiled(),
             **options,
         )
         _leave_signals_alone(trainer)

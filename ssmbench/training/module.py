@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -73,7 +73,7 @@ class SequenceModule(pl.LightningModule):
         self.certified_metrics = task.metrics() if self.margins.selects else None
         self.val_loss = MeanMetric(nan_strategy="disable")
         self.test_loss = MeanMetric(nan_strategy="disable")
-        self._finite = True
+        self._finite: bool | Shaped[Tensor, ""] = True
         #: What is computed at present, for errors.
         self.doing = "preparing the training"
         #: Whether every loss is logged, also those that only a callback may read.
@@ -228,26 +228,33 @@ class SequenceModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.doing = "the validation"
-        prediction = self._evaluate(batch, self.val_metrics, self.val_loss, "val")
+        prediction = self._evaluate(batch, self.val_metrics, self.val_loss)
         if self.certified_metrics is not None:
             self._certify(prediction, batch, self.certified_metrics)
+        if _is_last(batch_idx, self.trainer.num_val_batches):
+            self._log_scores(self.val_metrics, self.val_loss, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.doing = "the test"
-        self._evaluate(batch, self.test_metrics, self.test_loss, "test")
+        self._evaluate(batch, self.test_metrics, self.test_loss)
+        if _is_last(batch_idx, self.trainer.num_test_batches):
+            self._log_scores(self.test_metrics, self.test_loss, "test")
 
-    def _evaluate(
-        self, batch: Batch, metrics: MetricCollection, mean_loss: MeanMetric, split: str
-    ) -> Tensor:
+    def _evaluate(self, batch: Batch, metrics: MetricCollection, mean_loss: MeanMetric) -> Tensor:
         prediction = self._predict(batch)
         loss, weight = self.task.batch_loss(prediction, batch), batch.weight(prediction)
-        self._finite &= bool(torch.isfinite(prediction).all() and torch.isfinite(loss))
+        # read at the end of the epoch: a device is not waited for
+        self._finite = torch.isfinite(prediction).all() & torch.isfinite(loss) & self._finite
         metrics.update(*self.task.batch_metric(prediction, batch))
-        # Not with sync_dist, which divides the number of sequences by that of ranks, rounded down.
         mean_loss.update(loss.expand(weight))
-        self.log(f"{split}/loss", mean_loss, batch_size=batch.size)
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=batch.size)
         return prediction
+
+    def _log_scores(self, metrics: MetricCollection, mean_loss: MeanMetric, split: str) -> None:
+        """Log what has been gathered over the batches, with the last one: Lightning reads these
+        objects at the end of the epoch, and logging them takes longer than a small batch."""
+        # Not with sync_dist, which divides the number of sequences by that of ranks, rounded down.
+        self.log(f"{split}/loss", mean_loss, batch_size=1)
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=1)
 
     def _certify(self, prediction: Tensor, batch: Batch, metrics: MetricCollection) -> None:
         """Log the score of what is certified under disturbances of the energy that selects."""
@@ -261,10 +268,10 @@ class SequenceModule(pl.LightningModule):
         self._finite = True
 
     def on_validation_epoch_end(self) -> None:
-        self._stop_unless_finite(self._finite)
+        self._stop_unless_finite(bool(self._finite))
 
     def on_test_epoch_end(self) -> None:
-        self._stop_unless_finite(self._finite)
+        self._stop_unless_finite(bool(self._finite))
 
     def _stop_unless_finite(self, finite: bool) -> None:
         # Ranks may see different numbers of evaluation batches: agree once, at the end.
@@ -330,3 +337,8 @@ class SequenceModule(pl.LightningModule):
         trainer = self.trainer
         batches = used_batches(len(self.task.train_dataloader()), trainer.limit_train_batches)
         return math.ceil(batches / trainer.accumulate_grad_batches)
+
+
+def _is_last(batch_idx: int, batches: Sequence[int | float]) -> bool:
+    """Whether a batch is the last one of an evaluation, of one loader."""
+    return batch_idx + 1 == batches[0]
