@@ -23,7 +23,7 @@ from ssmbench.nn.model import SequenceModel
 from ssmbench.paths import absolute
 from ssmbench.reduction import Amount
 from ssmbench.runs.load import TrainedRun, load_trained
-from ssmbench.runs.reducing import ReductionRequest, reduced_layers
+from ssmbench.runs.reduced_layers import ReductionRequest, reduced_layers
 from ssmbench.tasks.base import Task
 
 #: How often each network is timed.
@@ -38,19 +38,21 @@ def main() -> None:
     parser.add_argument("run", type=absolute)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.8, 0.9])
     parser.add_argument("--reducer", default="balanced_truncation")
+    parser.add_argument("--joint", action="store_true", help="shares of all states together")
+    parser.add_argument("--order", type=int, help="with --joint: the largest of a head")
     parser.add_argument("--batches", type=int, default=None)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    measure(given.run, given.shares, given.reducer, given.batches)
+    amounts = [Amount(order=given.order, share=share, joint=given.joint) for share in given.shares]
+    measure(given.run, [ReductionRequest(a, given.reducer) for a in amounts], given.batches)
 
 
 @torch.no_grad()
-def measure(folder: Path, shares: list[float], reducer: str, batches: int | None) -> None:
-    """One row for the network as it is, and one for each share of the states that is removed."""
+def measure(folder: Path, requests: list[ReductionRequest], batches: int | None) -> None:
+    """One row for the network as it is, and one for each request."""
     run = load_trained(folder)
     networks = {"0%": freeze(run.model)}
-    for share in shares:
-        request = ReductionRequest(Amount(share=share), reducer)
+    for request in requests:
         removed, network = smaller(run, request)
         networks[f"{removed:.1%}"] = network
     scores = [score(network, run.task, batches) for network in networks.values()]

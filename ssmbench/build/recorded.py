@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+from torch import Tensor
 
 from ssmbench.errors import UsageError
 from ssmbench.nn.layer import SSMLayer
@@ -23,10 +26,18 @@ def recorded_inputs(
     """
     if not reducer.recorded_steps:
         return {}
+    return record_inputs(model, training_data(name, task), reducer.recorded_steps)
+
+
+def training_data(name: str, task: Task | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Training sequences in a fixed random order, and their lengths.
+
+    Raises:
+        UsageError: there is no task; ``name`` is what needs it.
+    """
     if task is None:
-        raise UsageError(f"{name}: needs a task, on whose data inputs are recorded")
+        raise UsageError(f"{name}: needs a task, for its training data")
     data, size = task.split("train"), task.batch_size
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
     places = (order[first : first + size] for first in range(0, len(order), size))
-    given = ((batch.u, batch.lengths) for batch in map(data.batch, places))
-    return record_inputs(model, given, reducer.recorded_steps)
+    return ((batch.u, batch.lengths) for batch in map(data.batch, places))

@@ -12,6 +12,11 @@ from ssmbench.cli.printing.reduction import print_reduction
 from ssmbench.cli.verb import PATH_ARGUMENT, PATH_OPTION, AsJson
 from ssmbench.errors import require
 
+Joint = Annotated[
+    bool,
+    typer.Option("--joint", help="Of a run: the share is of all states; --order limits a head."),
+]
+
 
 def reduce(
     path: Annotated[
@@ -31,6 +36,7 @@ def reduce(
     share: Annotated[
         float | None, typer.Option(help="Instead: the share of terms or states that is removed.")
     ] = None,
+    joint: Joint = False,
     relative: Annotated[
         bool, typer.Option("--relative", help="--tol is a share of the largest singular value.")
     ] = False,
@@ -73,12 +79,13 @@ def reduce(
     if path.is_dir():
         from ssmbench.library.reduction import reduce_run
 
-        extra = {"reducer": reducer, "norm": norm}
+        extra = {"reducer": reducer, "norm": norm, "joint": joint or None}
         options = {name: value for name, value in extra.items() if value is not None}
         found = reduce_run(path, **amount, **options, output=output, force=force)
         print_reduction(found, as_json)
         return
-    for flag, given in (("--reducer", reducer), ("--norm", norm), ("--force", force or None)):
+    of_runs = (("--reducer", reducer), ("--norm", norm), ("--force", force or None))
+    for flag, given in (*of_runs, ("--joint", joint or None)):
         require(given is None, f"{flag}: only applies to a run's folder")
     _reduce_sum(path, amount, output, as_json)
 

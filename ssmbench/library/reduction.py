@@ -74,6 +74,7 @@ def reduce_run(
     *,
     order: int | None = None,
     share: float | None = None,
+    joint: bool = False,
     relative: bool = False,
     measured: bool = False,
     reducer: str = "balanced_truncation",
@@ -97,6 +98,8 @@ def reduce_run(
             ``measured``, the largest error that is measured.
         order: instead, the largest order of each head.
         share: instead, the least share of each head's order that is removed.
+        joint: the share is one of all states of the network; heads of which the prediction depends
+            more keep more, up to ``order`` where that is given too.
         reducer: a registered name; see ``list("reducers")``.
         norm: the l2 norm of inputs up to which the change of the prediction is certified and
             attacked, over sequences of the lengths of the task's splits.
@@ -110,13 +113,18 @@ def reduce_run(
             task are at uneven times; its data are missing; or the folder is not empty, or is, holds
             or lies in the run's.
     """
-    from ssmbench.runs.reducing import ReductionRequest
+    from ssmbench.runs.reduced_layers import ReductionRequest
     from ssmbench.runs.reducing import reduce_run as execute
 
     given = Path(os.fspath(run)) if isinstance(run, str | os.PathLike) else run.folder
     folder = absolute(given)
     target = absolute(Path(output or folder.with_name(f"{folder.name}-reduced")))
     amount = Amount(
-        tolerance=tolerance, order=order, share=share, relative=relative, measured=measured
+        tolerance=tolerance,
+        order=order,
+        share=share,
+        relative=relative,
+        measured=measured,
+        joint=joint,
     )
     return execute(folder, ReductionRequest(amount, reducer, norm), target, force=force)

@@ -1,4 +1,4 @@
-"""The inputs that the SSM layers of a network have on some data."""
+"""The inputs of a network's SSM layers on some data, and how much their outputs count."""
 
 from __future__ import annotations
 
@@ -38,6 +38,71 @@ def record_inputs(
                 break
     pairs = zip(model.layers, frozen.layers, strict=True)
     return {layer: found.of(copied) for layer, copied in pairs}
+
+
+def output_weights(
+    model: SequenceModel, batches: Iterable[Given], steps: int
+) -> dict[SSMLayer, Float[Tensor, " H"]]:
+    """How much the prediction depends on each head of each layer: the root mean square, over steps
+    and channels, of the Frobenius norm of the prediction's derivative to the layer's output, on the
+    first batches with ``steps`` steps. Estimated from one gradient a batch, of the prediction
+    along a random direction; float64.
+
+    To first order, errors of layers that are white and uncorrelated change the mean square of
+    the prediction by the sum over the heads of weight^2 times the energy of their errors.
+    """
+    frozen = freeze(model)
+    found = _Gradients()
+    generator = torch.Generator().manual_seed(0)
+    with torch.enable_grad(), found.on(frozen):
+        for u, lengths in batches:
+            y = frozen(frozen.as_input(u), lengths)
+            direction = torch.randn(y.shape, generator=generator).to(y)
+            found.add(torch.autograd.grad(y, found.taps, direction, materialize_grads=True))
+            if found.steps >= steps:
+                break
+    pairs = zip(model.layers, frozen.layers, strict=True)
+    return {layer: found.of(copied) for layer, copied in pairs}
+
+
+@dataclass
+class _Gradients:
+    """Adds zeros to the outputs of layers, to whose entries derivatives are taken."""
+
+    taps: list[Float[Tensor, "B L d"]] = field(default_factory=list)
+    owners: list[SSMLayer] = field(default_factory=list)
+    energy: dict[SSMLayer, Float[Tensor, " d"]] = field(default_factory=dict)
+    counts: dict[SSMLayer, int] = field(default_factory=dict)
+
+    @contextmanager
+    def on(self, model: SequenceModel) -> Iterator[None]:
+        hooks = [layer.register_forward_hook(self._tap) for layer in model.layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @property
+    def steps(self) -> int:
+        return min(self.counts.values(), default=0)
+
+    def add(self, gradients: Iterable[Tensor]) -> None:
+        """Note the gradients to the taps, which are then forgotten."""
+        for layer, gradient in zip(self.owners, gradients, strict=True):
+            energy = gradient.double().square().sum((0, 1))
+            self.energy[layer] = self.energy.get(layer, 0) + energy
+            self.counts[layer] = self.counts.get(layer, 0) + gradient[..., 0].numel()
+        self.taps, self.owners = [], []
+
+    def of(self, layer: SSMLayer) -> Float[Tensor, " H"]:
+        energy = self.energy[layer].unflatten(0, (layer.system().heads, -1)).mean(-1)
+        return (energy / self.counts[layer]).sqrt()
+
+    def _tap(self, layer: SSMLayer, given: Any, y: Tensor) -> Tensor:
+        self.taps.append(torch.zeros_like(y, requires_grad=True))
+        self.owners.append(layer)
+        return y + self.taps[-1]
 
 
 @dataclass

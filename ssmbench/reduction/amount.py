@@ -6,6 +6,7 @@ import math
 import numbers
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -20,13 +21,14 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class Amount:
-    """Exactly one of three numbers.
+    """Exactly one of three numbers; with ``joint`` also two.
 
     ``tolerance``: the largest bound on the H-infinity error of each head, from which the order of
     each follows; with ``relative``, as a share of the largest Hankel singular value of all heads.
     With ``measured`` it limits the measured error, mostly far below the bound, instead.
     ``order``: the largest order of each head, conjugate modes counted. ``share``: the least share
-    of each head's order that is removed.
+    of each head's order that is removed; with ``joint``, of the orders of all heads together, of
+    which those keep more that would lose more, up to ``order`` if that is given too.
 
     Raises:
         UsageError: none or several are given, or one is out of its range.
@@ -37,6 +39,7 @@ class Amount:
     share: float | None = None
     relative: bool = False
     measured: bool = False
+    joint: bool = False
 
     def __post_init__(self) -> None:
         for name, kinds, allowed in _KINDS:
@@ -46,7 +49,10 @@ class Amount:
         values = {"tolerance": self.tolerance, "order": self.order, "share": self.share}
         given = [name for name, value in values.items() if value is not None]
         found = " and ".join(given) or "none"
-        require(len(given) == 1, f"allowed: one of tolerance, order and share; given: {found}")
+        both = self.joint and given == ["order", "share"]
+        require(
+            len(given) == 1 or both, f"allowed: one of tolerance, order and share; given: {found}"
+        )
         require(
             self.tolerance is None or 0 <= self.tolerance < math.inf,
             f"tolerance: must be finite and not negative, got {self.tolerance}",
@@ -58,6 +64,7 @@ class Amount:
         for name in ("relative", "measured"):
             applies = self.tolerance is not None or not getattr(self, name)
             require(applies, f"{name}: applies to a tolerance only")
+        require(self.share is not None or not self.joint, "joint: applies to a share only")
 
     def limit(self, unit: float) -> float:
         """The tolerance as an absolute number, with the unit of a relative one; infinite if none is
@@ -79,6 +86,13 @@ class Amount:
         else:
             limit = bounds[:, : self._largest(bounds.shape[1] - 1) + 1].amin(-1)
         return (bounds <= limit[:, None]).double().argmax(-1)  # the first of the largest
+
+    def capped(self, losses: Float[Tensor, "H n_plus_1"]) -> Float[Tensor, "H n_plus_1"]:
+        """Infinite beyond the largest order that is allowed; nothing is changed without one."""
+        if self.order is None:
+            return losses
+        beyond = torch.arange(losses.shape[1], device=losses.device) > self.order
+        return torch.where(beyond, torch.inf, losses)
 
     def _largest(self, order: int) -> int:
         if self.order is not None:

@@ -32,6 +32,10 @@ class BalancedForm:
     hankel: Float[Tensor, "H n"]
     ranks: Int[Tensor, " H"]
 
+    def largest_removed(self) -> Float[Tensor, "H n_plus_1"]:
+        """The largest singular value beyond the first r, for r = 0 .. n."""
+        return torch.nn.functional.pad(self.hankel, (0, 1))
+
     def tail_bounds(self) -> Float[Tensor, "H n_plus_1"]:
         """Twice the sum of the singular values beyond the first r, for r = 0 .. n; beyond the rank
         it stays as it is there."""

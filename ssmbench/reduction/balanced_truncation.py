@@ -21,6 +21,10 @@ class Truncated(Prepared):
     balanced: BalancedForm
     bounds: Float[Tensor, "H n_plus_1"]
 
+    @property
+    def losses(self) -> Float[Tensor, "H n_plus_1"]:
+        return torch.where(self.bounds.isfinite(), self.balanced.largest_removed(), torch.inf)
+
     def at(self, orders: Int[Tensor, " H"]) -> DiscreteDense:
         whole = self.balanced.system
         largest = max(int(orders.max()), 1)

@@ -14,6 +14,7 @@ from ssmbench.errors import UsageError, require
 from ssmbench.reduction.amount import Amount
 from ssmbench.reduction.balanced_form import BalancedForm, balanced_form
 from ssmbench.reduction.errors import measured_errors
+from ssmbench.reduction.joint import joint_level, orders_at
 from ssmbench.reduction.modes import as_layer
 from ssmbench.reduction.recorded import RecordedInputs
 from ssmbench.reduction.result import Reduction
@@ -28,6 +29,12 @@ class Prepared(ABC):
     """
 
     bounds: Float[Tensor, "H n_plus_1"]
+
+    @property
+    def losses(self) -> Float[Tensor, "H n_plus_1"]:
+        """By what orders of different heads are compared where a share of the states of all is
+        removed: falls with the order where the bounds are finite, and is infinite elsewhere."""
+        return self.bounds
 
     @abstractmethod
     def at(self, orders: Int[Tensor, " H"]) -> DiscreteLTI:
@@ -77,7 +84,8 @@ class Reducer(ABC):
 
         Its A is diagonal where the eigenvectors are well enough conditioned, so that every scan
         runs it; otherwise dense. All heads store as many states as the one that needs most. Where
-        these are as many as before, nothing is gained, and the given system is returned as it is.
+        these are as many as before, nothing is gained, and the given system is returned as it is,
+        except for a joint share.
 
         It is checked to be stable after rounding: an order at which a head is not is passed over,
         for the next larger one that a tolerance allows, or the next smaller one otherwise.
@@ -86,30 +94,17 @@ class Reducer(ABC):
             UsageError: the system is time-varying, continuous, not finite or not stable; or the
                 reducer does not apply to it.
         """
+        return self.take(system, inputs).reduce(amount)
+
+    def take(self, system: DiscreteLTI, inputs: RecordedInputs | None = None) -> Taken:
+        """The system taken apart, before it is known how much is kept; see :meth:`reduce`."""
         double = checked(system)
         balanced = balanced_form(double)
         if inputs is None:
             prepared = self.prepare(double, balanced)
         else:
             prepared = self.prepare_for(double, balanced, inputs)
-        unit = float(balanced.hankel.max()) if balanced.hankel.numel() else 0.0
-        search = _Search(system, double, prepared, prepared.bounds.clone())
-        orders, reduced = search.stable(amount, unit)
-        bound = prepared.bounds.gather(1, orders[:, None])[:, 0]
-        if reduced.states < system.states:
-            hinf, h2 = measured_errors(double, reduced)
-        else:  # nothing is gained
-            reduced, orders = system.detach(), torch.full_like(orders, system.order)
-            bound = hinf = h2 = torch.zeros_like(bound)
-        return Reduction(
-            system=reduced,
-            order=system.order,
-            hankel=balanced.hankel,
-            orders=orders,
-            bound=bound,
-            hinf_error=hinf,
-            h2_error=h2,
-        )
+        return Taken(system, double, balanced.hankel, prepared)
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
@@ -118,32 +113,80 @@ class Reducer(ABC):
 
 
 @dataclass(frozen=True)
+class Taken:
+    """A system that a reducer has taken apart: as ``given``, in ``double`` precision, its Hankel
+    singular values, and what the reducer made of it."""
+
+    given: DiscreteLTI
+    double: DiscreteLTI
+    hankel: Float[Tensor, "H n"]
+    prepared: Prepared
+
+    def reduce(self, amount: Amount, level: Float[Tensor, " H"] | None = None) -> Reduction:
+        """As :meth:`Reducer.reduce`. ``level``: what each head may lose, where ``amount`` is a
+        joint share of the states of other systems too."""
+        if amount.joint and level is None:
+            found = joint_level([amount.capped(self.prepared.losses)], amount.share or 0.0)
+            level = self.hankel.new_full((self.given.heads,), found)
+        orders, reduced = _Search(self, self.prepared.bounds.clone(), level).stable(amount)
+        bound = self.prepared.bounds.gather(1, orders[:, None])[:, 0]
+        if self._is_smaller(reduced, orders, level):
+            hinf, h2 = measured_errors(self.double, reduced)
+        else:  # nothing is gained
+            reduced, orders = self.given.detach(), torch.full_like(orders, self.given.order)
+            bound = hinf = h2 = torch.zeros_like(bound)
+        return Reduction(
+            system=reduced,
+            order=self.given.order,
+            hankel=self.hankel,
+            orders=orders,
+            bound=bound,
+            hinf_error=hinf,
+            h2_error=h2,
+        )
+
+    def _is_smaller(
+        self, reduced: DiscreteLTI, orders: Int[Tensor, " H"], level: Tensor | None
+    ) -> bool:
+        """Whether fewer states are stored; or as many, and a share of those of all heads was to be
+        removed."""
+        fewer = level is not None and bool((orders < self.given.order).any())
+        return reduced.states < self.given.states + fewer
+
+
+@dataclass(frozen=True)
 class _Search:
     """For the orders to keep. ``bounds``: the prepared ones, infinite at orders that are passed
     over."""
 
-    given: DiscreteLTI
-    double: DiscreteLTI
-    prepared: Prepared
+    taken: Taken
     bounds: Float[Tensor, "H n_plus_1"]
+    level: Float[Tensor, " H"] | None
 
-    def stable(self, amount: Amount, unit: float) -> tuple[Int[Tensor, " H"], DiscreteLTI]:
+    def stable(self, amount: Amount) -> tuple[Int[Tensor, " H"], DiscreteLTI]:
         """The orders, and the system in the precision of the given one, whose heads are stable."""
+        unit = float(self.taken.hankel.max()) if self.taken.hankel.numel() else 0.0
         while True:  # ends at order 0 at the latest
-            orders = amount.orders(self.bounds, unit)
+            orders = self._chosen(amount, unit)
             if amount.measured:
                 orders = self._fewest(self._enough(orders, amount.limit(unit)), amount.limit(unit))
             reduced = self._at(orders)
-            lost = ~_is_stable(reduced, self.double) & (orders > 0)
+            lost = ~_is_stable(reduced, self.taken.double) & (orders > 0)
             if not bool(lost.any()):
                 return orders, reduced
             self.bounds[lost, orders[lost]] = torch.inf
 
+    def _chosen(self, amount: Amount, unit: float) -> Int[Tensor, " H"]:
+        if self.level is None:
+            return amount.orders(self.bounds, unit)
+        allowed = torch.where(self.bounds.isfinite(), self.taken.prepared.losses, torch.inf)
+        return orders_at(amount.capped(allowed), self.level)
+
     def _at(self, orders: Int[Tensor, " H"]) -> DiscreteLTI:
-        return as_layer(self.prepared.at(orders), self.given)
+        return as_layer(self.taken.prepared.at(orders), self.taken.given)
 
     def _errors(self, orders: Int[Tensor, " H"]) -> Float[Tensor, " H"]:
-        return measured_errors(self.double, self._at(orders))[0]
+        return measured_errors(self.taken.double, self._at(orders))[0]
 
     def _enough(self, orders: Int[Tensor, " H"], limit: float) -> Int[Tensor, " H"]:
         """The orders, larger where the error of the rounded matrices exceeds the limit; all states

@@ -47,6 +47,10 @@ class Refined(Prepared):
     bounds: Float[Tensor, "H n_plus_1"]
     steps: int
 
+    @property
+    def losses(self) -> Float[Tensor, "H n_plus_1"]:
+        return torch.where(self.bounds.isfinite(), self.balanced.largest_removed(), torch.inf)
+
     def at(self, orders: Int[Tensor, " H"]) -> DiscreteDense:
         start = Truncated(self.balanced, self.bounds).at(orders)
         found = start.map(torch.clone)

@@ -24,6 +24,10 @@ class Residualised(Prepared):
     balanced: BalancedForm
     bounds: Float[Tensor, "H n_plus_1"]
 
+    @property
+    def losses(self) -> Float[Tensor, "H n_plus_1"]:
+        return torch.where(self.bounds.isfinite(), self.balanced.largest_removed(), torch.inf)
+
     def at(self, orders: Int[Tensor, " H"]) -> DiscreteDense:
         whole, largest = self.balanced.system, max(int(orders.max()), 1)
         places = torch.arange(whole.states, device=orders.device)

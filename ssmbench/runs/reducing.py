@@ -10,9 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ssmbench import registry
 from ssmbench.build.check import check_even
-from ssmbench.build.recorded import recorded_inputs
 from ssmbench.config import AnalysisConfig, typed
 from ssmbench.errors import require
 from ssmbench.nn.encoded import gain_map
@@ -20,15 +18,15 @@ from ssmbench.nn.freeze import freeze
 from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.output_change import ChangeBudget, OutputChange, output_change
-from ssmbench.nn.reduced_layers import reduced_layer, reducible_system
 from ssmbench.nn.stored_systems import StoredSystems
-from ssmbench.reduction import Amount, Reduction, proved_error
+from ssmbench.reduction import Reduction, proved_error
 from ssmbench.results import Gains, ImportedFrom, LayerGains, Result, Scores
 from ssmbench.results.record import Record
 from ssmbench.runs.folder import RunFolder
 from ssmbench.runs.given import GivenNetwork, check_free, scores_of, write_run
 from ssmbench.runs.layers import states_of
 from ssmbench.runs.load import TrainedRun, load_trained, measure_task_gains, untrained
+from ssmbench.runs.reduced_layers import ReductionRequest, reduced_layers
 from ssmbench.runs.reduced_network import stored_config, stored_weights
 from ssmbench.runs.run import Run
 from ssmbench.tasks.base import Task
@@ -37,29 +35,8 @@ from ssmbench.training.speed import ModelCost, sequence_seconds, step_seconds
 
 #: The layout that the result of a reduced run names.
 LAYOUT = "reduced"
-#: The norms of inputs that are allowed.
-_NORMS = (1e-12, 1e12)
 #: Sequences of the validation split of which the time is taken.
 _TIMED = 16
-
-
-@dataclass(frozen=True)
-class ReductionRequest:
-    """What to keep of each layer, by which reducer; ``norm``: the largest l2 norm of the inputs for
-    which the change of the output is certified.
-
-    Raises:
-        UsageError: the norm is not between 1e-12 and 1e12.
-    """
-
-    amount: Amount
-    reducer: str = "balanced_truncation"
-    norm: float = 1.0
-
-    def __post_init__(self) -> None:
-        low, high = _NORMS
-        allowed = f"norm: must be between {low:g} and {high:g}, got {self.norm}"
-        require(low <= self.norm <= high, allowed)
 
 
 @dataclass(frozen=True)
@@ -139,26 +116,6 @@ def _check_apart(source: Path, folder: Path) -> None:
     one, other = source.resolve(), folder.resolve()
     apart = one != other and one not in other.parents and other not in one.parents
     require(apart, f"{folder}: is, holds or lies in the run that is reduced; choose another folder")
-
-
-def reduced_layers(
-    model: SequenceModel, request: ReductionRequest, task: Task | None = None
-) -> dict[SSMLayer, Reduction]:
-    """The reduction of each layer's system; ``task``: for a reducer that regards the inputs of
-    layers, which are recorded on its training data.
-
-    Raises:
-        UsageError: see :func:`reduce_run`; or the reducer needs a task, and none is given.
-    """
-    reducer = registry.reducers.get(request.reducer).build()
-    named = {layer: f"layer {index}" for index, layer in enumerate(model.layers)}
-    for layer, name in named.items():
-        reducible_system(name, layer)
-    inputs = recorded_inputs(model, reducer, request.reducer, task)
-    return {
-        layer: reduced_layer(name, layer, reducer, request.amount, inputs.get(layer))
-        for layer, name in named.items()
-    }
 
 
 @torch.no_grad()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from ssmbench.lengths import reversed_time
-from ssmbench.nn.recording import record_inputs
+from ssmbench.nn.freeze import freeze
+from ssmbench.nn.recording import output_weights, record_inputs
 from tests.runs.test_reducing import network
 
 
@@ -39,3 +40,33 @@ def test_a_layer_that_is_used_twice_has_both_inputs():
     found = record_inputs(run.model, [(torch.rand(3, 64, 1), None)], steps=1)
     assert {inputs.u.shape[0] for inputs in found.values()} == {6}
     assert not run.model.layers[0]._forward_pre_hooks
+
+
+def test_output_weights_are_those_of_the_exact_derivative():
+    _, run = network("repeated")
+    u = torch.rand(40, 64, 1)
+    found = output_weights(run.model, [(part, None) for part in u.split(1)], steps=10**9)
+    for layer in run.model.layers:
+        exact = derivative_size(run.model, layer, u)
+        assert torch.allclose(found[layer].double(), exact, rtol=0.3)
+
+
+def derivative_size(model, layer, u):
+    """By all outputs one after another, with all the layer's uses."""
+    frozen = freeze(model)
+    place, outputs = model.layers.index(layer), []
+
+    def tap(layer, given, y):
+        outputs.append(torch.zeros_like(y, requires_grad=True))
+        return y + outputs[-1]
+
+    hook = frozen.layers[place].register_forward_hook(tap)
+    y = frozen(u)
+    hook.remove()
+    total = 0
+    for k in range(y.shape[-1]):
+        for gradient in torch.autograd.grad(y[:, k].sum(), outputs, retain_graph=True):
+            total = total + gradient.double().square().sum((0, 1))
+    heads = frozen.layers[place].system().heads
+    steps = len(outputs) * outputs[0][..., 0].numel()
+    return (total.unflatten(0, (heads, -1)).mean(-1) / steps).sqrt()

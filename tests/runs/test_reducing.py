@@ -18,13 +18,9 @@ from ssmbench.nn.freeze import freeze
 from ssmbench.nn.stored_systems import StoredSystems
 from ssmbench.reduction import Amount
 from ssmbench.runs.load import TrainedRun, load_trained, untrained
+from ssmbench.runs.reduced_layers import ReductionRequest, reduced_layers
 from ssmbench.runs.reduced_network import stored_config, stored_weights
-from ssmbench.runs.reducing import (
-    ReductionRequest,
-    output_change_of,
-    proved_errors,
-    reduced_layers,
-)
+from ssmbench.runs.reducing import output_change_of, proved_errors
 from ssmbench.training.relaxing import promised_lengths
 from tests.conftest import TINY
 
@@ -134,6 +130,19 @@ def test_a_reducer_that_regards_inputs_records_them_on_the_training_data():
     plain = reduced_layers(run.model, REQUEST)
     u = run.model.as_input(run.task.sample("val", 16).u)
     assert change(run, weighted, u) < 0.9 * change(run, plain, u)
+
+
+def test_a_joint_share_is_one_of_the_whole_network():
+    _, run = network("s4d")
+    with torch.no_grad():
+        run.model.layers[1].parametrization.C[..., 1:, :] *= 1e-6
+    request = ReductionRequest(Amount(share=0.5, joint=True))
+    found = list(reduced_layers(run.model, request, run.task).values())
+    first, second = (one.orders.double().mean() for one in found)
+    assert second < first
+    assert (first + second) / (2 * found[0].order) <= 0.5
+    with pytest.raises(UsageError, match=r"^joint: needs a task"):
+        reduced_layers(run.model, request)
 
 
 @torch.no_grad()
