@@ -24,7 +24,7 @@ def reduced(system, name="balanced_truncation", **amount):
 
 
 def uneven():
-    """Two heads with three pairs; of the second, only one has an output to speak of, a large one."""
+    """Two heads with three pairs; of the second, one has a large output, the others almost none."""
     generator = torch.Generator().manual_seed(0)
     lam = torch.polar(torch.full((2, 3), 0.9).double(), torch.tensor([[0.3, 1, 2]] * 2).double())
     B, C = torch.randn(2, 2, 3, 1, generator=generator, dtype=torch.complex128)
