@@ -230,7 +230,10 @@ def main() -> None:
         record = {
             "device": device_name(torch.device("cpu")),
             "rows": [asdict(row) for row in rows],
-            "nanoseconds a token and channel": [asdict(token) for token in found],
+            "nanoseconds of a token and channel": [
+                {**asdict(token), "nanoseconds": {str(k): v for k, v in token.nanoseconds.items()}}
+                for token in found
+            ],
         }
         given.output.write_text(jsonio.dumps(record, indent=1) + "\n")
     sys.exit(any(token.growth > FLAT for token in found))

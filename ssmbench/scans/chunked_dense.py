@@ -25,25 +25,29 @@ from ssmbench.scans.chunks import (
     in_chunks,
     toeplitz,
 )
-from ssmbench.scans.dense_states import dense_states
+from ssmbench.scans.dense_states import DenseStates, dense_states
 from ssmbench.systems import DiscreteDense
 
 LONGEST_CHUNK = 64
 #: Steps of all sequences, for each state, from which tables cost less than the compiled loop of
-#: :mod:`ssmbench.scans.native.dense` (measured between 8 and 24).
+#: :mod:`ssmbench.scans.native.dense` (measured between 8 and 24), which takes sequences in fours.
 _STEPS_A_STATE = 24
+_SEQUENCES = 4
 
 
 def dense_scan(
-    system: DiscreteDense, u: Inexact[Tensor, "B L H m"], x0: Tensor | None
+    system: DiscreteDense,
+    u: Inexact[Tensor, "B L H m"],
+    x0: Tensor | None,
+    states_of: DenseStates = dense_states,
 ) -> tuple[Inexact[Tensor, "B L H p"], Inexact[Tensor, "B H N"]]:
     """Outputs and final state, through all states: chunks of chunks, whatever the channels."""
     start = initial_state(system, u, x0)
     A, drive = system.A.to(start.dtype), drive_states(system.B.to(start.dtype), u)
     if system.heads == 1:  # sequences side by side, each in its own memory
-        states = dense_states(A, drive, start)
+        states = states_of(A, drive, start)
         return read_out(system, states[:, :-1], u), states[:, -1]
-    states = dense_states(A, drive.transpose(0, 2), start.transpose(0, 1))
+    states = states_of(A, drive.transpose(0, 2), start.transpose(0, 1))
     return read_out(system, states[:, :-1].transpose(0, 2), u), states[:, -1].transpose(0, 1)
 
 
@@ -119,7 +123,8 @@ def dense_toeplitz_scan(
 def worth_toeplitz(system: DiscreteDense, u: Inexact[Tensor, "B L H m"]) -> bool:
     """Whether channels are few, and steps many enough to repay the tables."""
     few = system.inputs * system.outputs <= MAX_TOEPLITZ_CHANNELS
-    return few and u.shape[0] * u.shape[1] >= _STEPS_A_STATE * system.states
+    sequences = _SEQUENCES * -(-u.shape[0] // _SEQUENCES)
+    return few and sequences * u.shape[1] >= _STEPS_A_STATE * system.states
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ a step-by-step scan is finite. The last level goes step by step.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Inexact
@@ -30,22 +30,6 @@ from ssmbench.scans.operators import define, differentiate, merge, one_by_one
 #: T is 2^3: a level squares the matrix three times. Of 2 to 32 the one with the fewest operations.
 _SQUARINGS = 3
 _CHUNK = 2**_SQUARINGS
-
-
-def dense_states(
-    A: Inexact[Tensor, "M N N"],
-    drive: Inexact[Tensor, "G L R N"],
-    start: Inexact[Tensor, "G R N"],
-    *,
-    reverse: bool = False,
-) -> Inexact[Tensor, "G L_and_1 R N"]:
-    """``x[0] = start``, ``x[k+1] = A x[k] + drive[k]``: x[0] to x[L], for G times R signals.
-
-    There is one A for each of the G, or one for all (M = 1); R signals share theirs. In reverse
-    ``x[L] = start`` and ``x[k] = A x[k+1] + drive[k]``. All of one dtype, real or complex.
-    Differentiable to any order, in forward mode and under ``torch.func`` too.
-    """
-    return _states(A, drive, start, reverse)
 
 
 def _run(A: Tensor, drive: Tensor, start: Tensor, reverse: bool) -> Tensor:
@@ -123,54 +107,79 @@ def _first(rows: Tensor, count: int, reverse: bool) -> Tensor:
 # --- the operator -------------------------------------------------------------------------------
 
 
+class DenseStates(Protocol):
+    """States of dense systems, by some kernel."""
+
+    def __call__(
+        self,
+        A: Inexact[Tensor, "M N N"],
+        drive: Inexact[Tensor, "G L R N"],
+        start: Inexact[Tensor, "G R N"],
+        *,
+        reverse: bool = False,
+    ) -> Inexact[Tensor, "G L_and_1 R N"]:
+        """``x[0] = start``, ``x[k+1] = A x[k] + drive[k]``: x[0] to x[L], for G times R signals.
+
+        There is one A for each of the G, or one for all (M = 1); R signals share theirs. In reverse
+        ``x[L] = start`` and ``x[k] = A x[k+1] + drive[k]``. All of one dtype, real or complex.
+        Differentiable to any order, in forward mode and under ``torch.func`` too.
+        """
+        ...
+
+
+def define_states(name: str, run: Callable[[Tensor, Tensor, Tensor, bool], Tensor]) -> DenseStates:
+    """The operator ``name``, of which ``run`` is the kernel, forward and backward."""
+    operator = define(
+        f"{name}(Tensor A, Tensor drive, Tensor start, bool reverse) -> Tensor",
+        run,
+        lambda A, drive, start, reverse: drive.new_empty(_shape(drive)),
+    )
+
+    def scan(A: Tensor, drive: Tensor, start: Tensor, *, reverse: bool = False) -> Tensor:
+        return operator(A, drive, start, reverse)
+
+    def backward(needs: Sequence[bool], saved: tuple, cotangents: tuple) -> tuple:
+        return *_adjoint(scan, needs[0], *saved, *cotangents), None
+
+    def jvp(saved: tuple, tangents: tuple) -> tuple[Tensor]:
+        A, states, reverse = saved
+        tA, tdrive, tstart = tangents
+        before = _after(states, not reverse)
+        return (scan(A, tdrive + before @ tA.mT[:, None], tstart, reverse=reverse),)
+
+    def vmap(info: Any, mapped: tuple, *inputs: Any) -> tuple:
+        """More signals for each A, or one by one where the matrices differ."""
+        if mapped[0] is None:
+            return merge(operator, info, mapped, inputs, (None, 2, 1, None), (2,))
+        (stacked,), (dim,) = one_by_one(lambda *one: (operator(*one),), info, mapped, inputs)
+        return stacked, dim
+
+    differentiate(operator, backward, jvp, lambda inputs, out: (inputs[0], *out, inputs[3]))
+    torch.library.register_vmap(operator, vmap)
+    return scan
+
+
+def _adjoint(
+    scan: DenseStates, with_dA: bool, A: Tensor, states: Tensor, reverse: bool, dstates: Tensor
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """``g = A^H g' + dx``, the other way: g' is the gradient of the drive between the two."""
+    drive, end = _after(dstates, not reverse), dstates[:, 0 if reverse else -1]
+    costates = scan(A.mH, drive, end, reverse=not reverse)
+    ddrive, dstart = _after(costates, reverse), costates[:, -1 if reverse else 0]
+    dA = _outer(ddrive, _after(states, not reverse), A) if with_dA else None
+    return dA, ddrive, dstart
+
+
 def _after(states: Tensor, reverse: bool) -> Tensor:
     """The state that each step leads to."""
     return states[:, :-1] if reverse else states[:, 1:]
 
 
-def _backward(needs: Sequence[bool], saved: tuple, cotangents: tuple) -> tuple:
-    """``g = A^H g' + dx``, the other way: g' is the gradient of the drive between the two."""
-    A, states, reverse = saved
-    (dstates,) = cotangents
-    drive, end = _after(dstates, not reverse), dstates[:, 0 if reverse else -1]
-    costates = dense_states(A.mH, drive, end, reverse=not reverse)
-    ddrive, dstart = _after(costates, reverse), costates[:, -1 if reverse else 0]
-    dA = _outer(ddrive, _after(states, not reverse), A) if needs[0] else None
-    return dA, ddrive, dstart, None
-
-
 def _outer(g: Tensor, x: Tensor, A: Tensor) -> Tensor:
     """The sum of ``g x^H`` over steps and signals; over groups too where all share A."""
-    rows = (
-        g.shape[0],
-        g.shape[1] * g.shape[2],
-        g.shape[3],
-    )  # the older vmap has no rule of flatten
+    rows = (len(g), g.shape[1] * g.shape[2], g.shape[3])  # the older vmap knows no flatten
     dA = g.reshape(rows).mT @ x.reshape(rows).conj()
     return dA if len(A) == len(dA) else dA.sum(0, keepdim=True)
 
 
-def _jvp(saved: tuple, tangents: tuple) -> tuple[Tensor]:
-    A, states, reverse = saved
-    tA, tdrive, tstart = tangents
-    before = _after(states, not reverse)
-    return (dense_states(A, tdrive + before @ tA.mT[:, None], tstart, reverse=reverse),)
-
-
-_states = define(
-    "dense_states(Tensor A, Tensor drive, Tensor start, bool reverse) -> Tensor",
-    _run,
-    lambda A, drive, start, reverse: drive.new_empty(_shape(drive)),
-)
-differentiate(_states, _backward, _jvp, lambda inputs, out: (inputs[0], *out, inputs[3]))
-
-
-def _map(info: Any, mapped: tuple, *inputs: Any) -> tuple:
-    """More signals for each A, or one by one where the matrices differ."""
-    if mapped[0] is None:
-        return merge(_states, info, mapped, inputs, (None, 2, 1, None), (2,))
-    (stacked,), (dim,) = one_by_one(lambda *given: (_states(*given),), info, mapped, inputs)
-    return stacked, dim
-
-
-torch.library.register_vmap(_states, _map)
+dense_states = define_states("dense_states", _run)

@@ -186,7 +186,8 @@ def test_a_bank_writes_no_state_of_every_step():
 def test_few_steps_do_not_repay_the_tables():
     system = random_system(2, 8, 1)
     least = chunked_dense._STEPS_A_STATE * system.states
-    assert chunked_dense.worth_toeplitz(system, torch.zeros(2, least // 2, 2, 1))
-    assert not chunked_dense.worth_toeplitz(system, torch.zeros(2, least // 2 - 1, 2, 1))
+    assert chunked_dense.worth_toeplitz(system, torch.zeros(2, least // 4, 2, 1))
+    assert not chunked_dense.worth_toeplitz(system, torch.zeros(2, least // 4 - 1, 2, 1))
+    assert chunked_dense.worth_toeplitz(system, torch.zeros(5, least // 8, 2, 1))
     wide = random_system(2, 8, 3)
     assert not chunked_dense.worth_toeplitz(wide, torch.zeros(2, least, 2, 3))

@@ -40,9 +40,11 @@ def python(script: str) -> str:
 
 def test_unable_names_the_reason():
     backend = scans.get("triton").build()
-    dense = diagonal().to_dense()
     reason = backend.unsupported_reason
-    assert "diagonal systems only, and this is a DiscreteDense" in reason(dense, CUDA)
+    wide = diagonal(torch.float32).to_dense()
+    wide = wide.map(lambda t: t.new_zeros(tuple(129 if n == wide.states else n for n in t.shape)))
+    assert "dense systems of at most 128 states, and this has 129" in reason(wide, CUDA)
+    assert "dense systems of real numbers" in reason(diagonal().to_dense(), CUDA)
     assert "this system's are complex128" in reason(diagonal().double(), CUDA)
     assert "this system's are bfloat16" in reason(diagonal(torch.bfloat16), CUDA)
     assert "this is 'mps'" in reason(diagonal(), torch.device("mps"))

@@ -132,10 +132,85 @@ def test_backend_refuses_with_its_reason():
     assert backend.unsupported_reason(system, u.device) is None
     with pytest.raises(UsageError, match="u is float64"):
         backend(system, u.double())
-    dense = system.to_dense()
+    dense = DiscreteDiagonal(**bank("real", states=129)).to_dense()
     assert isinstance(dense, DiscreteDense)
-    with pytest.raises(UsageError, match="diagonal systems only, and this is a DiscreteDense"):
+    with pytest.raises(UsageError, match="dense systems of at most 128 states, and this has 129"):
         backend(dense, u)
+
+
+# --- dense systems ------------------------------------------------------------------------------
+
+
+def dense_leaves(batch: int, length: int, heads: int, states: int, channels: int):
+    """A orthogonal but for a factor; an initial state."""
+    torch.manual_seed(4)
+    leaves = {
+        "A": 0.98 * torch.linalg.qr(torch.randn(heads, states, states)).Q,
+        "B": torch.randn(heads, states, channels),
+        "C": torch.randn(heads, channels, states),
+        "D": torch.randn(heads, channels, channels),
+        "u": torch.randn(batch, length, heads, channels),
+        "x0": torch.randn(batch, heads, states),
+    }
+    return {name: value.to(DEVICE) for name, value in leaves.items()}
+
+
+def dense_through(name: str, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
+    leaves = {k: v.detach().clone().requires_grad_() for k, v in leaves.items()}
+    system = DiscreteDense(**{k: leaves[k] for k in ("A", "B", "C", "D")})
+    y, last = scans.get(name).build()(system, leaves["u"], leaves["x0"])
+    torch.manual_seed(2)
+    weights = [torch.randn(v.shape, dtype=torch.float64).to(v) for v in (y, last)]
+    gradients = torch.autograd.grad((y, last), tuple(leaves.values()), weights)
+    return {"y": y.detach(), "last": last.detach(), **dict(zip(leaves, gradients, strict=True))}
+
+
+#: B, L, heads, states, channels: less than a chunk, one, several and a rest; every width of blocks.
+DENSE_SIZES = [
+    (1, 5, 1, 3, 3),
+    (3, 32, 1, 17, 3),
+    (2, 70, 2, 33, 3),
+    (1, 97, 1, 65, 3),
+    (2, 200, 2, 3, 1),
+]
+
+
+@pytest.mark.parametrize("size", DENSE_SIZES)
+def test_dense_outputs_and_every_gradient_agree_with_double_precision(size):
+    leaves = dense_leaves(*size)
+    wanted = dense_through("reference", {k: v.double() for k, v in leaves.items()})
+    assert_close(dense_through("triton", leaves), wanted, TOLERANCE)
+
+
+def test_a_wrong_power_between_chunks_of_a_dense_system_is_noticed(monkeypatch):
+    from ssmbench.scans.triton import dense
+
+    leaves = dense_leaves(1, 70, 1, 3, 3)
+    wanted = dense_through("reference", leaves)
+    exact = dense.dense_states
+    monkeypatch.setattr(dense, "dense_states", lambda A, *given: exact(0.99 * A, *given))
+    with pytest.raises(AssertionError, match="relative error"):
+        assert_close(dense_through("triton", leaves), wanted, TOLERANCE)
+
+
+def test_an_unstable_dense_system_goes_step_by_step():
+    """30^32 is no float32: an impulse late in the signal must not meet it."""
+    leaves = dense_leaves(1, 70, 1, 3, 3)
+    leaves["A"] = 30 * torch.eye(3, device=DEVICE)[None]
+    leaves["x0"].zero_()
+    leaves["u"][:, :60] = 0
+    leaves["u"][:, 61:] = 0
+    system = DiscreteDense(**{k: leaves[k] for k in ("A", "B", "C", "D")})
+    got, wanted = (scans.get(n).build()(system, leaves["u"])[0] for n in ("triton", "reference"))
+    assert_close({"y": got}, {"y": wanted}, TOLERANCE)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="the conformance checks scan on the CPU")
+def test_dense_second_derivatives():
+    leaves = dense_leaves(1, 9, 1, 2, 3)
+    system = DiscreteDense(**{k: leaves[k] for k in ("A", "B", "C", "D")})
+    backend, reference = (scans.get(name).build() for name in ("triton", "reference"))
+    check_second_derivatives(backend, reference, system, 9)
 
 
 # --- fused ----------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """The Triton scan backend. Importing this needs neither a GPU nor Triton; running it does.
 
 Inside the package, ``import triton`` is the compiler (imports are absolute), and it stands only in
-``kernels``, ``bank_kernel``, ``delta_kernel`` and ``compile_gate``, so that listing the backends
-never loads it.
+``kernels``, ``bank_kernel``, ``delta_kernel``, ``dense_kernel`` and ``compile_gate``, so that
+listing the backends never loads it.
 """
 
 from __future__ import annotations
@@ -24,20 +24,24 @@ from ssmbench.scans.base import (
     read_out,
     time_varying_scan,
 )
-from ssmbench.scans.triton.blocks import DELTA
+from ssmbench.scans.triton.blocks import DELTA, DENSE
 from ssmbench.systems import DiscreteDense, DiscreteDiagonal, TimeVaryingDelta, TimeVaryingDiagonal
 
 #: The most keys that a tile of states holds.
 MOST_KEYS = DELTA[-1].block_n
+#: The most states of a dense matrix that the kernel keeps.
+MOST_STATES = DENSE[-1].block_n
 
 
-@scans.register("triton", summary="Triton kernels on the GPU; diagonal systems in single precision")
+@scans.register("triton", summary="Triton kernels on the GPU, in single precision")
 class TritonScan(ScanBackend):
-    """Diagonal systems in float32 or complex64, on the GPU; the backward pass is exact.
+    """Systems in float32, diagonal ones in complex64 too, on the GPU; the backward pass is exact.
 
     A bank of single-channel systems with real outputs (S4D) is fused: states are written at the
     borders of chunks of 64 steps only. For several channels all states are written; of the delta
-    rule those before every 32nd step.
+    rule those before every 32nd step. Of a dense system, real and of at most 128 states, all are
+    written too, by a kernel that keeps A; a dense bank of few channels goes in Toeplitz blocks,
+    whose products are PyTorch's, with states at the starts of chunks only.
 
     Autocast is off inside, and u in half precision is widened by the system's own dtype: states are
     always float32 or complex64, and so is y. Gradients can be differentiated again, to any order; a
@@ -55,8 +59,8 @@ class TritonScan(ScanBackend):
         """Why this backend cannot run ``system`` on ``device``, or None when it can."""
         if isinstance(system, TimeVaryingDelta) and system.states > MOST_KEYS:
             return f"it runs delta rules of at most {MOST_KEYS} keys, and this has {system.states}"
-        if isinstance(system, DiscreteDense):
-            return f"it scans diagonal systems only, and this is a {type(system).__name__}"
+        if isinstance(system, DiscreteDense) and (reason := _dense_reason(system)):
+            return reason
         states = system.state_dtype
         if states not in (torch.float32, torch.complex64):
             return f"its states are float32 or complex64, and this system's are {_name(states)}"
@@ -76,7 +80,7 @@ class TritonScan(ScanBackend):
         reason = self.unsupported_reason(system, u.device)
         if reason is None and u.dtype in (torch.float64, torch.complex128):
             reason = f"its states are float32 or complex64, and u is {_name(u.dtype)}"
-        if reason is not None or isinstance(system, DiscreteDense):  # a dense one has a reason
+        if reason is not None:
             raise UsageError(f"scan 'triton' cannot run this: {reason}")
         from ssmbench.scans.triton import bank
 
@@ -89,6 +93,10 @@ class TritonScan(ScanBackend):
                 # u is used twice: so its two gradients are summed before they are rounded.
                 wide = u.to(torch.promote_types(u.dtype, torch.float32))
                 return time_varying_scan(system, wide, x0, self.linear_scan)
+            if isinstance(system, DiscreteDense):
+                from ssmbench.scans.triton.dense import scan_dense
+
+                return scan_dense(system, u, x0)
             if bank.suits(system, u):
                 return bank.bank_scan(system, u, x0)
             return _through_states(system, u, x0)
@@ -129,6 +137,16 @@ def _through_states(
     states, final = states_before(lam, *flat)
     shape = system.heads, system.states
     return read_out(system, states.unflatten(-1, shape), u), final.unflatten(-1, shape)
+
+
+def _dense_reason(system: DiscreteDense) -> str | None:
+    if system.states > MOST_STATES:
+        return (
+            f"it runs dense systems of at most {MOST_STATES} states, and this has {system.states}"
+        )
+    if any(t.is_complex() for t in system.tensors().values()):
+        return "it runs dense systems of real numbers, and this one is complex"
+    return None
 
 
 def _unusable(device: torch.device) -> str | None:

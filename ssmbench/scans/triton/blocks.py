@@ -210,6 +210,42 @@ def delta_blocks(states: int) -> DeltaBlocks:
     return next((blocks for blocks in DELTA if blocks.block_n >= states), DELTA[-1])
 
 
+# --- dense A --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DenseBlocks:
+    """One way to compile the kernel of dense A: ``rows`` chunks of ``chunk`` steps by block_n
+    states."""
+
+    block_n: int
+    rows: int
+    num_warps: int
+    chunk: int = 32
+
+    def constants(self) -> dict[str, int]:
+        """The kernel's compile-time parameters."""
+        return {"BLOCK_N": self.block_n, "ROWS": self.rows}
+
+    def options(self) -> dict[str, int | bool]:
+        """The compiler's options."""
+        return launch_options(self.num_warps, 1, 255)
+
+
+#: The fewest rows that a product takes, for the most programs.
+DENSE: tuple[DenseBlocks, ...] = (
+    DenseBlocks(16, 16, 1),
+    DenseBlocks(32, 16, 2),
+    DenseBlocks(64, 16, 4),
+    DenseBlocks(128, 16, 8),
+)
+
+
+def dense_blocks(states: int) -> DenseBlocks:
+    """The narrowest that holds the states; the widest where none does."""
+    return next((blocks for blocks in DENSE if blocks.block_n >= states), DENSE[-1])
+
+
 # --- what is compiled -----------------------------------------------------------------------------
 
 
@@ -270,8 +306,17 @@ def delta_variants() -> Iterator[Variant]:
         yield Variant("delta_backward_kernel", {}, *built)
 
 
+def dense_variants() -> Iterator[Variant]:
+    """Every way in which dense A is launched."""
+    for blocks in DENSE:
+        for states in (False, True):
+            built = blocks.constants(), blocks.options()
+            yield Variant("dense_states_kernel", {"STATES": states}, *built)
+
+
 def variants() -> Iterator[Variant]:
     """Everything that the compile gate compiles."""
     yield from scan_variants()
     yield from bank_variants()
     yield from delta_variants()
+    yield from dense_variants()

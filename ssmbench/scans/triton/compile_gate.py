@@ -30,7 +30,7 @@ from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability
 from triton.compiler import ASTSource
 
 from ssmbench import jsonio
-from ssmbench.scans.triton import bank_kernel, delta_kernel, kernels
+from ssmbench.scans.triton import bank_kernel, delta_kernel, dense_kernel, kernels
 from ssmbench.scans.triton.blocks import Variant, variants
 
 #: Ampere (A100) and Hopper (H100, H200).
@@ -38,7 +38,7 @@ ARCHITECTURES = (80, 90)
 
 
 #: Modules that define the kernels of ``blocks.variants``.
-MODULES = (kernels, bank_kernel, delta_kernel)
+MODULES = (kernels, bank_kernel, delta_kernel, dense_kernel)
 
 
 @dataclass(frozen=True)
