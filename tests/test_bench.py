@@ -26,7 +26,7 @@ def results():
 
 def test_every_operation_has_our_backends(results):
     operations = {r.operation for r in results}
-    assert len(operations) == 4 + 6 + 2  # layers, linear scans, bfloat16 input
+    assert len(operations) == 5 + 6 + 2  # layers, linear scans, bfloat16 input
     for operation in operations:
         assert {"cpu", "chunked"} <= {r.backend for r in results if r.operation == operation}
 
@@ -48,6 +48,7 @@ def test_bytes_that_must_move_are_the_floors():
     expected = {
         "fused diagonal layer, single-channel bank": (8, 20),
         "fused diagonal layer, single-channel bank, bfloat16 input": (6, 20 - 6),
+        "selective layer, sampled and scanned": (12 + 2, 32 + 6),
         "linear scan, states written, complex": (16, 40),
         "linear scan, states written, complex, reverse": (16, 40),
         "linear scan, states written, complex, a varies": (24, 64),

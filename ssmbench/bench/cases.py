@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssmbench import registry
-from ssmbench.bench import peers
+from ssmbench.bench import peers, selective
 from ssmbench.bench.timing import Candidate
 from ssmbench.linalg.powers import power_table
 from ssmbench.linalg.precision import to_double
@@ -49,6 +49,7 @@ def cases(quick: bool) -> Iterator[Case]:
     yield _multichannel_case(batch, length, width=64)
     yield _dense_case(batch, length, width=64)
     yield _dense_bank_case(batch // 2, length, heads=32, states=16 if quick else 64)
+    yield selective_case(batch, length, channels=64, states=16)
     for dtype in (torch.complex64, torch.float32):
         for kind in (Kind(), Kind(reverse=True), Kind(varies=True)):
             yield _states_case(batch, length, 256, dtype, kind)
@@ -125,6 +126,16 @@ def _dense_bank_case(batch: int, length: int, heads: int, states: int) -> Case:
 def _exact_dense(leaves: Mapping[str, Tensor]) -> Tensor:
     system = DiscreteDense(A=leaves["A"], B=leaves["B"], C=leaves["C"], D=leaves["D"])
     return chunked_dense.dense_scan(system, leaves["u"], None)[0]
+
+
+def selective_case(batch: int, length: int, channels: int, states: int) -> Case:
+    """Sampling, scan and read-out of Mamba's layer, from step sizes, B and C at every step."""
+    sizes = (batch, length, channels, states)
+    # forward: u, dt, B and C read, y written; backward: those and dy read, gradients written
+    samples, rows = batch * length * channels, 2 * batch * length * states
+    bytes_ = (12 * samples + 4 * rows, 32 * samples + 12 * rows)
+    title, candidates = "selective layer, sampled and scanned", partial(selective.candidates, sizes)
+    return Case(title, *sizes, *bytes_, candidates, selective.exact)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssmbench.bench.timing import Candidate
-from ssmbench.systems import DiscreteDiagonal
+from ssmbench.systems import ContinuousTimeVaryingDiagonal, DiscreteDiagonal
 
 
 def importable(module: str) -> Any | None:
@@ -64,6 +64,25 @@ def selective_scan(system: DiscreteDiagonal, u: Tensor) -> Candidate | None:
         leaves,
         comparable=False,
     )
+
+
+def mambapy(system: ContinuousTimeVaryingDiagonal, u: Tensor) -> Candidate | None:
+    """`mambapy`'s selective scan, in plain PyTorch: Euler's B, outputs that read the state after
+    the input, hence not comparable."""
+    package = importable("mambapy.pscan")
+    if package is None:
+        return None
+    leaves = {**system.detach().tensors(), "u": u.detach()}
+    leaves = {name: x.clone().requires_grad_() for name, x in leaves.items()}
+
+    def run() -> Tensor:
+        dt, signal = leaves["dt"][..., None], leaves["u"]
+        gates = torch.exp(dt * leaves["lam"])
+        states = package.pscan(gates, dt * leaves["B"][..., 0] * signal)
+        read = (states @ leaves["C"][:, :, 0].mT)[..., 0]
+        return (read + leaves["D"][:, 0, 0] * signal[..., 0])[..., None]
+
+    return Candidate(run, leaves, comparable=False)
 
 
 def accelerated_scan(a: Tensor, b: Tensor) -> Candidate | None:

@@ -39,7 +39,7 @@ def sampled_by_scan(
     discretizer: Discretizer,
     readout: Readout,
     scan: ScanBackend,
-    u: Float[Tensor, "B L d"],
+    u: Float[Tensor, "B L *channels"],
 ) -> SampledModes | None:
     """The system with the discretizer's rule, for a scan that samples it step by step; None where
     the method has no such rule, or the scan does not fuse this system."""

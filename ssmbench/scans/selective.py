@@ -118,16 +118,17 @@ def scanned(
     """Outputs and final state of a system that :func:`suits`, by a function of the channels."""
     tensors = (*system.tensors().values(), u)
     dtype = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
-    B, C = system.B[..., 0].to(dtype), system.C[..., 0, :].to(dtype)
-    D = system.D[..., 0, 0].to(dtype)
+    # (The derivative of squeeze is a view, that of an index a tensor of zeros.)
+    B, C = system.B.squeeze(-1).to(dtype), system.C.squeeze(-2).to(dtype)
+    D = system.D.squeeze(-1).squeeze(-1).to(dtype)
     start = None if x0 is None else x0.to(dtype)
     if isinstance(system, SampledModes):
         form = Form(system.sampling, system.euler_input, system.readout is Readout.after)
         places = (*u.shape[:2], max(B.shape[2], C.shape[2]), system.states)
-        lam = system.lam[0, 0].expand(system.heads, -1).to(dtype)
+        lam = system.lam.squeeze(0).squeeze(0).expand(system.heads, -1).to(dtype)
         B, C = B.expand(places), C.expand(places)
         dt = system.dt.to(dtype)
     else:
         form, dt, lam = Form(), None, system.lam.to(dtype)
-    y, final = layer(u[..., 0].to(dtype), dt, lam, B, C, D, start, form)
+    y, final = layer(u.squeeze(-1).to(dtype), dt, lam, B, C, D, start, form)
     return y[..., None], final

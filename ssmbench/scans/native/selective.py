@@ -118,9 +118,14 @@ def _run_backward(*given: Any) -> tuple[Tensor, ...]:
     chunk = 9 * _STRIDE + 1 + 4 * _STRIDE
     scratch = 5 * states + 4 + chunk
     _call("selective_backward", tensors, numbers, (B.numel(),), (*inputs, *results), 40, scratch)
-    dlam = sums.sum(0).to(lam.dtype) if dt is not None else dlam.sum(0)
+    dlam = sums.sum(0).to(lam.dtype) if dt is not None else _over_blocks(dlam)
     dD = dD if D.ndim == 3 else D_sums.sum(0).to(D.dtype)
-    return du, ddt, dlam, dB.sum(0), dC.sum(0), dD, dx0
+    return du, ddt, dlam, _over_blocks(dB), _over_blocks(dC), dD, dx0
+
+
+def _over_blocks(parts: Tensor) -> Tensor:
+    """Their sum (a single part is not copied)."""
+    return parts[0] if len(parts) == 1 else parts.sum(0)
 
 
 def _plain(tensors: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:

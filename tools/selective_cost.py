@@ -1,0 +1,122 @@
+"""Time and memory of selective layers: as one operation, in separate ones, and beside s4d.
+
+    .venv/bin/python tools/selective_cost.py --rounds 5
+
+Processor time of one thread, forward and backward, in nanoseconds for each token and channel, in
+turns, medians; and for each token and channel the bytes that are kept for the backward pass and the
+most that are allocated at once, gradients among them. mambapy, if it is installed, is timed with
+its own scan between the same step sizes, B and C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from ssmbench import registry
+from ssmbench.bench.cases import selective_case
+from ssmbench.bench.timing import peak_on_cpu
+from ssmbench.nn.layer import SSMLayer
+
+Action = Callable[[], Tensor]
+
+
+def layer(name: str, method: str | None, states: int = 16) -> SSMLayer:
+    """A layer of 64 channels with that many states each."""
+    torch.manual_seed(0)
+    entry = registry.parametrizations.get(name)
+    discretizer = None if method is None else registry.discretizers.get(method).build()
+    module = entry.build(entry.config(d_state=states), d_model=64)
+    return SSMLayer(module, discretizer, registry.scans.get("cpu").build())
+
+
+def in_parts(name: str, method: str) -> SSMLayer:
+    """The same whose scan does not sample."""
+    made = layer(name, method)
+    made.scan.fuses = lambda system, u: False
+    return made
+
+
+def candidates(batch: int, length: int, parts: bool) -> dict[str, tuple[Action, list[Tensor]]]:
+    """What is timed, with the tensors whose gradients are asked for."""
+    u = torch.randn(batch, length, 64, requires_grad=True)
+    layers = {
+        "s4d, zoh": layer("s4d", "zoh"),
+        "s4d, zoh, 64 states": layer("s4d", "zoh", states=64),
+        "selective, zoh": layer("selective", "zoh"),
+        "selective, bilinear": layer("selective", "bilinear"),
+        "selective, tustin": layer("selective", "tustin"),
+        "contraction_selective": layer("contraction_selective", None),
+    }
+    if parts:
+        layers["selective, zoh, separate operations"] = in_parts("selective", "zoh")
+    timed = {
+        name: (lambda made=made: made(u), [u, *made.parameters()]) for name, made in layers.items()
+    }
+    case = selective_case(batch, length, channels=64, states=16).candidates(torch.device("cpu"))
+    scans = {"scan only, zoh": "cpu", "mambapy, scan only": "mambapy"}
+    for name, key in scans.items():
+        if key in case:
+            timed[name] = (case[key].run, list(case[key].leaves.values()))
+    return timed
+
+
+def nanoseconds(run: Action, leaves: list[Tensor]) -> tuple[float, float]:
+    """Forward, and forward with backward, for each number of the output."""
+    start = time.thread_time()
+    y = run()
+    middle = time.thread_time()
+    torch.autograd.grad(y.sum(), leaves, allow_unused=True)
+    end = time.thread_time()
+    return 1e9 * (middle - start) / y.numel(), 1e9 * (end - start) / y.numel()
+
+
+def kept_bytes(run: Action) -> float:
+    """Of the tensors kept for the backward pass, each storage once, by numbers of the output."""
+    storages: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        y = run()
+    return sum(storages.values()) / y.numel()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--length", type=int, default=4096)
+    parser.add_argument("--parts", action="store_true", help="time separate operations too (slow)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    timed = candidates(options.batch, options.length, options.parts)
+    kept = {name: kept_bytes(run) for name, (run, _) in timed.items()}
+    numbers = options.batch * options.length * 64
+    peak = {
+        name: peak_on_cpu(partial(nanoseconds, *given)) / numbers for name, given in timed.items()
+    }
+    rounds = [
+        {name: nanoseconds(*given) for name, given in timed.items()} for _ in range(options.rounds)
+    ]
+    print(
+        f"| B = {options.batch}, L = {options.length}, 64 channels, 16 states | forward (ns) | "
+        "forward + backward (ns) | kept (bytes) | peak (bytes) |"
+    )
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for name in timed:
+        forward, both = (median(found[name][k] for found in rounds) for k in (0, 1))
+        print(f"| {name} | {forward:.0f} | {both:.0f} | {kept[name]:.0f} | {peak[name]:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
