@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ssmbench import jsonio
-from ssmbench.config import fingerprint
 from ssmbench.errors import require
 from ssmbench.publication import sizes as plain
 from ssmbench.publication.card import model_card
@@ -83,14 +82,14 @@ def prepared(
     Raises:
         UsageError: it cannot be published; the message says why.
     """
+    from ssmbench.runs.given import fingerprint_of
+
     folder = candidate.folder
     state = folder.checked_state
     reason = f": {folder.checked_reason}" if folder.checked_reason else ""
     require(state in COMPLETE, f"{state}{reason}")
     config, result = read_yaml(folder.path / CONFIG), folder.read_result()
-    name = fingerprint(config)
-    if result.imported:  # its folder has a name of the user's choice
-        result = dataclasses.replace(result, fingerprint=name)
+    name = fingerprint_of(config, result.imported)
     require(result.fingerprint == name, f"its result is that of another config ({name})")
     require(bool(result.gain.layers), "its result has no gains of single layers: it is too old")
     plugins, sources = sources_in_use(config)

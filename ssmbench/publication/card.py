@@ -67,11 +67,12 @@ def _sentence(entry: Entry, result: Result, config: Mapping[str, Any]) -> str:
     model = config["model"]
     sampled = f" sampled with {result.discretizer}" if result.discretizer else " in discrete time"
     certified = model.get("gamma")
+    given = "" if result.imported is None else f" Its weights were {result.imported}."
     bounded = f", of prescribed gain {certified:g}" if certified is not None else ""
     return (
         f"A state-space network{bounded}: {model['n_layers']} x {result.parametrization}"
         f"{sampled}, {model['d_model']} channels, {entry.parameters:,} parameters, seed "
-        f"{entry.seed}."
+        f"{entry.seed}.{given}"
     )
 
 

@@ -293,3 +293,7 @@ class ImportedFrom(Record):
     options: dict[str, str]
     left_out: tuple[str, ...]
     when: str
+
+    def __str__(self) -> str:
+        how = ", ".join((self.layout, *(f"{k} {v}" for k, v in self.options.items())))
+        return f"given, not trained by the config: from {self.file} ({how})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ class GivenNetwork:
     typed: RunConfig
     task: Task
     model: SequenceModel
+
+
+def fingerprint_of(config: Mapping[str, Any], about: ImportedFrom | None) -> str:
+    """What identifies a run: its config and, of given weights, the file that they are from."""
+    return fingerprint(config if about is None else {**config, "imported": about.sha256})
 
 
 def check_free(folder: Path, *, force: bool) -> None:
@@ -100,7 +106,7 @@ def _measured(
     scores = scores_of(model, task) if labelled else None
     cpu, provenance = torch.device("cpu"), sitting.provenance("imported", 0)
     return Result(
-        fingerprint=fingerprint({**run.config, "imported": about.sha256}),
+        fingerprint=fingerprint_of(run.config, about),
         status="finished",
         diverged_at=None,
         warnings=notes,

@@ -62,7 +62,7 @@ def _check(job: Job) -> Findings:
             if found.rejected
             else certified.check_certified(built, one.result, known_pairs(tighter.found))
         )
-    about = (*_about_length(job.entry), *_about_truncations(one.result))
+    about = (*_given(one.result), *_about_length(job.entry), *_about_truncations(one.result))
     notes = (*built.not_checked, *about, *found.not_checked)
     return replace(
         found,
@@ -76,6 +76,10 @@ def _about_length(entry: Entry) -> tuple[str, ...]:
     if entry.steps == entry.sizes.length:
         return ()
     return (f"that no sequence has fewer than {entry.steps} steps, as the network's bound needs",)
+
+
+def _given(result: Result) -> tuple[str, ...]:
+    return () if result.imported is None else (f"where the weights are from: {result.imported}",)
 
 
 def _about_truncations(result: Result) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ssmbench.config import fingerprint, read_yaml
+from ssmbench.config import read_yaml
 from ssmbench.errors import UsageError, require
 from ssmbench.publication.layout import (
     CONFIG,
@@ -21,6 +21,7 @@ from ssmbench.publication.layout import (
     read_result,
 )
 from ssmbench.results import Result
+from ssmbench.runs.given import fingerprint_of
 
 #: What YAML has for references between its parts and to code; a published config has none.
 _REFUSED = (yaml.AnchorToken, yaml.AliasToken, yaml.TagToken, yaml.DirectiveToken)
@@ -75,7 +76,7 @@ def read_config(file: Path) -> dict[str, Any]:
 def faults(one: Submission) -> Iterator[str]:
     """Where entry, config and result are not about the same run."""
     config, result, entry = one.config, one.result, one.entry
-    name = fingerprint(config)
+    name = fingerprint_of(config, result.imported)
     if name != entry.fingerprint:
         yield f"{CONFIG} has the fingerprint {name}, not that of its folder"
     if result.fingerprint != entry.fingerprint:
@@ -95,7 +96,9 @@ def faults(one: Submission) -> Iterator[str]:
 def _pairs(config: Mapping[str, Any], result: Result) -> Iterator[tuple[str, Any, Any]]:
     model = config["model"]
     parametrization, sampled = model["parametrization"]["name"], model.get("discretizer")
-    yield "variant", result.variant, config.get("variant") or parametrization
+    about = result.imported
+    kind = parametrization if about is None else about.layout
+    yield "variant", result.variant, config.get("variant") or kind
     yield "parametrization", result.parametrization, parametrization
     yield "discretizer", result.discretizer, sampled and sampled["name"]
     yield "seed", result.seed, config["seed"]
