@@ -43,6 +43,10 @@ def unavailable_reason() -> str | None:
     return None if library is not None else reason
 
 
+# What torch.compiler.assume_constant_result does, without importing dynamo at the start.
+vars(unavailable_reason)["_dynamo_marked_constant"] = True
+
+
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     # keyed by process: a pool does not survive a fork
