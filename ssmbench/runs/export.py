@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -91,8 +92,8 @@ def export_run(folder: Path, request: ExportRequest, output: Path | None = None)
     metadata = _metadata(folder, trained, program, request, truth)
     place = folder / EXPORTS if output is None else output
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        files, found = _write(exporter, program, metadata, truth, place, request.name)
+        with _folder(place):
+            files, found = _write(exporter, program, metadata, truth, place, request.name)
     except OSError as error:
         if isinstance(error, WriteError):
             raise UsageError(str(error)) from None
@@ -100,6 +101,19 @@ def export_run(folder: Path, request: ExportRequest, output: Path | None = None)
     return ExportReport(
         tuple(map(str, files)), found.difference, metadata["weights"]["difference"], metadata
     )
+
+
+@contextlib.contextmanager
+def _folder(place: Path) -> Iterator[None]:
+    """The folder ``place``, made where it is missing; then removed if nothing was written to it."""
+    made = not place.exists()
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if made:
+            with contextlib.suppress(OSError):  # it is not empty
+                place.rmdir()
 
 
 def read_exported(path: Path) -> Exported:
