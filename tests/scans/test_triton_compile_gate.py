@@ -42,13 +42,15 @@ ARCHITECTURES = {"sm_80", "sm_90"}
 #: (6 flag sets, and 4 in bfloat16 for real numbers) x (wide, narrow, unaligned), and the scan of
 #: chunk ends in narrow blocks; (states, with da, ends only, outputs) x (16, 32, 64 states);
 #: of the delta rule (outputs, with states saved, backward) x (32, 128 states); of dense A (ends,
-#: states) x (16, 32, 64, 128 states).
+#: states) x (16, 32, 64, 128 states); of sampled systems (forward, backward) x (3 rules, 2 of them
+#: also with Euler's input) x (16, 64 states).
 PARTS = {
     "scan_real_*": 10 * 3 + 2,
     "scan_complex_*": 6 * 3 + 2,
     "bank_*": 4 * 3,
     "delta_*": 3 * 2,
     "dense_*": 2 * 4,
+    "selective_*": 2 * 5 * 2,
 }
 
 
@@ -92,7 +94,8 @@ def test_a_kernel_that_spills_is_refused(tmp_path):
 import dataclasses, sys
 import {MODULE} as gate
 from ssmbench import jsonio
-from ssmbench.scans.triton.blocks import Blocks, scan_variants
+from ssmbench.scans.triton.blocks import Blocks
+from ssmbench.scans.triton.variants import scan_variants
 blocks = Blocks(256, 16, 1, 1)
 variant = next(scan_variants())
 worse = dataclasses.replace(variant, constants=blocks.constants(), options=blocks.options())

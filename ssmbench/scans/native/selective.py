@@ -15,8 +15,14 @@ from torch import Tensor
 from ssmbench.scans import selective as definition
 from ssmbench.scans.native.common import VECTOR_BYTES, contiguous, lanes, precision
 from ssmbench.scans.native.library import call, unavailable_reason
-from ssmbench.scans.operators import define, differentiate, differentiate_backward
 from ssmbench.scans.selective import Form
+from ssmbench.scans.selective_operator import (
+    NUMBERS,
+    TENSORS,
+    by_definition,
+    define_selective,
+    selective_adjoint,
+)
 from ssmbench.systems import SampledModes, TimeVaryingDiagonal
 
 #: Time steps between saved states, as in selective.h.
@@ -25,8 +31,6 @@ _STRIDE = 32
 _FEWEST_SHARED = 4
 #: The bits of the kernels' flags.
 _EULER_INPUT, _AFTER_INPUT, _OWN_ROWS, _D_VARIES = 1, 2, 4, 8
-#: Tensors among the inputs: u, dt, lam, B, C, D, x0; then the numbers of the form.
-_TENSORS, _NUMBERS = 7, 5
 
 
 def scan_selective(
@@ -59,9 +63,7 @@ def selective_layer(
         lam, B, C = (
             table.repeat_interleave(share, 2) if table.ndim == 4 else table for table in (lam, B, C)
         )
-    inputs = (u, dt, lam, B, C, D, x0)
-    keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    return _layer(*inputs, *form.numbers, keep)[:2]
+    return _layer(u, dt, lam, B, C, D, x0, form)
 
 
 def has_selective(dtype: torch.dtype, u: Tensor) -> bool:
@@ -77,9 +79,9 @@ def _run(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Of the tensors, the numbers, and whether states are kept."""
     results, keep = _outputs(*inputs), inputs[-1]
     if not has_selective(inputs[0].dtype, inputs[0]):
-        y, final = _by_definition(*inputs[:-1])
+        y, final = by_definition(*inputs[:-1])
         return y.clone(), final.clone(), results[2].zero_()
-    tensors, numbers = inputs[:_TENSORS], inputs[_TENSORS:-1]
+    tensors, numbers = inputs[:TENSORS], inputs[TENSORS:-1]
     given = (*_plain(tensors), *results[:2], results[2] if keep else None)
     states = tensors[2].shape[-1]
     _call("selective_forward", tensors, numbers, (), given, 16, 3 * states)
@@ -97,10 +99,10 @@ def _outputs(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 def _run_backward(*given: Any) -> tuple[Tensor, ...]:
     """Of the tensors and numbers, the saved states, and the gradients of y and the final state."""
-    tensors, numbers = given[:_TENSORS], given[_TENSORS : _TENSORS + _NUMBERS]
+    tensors, numbers = given[:TENSORS], given[TENSORS : TENSORS + NUMBERS]
     starts, dy, dfinal = given[-3:]
     if not has_selective(dy.dtype, dy):
-        return tuple(g.clone() for g in _adjoint(*given))
+        return tuple(g.clone() for g in selective_adjoint(*given))
     if starts.numel() == 0:
         starts = _run(*tensors, *numbers, True)[2]
     u, dt, lam, B, C, D, _ = tensors
@@ -167,62 +169,4 @@ def _call(
     call(f"{name}_{precision(u)}", items, work, (*header, *given), VECTOR_BYTES * scratch)
 
 
-# --- the operators ------------------------------------------------------------------------------
-
-
-def _by_definition(*inputs: Any) -> tuple[Tensor, Tensor]:
-    u, dt, lam, B, C, D, x0, *numbers = inputs
-    return definition.selective_layer(u, dt, lam, B, C, D, x0, Form.from_numbers(*numbers))
-
-
-def _adjoint(*given: Any) -> tuple[Tensor, ...]:
-    """The gradients, by differentiating the definition."""
-    tensors, numbers = given[:_TENSORS], given[_TENSORS : _TENSORS + _NUMBERS]
-    u, dt, *middle, x0 = tensors
-    start = u.new_zeros(given[-1].shape) if x0 is None else x0
-    present = (u, *(() if dt is None else (dt,)), *middle, start)
-
-    def of_present(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-        u, *rest = tensors
-        return (
-            _by_definition(u, *rest, *numbers)
-            if dt is not None
-            else (_by_definition(u, None, *rest, *numbers))
-        )
-
-    found = torch.func.vjp(of_present, *present)[1](tuple(given[-2:]))
-    return found if dt is not None else (found[0], u.new_empty(0), *found[1:])
-
-
-def _gradients(*given: Any) -> tuple[Tensor, ...]:
-    u, dt, *middle, _ = given[:_TENSORS]
-    ddt = u.new_empty(0) if dt is None else _empty(dt)
-    return _empty(u), ddt, *map(_empty, middle), _empty(given[-1])
-
-
-def _backward(needs: Sequence[bool], saved: tuple, cotangents: tuple) -> tuple:
-    gradients = list(_layer_backward(*saved, *cotangents))
-    for place in (1, _TENSORS - 1):
-        gradients[place] = None if saved[place] is None else gradients[place]
-    return *gradients, *[None] * (_NUMBERS + 1)
-
-
-def _no_jvp(kept: tuple, tangents: tuple) -> tuple[Tensor, ...]:
-    raise AssertionError("suits() keeps forward mode from the operator")
-
-
-_INPUTS = (
-    "Tensor u, Tensor? dt, Tensor lam, Tensor B, Tensor C, Tensor D, Tensor? x0, "
-    "int rule, float alpha, float c, bool euler, bool after"
-)
-_layer = define(
-    f"selective_layer({_INPUTS}, bool keep) -> (Tensor, Tensor, Tensor)", _run, _outputs
-)
-_layer_backward = define(
-    f"selective_layer_backward({_INPUTS}, Tensor starts, Tensor dy, Tensor dfinal)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-    _run_backward,
-    _gradients,
-)
-differentiate(_layer, _backward, _no_jvp, lambda given, found: (*given[:-1], found[2]), [2])
-differentiate_backward(_layer_backward, _adjoint, _no_jvp)
+_layer = define_selective("selective_layer", _run, _outputs, _run_backward)

@@ -1,8 +1,8 @@
 """The Triton scan backend. Importing this needs neither a GPU nor Triton; running it does.
 
 Inside the package, ``import triton`` is the compiler (imports are absolute), and it stands only in
-``kernels``, ``bank_kernel``, ``delta_kernel``, ``dense_kernel`` and ``compile_gate``, so that
-listing the backends never loads it.
+``kernels``, ``bank_kernel``, ``delta_kernel``, ``dense_kernel``, ``selective_kernel`` and
+``compile_gate``, so that listing the backends never loads it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,22 @@ from ssmbench.scans.base import (
     read_out,
     time_varying_scan,
 )
-from ssmbench.scans.triton.blocks import DELTA, DENSE
-from ssmbench.systems import DiscreteDense, DiscreteDiagonal, TimeVaryingDelta, TimeVaryingDiagonal
+from ssmbench.scans.selective import suits
+from ssmbench.scans.triton.blocks import DELTA, DENSE, SELECTIVE
+from ssmbench.systems import (
+    DiscreteDense,
+    DiscreteDiagonal,
+    SampledModes,
+    TimeVaryingDelta,
+    TimeVaryingDiagonal,
+)
 
 #: The most keys that a tile of states holds.
 MOST_KEYS = DELTA[-1].block_n
 #: The most states of a dense matrix that the kernel keeps.
 MOST_STATES = DENSE[-1].block_n
+#: The most states of a channel that is sampled in the scan.
+MOST_SAMPLED = SELECTIVE[-1].block_n
 
 
 @scans.register("triton", summary="Triton kernels on the GPU, in single precision")
@@ -42,6 +51,8 @@ class TritonScan(ScanBackend):
     rule those before every 32nd step. Of a dense system, real and of at most 128 states, all are
     written too, by a kernel that keeps A; a dense bank of few channels goes in Toeplitz blocks,
     whose products are PyTorch's, with states at the starts of chunks only.
+    Selective layers are sampled, scanned and read in one pass, with the states before every 16th
+    step: real ones of at most 64 states, whose channels share the rows of B and C.
 
     Autocast is off inside, and u in half precision is widened by the system's own dtype: states are
     always float32 or complex64, and so is y. Gradients can be differentiated again, to any order; a
@@ -55,7 +66,9 @@ class TritonScan(ScanBackend):
     system_types = Scannable
     loops_where_varying = False
 
-    def unsupported_reason(self, system: Scannable, device: torch.device) -> str | None:
+    def unsupported_reason(
+        self, system: Scannable | SampledModes, device: torch.device
+    ) -> str | None:
         """Why this backend cannot run ``system`` on ``device``, or None when it can."""
         if isinstance(system, TimeVaryingDelta) and system.states > MOST_KEYS:
             return f"it runs delta rules of at most {MOST_KEYS} keys, and this has {system.states}"
@@ -100,6 +113,22 @@ class TritonScan(ScanBackend):
             if bank.suits(system, u):
                 return bank.bank_scan(system, u, x0)
             return _through_states(system, u, x0)
+
+    def fuses(self, system: SampledModes, u: Tensor) -> bool:
+        """Whether its channels share B and C, and it is real, in single precision and not large."""
+        if self.unsupported_reason(system, u.device) is not None or u.numel() == 0:
+            return False
+        dtypes = {system.signal_dtype, torch.promote_types(u.dtype, torch.float32)}
+        shared = system.B.shape[2] == system.C.shape[2] == 1 and system.states <= MOST_SAMPLED
+        return shared and dtypes == {torch.float32} and suits(system, u)
+
+    def scan_sampled(
+        self, system: SampledModes, u: Tensor, x0: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        from ssmbench.scans.triton.selective import scan_selective
+
+        with torch.autocast(u.device.type, enabled=False):
+            return scan_selective(system, u, x0)
 
     def linear_scan_unsupported_reason(self, b: Tensor) -> str | None:
         """Why :meth:`linear_scan` cannot run on b's device and dtype, or None when it can."""

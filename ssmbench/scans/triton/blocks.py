@@ -7,8 +7,7 @@ The sizes are reasoned from registers and cache lines, as said at each table; no
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -246,77 +245,38 @@ def dense_blocks(states: int) -> DenseBlocks:
     return next((blocks for blocks in DENSE if blocks.block_n >= states), DENSE[-1])
 
 
-# --- what is compiled -----------------------------------------------------------------------------
+# --- sampled time-varying systems -----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Variant:
-    """One compilation of a kernel: its flags, blocks, and the pointers that are not float32."""
+class SelectiveBlocks:
+    """One way to compile the kernels of sampled systems: a tile of block_p channels by block_n
+    states; states are saved every ``stride`` steps."""
 
-    kernel: str
-    flags: Mapping[str, bool]
-    constants: Mapping[str, int]
-    options: Mapping[str, int | bool]
-    half: tuple[str, ...] = ()
+    block_n: int
+    block_p: int
+    num_warps: int
+    num_stages: int = 3
+    stride: int = 16
 
+    def constants(self) -> dict[str, int]:
+        """The kernels' compile-time parameters."""
+        sizes = {"BLOCK_N": self.block_n, "BLOCK_P": self.block_p}
+        return {**sizes, "STRIDE": self.stride, "NUM_STAGES": self.num_stages}
 
-def scan_variants() -> Iterator[Variant]:
-    """Every way in which ``linear_scan`` launches the states-written kernels."""
-    for case, (wide, narrow) in SCAN.items():
-        for blocks, aligned in ((wide, True), (narrow, True), (narrow, False)):
-            for flags, half in _scan_flags(case):
-                if flags["GUARD"] and (blocks is wide or aligned):
-                    continue  # the scan of chunk ends is too short to be worth them
-                flags = {"ALIGNED": aligned, **flags}
-                constants, options = blocks.constants(), blocks.options()
-                yield Variant(f"scan_{case}_kernel", flags, constants, options, half)
+    def options(self) -> dict[str, int | bool]:
+        """The compiler's options."""
+        return launch_options(self.num_warps, self.num_stages, 255)
 
 
-def _scan_flags(case: str) -> Iterator[tuple[dict[str, bool], tuple[str, ...]]]:
-    """Flags, and which pointers are bfloat16: in the forward direction the inputs may be."""
-    for varying, (states, with_da, guard) in itertools.product((False, True), _PHASES):
-        flags = {"VARYING": varying, "STATES": states, "WITH_DA": with_da, "GUARD": guard}
-        yield flags, ()
-        if case == "real" and not (with_da or guard):
-            yield flags, ("a_ptr", "b_ptr") if varying else ("b_ptr",)
+#: A tile is 4 registers a thread, and the backward pass keeps some 20 (8 registers spill). One warp
+#: for the usual 16 states, so that sums over channels stay within it; few channels, because
+#: programs are what fills a GPU (512 at 8 sequences of 512 channels), and 8 are a sector of memory.
+#: With 16 steps between saved states, these are as many bytes as u at 16 states, and what is
+#: computed again is 8 kB a program.
+SELECTIVE: tuple[SelectiveBlocks, ...] = (SelectiveBlocks(16, 8, 1), SelectiveBlocks(64, 8, 4))
 
 
-#: STATES, WITH_DA, GUARD: the states, those of the adjoint with da, chunk ends, scan of chunk ends.
-_PHASES = ((True, False, False), (True, True, False), (False, False, False), (True, False, True))
-
-
-def bank_variants() -> Iterator[Variant]:
-    """Every way in which ``bank_scan`` launches the fused kernels."""
-    for blocks in BANK:
-        for part, kernel, flags in (
-            (blocks.states, "bank_states_kernel", {"STATES": True, "WITH_DA": False}),
-            (blocks.states, "bank_states_kernel", {"STATES": True, "WITH_DA": True}),
-            (blocks.states, "bank_states_kernel", {"STATES": False, "WITH_DA": False}),
-            (blocks.outputs, "bank_outputs_kernel", {}),
-        ):
-            yield Variant(kernel, flags, blocks.constants(part), blocks.options(part))
-
-
-def delta_variants() -> Iterator[Variant]:
-    """Every way in which the delta rule is launched."""
-    for blocks in DELTA:
-        built = blocks.constants(), blocks.options()
-        for keep in (False, True):
-            yield Variant("delta_forward_kernel", {"KEEP": keep}, *built)
-        yield Variant("delta_backward_kernel", {}, *built)
-
-
-def dense_variants() -> Iterator[Variant]:
-    """Every way in which dense A is launched."""
-    for blocks in DENSE:
-        for states in (False, True):
-            built = blocks.constants(), blocks.options()
-            yield Variant("dense_states_kernel", {"STATES": states}, *built)
-
-
-def variants() -> Iterator[Variant]:
-    """Everything that the compile gate compiles."""
-    yield from scan_variants()
-    yield from bank_variants()
-    yield from delta_variants()
-    yield from dense_variants()
+def selective_blocks(states: int) -> SelectiveBlocks:
+    """The narrowest that holds the states; the widest where none does."""
+    return next((blocks for blocks in SELECTIVE if blocks.block_n >= states), SELECTIVE[-1])

@@ -30,15 +30,24 @@ from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability
 from triton.compiler import ASTSource
 
 from ssmbench import jsonio
-from ssmbench.scans.triton import bank_kernel, delta_kernel, dense_kernel, kernels
-from ssmbench.scans.triton.blocks import Variant, variants
+from ssmbench.scans.triton import (
+    bank_kernel,
+    delta_kernel,
+    dense_kernel,
+    kernels,
+    selective_kernel,
+)
+from ssmbench.scans.triton.variants import Variant, variants
 
 #: Ampere (A100) and Hopper (H100, H200).
 ARCHITECTURES = (80, 90)
 
 
-#: Modules that define the kernels of ``blocks.variants``.
-MODULES = (kernels, bank_kernel, delta_kernel, dense_kernel)
+#: Scalars that are no whole numbers.
+_FLOATS = ("sign", "alpha", "hold")
+
+#: Modules that define the kernels of ``variants``.
+MODULES = (kernels, bank_kernel, delta_kernel, dense_kernel, selective_kernel)
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ def _type(name: str, variant: Variant) -> str:
         return "constexpr"
     if name.endswith("_ptr"):
         return "*bf16" if name in variant.half else "*fp32"
-    return "fp32" if name == "sign" else "i32"
+    return "fp32" if name in _FLOATS else "i32"
 
 
 def _ptxas(ptx: str, architecture: int) -> str:
