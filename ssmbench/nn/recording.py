@@ -33,7 +33,7 @@ def record_inputs(
     found = _Recorder()
     with torch.no_grad(), found.on(frozen):
         for u, lengths in batches:
-            frozen(frozen.as_input(u), lengths)
+            frozen(*_given(frozen, u, lengths))
             if found.steps >= steps:
                 break
     pairs = zip(model.layers, frozen.layers, strict=True)
@@ -48,21 +48,27 @@ def output_weights(
     first batches with ``steps`` steps. Estimated from one gradient a batch, of the prediction
     along a random direction; float64.
 
-    To first order, errors of layers that are white and uncorrelated change the mean square of
-    the prediction by the sum over the heads of weight^2 times the energy of their errors.
+    To first order, errors of layers that are white and uncorrelated change the sum of squares of
+    a sequence's prediction by the sum over the heads of weight^2 times the energy of their errors.
     """
     frozen = freeze(model)
     found = _Gradients()
     generator = torch.Generator().manual_seed(0)
     with torch.enable_grad(), found.on(frozen):
         for u, lengths in batches:
-            y = frozen(frozen.as_input(u), lengths)
+            y = frozen(*_given(frozen, u, lengths))
             direction = torch.randn(y.shape, generator=generator).to(y)
             found.add(torch.autograd.grad(y, found.taps, direction, materialize_grads=True))
             if found.steps >= steps:
                 break
     pairs = zip(model.layers, frozen.layers, strict=True)
     return {layer: found.of(copied) for layer, copied in pairs}
+
+
+def _given(model: SequenceModel, u: Tensor, lengths: Tensor | None) -> Given:
+    """Sequences and lengths where the network is."""
+    own = model.as_input(u)
+    return own, None if lengths is None else lengths.to(own.device)
 
 
 @dataclass

@@ -57,13 +57,20 @@ def balanced_form(system: DiscreteLTI) -> BalancedForm:
 
 
 def balanced_by(
-    dense: DiscreteDense, L: Inexact[Tensor, "H n r"], M: Inexact[Tensor, "H n s"]
+    dense: DiscreteDense,
+    L: Inexact[Tensor, "H n r"],
+    M: Inexact[Tensor, "H n s"],
+    ranks: Int[Tensor, " H"] | None = None,
 ) -> BalancedForm:
     """The system in coordinates in which ``L L^H`` and ``M M^H``, which stand for its Gramians,
-    are diagonal and equal; ``hankel`` are the singular values of ``M^H L``."""
+    are diagonal and equal; ``hankel`` are the singular values of ``M^H L``. ``ranks``: how many
+    states of each to keep, None for those that are not negligible."""
     U, hankel, Vh = _svd(M.mH @ L)
     n = dense.states
     kept = hankel > NEGLIGIBLE * hankel[:, :1]
+    if ranks is not None:
+        within = torch.arange(hankel.shape[1], device=hankel.device) < ranks[:, None]
+        kept = within & (hankel > 0)
     root = torch.where(kept, hankel.clamp_min(1e-300).rsqrt(), 0.0)[:, None]
     right, left = (L @ Vh.mH * root)[..., :n], (M @ U * root)[..., :n]
     inner = DiscreteDense(

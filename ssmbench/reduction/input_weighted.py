@@ -20,7 +20,7 @@ from ssmbench.systems import DiscreteDense, DiscreteLTI
 #: The steps of which the states are added up one by one, and the doublings after them.
 _STEPS, _DOUBLINGS = 256, 64
 
-_SHARE = Allowed("in (0, 1]", lambda v: 0 < v <= 1)
+_SHARE = Allowed("from 1e-6 to 1", lambda v: 1e-6 <= v <= 1)
 
 
 @dataclass
@@ -39,8 +39,8 @@ class InputWeightedConfig:
     citation="Enns 1984, with the covariance of recorded states; bounds: this work",
 )
 class InputWeighted(Reducer):
-    """Keeps what recorded inputs move and the output shows; without recorded inputs, balanced
-    truncation."""
+    """Keeps the states that recorded inputs excite and the output sees; without recorded inputs,
+    balanced truncation."""
 
     config: InputWeightedConfig
 
@@ -56,7 +56,8 @@ class InputWeighted(Reducer):
     ) -> Prepared:
         require(system.is_real(), "recorded inputs are real: they weight only real systems")
         weighted = input_weighted_form(balanced, inputs, self.config.white)
-        return Truncated(weighted, gain_bounds(weighted))
+        without = balanced.tail_bounds()[:, -1:]  # the states that the balanced form has lost
+        return Truncated(weighted, gain_bounds(weighted) + without)
 
 
 def input_weighted_form(
@@ -80,7 +81,9 @@ def input_weighted_form(
     power = inputs.power(system.heads)
     level = white * torch.where(power > 0, power, 1.0)
     noise = torch.diag_embed(level.sqrt()[:, None] * root)
-    return balanced_by(system, torch.cat([recorded, noise], -1), torch.diag_embed(root))
+    factor = torch.cat([recorded, noise], -1)
+    # Of states that the inputs hardly move none is negligible: their gains may still be large.
+    return balanced_by(system, factor, torch.diag_embed(root), balanced.ranks)
 
 
 def gain_bounds(form: BalancedForm) -> Float[Tensor, "H n_plus_1"]:

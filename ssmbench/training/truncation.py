@@ -4,6 +4,7 @@ are left hold matrices of their own (``discrete_matrices``), which are trained f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
+from ssmbench.analysis.hinf import usable_heads
 from ssmbench.build.check import check_even
 from ssmbench.build.network import build_network
 from ssmbench.build.recorded import recorded_inputs
@@ -25,6 +27,7 @@ from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.reduced_layers import reduced_layer
 from ssmbench.nn.stored_systems import StoredForm, StoredSystems
 from ssmbench.reduction import Amount, RecordedInputs, Reducer, Reduction
+from ssmbench.reduction.errors import measured_errors
 from ssmbench.results import TruncatedLayer, Truncation
 from ssmbench.systems import DiscreteLTI
 from ssmbench.tasks.base import Task
@@ -66,20 +69,27 @@ def truncate(
     config = run.truncation
     reducer, amount = reducer_of(config), amount_of(config)
     name = config.reducer["name"] if config.reducer else "balanced_truncation"
-    inputs = recorded_inputs(model, reducer, name, task)
+    try:
+        inputs, refused = recorded_inputs(model, reducer, name, task), ""
+    except UsageError as error:  # an unstable layer makes the inputs of the next ones overflow
+        inputs, refused = {}, str(error)
     systems: dict[SSMLayer, DiscreteLTI] = {}
     records: list[TruncatedLayer] = []
     for index, layer in enumerate(model.layers):
-        systems[layer], record = _reduced(
-            f"layer {index}", layer, reducer, amount, inputs.get(layer)
+        named = f"layer {index}"
+        systems[layer], record = (
+            _whole(layer, f"{named}: {refused}")
+            if refused
+            else _reduced(named, layer, reducer, amount, inputs.get(layer))
         )
         records.append(record)
+    before = [layer.system().detach().double() for layer in model.layers]
     stored = StoredSystems.of(model, systems).stable()
     shape = stored.shape(model)
     with torch.random.fork_rng(devices=[]):
         fresh = build_network(with_stored_layers(run, shape), task.sizes)
     _take_layers(model, fresh, stored)
-    return shape, tuple(records)
+    return shape, tuple(map(_measured, records, before, model.layers))
 
 
 @torch.no_grad()
@@ -93,12 +103,27 @@ def _reduced(
     try:
         found = reduced_layer(name, layer, reducer, amount, inputs)
     except UsageError as error:
-        system = layer.system()
-        order = system.order
-        none = {"bound": 0.0, "above_bound": 0, "hinf_error": 0.0, "h2_error": 0.0}
-        kept = {"heads": system.heads, "order": order, "kept": order, "mean_kept": float(order)}
-        return system, TruncatedLayer(**kept, **none, reason=str(error))
+        return _whole(layer, str(error))
     return found.system, _record(found)
+
+
+@torch.no_grad()
+def _whole(layer: SSMLayer, reason: str) -> tuple[DiscreteLTI, TruncatedLayer]:
+    """A layer that keeps all its states."""
+    system = layer.system()
+    order = system.order
+    none = {"bound": 0.0, "above_bound": 0, "hinf_error": 0.0, "h2_error": 0.0}
+    kept = {"heads": system.heads, "order": order, "kept": order, "mean_kept": float(order)}
+    return system, TruncatedLayer(**kept, **none, reason=reason)
+
+
+@torch.no_grad()
+def _measured(record: TruncatedLayer, before: DiscreteLTI, layer: SSMLayer) -> TruncatedLayer:
+    """With the errors of the matrices that the layer now holds, in its form and precision."""
+    if not bool(usable_heads(before).all()):
+        return record
+    hinf, h2 = measured_errors(before, layer.system().detach().double())
+    return replace(record, hinf_error=float(hinf.max()), h2_error=float(h2.max()))
 
 
 def _record(found: Reduction) -> TruncatedLayer:

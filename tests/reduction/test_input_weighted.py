@@ -122,6 +122,19 @@ def test_every_order_is_stable_and_within_its_bound(seed):
         assert bool((error <= bounds[:, order] * (1 + 1e-9)).all())
 
 
+def test_a_state_that_the_recorded_inputs_leave_alone_is_in_the_bound():
+    """Its gain of 5 is lost with it, however little of the inputs is white."""
+    A, identity = torch.diag(torch.tensor([0.9, 0.8])).double()[None], torch.eye(2).double()[None]
+    system = DiscreteDense(A=A, B=identity, C=identity, D=torch.zeros(1, 2, 2).double())
+    u = torch.randn(4, 50, 2, generator=torch.Generator().manual_seed(0)).double()
+    inputs = RecordedInputs(u * torch.tensor([1.0, 0.0]))
+    for white in (1e-30, 1e-6, 0.01):
+        reducer = InputWeighted(InputWeightedConfig(white=white))
+        found = reducer.reduce(system, Amount(order=1), inputs)
+        assert float(found.hinf_error) == pytest.approx(5.0)
+        assert float(found.bound) >= 5.0
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_state_gains_are_upper_bounds(name):
     system = balanced_form(EXAMPLES[name]).system

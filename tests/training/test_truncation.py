@@ -23,6 +23,7 @@ from ssmbench.publication.layout import read_leaderboard
 from ssmbench.publication.verify import verify
 from ssmbench.publication.write import publish
 from ssmbench.reduction import Amount
+from ssmbench.reduction.errors import measured_errors
 from ssmbench.registry import reducers
 from ssmbench.runs.given import scores_of
 from ssmbench.runs.load import load_trained
@@ -100,6 +101,30 @@ def test_an_unstable_layer_keeps_its_states(tiny):
     assert (record.kept, record.order, record.bound) == (7, 7, 0)
     assert record.reason.startswith("layer 0 (DiscreteMatrices): head 0 has spectral radius 1.8")
     assert torch.allclose(model(u), before, rtol=1e-4)
+
+
+def test_a_layer_that_overflows_on_the_training_data_keeps_all_states(tiny):
+    once = {"epochs": [1], "share": 0.4, "reducer": "input_weighted"}
+    run = typed(tiny(model=LAYERS["matrices"], truncation=once))
+    task = build_task(run)
+    model = build_network(run, task.sizes)
+    with torch.no_grad():
+        model.layers[0].parametrization.A *= 1e6
+    _, records = truncate(model, run, task)
+    assert [r.kept for r in records] == [r.order for r in records]
+    assert all(r.reason for r in records)
+
+
+def test_the_errors_are_those_of_the_matrices_that_a_layer_holds(tiny):
+    run = typed(tiny(model=S4D, truncation=ONCE))
+    task = build_task(run)
+    torch.manual_seed(0)
+    model = build_network(run, task.sizes)
+    given = [layer.system().detach() for layer in model.layers]
+    _, records = truncate(model, run, task)
+    for record, system, layer in zip(records, given, model.layers, strict=True):
+        hinf, h2 = measured_errors(system, layer.system().detach())
+        assert (record.hinf_error, record.h2_error) == (float(hinf.max()), float(h2.max()))
 
 
 def test_poles_of_truncated_layers_stay_stable_whatever_a_step_does(tiny):
