@@ -42,12 +42,13 @@ def sampled_by_scan(
     u: Float[Tensor, "B L *channels"],
 ) -> SampledModes | None:
     """The system with the discretizer's rule, for a scan that samples it step by step; None where
-    the method has no such rule, or the scan does not fuse this system."""
+    the method has no such rule, the system is of a subclass (which may define more than the rule
+    samples), or the scan does not fuse it."""
     rule = discretizer.sampling()
-    if rule is None:
+    if rule is None or type(system) is not ContinuousTimeVaryingDiagonal:
         return None
     fused = SampledModes.of(system, rule, readout)
-    return fused if scan.fuses(fused, u) else None
+    return fused if scan.samples(fused, u) else None
 
 
 def check_rate(parametrization: type[Parametrization], rate: float) -> None:

@@ -40,7 +40,7 @@ class AutoScan(ScanBackend):
     def fuses(self, system: SampledModes, u: Tensor) -> bool:
         """Whether the backend that would be chosen does."""
         backend = self._of_device(system, u.device)
-        return backend is not None and backend.fuses(system, u)
+        return backend is not None and backend.samples(system, u)
 
     def scan_sampled(
         self, system: SampledModes, u: Tensor, x0: Tensor | None = None

@@ -76,6 +76,17 @@ class ScanBackend(ABC):
     #: (:class:`~ssmbench.systems.TimeVaryingDelta`), which is not a linear scan, is to be named.
     system_types: ClassVar[type | UnionType] = DiscreteLTI | TimeVaryingDiagonal
 
+    #: Whether :meth:`scan_sampled` is defined where the scans that it stands for are, or below.
+    _scan_sampled_is_current: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        sampled, *scans = (
+            next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
+            for name in ("scan_sampled", "__call__", "linear_scan")
+        )
+        cls._scan_sampled_is_current = sampled <= min(scans)
+
     def __init__(self, config: NoOptions):
         self.config = config
 
@@ -104,6 +115,11 @@ class ScanBackend(ABC):
         discretizer samples the system and :meth:`__call__` scans it."""
         return False
 
+    def samples(self, system: SampledModes, u: Tensor) -> bool:
+        """Whether to call :meth:`scan_sampled`: it :meth:`fuses` the system, and is not inherited
+        by a subclass that scans in its own way, with another ``__call__`` or ``linear_scan``."""
+        return self._scan_sampled_is_current and self.fuses(system, u)
+
     def scan_sampled(
         self,
         system: SampledModes,
@@ -112,7 +128,7 @@ class ScanBackend(ABC):
     ) -> tuple[Inexact[Tensor, "B L H p"], Inexact[Tensor, "B H N"]]:
         """As :meth:`__call__` of the discrete system that the rule ``system.sampling`` makes of
         ``system``, with outputs that read the states of ``system.readout``, in one pass over time.
-        Only for what it :meth:`fuses`."""
+        Only for what it :meth:`samples`."""
         raise NotImplementedError(f"{type(self).__name__} fuses nothing")
 
     @abstractmethod
@@ -126,7 +142,8 @@ class ScanBackend(ABC):
 
         ``x[k+1] = A x[k] + B u[k]``, ``y[k] = C x[k] + D u[k]``, ``x[0] = x0`` (zero where None);
         the final state is x[L]. Real for conjugate pairs and real systems, complex otherwise.
-        Diagonal time-varying systems go through :func:`time_varying_scan` in every backend.
+        Diagonal time-varying systems go through :func:`time_varying_scan`, hence through
+        :meth:`linear_scan`, unless a backend has kernels that write fewer states.
         """
 
     @widening

@@ -46,13 +46,14 @@ class CPUScan(ScanBackend):
         super().__init__(config)
         self._chunked = ChunkedScan(config)
         self._compiled = native.unavailable_reason() is None
+        self._linear_scan_is_ours = type(self).linear_scan is CPUScan.linear_scan
 
     @widening
     def __call__(
         self, system: Scannable, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         if isinstance(system, TimeVaryingDiagonal):
-            if _is_selective(system, u):
+            if self._linear_scan_is_ours and _is_selective(system, u):
                 return native.scan_selective(system, u, x0)
             return time_varying_scan(system, u, x0, self.linear_scan)
         if isinstance(system, TimeVaryingDelta):

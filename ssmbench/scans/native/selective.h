@@ -24,13 +24,14 @@
 enum { GIVEN, EXPONENTIAL, ONE_STAGE, TUSTIN };
 enum { EULER_INPUT = 1, AFTER_INPUT = 2, OWN_ROWS = 4, D_VARIES = 8 };
 
-/* z -> e^z = 2^k e^r: z / log 2 + round has k in its lowest bits; log 2 in two parts. */
+/* z -> e^z = 2 (2^(k-1) e^r), which is finite up to the largest number, where 2^k is not:
+ * z / log 2 + round has k in its lowest bits; log 2 in two parts. */
 #define SINGLE (sizeof(REAL) == 4)
 #define ROUND ((REAL)(SINGLE ? 0x1.8p23 : 0x1.8p52))
 #define LOG2_HIGH ((REAL)(SINGLE ? 0.693359375 : 6.93147180369123816490e-01))
 #define LOG2_LOW ((REAL)(SINGLE ? -2.12194440e-4 : 1.90821492927058770002e-10))
-#define LOWEST ((REAL)(SINGLE ? -87.0 : -708.0))  /* 2^k is normal */
-#define HIGHEST ((REAL)(SINGLE ? 88.9 : 710.0))   /* 2^k is infinite */
+#define LOWEST ((REAL)(SINGLE ? -86.0 : -707.0)) /* 2^(k-1) e^r is normal */
+#define HIGHEST ((REAL)(SINGLE ? 88.9 : 710.0))  /* e^z is infinite */
 #define MANTISSA (SINGLE ? 23 : 52)
 #define BIAS (SINGLE ? 127 : 1023)
 #define SMALLEST ((REAL)(SINGLE ? 1e-20 : 1e-150))
@@ -93,15 +94,15 @@ static inline __attribute__((always_inline)) VEC NAME(series_slope)(VEC r) {
     return sum;
 }
 
-/* e^z, and e^z - 1 without cancellation: 2^k (e^r - 1) + (2^k - 1). NaN stays NaN. */
+/* e^z, and e^z - 1 without cancellation: twice 2^(k-1) (e^r - 1) + (2^(k-1) - 1/2). NaN stays NaN. */
 static inline __attribute__((always_inline)) VEC NAME(exponential)(VEC z, VEC *less_one) {
     z = NAME(choose)((BITS)(z < LOWEST), NAME(all)(LOWEST), z);
     z = NAME(choose)((BITS)(z > HIGHEST), NAME(all)(HIGHEST), z);
     const VEC shifted = z * (REAL)1.4426950408889634 + ROUND, k = shifted - ROUND;
     const VEC r = (z - k * LOG2_HIGH) - k * LOG2_LOW, p = r * NAME(series)(r);
-    const VEC power = (VEC)(((BITS)shifted << MANTISSA) + ((INT)BIAS << MANTISSA));
-    *less_one = power * p + (power - 1);
-    return power * (1 + p);
+    const VEC half = (VEC)(((BITS)shifted << MANTISSA) + ((INT)(BIAS - 1) << MANTISSA));
+    *less_one = 2 * (half * p + (half - (REAL)0.5));
+    return 2 * (half * (1 + p));
 }
 
 /* What a step does to a state: its four numbers. */
@@ -113,10 +114,10 @@ static inline __attribute__((always_inline)) NAME(step_of) NAME(sample)(const NA
                                                                         VEC lam, VEC inverse) {
     const VEC one = NAME(all)(1), z = dt * lam;
     const int euler = m->flags & EULER_INPUT;
-    if (m->rule == EXPONENTIAL) {
+    if (m->rule == EXPONENTIAL) { /* dt * 0: NaN where dt is infinite, which e^z - 1 hides */
         VEC less_one;
         const VEC a = NAME(exponential)(z, &less_one);
-        return (NAME(step_of)){a, euler ? dt : less_one * inverse, one, {0}};
+        return (NAME(step_of)){a, euler ? dt : less_one * inverse + dt * 0, one, {0}};
     }
     if (m->rule == TUSTIN) {
         const VEC M = 1 / (1 - z * (REAL)0.5);
@@ -172,16 +173,18 @@ static inline int NAME(reads_input)(const NAME(layer) *m) {
 }
 
 /* lam of an item's channels, and 1 / lam, for state n. The exponential's quotient (e^z - 1) / lam
- * is right where lam = 0 if lam is a number so small that e^z - 1 = z.
+ * is right where lam = 0 if lam is a number so small that e^z - 1 = z. (Its square may be flushed to
+ * zero: compared as it is.)
  */
 static inline void NAME(load_rates)(const NAME(layer) *m, NAME(place) at, const REAL *lam, VEC *rate) {
     for (int64_t n = 0; n < m->N; n++) {
-        rate[2 * n] = NAME(entries)(lam + at.channel * m->N + n, m->N, at.used);
+        VEC r = NAME(entries)(lam + at.channel * m->N + n, m->N, at.used);
         if (m->rule == EXPONENTIAL) {
-            const BITS tiny = (BITS)(rate[2 * n] * rate[2 * n] < SMALLEST * SMALLEST);
-            rate[2 * n] = NAME(choose)(tiny, NAME(all)(SMALLEST), rate[2 * n]);
+            const BITS tiny = (BITS)(r < SMALLEST) & (BITS)(r > -SMALLEST);
+            r = NAME(choose)(tiny, NAME(all)(SMALLEST), r);
         }
-        rate[2 * n + 1] = 1 / rate[2 * n];
+        rate[2 * n] = r;
+        rate[2 * n + 1] = 1 / r;
     }
 }
 
