@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import math
 import os
 import sys
@@ -30,7 +29,7 @@ import torch
 import torch._dynamo
 from torch import Tensor
 
-from ssmbench import registry
+from ssmbench import jsonio, registry
 from ssmbench.build.network import build_network
 from ssmbench.config import typed
 from ssmbench.library.configs import read_run
@@ -114,13 +113,13 @@ def in_own_process(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         except BaseException as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"}
-        os.write(writing, json.dumps(answer).encode())
+        os.write(writing, jsonio.dumps(answer).encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         said = pipe.read()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return json.loads(said) if said else {"error": f"ended with status {status}"}
+    return jsonio.loads(said) if said else {"error": f"ended with status {status}"}
 
 
 def is_right(row: dict[str, Any], tolerance: float) -> bool:
@@ -157,7 +156,9 @@ def main() -> int:
     if arguments.backend == "inductor":  # imported once, before the processes part
         importlib.import_module("torch._inductor.compile_fx")
     kept = arguments.rows
-    rows = [json.loads(x) for x in kept.read_text().splitlines()] if kept and kept.exists() else []
+    rows = (
+        [jsonio.loads(x) for x in kept.read_text().splitlines()] if kept and kept.exists() else []
+    )
     done = {row["name"]: row for row in rows}
     print("| parametrization | graph breaks | difference | compiled in (CPU s) |", end="")
     print(" step (CPU ms) | compiled step | gain |\n| --- |" + " ---: |" * 6)
@@ -166,7 +167,7 @@ def main() -> int:
             done[name] = {"name": name, **in_own_process(name, arguments)}
             if kept:
                 with kept.open("a") as file:
-                    file.write(json.dumps(done[name]) + "\n")
+                    file.write(jsonio.dumps(done[name]) + "\n")
         print(line(name, done[name]), flush=True)
     return 0 if all(is_right(done[n], arguments.tolerance) for n in arguments.names) else 1
 

@@ -39,8 +39,10 @@ class InputWeightedConfig:
     citation="Enns 1984, with the covariance of recorded states; bounds: this work",
 )
 class InputWeighted(Reducer):
-    """Keeps the states that recorded inputs excite and the output sees; without recorded inputs,
-    balanced truncation."""
+    """Keeps the states that recorded inputs excite and the output sees.
+
+    Without recorded inputs it is balanced truncation.
+    """
 
     config: InputWeightedConfig
 

@@ -12,7 +12,8 @@ class TruncatedLayer(Record):
     """One SSM layer: the ``order`` of each of its ``heads`` before, the largest and the mean order
     kept, and errors, the largest of all heads: the ``bound`` of the reducer, and the measured ones
     of the matrices that the layer holds then, in their form and precision. ``above_bound``: of how
-    many heads the measured error exceeds the bound, which rounding can cause. ``reason``: why a layer kept all its states, as unstable ones do; "" of all others."""
+    many heads the measured error exceeds the bound, which rounding can cause. ``reason``: why a
+    layer kept all its states, as unstable ones do; "" of all others."""
 
     heads: int
     order: int

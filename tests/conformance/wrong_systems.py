@@ -45,6 +45,13 @@ class OtherWhereDense(Tustin):
         return dataclasses.replace(made, B=1.001 * made.B)
 
 
+class AnotherRule(Tustin):
+    """Scans would sample by zero-order hold."""
+
+    def elementwise(self):
+        return ZeroOrderHold.elementwise(self)
+
+
 class RootOfTheStiffness(SymplecticEuler):
     """The square of a root, which has no derivative at 0."""
 
@@ -117,6 +124,9 @@ DISCRETIZERS = (
         "free_mass_does_not_change_other_oscillators",
         SeesTheFreeMass,
         "changes the frequency response of the others",
+    ),
+    discretizer(
+        "elementwise_rule_is_the_method", AnotherRule, "gives another lam than diagonal does"
     ),
 )
 
