@@ -20,6 +20,8 @@ from ssmbench.parametrizations.lru import GAP
 from ssmbench.registry import parametrizations
 from ssmbench.systems import ContinuousDense, DiscreteDense, DiscreteDiagonal, DiscreteSystem
 
+#: The forms of ``discrete_matrices``.
+FORMS = ("dense", "pairs", "polar")
 #: The least modulus of a pole that is given by its decay, and the least decay beside the gap.
 _LEAST = 1e-12
 
@@ -35,7 +37,7 @@ class DiscreteMatricesConfig:
 
     d_state: int = option(64, SIZE)
     heads: int = option(1, POSITIVE_COUNT)
-    form: str = option("dense", one_of("dense", "pairs", "polar"))
+    form: str = option("dense", one_of(*FORMS))
     radius: float = option(0.9, POSITIVE)
 
 

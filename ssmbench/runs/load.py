@@ -25,6 +25,7 @@ from ssmbench.spec import TaskSizes
 from ssmbench.tasks.base import Task
 from ssmbench.training.checkpoints import BEST, FOLDER, LAST, load_checkpoint
 from ssmbench.training.gains import Measurement, measure_gains
+from ssmbench.training.recorded_truncations import check_recorded
 from ssmbench.training.relaxing import promised_lengths
 from ssmbench.training.start import PREFIX
 from ssmbench.training.trainer_options import DOUBLE
@@ -85,13 +86,17 @@ def load_trained(folder: Path, rate: float = 1.0) -> TrainedRun:
     fast as in training (:meth:`SequenceModel.set_rate`).
 
     Raises:
-        UsageError: the folder is not that of a run, there is no usable checkpoint, or ``rate`` is
-            not 1 and the parametrization has no sampling rate.
+        UsageError: the folder is not that of a run, there is no usable checkpoint, its layers
+            cannot be those of truncations in training, or ``rate`` is not 1 and the
+            parametrization has no sampling rate.
     """
     given = Run.load(folder).typed
     checkpoint = _checkpoint(folder)
-    config = as_truncated(given, _truncations(checkpoint))
-    task = build_task(config)
+    done = _truncations(checkpoint)
+    task = build_task(given)
+    if done and checkpoint.name == PUBLISHED_WEIGHTS:  # whose result anybody may have written
+        check_recorded(given, untrained(given, task.sizes), done)
+    config = as_truncated(given, done)
     model = untrained(config, task.sizes)
     _load_weights(model, checkpoint)
     if rate != 1:

@@ -26,6 +26,7 @@ from ssmbench.nn.layer import SSMLayer
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.reduced_layers import reduced_layer
 from ssmbench.nn.stored_systems import StoredForm, StoredSystems
+from ssmbench.parametrizations.matrices import FORMS
 from ssmbench.reduction import Amount, RecordedInputs, Reducer, Reduction
 from ssmbench.reduction.errors import measured_errors
 from ssmbench.results import TruncatedLayer, Truncation
@@ -37,6 +38,8 @@ from ssmbench.training.new_parameters import take_new_parameters
 
 #: The key of the truncations so far in a checkpoint.
 TRUNCATIONS = "truncations"
+#: The largest option ``d_state``.
+_MOST_STATES = 2**20
 
 
 def truncations_in(checkpoint: Mapping[str, Any], source: str) -> tuple[Truncation, ...]:
@@ -50,11 +53,29 @@ def truncations_in(checkpoint: Mapping[str, Any], source: str) -> tuple[Truncati
 
 
 def as_truncated(run: RunConfig, truncations: Sequence[Truncation]) -> RunConfig:
-    """The config whose network has the layers that the truncations left."""
+    """The config whose network has the layers that the truncations left.
+
+    Raises:
+        UsageError: no network can have them.
+    """
     if not truncations:
         return run
     last = truncations[-1]
+    check_stored_form(TRUNCATIONS, last)
     return with_stored_layers(run, StoredForm(last.form, last.heads, last.states))
+
+
+def check_stored_form(where: str, one: Truncation) -> None:
+    """Raise a UsageError, which begins with ``where``, unless form, heads and states of a record
+    are values that ``discrete_matrices`` has."""
+    require(one.form in FORMS, f"{where}: form is {one.form!r:.40}, not {', '.join(FORMS)}")
+    require(one.heads >= 1, f"{where}: heads must be positive, got {one.heads!s:.40}")
+    sizes = bool(one.states) and all(0 < n <= _MOST_STATES for n in one.states)
+    require(
+        sizes,
+        f"{where}: states must have a number in 1..{_MOST_STATES} for each block, got "
+        f"{list(one.states)!s:.60}",
+    )
 
 
 def truncate(

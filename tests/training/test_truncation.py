@@ -25,10 +25,12 @@ from ssmbench.publication.write import publish
 from ssmbench.reduction import Amount
 from ssmbench.reduction.errors import measured_errors
 from ssmbench.registry import reducers
+from ssmbench.results import Truncation
 from ssmbench.runs.given import scores_of
 from ssmbench.runs.load import load_trained
 from ssmbench.training.checkpoints import BEST, FOLDER, load_checkpoint
 from ssmbench.training.module import SequenceModule
+from ssmbench.training.recorded_truncations import check_recorded
 from ssmbench.training.truncation import TRUNCATIONS, as_truncated, truncate
 from tests.conftest import TINY as SMALL
 from tests.publication.forging import Forger
@@ -80,6 +82,11 @@ def test_a_truncated_network_has_the_reduced_systems_and_the_other_parameters(ti
     built = build_network(as_truncated(run, [_Known(shape)]), task.sizes)
     built.load_state_dict(model.state_dict())
     assert [p.shape for p in built.parameters()] == [p.shape for p in model.parameters()]
+    counts = {"epoch": 1, "step": 1, "parameters": model.parameter_count()}
+    done = Truncation(
+        **counts, form=shape.form, heads=shape.heads, states=shape.states, layers=records
+    )
+    check_recorded(run, build_network(run, task.sizes), [done])
 
 
 class _Known:

@@ -15,11 +15,14 @@ from ssmbench.errors import UsageError, last_line, require
 from ssmbench.nn.model import SequenceModel
 from ssmbench.publication.checks.submission import Submission
 from ssmbench.publication.checks.verdict import NeedsPluginError
-from ssmbench.publication.layout import CONFIG, WEIGHTS, Sizes
+from ssmbench.publication.layout import CONFIG, RESULT, WEIGHTS, Sizes
 from ssmbench.publication.sizes import from_record, to_record
 from ssmbench.publication.weights import read_weights
+from ssmbench.results import Result
 from ssmbench.runs.load import untrained
+from ssmbench.spec import TaskSizes
 from ssmbench.tasks.base import Task
+from ssmbench.training.recorded_truncations import check_recorded
 from ssmbench.training.truncation import as_truncated
 
 #: Names of weights that a message lists.
@@ -69,11 +72,22 @@ def rebuild(one: Submission, *, with_data: bool = False) -> Rebuilt:
     check_plugins(one)
     config = _resolved(one)
     sizes, task, notes = _sizes(config, one.entry.sizes)
-    model = untrained(as_truncated(config, one.result.truncations), sizes)
+    model = _network(config, sizes, one.result)
     load_exactly(model, read_weights(one.folder / WEIGHTS))
     count, said = model.parameter_count(), one.result.parameters
     require(count == said, f"the network has {count:,} parameters, not {said:,}")
     return Rebuilt(config, task, model.eval(), notes)
+
+
+def _network(config: RunConfig, sizes: TaskSizes, result: Result) -> SequenceModel:
+    """The network before its weights are loaded, with the layers that truncations left."""
+    done = result.truncations
+    if not done:
+        return untrained(config, sizes)
+    check_recorded(config, untrained(config, sizes), done)
+    last, said = done[-1].parameters, result.parameters
+    require(last == said, f"{RESULT}: {last:,} parameters after the truncations, but {said:,} now")
+    return untrained(as_truncated(config, done), sizes)
 
 
 def _resolved(one: Submission) -> RunConfig:

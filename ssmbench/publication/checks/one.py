@@ -12,6 +12,9 @@ from ssmbench.publication.checks.verdict import Findings, NeedsPluginError
 from ssmbench.publication.layout import Entry
 from ssmbench.results import Record, Result
 
+#: Characters of a note that a result has written.
+_LONGEST = 200
+
 
 @dataclass(frozen=True)
 class Job(Record):
@@ -79,7 +82,10 @@ def _about_length(entry: Entry) -> tuple[str, ...]:
 
 
 def _given(result: Result) -> tuple[str, ...]:
-    return () if result.imported is None else (f"where the weights are from: {result.imported}",)
+    if result.imported is None:
+        return ()
+    shown = repr(str(result.imported))[1:-1]  # its names are not trusted to be short, or one line
+    return (f"where the weights are from: {shown:.{_LONGEST}}",)
 
 
 def _about_truncations(result: Result) -> tuple[str, ...]:

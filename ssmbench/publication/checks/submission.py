@@ -136,6 +136,8 @@ def _truncation_faults(config: Mapping[str, Any], result: Result) -> Iterator[st
     done = [one.epoch for one in result.truncations]
     if done != asked[: len(done)]:
         yield f"{RESULT}: truncations after epochs {done}, but {CONFIG} has {asked!r:.60}"
+    if done and result.imported is not None:
+        yield f"{RESULT}: weights that were given have no truncations in training"
 
 
 def _scores_faults(result: Result) -> Iterator[str]:
