@@ -116,3 +116,39 @@ except SystemExit as stopped:
     assert not stopped.code, stopped.code
 """
     assert heavy_modules_after(code) == []
+
+
+def test_an_empty_summary_is_the_first_line_of_the_docstring_as_in_an_import(read):
+    found, _ = read("@things.register('one', summary='')\nclass One:\n    '''The first.'''\n")
+    assert [outline.summary for outline in found] == ["The first."]
+
+
+UNREADABLE_PACKAGE = """
+from planted_registry import things
+
+for name in ("one",):
+    things.register(name)(type("One", (), {}))
+"""
+
+
+def test_a_built_in_entry_is_not_replaced_where_its_source_cannot_be_read(tmp_path, monkeypatch):
+    kind, holder = Registry("thing", "planted_kind"), ModuleType("planted_registry")
+    holder.things = kind
+    (tmp_path / "planted_kind").mkdir()
+    (tmp_path / "planted_kind" / "__init__.py").write_text("")
+    (tmp_path / "planted_kind" / "one.py").write_text(UNREADABLE_PACKAGE)
+    monkeypatch.syspath_prepend(tmp_path)
+    with monkeypatch.context() as modules:
+        modules.setitem(sys.modules, "planted_registry", holder)
+        with pytest.raises(UsageError, match=r"thing 'one' is defined twice: .*one\.py:"):
+            kind.register("one")(object)
+    assert [entry.factory.__name__ for entry in kind] == ["One"]
+
+
+def test_the_source_is_read_once_for_all_entries_of_a_plugin(monkeypatch):
+    calls = []
+    monkeypatch.setattr("ssmbench.registry.registry.outlines", lambda *of: calls.append(of) or [])
+    kind = Registry("thing", "ssmbench.discretizers")
+    for name in ("one", "two"):
+        kind.register(name)(type(name, (), {}))
+    assert len(calls) == 1

@@ -87,10 +87,10 @@ def _outline(kind: str, call: ast.Call, made: _Definition, file: Path) -> Outlin
     name = _text(call.args[0]) if len(call.args) == 1 else None
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     doc = ast.get_docstring(made) or ""
-    summary = _text(given["summary"]) if "summary" in given else doc.partition("\n")[0]
+    summary = _text(given["summary"]) if "summary" in given else ""
     if name is None or summary is None or None in given:
         return None
-    return Outline(kind, name, summary, f"{file}:{call.lineno}")
+    return Outline(kind, name, summary or doc.partition("\n")[0], f"{file}:{call.lineno}")
 
 
 def _text(node: ast.expr) -> str | None:

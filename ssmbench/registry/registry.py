@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 import importlib
 import pkgutil
 import sys
@@ -141,7 +142,7 @@ class Registry(Generic[T]):
     def _add(self, entry: Entry[T]) -> None:
         old = self._entries.get(entry.name)
         if old is None and not self._is_own(entry):
-            old = self._builtin_outlines().get(entry.name)
+            old = self._builtin_outlines().get(entry.name) or self._entries.get(entry.name)
         if old is not None and not (isinstance(old, Entry) and _is_rerun(old, entry)):
             raise UsageError(
                 f"{self.kind} {entry.name!r} is defined twice: {old.origin} and {entry.origin}"
@@ -154,12 +155,15 @@ class Registry(Generic[T]):
 
     def _builtin_outlines(self) -> dict[str, Outline]:
         """The built-in entries by name where they are not imported yet, and so not known."""
-        if self._builtins_loaded:
-            return {}
-        read = outlines(self.kind, self.plural, self.package)
-        if read is None:
+        if not self._builtins_loaded and self._source is None:
             self.load_builtins()
-        return {outline.name: outline for outline in read or ()}
+        return {} if self._builtins_loaded else dict(self._source or {})
+
+    @functools.cached_property
+    def _source(self) -> dict[str, Outline] | None:
+        """The built-in entries by name as their source says; None where it cannot be read."""
+        read = outlines(self.kind, self.plural, self.package)
+        return None if read is None else {outline.name: outline for outline in read}
 
     def outlines(self, pattern: str = "*") -> list[Outline]:
         """Name, summary and origin of :meth:`entries`. Plugins are imported for it, and built-in

@@ -10,7 +10,9 @@ from torch import Tensor
 from ssmbench.errors import UsageError
 from ssmbench.registry import NoOptions, scans
 from ssmbench.scans.base import ScanBackend, Scannable, ranked_backends
-from ssmbench.systems import SampledModes
+from ssmbench.systems import SampledModes, TimeVaryingDiagonal
+
+_SAMPLED = TimeVaryingDiagonal  #: the type of a SampledModes once it is sampled
 
 
 @scans.register("auto")
@@ -50,9 +52,9 @@ class AutoScan(ScanBackend):
         return backend.scan_sampled(system, u, x0)
 
     def _of_device(self, system: SampledModes, device: torch.device) -> ScanBackend | None:
-        """The most preferred backend for states of this dtype on ``device``."""
-        able = (b for b in self._backends.values() if not b.unsupported_reason(system, device))
-        return next(able, None)
+        """The most preferred backend for what ``system`` becomes, on ``device``."""
+        of_type = (b for b in self._backends.values() if issubclass(_SAMPLED, b.system_types))
+        return next((b for b in of_type if not b.unsupported_reason(system, device)), None)
 
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False

@@ -59,12 +59,13 @@ class Tables:
     """What acts on a chunk of T steps, in double precision.
 
     ``powers``: A, A^2, A^4, .., A^T (H, N, N); ``reach``: the columns of B, A B, .. (H, N, T m);
-    ``read``: the rows of C, C A, .. (H, T p, N).
+    ``read``: the rows of C, C A, .. (H, T p, N); ``markov``: C B, C A B, .. (H, T p, m).
     """
 
     powers: Sequence[Tensor]
     reach: Tensor
     read: Tensor
+    markov: Tensor
 
     @staticmethod
     def of(system: DiscreteDense, chunk: int) -> Tables:
@@ -74,13 +75,15 @@ class Tables:
             reach = torch.cat([reach, _product(powers[-1], reach)], 2)
             read = torch.cat([read, _product(read, powers[-1])], 1)
             powers.append(powers[-1] @ powers[-1])
-        return Tables(powers, reach, read)
+        return Tables(powers, reach, read, _product(read, to_double(system.B)))
 
-    def fit(self, dtype: torch.dtype) -> bool:
-        """Whether all are far from overflow in ``dtype``: see ``chunked``."""
+    def fit(self, dtype: torch.dtype, output: torch.dtype) -> bool:
+        """Whether all that act on states, of ``dtype``, are far from overflow (see ``chunked``),
+        and ``markov`` is finite in the dtype of the outputs."""
         tables = (*self.powers, self.reach, self.read)
         sizes = torch.stack([table.detach().abs().amax() for table in tables])
-        return bool(sizes.amax() < math.sqrt(torch.finfo(dtype).max))
+        far = sizes.amax() < math.sqrt(torch.finfo(dtype).max)
+        return bool(far & (self.markov.detach().abs().amax() <= torch.finfo(output).max))
 
     def advance(self, states: Inexact[Tensor, "H B N"], steps: int) -> Inexact[Tensor, "H B N"]:
         """A^steps x for 0 < steps <= T."""
@@ -93,12 +96,15 @@ class Tables:
 def dense_toeplitz_scan(
     system: DiscreteDense, u: Inexact[Tensor, "B L H m"], x0: Tensor | None
 ) -> tuple[Inexact[Tensor, "B L H p"], Inexact[Tensor, "B H N"]]:
-    """Few channels: states at the starts of chunks only, Toeplitz blocks within them."""
+    """Few channels: states at the starts of chunks only, Toeplitz blocks within them.
+
+    Where an input is not finite, the outputs of its whole chunk are NaN, those before it too.
+    """
     batch, length, heads, inputs = u.shape
     dtype, chunk = state_dtype(system, u), chunk_length(length, LONGEST_CHUNK)
     output = torch.promote_types(dtype, torch.promote_types(system.C.dtype, system.D.dtype))
     tables = Tables.of(system, chunk)
-    if not tables.fit(dtype):
+    if not tables.fit(dtype, output):
         return dense_scan(system, u, x0)
     blocks = in_chunks(u, chunk).permute(3, 0, 1, 2, 4)  # (H, B, S, T, m)
     count = blocks.shape[2]
@@ -135,7 +141,6 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 
 def _markov_toeplitz(system: DiscreteDense, tables: Tables) -> Inexact[Tensor, "H Tm Tp"]:
     """Toeplitz blocks of D, C B, C A B, .., to act on rows."""
-    markov = _product(tables.read, to_double(system.B)).unflatten(1, (-1, system.outputs))
-    markov = markov[:, :-1].permute(0, 2, 3, 1)
+    markov = tables.markov.unflatten(1, (-1, system.outputs))[:, :-1].permute(0, 2, 3, 1)
     kernel = torch.cat([system.D[..., None].to(markov.dtype), markov], -1)
     return toeplitz(kernel).permute(0, 4, 2, 3, 1).flatten(3, 4).flatten(1, 2)

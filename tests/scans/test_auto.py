@@ -13,6 +13,7 @@ from ssmbench import registry
 from ssmbench.errors import UsageError
 from ssmbench.scans.auto import AutoScan
 from ssmbench.scans.base import ScanBackend, ranked_backends
+from ssmbench.scans.chunked import ChunkedScan
 from ssmbench.systems import DiscreteDense
 from ssmbench.testing import example_systems, example_time_varying_systems
 
@@ -121,3 +122,22 @@ def test_a_scan_from_one_file_is_benchmarked(plugin, tmp_path):
     operations = {row["operation"] for row in of_plugin}
     assert operations == {"dense layer", "dense single-channel bank"}
     assert all(error < 1e-4 for row in of_plugin for error in row["errors"].values())
+
+
+def test_a_fused_scan_is_chosen_among_the_backends_that_run_its_system(monkeypatch):
+    class DenseOnly(ChunkedScan):
+        system_types = DiscreteDense
+
+    class Fuses(ChunkedScan):
+        def fuses(self, system, u):
+            return True
+
+        def scan_sampled(self, system, u, x0=None):
+            return u, u
+
+    backends = {"dense": DenseOnly(registry.NoOptions()), "fuses": Fuses(registry.NoOptions())}
+    monkeypatch.setattr("ssmbench.scans.auto.ranked_backends", lambda: backends)
+    u, auto = torch.zeros(2, 3, 1, 1), AutoScan(registry.NoOptions())
+    system = example_time_varying_systems(2, 3)[0]
+    assert auto.samples(system, u)
+    assert auto.scan_sampled(system, u)[0] is u

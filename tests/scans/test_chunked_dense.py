@@ -191,3 +191,15 @@ def test_few_steps_do_not_repay_the_tables():
     assert chunked_dense.worth_toeplitz(system, torch.zeros(5, least // 8, 2, 1))
     wide = random_system(2, 8, 3)
     assert not chunked_dense.worth_toeplitz(wide, torch.zeros(2, least, 2, 3))
+
+
+def test_a_response_that_overflows_is_not_multiplied_by_zero():
+    """Of a table that is finite in double precision and not in single."""
+    large = torch.full((1, 1, 2), 1.8e19)
+    system = DiscreteDense(A=torch.eye(2)[None] / 2, B=large.mT, C=large, D=torch.zeros(1, 1, 1))
+    y, final = dense_toeplitz_scan(system, torch.zeros(1, 70, 1, 1), None)
+    assert not y.any()
+    assert not final.any()
+    u = 0.01 * torch.eye(1, 70)[..., None, None]
+    expected, _ = ReferenceScan(registry.NoOptions())(system, u)
+    torch.testing.assert_close(dense_toeplitz_scan(system, u, None)[0], expected)

@@ -38,7 +38,7 @@ def dense_layer(
     """``y[k] = C x[k] + D u[k]``, ``x[k+1] = A x[k] + B u[k]``, and the final state x[L].
 
     All of one dtype, float32 or float64. One pass over time, and in the backward another, with the
-    transposed matrices; then four matrix products for the gradients of A, B, C and D.
+    transposed matrices, which also sums the gradients of A, B, C and D.
     Differentiable to any order, in forward mode and under ``torch.func`` too. Where the kernels
     were not compiled, in chunks of chunks (:mod:`ssmbench.scans.dense_states`).
     """
