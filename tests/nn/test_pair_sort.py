@@ -90,3 +90,17 @@ def test_a_planted_fault_in_the_ties_is_found(monkeypatch):
     monkeypatch.setattr(pair_sort, "_ties", lambda first, second: None)
     x, g = torch.zeros(1, 2), torch.tensor([[4.0, 2.0]])
     assert not torch.equal(gradient(sort_pairs, x, g), gradient(by_maximum, x, g))
+
+
+def test_batches_of_gradients_at_once():
+    x = torch.tensor([[1.0, 2.0, 3.0, 3.0, 5.0], [2.0, 1.0, 0.0, 0.0, 1.0]], requires_grad=True)
+    g = torch.randn(3, 2, 5)
+    found, expected = (
+        torch.autograd.grad(f(x), x, g, is_grads_batched=True)[0] for f in (sort_pairs, by_maximum)
+    )
+    assert torch.equal(found, expected)
+    found, expected = (
+        torch.autograd.functional.jacobian(f, x.detach(), vectorize=True)
+        for f in (sort_pairs, by_maximum)
+    )
+    assert torch.equal(found, expected)

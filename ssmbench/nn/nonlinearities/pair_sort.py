@@ -81,14 +81,14 @@ class _Exchanged(torch.autograd.Function):
         ties: Bool[Tensor, "*pairs"] | None,
     ) -> Float[Tensor, "*shape d"]:
         ctx.save_for_backward(exchanged, ties)
-        (first, second), result = _pairs(x), _like(x)
-        one, other = _pairs(result)
-        torch.where(exchanged, second, first, out=one)
-        torch.where(exchanged, first, second, out=other)
+        first, second = _pairs(x)
+        one, other = torch.where(exchanged, second, first), torch.where(exchanged, first, second)
         if ties is not None:
             mean = first / 2 + second / 2
-            for part in (one, other):
-                torch.where(ties, mean, part, out=part)
+            one, other = torch.where(ties, mean, one), torch.where(ties, mean, other)
+        result = _like(x)
+        for part, value in zip(_pairs(result), (one, other), strict=True):
+            part.copy_(value)  # torch.where(.., out=part) has no rule for batches of gradients
         return result
 
     @staticmethod
