@@ -142,7 +142,7 @@ class TruncationConfig(component_fields("truncation")):
 
     #: Numbers of the epochs, from 1, all before the last one; empty for no truncation.
     epochs: list[int] = field(default_factory=list, metadata=metadata(_EPOCHS, added=2))
-    #: Least share that is removed of the order that each head has then.
+    #: Least share that is removed of the order that a layer stores then, that of its largest head.
     share: float | None = option(None, PROPER_FRACTION, added=2)
     #: Largest order of each head, conjugate modes counted.
     order: int | None = option(None, COUNT, added=2)

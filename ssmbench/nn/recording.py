@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from ssmbench.nn.freeze import freeze
 from ssmbench.nn.layer import SSMLayer
@@ -71,6 +72,17 @@ def _given(model: SequenceModel, u: Tensor, lengths: Tensor | None) -> Given:
     return own, None if lengths is None else lengths.to(own.device)
 
 
+@contextmanager
+def _while(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
+    """With these hooks, which are removed at the end."""
+    held = list(hooks)
+    try:
+        yield
+    finally:
+        for hook in held:
+            hook.remove()
+
+
 @dataclass
 class _Gradients:
     """Adds zeros to the outputs of layers, to whose entries derivatives are taken."""
@@ -82,12 +94,8 @@ class _Gradients:
 
     @contextmanager
     def on(self, model: SequenceModel) -> Iterator[None]:
-        hooks = [layer.register_forward_hook(self._tap) for layer in model.layers]
-        try:
+        with _while(layer.register_forward_hook(self._tap) for layer in model.layers):
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     @property
     def steps(self) -> int:
@@ -123,11 +131,8 @@ class _Recorder:
     def on(self, model: SequenceModel) -> Iterator[None]:
         hooks = [block.register_forward_pre_hook(self._note) for block in model.blocks]
         hooks += [layer.register_forward_pre_hook(self._catch) for layer in model.layers]
-        try:
+        with _while(hooks):
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     @property
     def steps(self) -> int:

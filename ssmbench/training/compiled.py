@@ -40,8 +40,8 @@ def compilation_refused() -> Iterator[None]:
         yield
     except TorchDynamoException as error:
         raise UsageError(
-            f"compile: PyTorch {torch.__version__} cannot compile this network here; leave it out: "
-            f"{_reason(error)}"
+            f"compile: PyTorch {torch.__version__} cannot compile this network here; "
+            f"set compile=false: {_reason(error)}"
         ) from error
 
 

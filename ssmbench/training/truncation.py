@@ -94,23 +94,23 @@ def truncate(
         inputs, refused = recorded_inputs(model, reducer, name, task), ""
     except UsageError as error:  # an unstable layer makes the inputs of the next ones overflow
         inputs, refused = {}, str(error)
-    systems: dict[SSMLayer, DiscreteLTI] = {}
-    records: list[TruncatedLayer] = []
-    for index, layer in enumerate(model.layers):
-        named = f"layer {index}"
-        systems[layer], record = (
-            _whole(layer, f"{named}: {refused}")
-            if refused
-            else _reduced(named, layer, reducer, amount, inputs.get(layer))
-        )
-        records.append(record)
-    before = [layer.system().detach().double() for layer in model.layers]
+    before = [layer.system().detach() for layer in model.layers]
+    found = [
+        f"layer {i}: {refused}"
+        if refused
+        else _reduced(f"layer {i}", layer, reducer, amount, inputs.get(layer))
+        for i, layer in enumerate(model.layers)
+    ]
+    systems: dict[SSMLayer, DiscreteLTI] = {
+        layer: own if isinstance(one, str) else one.system
+        for layer, own, one in zip(model.layers, before, found, strict=True)
+    }
     stored = StoredSystems.of(model, systems).stable()
     shape = stored.shape(model)
     with torch.random.fork_rng(devices=[]):
         fresh = build_network(with_stored_layers(run, shape), task.sizes)
     _take_layers(model, fresh, stored)
-    return shape, tuple(map(_measured, records, before, model.layers))
+    return shape, tuple(map(_record, found, before, model.layers))
 
 
 @torch.no_grad()
@@ -120,43 +120,43 @@ def _reduced(
     reducer: Reducer,
     amount: Amount,
     inputs: RecordedInputs | None,
-) -> tuple[DiscreteLTI, TruncatedLayer]:
+) -> Reduction | str:
+    """The reduction of a layer, or why it keeps all its states."""
     try:
-        found = reduced_layer(name, layer, reducer, amount, inputs)
+        return reduced_layer(name, layer, reducer, amount, inputs)
     except UsageError as error:
-        return _whole(layer, str(error))
-    return found.system, _record(found)
+        return str(error)
 
 
 @torch.no_grad()
-def _whole(layer: SSMLayer, reason: str) -> tuple[DiscreteLTI, TruncatedLayer]:
-    """A layer that keeps all its states."""
-    system = layer.system()
-    order = system.order
-    none = {"bound": 0.0, "above_bound": 0, "hinf_error": 0.0, "h2_error": 0.0}
-    kept = {"heads": system.heads, "order": order, "kept": order, "mean_kept": float(order)}
-    return system, TruncatedLayer(**kept, **none, reason=reason)
-
-
-@torch.no_grad()
-def _measured(record: TruncatedLayer, before: DiscreteLTI, layer: SSMLayer) -> TruncatedLayer:
+def _record(found: Reduction | str, before: DiscreteLTI, layer: SSMLayer) -> TruncatedLayer:
     """With the errors of the matrices that the layer now holds, in its form and precision."""
-    if not bool(usable_heads(before).all()):
-        return record
-    hinf, h2 = measured_errors(before, layer.system().detach().double())
-    return replace(record, hinf_error=float(hinf.max()), h2_error=float(h2.max()))
-
-
-def _record(found: Reduction) -> TruncatedLayer:
+    stable = bool(usable_heads(before.double()).all())
+    hinf, h2 = measured_errors(before, layer.system().detach()) if stable else (None, None)
+    if isinstance(found, str):
+        return TruncatedLayer(
+            heads=before.heads,
+            order=before.order,
+            kept=before.order,
+            mean_kept=float(before.order),
+            bound=0.0,
+            above_bound=0,
+            hinf_error=0.0 if hinf is None else float(hinf.max()),
+            h2_error=0.0 if h2 is None else float(h2.max()),
+            reason=found,
+        )
+    assert hinf is not None, "what is reduced is stable"
+    assert h2 is not None, "both are measured together"
+    held = replace(found, hinf_error=hinf, h2_error=h2)
     return TruncatedLayer(
-        heads=len(found.orders),
-        order=found.order,
-        kept=int(found.orders.max()),
-        mean_kept=float(found.orders.double().mean()),
-        bound=float(found.bound.max()),
-        above_bound=int(found.above_bound.sum()),
-        hinf_error=float(found.hinf_error.max()),
-        h2_error=float(found.h2_error.max()),
+        heads=len(held.orders),
+        order=held.order,
+        kept=int(held.orders.max()),
+        mean_kept=float(held.orders.double().mean()),
+        bound=float(held.bound.max()),
+        above_bound=int(held.above_bound.sum()),
+        hinf_error=float(hinf.max()),
+        h2_error=float(h2.max()),
     )
 
 
