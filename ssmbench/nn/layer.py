@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor, nn
 
-from ssmbench.analysis.certificate import GainClaim
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import require
+from ssmbench.nn.claims import DeclaringLayer
 from ssmbench.nn.contracts import FirstUse
 from ssmbench.nn.initial_state import (
     InitialState,
@@ -21,7 +21,6 @@ from ssmbench.nn.initial_state import (
     state_of,
     zero_state,
 )
-from ssmbench.nn.pairing import check_normalisable, check_pairing, check_readout
 from ssmbench.nn.sampling import (
     at_rate,
     at_time_steps,
@@ -41,7 +40,6 @@ from ssmbench.parametrizations.base import ParameterOptions, Parametrization
 from ssmbench.scans.base import ScanBackend, Scannable, scan_by_parts
 from ssmbench.systems import (
     FROZEN_ONLY,
-    NO_GAIN_AFTER,
     ContinuousOscillator,
     ContinuousSystem,
     ContinuousTime,
@@ -55,13 +53,8 @@ from ssmbench.systems import (
     after_input,
 )
 
-#: Why a time-varying layer that starts from a learned state declares no gain.
-NO_GAIN_FROM_LEARNED_STATE = (
-    "the gain of its parametrization holds from the zero state, and it starts from a learned one"
-)
 
-
-class SSMLayer(nn.Module):
+class SSMLayer(DeclaringLayer):
     """u (B, L, d_model) to y (B, L, d_model) through a linear state-space system.
 
     ``rate`` multiplies a continuous system's step size: 0.5 for signals that are sampled twice as
@@ -80,9 +73,6 @@ class SSMLayer(nn.Module):
             input for a delta rule.
     """
 
-    #: The learned initial state (H, N), or (H, N, 2) if states are complex; None if it is zero.
-    x0: nn.Parameter | None
-
     def __init__(
         self,
         parametrization: Parametrization,
@@ -93,16 +83,8 @@ class SSMLayer(nn.Module):
         declared_states: int | None = None,
         readout: Readout = Readout.before,
     ):
-        super().__init__()
-        check_pairing(type(parametrization), discretizer and type(discretizer))
-        if normaliser is not None:
-            check_normalisable(type(parametrization))
-        check_readout(type(parametrization), readout)
-        self.parametrization = parametrization
-        self.discretizer = discretizer
-        self.normaliser = normaliser
+        super().__init__(parametrization, discretizer, normaliser, readout)
         self.scan = scan
-        self.readout = readout
         self.rate = 1.0
         self._fixed: DiscreteLTI | None = None
         self.holds_own = True
@@ -111,11 +93,6 @@ class SSMLayer(nn.Module):
         self._loaded = False
         learned = initial_state is InitialState.learned
         self.register_parameter("x0", self._initial_state() if learned else None)
-
-    @property
-    def time_varying(self) -> bool:
-        """Whether the system depends on the input, so that there is none without an input."""
-        return self.parametrization.is_time_varying()
 
     def system(self) -> DiscreteLTI:
         """The discrete system for the present parameters, which is scanned and analysed.
@@ -273,46 +250,6 @@ class SSMLayer(nn.Module):
             f"{owner} has a normaliser, whose bound holds for uniform sampling only",
         )
         check_time_steps(dt, shape)
-
-    def declared_gain(self) -> float | None:
-        """The L2 gain that this layer declares; None if there is none, if the discretizer does
-        not preserve it, if outputs read the state after the input (:data:`NO_GAIN_AFTER`), or if
-        a time-varying layer starts from a learned state. That of a normaliser, which acts on the
-        system as it is read, holds for both readouts. :attr:`gain_claim` says which gain it is."""
-        facts = None if self.discretizer is None else self.discretizer.facts
-        if self.normaliser is not None:
-            stable = self.parametrization.stable_by_construction and (not facts or facts.a_stable)
-            return self.normaliser.gamma if stable and self.normaliser.infinite_horizon else None
-        if self.readout is Readout.after or (facts and not facts.preserves_gain):
-            return None
-        if self.time_varying and self.x0 is not None:
-            return None
-        return self.parametrization.declared_gain()
-
-    def declared_measures(self) -> Mapping[str, float]:
-        """What the parametrization declares of other measures, where the layer runs its system as
-        it is: not sampled, not scaled, and read before the input."""
-        changed = self.discretizer is not None or self.normaliser is not None
-        if changed or self.readout is Readout.after:
-            return {}
-        return self.parametrization.declared_measures()
-
-    @property
-    def gain_claim(self) -> GainClaim:
-        """Which gain :meth:`declared_gain` bounds; incremental where there is none."""
-        if not self.time_varying or self.parametrization.declared_gain() is None:
-            return GainClaim.incremental
-        return self.parametrization.gain_claim
-
-    def undeclared_reason(self) -> str:
-        """Why the gain that the parametrization declares is not the layer's; "" if neither the
-        readout nor a learned initial state is the reason."""
-        if self.normaliser is not None or self.parametrization.declared_gain() is None:
-            return ""
-        if self.readout is Readout.after:
-            return NO_GAIN_AFTER
-        learned = self.time_varying and self.x0 is not None
-        return NO_GAIN_FROM_LEARNED_STATE if learned else ""
 
     def check_rate(self, rate: float) -> None:
         """Raise a UsageError unless :attr:`rate` can be set to ``rate``."""
