@@ -177,7 +177,7 @@ class SSMLayer(DeclaringLayer):
         selection: Float[Tensor, "B L s"] | None = None,
     ) -> Scannable:
         """The system that the input u is scanned with; ``dt`` and ``selection`` as in
-        :meth:`forward`.
+        :meth:`forward`. Of a time-varying one, rows that heads share are repeated for each of them.
 
         Raises:
             UsageError: see :meth:`forward`.
@@ -185,7 +185,8 @@ class SSMLayer(DeclaringLayer):
         selects = self._selecting(u, selection)
         if not self.time_varying and dt is None:
             return self._training_system()
-        return self._read(self._varying(u, dt, selects))
+        system = self._read(self._varying(u, dt, selects))
+        return system.expanded() if isinstance(system, TimeVaryingDiagonal) else system
 
     def _to_scan(
         self, u: Tensor, dt: Tensor | None, selection: Tensor | None

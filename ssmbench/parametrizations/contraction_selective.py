@@ -39,7 +39,7 @@ from ssmbench.parametrizations.gates import (
 from ssmbench.parametrizations.peak_form import Selected, incremental_gain, projected
 from ssmbench.program import Builder
 from ssmbench.registry import parametrizations
-from ssmbench.systems import TimeVaryingDiagonal
+from ssmbench.systems import TimeVaryingDiagonal, by_head
 
 #: Standard deviation of initial slopes on a ball of radius 1, times sqrt(d).
 _SLOPE = 2.8
@@ -134,8 +134,9 @@ class ContractionSelective(Parametrization):
         self.select.weight.normal_(0, _SLOPE / (math.sqrt(self.d_model) * radius))
 
     def forward(self, u: Float[Tensor, "B L s"]) -> TimeVaryingDiagonal:
-        """From the signal that selects, the input or one of width d_selection: lam (B, L, H, N), B
-        (B, L, H, N, 1), C (B, L, H, 1, N), D (B, L, H, 1, 1), real, H = d_model."""
+        """From the signal that selects, the input or one of width d_selection: lam (B, L, G, N), B
+        (B, L, G, N, 1), C (B, L, G, 1, N), real, each row for the H / G channels of a group, and
+        D (B, L, H, 1, 1), H = d_model."""
         if self.ball is not None:
             return self._on_ball(u, self.ball)
         write, read, beta, c = self._selected(u)
@@ -187,8 +188,8 @@ class ContractionSelective(Parametrization):
 
     def _system(self, lam: Tensor, B: Tensor, C: Tensor, D: Tensor) -> TimeVaryingDiagonal:
         """The system of all channels, from the entries of the groups."""
-        lam, B, C, D = (self._of_channels(part) for part in (lam, B, C, D))
-        return TimeVaryingDiagonal(lam=lam, B=B[..., None], C=C[..., None, :], D=D[..., None, None])
+        D = by_head(D[..., None, None], self.d_model)
+        return TimeVaryingDiagonal(lam=lam, B=B[..., None], C=C[..., None, :], D=D)
 
     def _selected(self, u: Tensor) -> tuple[Tensor, ...]:
         """The four affine maps of the signal, (B, L, G, N) each."""
@@ -196,10 +197,6 @@ class ContractionSelective(Parametrization):
         weight, bias = self.select.weight.to(dtype), self.select.bias.to(dtype)
         parts = F.linear(u.to(dtype), weight, bias).chunk(4, -1)
         return tuple(part.unflatten(-1, (self.groups, self.states)) for part in parts)
-
-    def _of_channels(self, of_groups: Tensor) -> Tensor:
-        """Each group's values for each of its channels, (B, L, H, ...)."""
-        return of_groups.repeat_interleave(self.d_model // self.groups, 2)
 
     def declared_gain(self) -> float:
         """Gamma, of the gain that :attr:`gain_claim` names."""

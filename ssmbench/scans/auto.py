@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssmbench.errors import UsageError
 from ssmbench.registry import NoOptions, scans
-from ssmbench.scans.base import ScanBackend, Scannable, ranked_backends
+from ssmbench.scans.base import ScanBackend, Scannable, ranked_backends, rows_for
 from ssmbench.systems import SampledModes, TimeVaryingDiagonal
 
 _SAMPLED = TimeVaryingDiagonal  #: the type of a SampledModes once it is sampled
@@ -21,6 +21,7 @@ class AutoScan(ScanBackend):
 
     preference = None
     system_types = Scannable
+    takes_shared_rows = True
 
     def __init__(self, config: NoOptions):
         super().__init__(config)
@@ -37,7 +38,8 @@ class AutoScan(ScanBackend):
     def __call__(
         self, system: Scannable, u: Tensor, x0: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        return self.choose(system, u.device)(system, u, x0)
+        backend = self.choose(system, u.device)
+        return backend(rows_for(backend, system), u, x0)
 
     def fuses(self, system: SampledModes, u: Tensor) -> bool:
         """Whether the backend that would be chosen does."""

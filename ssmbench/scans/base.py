@@ -6,7 +6,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import UnionType
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import torch
 from jaxtyping import Inexact
@@ -76,6 +76,11 @@ class ScanBackend(ABC):
     #: (:class:`~ssmbench.systems.TimeVaryingDelta`), which is not a linear scan, is to be named.
     system_types: ClassVar[type | UnionType] = DiscreteLTI | TimeVaryingDiagonal
 
+    #: Whether :meth:`__call__` takes time-varying systems of which several heads share rows.
+    #: :func:`scan_by_parts` gives others these systems ``expanded``, and so a subclass that defines
+    #: ``__call__`` anew, unless it says otherwise.
+    takes_shared_rows: ClassVar[bool] = False
+
     #: Whether :meth:`scan_sampled` is defined where the scans that it stands for are, or below.
     _scan_sampled_is_current: ClassVar[bool] = True
 
@@ -86,6 +91,8 @@ class ScanBackend(ABC):
             for name in ("scan_sampled", "__call__", "linear_scan")
         )
         cls._scan_sampled_is_current = sampled <= min(scans)
+        if "__call__" in vars(cls) and "takes_shared_rows" not in vars(cls):
+            cls.takes_shared_rows = False
 
     def __init__(self, config: NoOptions):
         self.config = config
@@ -171,6 +178,16 @@ def ranked_backends() -> dict[str, ScanBackend]:
     return {entry.name: entry.build() for entry in rated}
 
 
+Rows = TypeVar("Rows", bound=Scannable)
+
+
+def rows_for(scan: ScanBackend, system: Rows) -> Rows:
+    """The system with rows of every head, unless the backend takes rows that heads share."""
+    if isinstance(system, TimeVaryingDiagonal) and not scan.takes_shared_rows:
+        return system.expanded()
+    return system
+
+
 def scan_by_parts(
     scan: ScanBackend, system: Scannable | SampledModes, u: Tensor, x0: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -185,6 +202,7 @@ def scan_by_parts(
     if not isinstance(system, scan.system_types):
         name = next((e.name for e in scans if e.factory is type(scan)), type(scan).__name__)
         raise UsageError(f"scan {name!r} cannot run this: {scan.refusal(system, u.device)}")
+    system = rows_for(scan, system)
     if not (isinstance(system, DiscreteDense) and system.pairs):
         return scan(system, u, x0)
     starts = (None, None) if x0 is None else system.split_states(x0)
@@ -264,6 +282,7 @@ def time_varying_scan(
 
     Takes memory for several tensors (B, L, H, N). States are real where lam, B, u and x0 are.
     """
+    system = system.expanded()
     start = initial_state(system, u, x0)
     drive = _times(system.B, u).to(start.dtype)
     flat = (t.flatten(2) for t in (system.lam.to(start.dtype), drive))
@@ -299,6 +318,7 @@ def sequential_time_varying_scan(
     system: TimeVaryingDiagonal, u: Tensor, x0: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """A time-varying system by its definition, one step at a time, in the dtype of its inputs."""
+    system = system.expanded()
     state, outputs = initial_state(system, u, x0), []
     D = system.D if system.D.ndim == 5 else system.D.expand(*u.shape[:2], -1, -1, -1)
     matrices = (t.unbind(1) for t in (system.lam, system.B, system.C, D, u))

@@ -64,6 +64,7 @@ class ChunkedScan(ScanBackend):
 
     preference = 10
     system_types = Scannable
+    takes_shared_rows = True
 
     @widening
     def __call__(

@@ -40,6 +40,7 @@ class CPUScan(ScanBackend):
 
     preference = 20
     system_types = Scannable
+    takes_shared_rows = True
     loops_where_varying = False
 
     def __init__(self, config: NoOptions):

@@ -25,6 +25,7 @@ class ReferenceScan(ScanBackend):
 
     preference = None
     system_types = Scannable
+    takes_shared_rows = True
 
     @widening
     def __call__(

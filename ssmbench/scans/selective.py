@@ -6,6 +6,7 @@ kernels that write states at the borders of chunks only (:mod:`ssmbench.scans.na
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from ssmbench.systems import (
     Steps,
     TimeVaryingDiagonal,
     TimeVaryingModes,
+    by_head,
 )
 from ssmbench.transforms import functorch_active
 
@@ -74,11 +76,11 @@ def selective_layer(
     """
     from ssmbench.scans.native import linear_scan  # native falls back to this module
 
-    share = u.shape[2] // B.shape[2]
-    b, c = (_by_channel(table, share) for table in (B, C))
+    channels = u.shape[2]
+    b, c = (by_head(table, channels) for table in (B, C))
     drive = b * u[..., None]
     if form.rule is None:
-        steps = Steps(_by_channel(lam, share), torch.ones_like(drive))
+        steps = Steps(by_head(lam, channels), torch.ones_like(drive))
     else:
         assert dt is not None, "a rule needs step sizes"
         steps = form.rule.steps(dt[..., None], lam, form.euler_input)
@@ -89,10 +91,6 @@ def selective_layer(
     seen = seen if steps.k is None else steps.k * seen
     seen = seen if steps.f is None else seen + steps.f * drive
     return (c * seen).sum(-1) + D * u, states[:, -1]
-
-
-def _by_channel(table: Float[Tensor, "B L G N"], share: int) -> Float[Tensor, "B L H N"]:
-    return table if share == 1 else table.repeat_interleave(share, 2)
 
 
 def suits(system: TimeVaryingModes, u: Tensor) -> bool:
@@ -125,9 +123,9 @@ def scanned(
     start = None if x0 is None else x0.to(dtype)
     if isinstance(system, SampledModes):
         form = Form(system.sampling, system.euler_input, system.readout is Readout.after)
-        places = (*u.shape[:2], max(B.shape[2], C.shape[2]), system.states)
-        lam = system.lam.squeeze(0).squeeze(0).expand(system.heads, -1).to(dtype)
-        B, C = B.expand(places), C.expand(places)
+        groups = math.lcm(B.shape[2], C.shape[2])
+        lam = by_head(system.lam, system.heads).squeeze(0).squeeze(0).to(dtype)
+        B, C = (by_head(t.expand(*u.shape[:2], *t.shape[2:]), groups) for t in (B, C))
         dt = system.dt.to(dtype)
     else:
         form, dt, lam = Form(), None, system.lam.to(dtype)

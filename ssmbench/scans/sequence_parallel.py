@@ -24,9 +24,16 @@ from torch import Tensor
 from ssmbench.linalg.powers import power
 from ssmbench.linalg.precision import to_double
 from ssmbench.registry import NoOptions
-from ssmbench.scans.base import LinearScan, ScanBackend, Scannable, initial_state, widening
+from ssmbench.scans.base import (
+    LinearScan,
+    ScanBackend,
+    Scannable,
+    initial_state,
+    rows_for,
+    widening,
+)
 from ssmbench.scans.chunked import zero_input_response
-from ssmbench.systems import DiscreteDiagonal, DiscreteSystem, TimeVaryingDiagonal
+from ssmbench.systems import DiscreteDiagonal, DiscreteSystem, TimeVaryingDiagonal, by_head
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,8 @@ class SequenceParallelScan(ScanBackend):
     run its backward, alike. A time-varying system has the matrices of this rank's segment.
     """
 
+    takes_shared_rows = True
+
     def __init__(self, inner: ScanBackend, segments: Segments):
         super().__init__(NoOptions())
         self.inner = inner
@@ -156,10 +165,11 @@ class SequenceParallelScan(ScanBackend):
         self, system: TimeVaryingDiagonal, u: Tensor, x0: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The segment is scanned twice, as in :func:`linear_scan`."""
+        system = rows_for(self.inner, system)
         start = initial_state(system, u, x0)
         start = start if self.segments.index == 0 else 0 * start
         end = self.inner(system, u, start)[1].to(start.dtype)
-        product = system.lam.prod(1).to(start.dtype)
+        product = by_head(system.lam.prod(1, keepdim=True), system.heads)[:, 0].to(start.dtype)
         return self.inner(system, u, _merge(start, end, product, self.segments))
 
     def _lengths(self, u: Tensor) -> list[int]:

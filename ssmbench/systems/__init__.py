@@ -42,6 +42,7 @@ from ssmbench.systems.time_varying import (
     TimeVaryingModes,
     TimeVaryingSystem,
     at_steps,
+    by_head,
 )
 from ssmbench.systems.types import (
     ContinuousTime,
@@ -81,5 +82,6 @@ __all__ = [
     "after_input",
     "at_steps",
     "block_diagonal",
+    "by_head",
     "interleaved",
 ]

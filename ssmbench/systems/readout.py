@@ -11,7 +11,7 @@ from jaxtyping import Inexact
 from torch import Tensor
 
 from ssmbench.systems.lti import DiscreteDense, DiscreteDiagonal
-from ssmbench.systems.time_varying import TimeVaryingDiagonal
+from ssmbench.systems.time_varying import TimeVaryingDiagonal, by_head
 
 Discrete = TypeVar("Discrete", bound=DiscreteDiagonal | DiscreteDense | TimeVaryingDiagonal)
 
@@ -43,6 +43,8 @@ def after_input(system: Discrete) -> Discrete:
         dtype = torch.promote_types(system.C.dtype, system.A.dtype)
         return replace(system, C=system.C.to(dtype) @ system.A.to(dtype), D=system.D + direct)
     direct = 2 * direct.real if system.conjugate else direct
+    if isinstance(system, TimeVaryingDiagonal):
+        direct = by_head(direct, system.heads)
     return replace(system, C=system.C * system.lam[..., None, :], D=system.D + direct)
 
 

@@ -100,13 +100,16 @@ class TimeVaryingModes(TimeVaryingSystem, ABC):
     lam (B, L, H, N), B (B, L, H, N, m), C (B, L, H, p, N), and D (H, p, m), or (B, L, H, p, m)
     where it varies too. A matrix that steps, sequences or heads share may be an expanded view.
 
+    lam, B and C may have a number G that divides H in place of H: each of their rows is then that
+    of H / G neighbouring heads, and takes memory once. :meth:`expanded` repeats them.
+
     Raises:
         ShapeError: the matrices do not fit together, or ``conjugate`` is set and lam is real.
     """
 
-    lam: Inexact[Tensor, "B L H N"]
-    B: Inexact[Tensor, "B L H N m"]
-    C: Inexact[Tensor, "B L H p N"]
+    lam: Inexact[Tensor, "B L G N"]
+    B: Inexact[Tensor, "B L G N m"]
+    C: Inexact[Tensor, "B L G p N"]
     D: Inexact[Tensor, "*time H p m"]
     conjugate: bool = False
 
@@ -134,11 +137,27 @@ class TimeVaryingModes(TimeVaryingSystem, ABC):
 
     def _places(self) -> tuple[int, ...]:
         """B, L and H."""
-        return tuple(self.lam.shape[:3])
+        *place, rows = self.lam.shape[:3]
+        heads = self.D.shape[-3]
+        return (*place, heads if rows and heads % rows == 0 else rows)
 
     def _fits(self, key: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
         """Whether the field ``key`` may have this shape, where ``wanted`` is that of all places."""
-        return shape == wanted
+        if key not in _SHARED or len(shape) != len(wanted):
+            return shape == wanted
+        return shape[2] == self.lam.shape[2] and _divides(shape, wanted)
+
+    def expanded(self: M) -> M:
+        """With rows of lam, B and C for every head, repeated where several share one; rows that
+        all steps, sequences or heads share are views."""
+        places, matrices = self._places(), {key: getattr(self, key) for key in _SHARED}
+        if all(tuple(t.shape[:3]) == places for t in matrices.values()):
+            return self
+        views = {
+            key: by_head(t.expand(*places[:2], *t.shape[2:]), places[2])
+            for key, t in matrices.items()
+        }
+        return dataclasses.replace(self, **views)
 
     @property
     def dynamics(self) -> Tensor:
@@ -189,9 +208,31 @@ class TimeVaryingModes(TimeVaryingSystem, ABC):
     def _frozen(self) -> dict[str, Any]:
         """The fields of :meth:`bank`."""
         D = self.D if self.D.ndim == 5 else self.D.expand(self.batch, self.length, -1, -1, -1)
-        whole = {**self.tensors(), "D": D}
+        whole = {**self.expanded().tensors(), "D": D}
         parts = {name: tensor.flatten(0, 2) for name, tensor in whole.items()}
         return {"conjugate": self.conjugate, **parts}
+
+
+M = TypeVar("M", bound=TimeVaryingModes)
+#: The fields of which heads may share rows.
+_SHARED = ("lam", "B", "C")
+
+
+def by_head(rows: Inexact[Tensor, "B L G *matrix"], heads: int) -> Inexact[Tensor, "B L H *matrix"]:
+    """The row of each of ``heads`` heads, each of the G for as many neighbours; a view where there
+    is one for all or one for each."""
+    shape = rows.shape
+    if shape[2] in (1, heads):
+        return rows.expand(*shape[:2], heads, *shape[3:])
+    each = rows.unsqueeze(3).expand(*shape[:3], heads // shape[2], *shape[3:])
+    return each.flatten(2, 3)
+
+
+def _divides(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a shape is ``wanted`` but for heads that share rows."""
+    groups, heads = shape[2], wanted[2]
+    whole = shape[:2] + shape[3:] == wanted[:2] + wanted[3:]
+    return whole and (groups == heads or (groups > 0 and heads % groups == 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,13 +250,14 @@ class ContinuousTimeVaryingDiagonal(TimeVaryingModes):
     ``euler_input``: the input enters by Euler's method, ``B_bar = dt B``, whichever method samples
     lam. :meth:`bank` does not say so.
 
-    lam, B and C may have the size 1 in place of B, L or H where all sequences, steps or heads share
-    them. (Prefer it to an expanded view, whose gradient would be as large as the view.)
+    lam, B and C may have the size 1 in place of B or L where all sequences or steps share them, and
+    each a number of its own that divides H in place of H. (Prefer it to an expanded view, whose
+    gradient would be as large as the view.)
     """
 
-    lam: Inexact[Tensor, "#B #L #H N"]
-    B: Inexact[Tensor, "#B #L #H N m"]
-    C: Inexact[Tensor, "#B #L #H p N"]
+    lam: Inexact[Tensor, "#B #L _ N"]
+    B: Inexact[Tensor, "#B #L _ N m"]
+    C: Inexact[Tensor, "#B #L _ p N"]
     dt: Float[Tensor, "B L H"]
     euler_input: bool = False
 
@@ -223,24 +265,17 @@ class ContinuousTimeVaryingDiagonal(TimeVaryingModes):
         return tuple(self.dt.shape)
 
     def _fits(self, key: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-        if key not in ("lam", "B", "C") or len(shape) != len(wanted):
+        if key not in _SHARED or len(shape) != len(wanted):
             return shape == wanted
-        shared = all(size in (1, full) for size, full in zip(shape[:3], wanted[:3], strict=True))
-        return shared and shape[3:] == wanted[3:]
-
-    def expanded(self) -> ContinuousTimeVaryingDiagonal:
-        """With matrices for every step, sequence and head, as views."""
-        places = self._places()
-        matrices = {"lam": self.lam, "B": self.B, "C": self.C}
-        views = {k: t.expand(*places, *t.shape[3:]) for k, t in matrices.items()}
-        return dataclasses.replace(self, **views)
+        shared = all(size in (1, full) for size, full in zip(shape[:2], wanted[:2], strict=True))
+        return shared and _divides((*wanted[:2], *shape[2:]), wanted)
 
     def per_step(self) -> dict[str, Tensor]:
         """As for every time-varying system, of the :meth:`expanded` one."""
         return super(ContinuousTimeVaryingDiagonal, self.expanded()).per_step()
 
     def bank(self) -> ContinuousDiagonal:
-        return ContinuousDiagonal(**self.expanded()._frozen())
+        return ContinuousDiagonal(**self._frozen())
 
 
 def at_steps(

@@ -35,7 +35,8 @@ def selective(d_model: int = 4, selection: int | None = 3, **options) -> Contrac
 
 def step_matrices(system) -> torch.Tensor:
     """[A B; C D] of every step, sequence and channel, in double precision."""
-    lam, B, C, D = (x.double() for x in (system.lam, system.B, system.C, system.D))
+    system = system.expanded().double()
+    lam, B, C, D = system.lam, system.B, system.C, system.D
     return torch.cat([torch.cat([lam.diag_embed(), B], -1), torch.cat([C, D], -1)], -2)
 
 
@@ -140,7 +141,7 @@ def test_memory_lasts_as_long_as_the_gates_say():
 
 
 def test_channels_of_a_group_are_selected_alike_and_groups_apart():
-    lam = selective(d_model=6, heads=2)(torch.randn(1, 2, 3)).lam
+    lam = selective(d_model=6, heads=2)(torch.randn(1, 2, 3)).expanded().lam
     assert torch.equal(lam[:, :, 0], lam[:, :, 2])
     assert not torch.equal(lam[:, :, 2], lam[:, :, 3])
     assert build_parametrization("contraction_selective", 6).groups == 2

@@ -23,7 +23,7 @@ from ssmbench.scans.selective_operator import (
     define_selective,
     selective_adjoint,
 )
-from ssmbench.systems import SampledModes, TimeVaryingDiagonal
+from ssmbench.systems import SampledModes, TimeVaryingDiagonal, by_head
 
 #: Time steps between saved states, as in selective.h.
 _STRIDE = 32
@@ -61,7 +61,7 @@ def selective_layer(
     share = u.shape[2] // B.shape[2]
     if 1 < share < _FEWEST_SHARED:
         lam, B, C = (
-            table.repeat_interleave(share, 2) if table.ndim == 4 else table for table in (lam, B, C)
+            by_head(table, u.shape[2]) if table.ndim == 4 else table for table in (lam, B, C)
         )
     return _layer(u, dt, lam, B, C, D, x0, form)
 

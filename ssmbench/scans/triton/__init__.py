@@ -64,6 +64,7 @@ class TritonScan(ScanBackend):
 
     preference = 30
     system_types = Scannable
+    takes_shared_rows = True
     loops_where_varying = False
 
     def unsupported_reason(
