@@ -65,11 +65,24 @@ def measure(variant: Variant, architecture: int) -> Usage:
     Raises:
         RuntimeError: ptxas failed, or did not say what it used.
     """
-    compiled = triton.compile(
+    return usage(build(variant, architecture), architecture)
+
+
+def build(variant: Variant, architecture: int) -> Any:
+    """What Triton compiles for that architecture, with the options of a launch."""
+    return triton.compile(
         _source(variant),
         target=GPUTarget("cuda", architecture, 32),
         options=dict(variant.options),
     )
+
+
+def usage(compiled: Any, architecture: int) -> Usage:
+    """What ptxas says of a build.
+
+    Raises:
+        RuntimeError: it failed, or did not say what the build uses.
+    """
     log = _ptxas(compiled.asm["ptx"], architecture)
     stores, loads = _figures(r"(\d+) bytes spill stores, (\d+) bytes spill loads", log)
     (registers,) = _figures(r"Used (\d+) registers", log)
@@ -148,7 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
         every = _alternating(chosen)
     else:
         every = itertools.product(chosen, ARCHITECTURES if given.arch is None else [given.arch])
-    rows = [_row(*build, measure(*build)) for build in every]
+    rows = [row(*case, measure(*case)) for case in every]
     print(jsonio.dumps(rows, indent=1) if given.json else _table(rows))
     return 1 if any(row["spilled"] for row in rows) else 0
 
@@ -159,7 +172,8 @@ def _alternating(chosen: Iterable[Variant]) -> Iterator[tuple[Variant, int]]:
     return ((variant, next(turns[variant.kernel])) for variant in chosen)
 
 
-def _row(variant: Variant, architecture: int, usage: Usage) -> dict[str, Any]:
+def row(variant: Variant, architecture: int, used: Usage) -> dict[str, Any]:
+    """A build and what it takes, in words and numbers."""
     options = variant.options
     return {
         "kernel": variant.kernel,
@@ -169,7 +183,7 @@ def _row(variant: Variant, architecture: int, usage: Usage) -> dict[str, Any]:
         "flags": " ".join(name for name, value in variant.flags.items() if value),
         "bfloat16": " ".join(name.removesuffix("_ptr") for name in variant.half),
         "arch": f"sm_{architecture}",
-        **dataclasses.asdict(usage),
+        **dataclasses.asdict(used),
     }
 
 
