@@ -10,8 +10,10 @@ import torch
 
 from ssmbench import jsonio
 from ssmbench.bench import cases, peers, scans
-from ssmbench.bench.timing import copy_bandwidth, peak_on_cpu
+from ssmbench.bench.standing import standings, summary
+from ssmbench.bench.timing import copy_bandwidth, kept_bytes, peak_on_cpu
 from ssmbench.cli import app
+from ssmbench.systems import ContinuousTimeVaryingDiagonal
 from tests.builders import build_layer, build_scan
 
 CPU = torch.device("cpu")
@@ -26,8 +28,8 @@ def results():
 
 def test_every_operation_has_our_backends(results):
     operations = {r.operation for r in results}
-    assert len(operations) == 5 + 6 + 2  # layers, linear scans, bfloat16 input
-    for operation in operations:
+    assert len(operations) == 6 + 6 + 2  # layers, linear scans, bfloat16 input
+    for operation in operations - {"delta rule"}:  # which chunks of time do not make cheaper
         assert {"cpu", "chunked"} <= {r.backend for r in results if r.operation == operation}
 
 
@@ -126,8 +128,83 @@ def test_the_profiler_writes_nothing_to_standard_error():
 def test_every_candidate_allocates_something(results):
     ours = [result for result in results if result.errors is not None]
     assert ours
-    assert all(result.peak_mb is None or result.peak_mb > 0 for result in ours)
-    assert any(result.peak_mb for result in ours)
+    assert all(result.peak_bytes is None or result.peak_bytes > 0 for result in ours)
+    assert any(result.peak_bytes for result in ours)
+
+
+def test_what_is_kept_for_the_backward_pass_is_counted_once():
+    u = torch.ones(2**10, requires_grad=True)
+    assert kept_bytes(lambda: u * u + u[:5].sum()) == 4 * 2**10  # u, twice
+    assert kept_bytes(lambda: (u.exp() * u).sum()) == 2 * 4 * 2**10  # u and its exponential
+
+
+def test_bytes_are_those_of_a_step_and_channel(results):
+    """A bank keeps its input and little else: 4 bytes of float32."""
+    (row,) = (
+        r
+        for r in results
+        if r.backend == "cpu"
+        and r.operation.endswith("single-channel bank")
+        and r.operation.startswith("fused")
+    )
+    assert 4 <= row.kept_bytes < 40
+    assert row.peak_bytes > row.kept_bytes
+
+
+def _timed(operation, backend, both, length=64):
+    return {
+        "operation": operation, "backend": backend, "both_ms": both,
+        "batch": 1, "length": length, "channels": 2, "states": 3,
+    }  # fmt: skip
+
+
+def test_the_best_of_ours_stands_beside_the_best_peer_of_the_same_size():
+    rows = [
+        _timed("bank", "chunked", 9.0),
+        _timed("bank", "cpu", 6.0),
+        _timed("bank", "somebody", 3.0),
+        _timed("bank", "somebody else", 12.0),
+        _timed("bank", "cpu", 1.0, length=128),
+        _timed("dense", "cpu", 1.0),
+        _timed("dense", "somebody", 2.0),
+    ]
+    first, alone, last = standings(rows)
+    assert (first.ours["backend"], first.peer["backend"], first.ratio) == ("cpu", "somebody", 2.0)
+    assert (alone.peer, alone.ratio, alone.behind) == (None, None, False)
+    assert (last.ratio, last.behind) == (0.5, False)
+    assert summary([first, alone, last])[-1] == "behind the best peer: bank (1, 64, 2, 3)"
+    assert summary([last])[-1] == "behind the best peer: none"
+
+
+def test_mambas_reference_is_given_the_same_layer(monkeypatch):
+    """Against a stand-in that follows its documentation, with the state's shift and Euler's B."""
+
+    def selective_scan_ref(u, delta, A, B, C, D):
+        state, outputs = 0, []
+        for k in range(u.shape[-1]):
+            gate = torch.exp(delta[:, :, k, None] * A)
+            state = gate * state + delta[:, :, k, None] * B[:, None, :, k] * u[:, :, k, None]
+            outputs.append((C[:, None, :, k] * state).sum(-1) + D * u[:, :, k])
+        return torch.stack(outputs, -1)
+
+    module = SimpleNamespace(selective_scan_ref=selective_scan_ref)
+    monkeypatch.setattr(peers, "importable", lambda name: module)
+    system = ContinuousTimeVaryingDiagonal(
+        lam=-torch.rand(1, 1, 3, 4),
+        B=torch.randn(2, 9, 1, 4, 1),
+        C=torch.randn(2, 9, 1, 1, 4),
+        D=torch.randn(3, 1, 1),
+        dt=torch.rand(2, 9, 3),
+    )
+    u = torch.randn(2, 9, 3, 1)
+    y = peers.mamba_reference(system, u).run().mT[..., None]
+    state, expected = 0, []
+    for k in range(9):
+        dt = system.dt[:, k, :, None]
+        drive = dt * system.B[:, k, :, :, 0] * u[:, k]
+        state = torch.exp(dt * system.lam[0, 0]) * state + drive
+        expected.append((system.C[:, k, :, 0] * state).sum(-1) + system.D[:, 0, 0] * u[:, k, :, 0])
+    assert torch.allclose(y[..., 0], torch.stack(expected, 1), atol=1e-6)
 
 
 def test_a_copy_moves_bytes():

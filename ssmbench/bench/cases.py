@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssmbench import registry
-from ssmbench.bench import peers, selective
+from ssmbench.bench import delta, peers, selective
 from ssmbench.bench.timing import Candidate
 from ssmbench.linalg.powers import power_table
 from ssmbench.linalg.precision import to_double
@@ -50,6 +50,9 @@ def cases(quick: bool) -> Iterator[Case]:
     yield _dense_case(batch, length, width=64)
     yield _dense_bank_case(batch // 2, length, heads=32, states=16 if quick else 64)
     yield selective_case(batch, length, channels=64, states=16)
+    if not quick:  # short enough for a loop over time
+        yield selective_case(1, 1024, channels=64, states=16)
+    yield _delta_case(batch, length, delta.Sizes(groups=4, width=16, keys=16))
     for dtype in (torch.complex64, torch.float32):
         for kind in (Kind(), Kind(reverse=True), Kind(varies=True)):
             yield _states_case(batch, length, 256, dtype, kind)
@@ -77,7 +80,11 @@ def _bank_case(
             return ours
         fft = Candidate(lambda: fft_convolution(system, u), {**system.tensors(), "u": u})
         mamba = peers.selective_scan(system, u) if device.type == "cuda" else None
-        others = {"fft convolution": fft, "mamba-ssm selective_scan": mamba}
+        others = {
+            "fft convolution": fft,
+            "published s4d": peers.s4d(channels, states, u),
+            "mamba-ssm selective_scan": mamba,
+        }
         return {**ours, **{k: v for k, v in others.items() if v is not None}}
 
     samples = batch * length * channels
@@ -92,6 +99,7 @@ def _multichannel_case(batch: int, length: int, width: int) -> Case:
         system, u = _multichannel(width, device), _signal(batch, length, 1, width, device)
         flat = u.detach()[:, :, 0].clone().requires_grad_()
         others = {f"neural-ssm {k}": peers.neural_ssm(flat, width, k) for k in ("lru", "l2n")}
+        others["s5-pytorch"] = peers.s5(flat, width)
         return {**_backends(system, u), **{k: v for k, v in others.items() if v is not None}}
 
     samples = batch * length * width
@@ -138,6 +146,15 @@ def selective_case(batch: int, length: int, channels: int, states: int) -> Case:
     return Case(title, *sizes, *bytes_, candidates, selective.exact)
 
 
+def _delta_case(batch: int, length: int, sizes: delta.Sizes) -> Case:
+    # forward: u, keys, queries and gates read, y written; backward: those and dy read, gradients
+    samples, rows = batch * length * sizes.channels, batch * length * sizes.row
+    bytes_ = (8 * samples + 4 * rows, 20 * samples + 12 * rows)
+    make = partial(delta.candidates, batch, length, sizes)
+    title, exact = "delta rule", partial(delta.exact, sizes)
+    return Case(title, batch, length, sizes.channels, sizes.keys, *bytes_, make, exact)
+
+
 @dataclass(frozen=True)
 class Kind:
     """Which linear scan: ``a`` constant or time-varying, forward or reverse."""
@@ -172,6 +189,7 @@ def _states_case(batch: int, length: int, states: int, dtype: torch.dtype, kind:
         others = {
             "accelerated-scan": peers.accelerated_scan(a, b),
             "torch associative_scan": peers.associative_scan(a, b),
+            "mambapy pscan": peers.mambapy_scan(a, b),
         }
         return {**found, **{k: v for k, v in others.items() if v is not None}}
 

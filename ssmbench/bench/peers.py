@@ -66,6 +66,69 @@ def selective_scan(system: DiscreteDiagonal, u: Tensor) -> Candidate | None:
     )
 
 
+def s4d(channels: int, states: int, u: Tensor) -> Candidate | None:
+    """The published S4D layer (``models/s4/s4d.py`` of state-spaces/s4) without its activation and
+    mixing of channels: the kernel's generation, with zoh, and an FFT convolution.
+
+    None for more than 2^29 bytes of powers, which the layer computes one by one and keeps.
+    """
+    package = importable("models.s4.s4d")
+    signal = u.detach()[..., 0].mT.contiguous().requires_grad_()  # (B, H, L)
+    if package is None or 8 * channels * states * signal.shape[-1] > 2**29:
+        return None
+    layer = package.S4D(channels, d_state=2 * states).to(u.device)
+    layer.activation = layer.output_linear = torch.nn.Identity()
+    leaves = {"u": signal, **dict(layer.named_parameters())}
+    return Candidate(lambda: layer(signal)[0], leaves, comparable=False)
+
+
+def s5(u: Tensor, width: int) -> Candidate | None:
+    """The layer of `s5-pytorch` with as many complex states as ``width``; its D is diagonal."""
+    package = importable("s5")
+    if package is None:
+        return None
+    layer = package.S5(width, state_width=width).to(u.device)
+    leaves = {"u": u, **dict(layer.named_parameters())}
+    return Candidate(lambda: layer(u), leaves, comparable=False)
+
+
+#: Above so many steps of all sequences mamba-ssm's reference takes minutes: its loop over time
+#: slices tensors of all states, and the gradient of every slice is one of all states again.
+_LONGEST_REFERENCE = 2048
+
+
+def mamba_reference(system: ContinuousTimeVaryingDiagonal, u: Tensor) -> Candidate | None:
+    """`mamba-ssm`'s ``selective_scan_ref``, a loop over time in PyTorch: Euler's B, outputs that
+    read the state after the input, hence not comparable; for short sequences only."""
+    module = "mamba_ssm.ops.selective_scan_interface"
+    package = importable(module) if u.shape[0] * u.shape[1] <= _LONGEST_REFERENCE else None
+    if package is None:
+        return None
+    given = {name: x.detach() for name, x in system.tensors().items()}
+    leaves = {
+        "u": u.detach()[..., 0].mT,  # (B, H, L)
+        "delta": given["dt"].mT,
+        "A": given["lam"][0, 0],  # (H, N)
+        "B": given["B"][:, :, 0, :, 0].mT,  # (B, N, L)
+        "C": given["C"][:, :, 0, 0].mT,
+        "D": given["D"][:, 0, 0],
+    }
+    leaves = {name: x.clone().contiguous().requires_grad_() for name, x in leaves.items()}
+    return Candidate(lambda: package.selective_scan_ref(**leaves), leaves, comparable=False)
+
+
+def mambapy_scan(a: Tensor, b: Tensor) -> Candidate | None:
+    """`mambapy`'s parallel scan in PyTorch of a real recurrence, (B, L, N) as N channels."""
+    package = importable("mambapy.pscan")
+    if package is None or b.is_complex():
+        return None
+
+    def run() -> Tensor:
+        return package.pscan(a.expand_as(b)[..., None], b[..., None])[..., 0]
+
+    return Candidate(run, {"a": a, "b": b})
+
+
 def mambapy(system: ContinuousTimeVaryingDiagonal, u: Tensor) -> Candidate | None:
     """`mambapy`'s selective scan, in plain PyTorch: Euler's B, outputs that read the state after
     the input, hence not comparable."""

@@ -20,6 +20,8 @@ class Result:
 
     ``both``: forward and backward. GB/s and the share of a memory copy's speed count
     ``forward_bytes``. ``errors``: see :func:`_errors`; None if the output is not comparable.
+    ``kept_bytes`` and ``peak_bytes`` are for each step, sequence and channel: those kept for the
+    backward pass, and the most allocated at once in both passes, gradients among them.
     """
 
     operation: str
@@ -37,7 +39,8 @@ class Result:
     forward_gb_s: float
     percent_of_copy: float
     errors: dict[str, float] | None
-    peak_mb: float | None
+    kept_bytes: float
+    peak_bytes: float | None
     device: str
 
 
@@ -64,6 +67,7 @@ def _result(
 ) -> Result:
     forward, both = times.medians
     speed = case.forward_bytes / forward
+    numbers = case.batch * case.length * case.channels
     return Result(
         operation=case.operation,
         backend=name,
@@ -80,7 +84,8 @@ def _result(
         forward_gb_s=speed / 1e9,
         percent_of_copy=100 * speed / copy,
         errors=errors,
-        peak_mb=None if times.peak_bytes is None else times.peak_bytes / 2**20,
+        kept_bytes=times.kept_bytes / numbers,
+        peak_bytes=None if times.peak_bytes is None else times.peak_bytes / numbers,
         device=device_name(device),
     )
 
@@ -137,7 +142,8 @@ COLUMNS = (
     "% of copy",
     "error of y",
     "worst gradient error",
-    "peak MB",
+    "bytes kept",
+    "bytes at peak",
 )
 
 
@@ -158,5 +164,6 @@ def row(result: Result) -> tuple[str, ...]:
         f"{result.percent_of_copy:.0f}",
         f"{errors['y']:.0e}" if errors else "other weights",
         f"{max(gradients):.0e}" if errors else "other weights",
-        "not measured" if result.peak_mb is None else f"{result.peak_mb:.0f}",
+        f"{result.kept_bytes:.0f}",
+        "not measured" if result.peak_bytes is None else f"{result.peak_bytes:.0f}",
     )

@@ -19,7 +19,7 @@ from ssmbench.systems import ContinuousTimeVaryingDiagonal, Readout, SampledMode
 
 
 def candidates(sizes: tuple[int, int, int, int], device: torch.device) -> dict[str, Candidate]:
-    """Every backend that can, and mambapy if it is installed; ``sizes``: B, L, H, N."""
+    """Every backend that can, and peers if they are installed; ``sizes``: B, L, H, N."""
     system, u = _system(*sizes, device)
     leaves = {**system.tensors(), "u": u}
     rule = _method().sampling()
@@ -30,8 +30,11 @@ def candidates(sizes: tuple[int, int, int, int], device: torch.device) -> dict[s
         for name, backend in sorted(ranked_backends().items())
         if backend.unsupported_reason(sampled, device) is None
     }
-    peer = peers.mambapy(system, u)
-    return {**found, **({"mambapy": peer} if peer else {})}
+    others = {
+        "mambapy": peers.mambapy(system, u),
+        "mamba-ssm selective_scan_ref": peers.mamba_reference(system, u),
+    }
+    return {**found, **{name: peer for name, peer in others.items() if peer is not None}}
 
 
 def exact(leaves: Mapping[str, Tensor]) -> Tensor:

@@ -38,10 +38,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds for each round; peak bytes allocated in both passes, if recorded."""
+    """Seconds for each round; bytes kept for the backward pass; peak bytes allocated in both
+    passes, if recorded."""
 
     forward: tuple[float, ...]
     both: tuple[float, ...]
+    kept_bytes: int
     peak_bytes: int | None
 
     @property
@@ -54,6 +56,7 @@ def time_in_turns(
 ) -> dict[str, Times]:
     """The times of each candidate, by name, after one warm-up each."""
     peaks = {name: _warm_up(c, device) for name, c in candidates.items()}
+    kept = {name: kept_bytes(c.run) for name, c in candidates.items()}
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in candidates}
     for _ in range(rounds):
         for name, candidate in candidates.items():
@@ -62,7 +65,7 @@ def time_in_turns(
                 continue
             forward.append(_timed(lambda c=candidate: _forward(c), device))
             both.append(_timed(lambda c=candidate: _forward_and_backward(c), device))
-    return {n: Times(tuple(f), tuple(b), peaks[n]) for n, (f, b) in times.items()}
+    return {n: Times(tuple(f), tuple(b), kept[n], peaks[n]) for n, (f, b) in times.items()}
 
 
 def copy_bandwidth(total_bytes: int, rounds: int, device: torch.device) -> float:
@@ -124,6 +127,21 @@ def _warm_up(candidate: Candidate, device: torch.device) -> int | None:
     if _timed(lambda: _forward_and_backward(candidate), device) > _SLOW_TO_RECORD:
         return None
     return peak_on_cpu(lambda: _forward_and_backward(candidate))
+
+
+def kept_bytes(run: Callable[[], Tensor]) -> int:
+    """Bytes of the tensors that ``run`` keeps for its backward pass, each storage counted once."""
+    storages: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        result = run()
+    del result  # until here: a storage that was freed could give its address to another
+    return sum(storages.values())
 
 
 def peak_on_cpu(action: Callable[[], object]) -> int:

@@ -31,6 +31,7 @@ def bench(
     require(rounds >= 1, f"--rounds must be at least 1, got {rounds}")
     from ssmbench import jsonio
     from ssmbench.bench import scans
+    from ssmbench.bench.standing import standings, summary
 
     results = []
     for result in scans.run(scans.default_device(), rounds, quick):
@@ -43,3 +44,4 @@ def bench(
         print_json(listed)
         return
     table(scans.COLUMNS, [scans.row(result) for result in results], title=results[0].device)
+    print("", *summary(standings(listed)), sep="\n")
