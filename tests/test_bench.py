@@ -207,6 +207,15 @@ def test_mambas_reference_is_given_the_same_layer(monkeypatch):
     assert torch.allclose(y[..., 0], torch.stack(expected, 1), atol=1e-6)
 
 
+def test_the_verb_answers_where_a_peer_is_faster(results, monkeypatch, capsys):
+    """On standard output; the FFT convolution is a peer that is always there."""
+    monkeypatch.setattr(scans, "run", lambda *_: iter(results))
+    app(["bench", "scans"], standalone_mode=False)
+    answer = capsys.readouterr().out
+    assert "times as long as fft convolution" in answer
+    assert "behind the best peer" in answer
+
+
 def test_a_copy_moves_bytes():
     assert copy_bandwidth(2**20, rounds=1, device=CPU) > 0
 

@@ -2,6 +2,8 @@
 
 tools/quickstart && .venv/bin/python tools/doc_tables.py outputs/quickstart
 .venv/bin/ssmbench bench scans -o benchmarks/scans-cpu.json
+.venv/bin/python tools/token_cost.py -o benchmarks/tokens-cpu.json
+.venv/bin/python tools/kernel_counts.py -o benchmarks/counts.json
 .venv/bin/python tools/doc_tables.py
 """
 
@@ -10,10 +12,13 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ssmbench import jsonio
 from ssmbench.bench.cases import gpu_cases
+from ssmbench.bench.standing import Standing, size_of, standings
 from ssmbench.report.write import write_report
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -26,8 +31,25 @@ README_TASK = "digits"
 README_COLUMNS = ("variant", "discretizer", "score", "declared", "verified", "attacked", "radius")
 
 BENCHMARK_HEADER = (
-    "| operation | B, L, channels, states | backend | forward ms | forward + backward ms |",
-    "| --- | --- | --- | ---: | ---: |",
+    "| operation | B, L, channels, states | backend | forward ms | forward + backward ms "
+    "| bytes kept | bytes at peak |",
+    "| --- | --- | --- | ---: | ---: | ---: | ---: |",
+)
+SCANS = PROJECT / "benchmarks" / "scans-cpu.json"
+STANDING_HEADER = (
+    "| operation | B, L, channels, states | ms | bytes kept | best peer | its ms "
+    "| its bytes | ratio |",
+    "| --- | --- | ---: | ---: | --- | ---: | ---: | ---: |",
+)
+
+TOKENS = PROJECT / "benchmarks" / "tokens-cpu.json"
+NOT_MEASURED = "Not measured yet."
+
+COUNTS = PROJECT / "benchmarks" / "counts.json"
+COUNTS_HEADER = (
+    "| kernel | blocks | warps | builds | instructions | in the innermost loops | registers "
+    "| spilled bytes | shared bytes |",
+    f"| --- | --- |{' ---: |' * 7}",
 )
 
 
@@ -66,9 +88,10 @@ def benchmarks() -> str:
         title = f"{results[0]['device']} ([all figures](../benchmarks/{file.name})):"
         lines = [title, "", *BENCHMARK_HEADER]
         for r in results:
-            size = f"{r['batch']}, {r['length']}, {r['channels']}, {r['states']}"
             times = f"{r['forward_ms']:.1f} | {r['both_ms']:.1f}"
-            lines.append(f"| {r['operation']} | {size} | {r['backend']} | {times} |")
+            memory = f"{_bytes(r, 'kept_bytes')} | {_bytes(r, 'peak_bytes')}"
+            cells = (r["operation"], size_of(r), r["backend"], times, memory)
+            lines.append(f"| {' | '.join(cells)} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts if "triton" in measured else [*parts, missing_gpu()])
 
@@ -78,8 +101,91 @@ def missing_gpu() -> str:
     lines = ["GPU: no figures, because no GPU was available.", "", *BENCHMARK_HEADER]
     for case in gpu_cases():
         size = f"{case.batch}, {case.length}, {case.channels}, {case.states}"
-        lines.append(f"| {case.operation} | {size} | triton | | |")
+        lines.append(f"| {case.operation} | {size} | triton | | | | |")
     return "\n".join(lines)
+
+
+def _bytes(row: Mapping[str, Any], name: str) -> str:
+    """Empty where it was not measured: by older versions, and for what makes too many tensors."""
+    return "" if row.get(name) is None else f"{row[name]:.0f}"
+
+
+def beside_peers() -> str:
+    """The fastest of our scans beside the fastest peer, at every size of every operation."""
+    return _standing_table(standings(jsonio.loads(SCANS.read_text())))
+
+
+def readme_speed() -> str:
+    """The first size of every layer, and of the scans that a time-varying one consists of."""
+    found: dict[str, Standing] = {}
+    for standing in standings(jsonio.loads(SCANS.read_text())):
+        if not standing.operation.startswith("linear scan") or "varies" in standing.operation:
+            found.setdefault(standing.operation, standing)
+    return _standing_table(found.values())
+
+
+def _standing_table(found: Iterable[Standing]) -> str:
+    lines: list[str] = [*STANDING_HEADER]
+    for s in found:
+        if s.peer is None:
+            continue
+        ours, others = (f"{r['both_ms']:.1f} | {_bytes(r, 'kept_bytes')}" for r in (s.ours, s.peer))
+        cells = (s.operation, s.size, ours, s.peer["backend"], others, f"{s.ratio:.2f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def token_costs() -> str:
+    """Cost of a token by length, for every parametrization."""
+    if not TOKENS.exists():
+        return NOT_MEASURED
+    rows = jsonio.loads(TOKENS.read_text())
+    lengths = list(rows[0]["nanoseconds"])
+    titles = [f"L = {int(n):,}" for n in lengths]
+    columns = ("parametrization", *titles, "growth", "fixed", "bytes kept", "bytes at peak")
+    lines = [f"{rows[0]['device']}:", "", f"| {' | '.join(columns)} |"]
+    lines.append(f"| --- |{' ---: |' * (len(columns) - 1)}")
+    for row in rows:
+        costs = [f"{cost:,.0f}" for cost in row["nanoseconds"].values()]
+        ratios = [f"{row[name]:.2f}" for name in ("growth", "fixed")]
+        memory = [f"{row[name][lengths[-1]]:.0f}" for name in ("kept", "peak")]
+        cells = (f"`{row['parametrization']}`", *costs, *ratios, *memory)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def kernel_counts() -> str:
+    """Each kernel by its blocks: the most over its flags and architectures, from counts.json."""
+    if not COUNTS.exists():
+        return NOT_MEASURED
+    rows = jsonio.loads(COUNTS.read_text())["kernels"]
+    groups: dict[tuple[str, str, int], list[Any]] = {}
+    for row in rows:
+        groups.setdefault((row["kernel"], row["blocks"], row["warps"]), []).append(row)
+    architectures = " and ".join(sorted({row["arch"] for row in rows}))
+    link = f"[what each loop consists of](../benchmarks/{COUNTS.name})"
+    lines = [f"{len(rows)} builds, for {architectures} ({link}):", "", *COUNTS_HEADER]
+    for (kernel, blocks, warps), builds in groups.items():
+        most = max(builds, key=lambda row: row["instructions"])
+        inner = max((loop["depth"] for loop in most["loops"]), default=0)
+        loops = [loop for loop in most["loops"] if loop["depth"] == inner]
+        inside = " + ".join(str(loop["instructions"]) for loop in loops)
+        used = [max(row[name] for row in builds) for name in ("registers", "spilled", "shared")]
+        cells = (f"`{kernel}`", blocks, warps, len(builds), most["instructions"], inside, *used)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def tables() -> list[tuple[Path, str, str]]:
+    """Every table: its page, its name there, and its text."""
+    return [
+        (README, "quickstart", readme_table()),
+        (README, "speed", readme_speed()),
+        (BENCHMARKS_PAGE, "benchmarks", benchmarks()),
+        (BENCHMARKS_PAGE, "peers", beside_peers()),
+        (BENCHMARKS_PAGE, "tokens", token_costs()),
+        (BENCHMARKS_PAGE, "counts", kernel_counts()),
+    ]
 
 
 def replaced(page: Path, name: str, text: str) -> str:
@@ -94,5 +200,5 @@ def replaced(page: Path, name: str, text: str) -> str:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         keep_report(Path(sys.argv[1]))
-    README.write_text(replaced(README, "quickstart", readme_table()))
-    BENCHMARKS_PAGE.write_text(replaced(BENCHMARKS_PAGE, "benchmarks", benchmarks()))
+    for page, name, text in tables():
+        page.write_text(replaced(page, name, text))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ssmbench.cli.printing import print_json, table
+from ssmbench.cli.streams import say
 from ssmbench.cli.verb import PATH_OPTION, AsJson
 
 
@@ -44,4 +45,5 @@ def bench(
         print_json(listed)
         return
     table(scans.COLUMNS, [scans.row(result) for result in results], title=results[0].device)
-    print("", *summary(standings(listed)), sep="\n")
+    for line in ("", *summary(standings(listed))):
+        say(line)
