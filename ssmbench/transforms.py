@@ -10,6 +10,11 @@ def functorch_active() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
+def are_batches(*gradients: torch.Tensor) -> bool:
+    """Whether gradients are batches of them, of ``torch.autograd.grad(is_grads_batched=True)``."""
+    return any(map(torch._C._functorch.is_legacy_batchedtensor, gradients))
+
+
 def values_unknown() -> bool:
     """Whether Python cannot branch on tensor values, because of tracing or vmap."""
     return torch.compiler.is_compiling() or functorch_active()

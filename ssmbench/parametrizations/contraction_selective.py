@@ -28,14 +28,8 @@ from ssmbench.parametrizations.base import (
     ParameterOptions,
     Parametrization,
 )
-from ssmbench.parametrizations.gates import (
-    angle_gate,
-    angle_gate_start,
-    groups_of,
-    log_uniform,
-    shrunk,
-    unit_vector,
-)
+from ssmbench.parametrizations.contraction_steps import contraction_steps
+from ssmbench.parametrizations.gates import angle_gate_start, groups_of, log_uniform, shrunk
 from ssmbench.parametrizations.peak_form import Selected, incremental_gain, projected
 from ssmbench.program import Builder
 from ssmbench.registry import parametrizations
@@ -139,18 +133,11 @@ class ContractionSelective(Parametrization):
         D (B, L, H, 1, 1), H = d_model."""
         if self.ball is not None:
             return self._on_ball(u, self.ball)
-        write, read, beta, c = self._selected(u)
-        (a_w, s_w), (a_r, s_r) = angle_gate(write), angle_gate(read)
-        beta, c = unit_vector(beta), unit_vector(c)
-        # The roundings of an entry: four of each s, one of each product, and two where the scan
-        # multiplies and adds; in the output, which sums, one more for each of the N states.
-        kept, given = shrunk(a_r, 24), shrunk(self.gamma * (c * s_r), 2 * self.states + 40)
-        wrote = s_w * beta
-        return self._system(kept * a_w, kept * wrote, given * a_w, (given * wrote).sum(-1))
+        return self._system(*contraction_steps(self._selected(u), self.gamma))
 
     def _on_ball(self, u: Float[Tensor, "B L d"], radius: float) -> TimeVaryingDiagonal:
         factor = projected(u, radius)
-        write, read, beta, c = self._selected(factor * u)
+        write, read, beta, c = self._selected(factor * u).unbind(2)
         root = math.sqrt(self.states)
         scale = self.gamma / self.amplification(u.dtype)
         wrote = torch.sigmoid(write) * torch.tanh(beta) / root * factor[..., None]
@@ -191,12 +178,11 @@ class ContractionSelective(Parametrization):
         D = by_head(D[..., None, None], self.d_model)
         return TimeVaryingDiagonal(lam=lam, B=B[..., None], C=C[..., None, :], D=D)
 
-    def _selected(self, u: Tensor) -> tuple[Tensor, ...]:
-        """The four affine maps of the signal, (B, L, G, N) each."""
+    def _selected(self, u: Float[Tensor, "B L s"]) -> Float[Tensor, "B L 4 G N"]:
+        """The four affine maps of the signal."""
         dtype = torch.promote_types(u.dtype, self.select.weight.dtype)
         weight, bias = self.select.weight.to(dtype), self.select.bias.to(dtype)
-        parts = F.linear(u.to(dtype), weight, bias).chunk(4, -1)
-        return tuple(part.unflatten(-1, (self.groups, self.states)) for part in parts)
+        return F.linear(u.to(dtype), weight, bias).unflatten(-1, (4, self.groups, self.states))
 
     def declared_gain(self) -> float:
         """Gamma, of the gain that :attr:`gain_claim` names."""

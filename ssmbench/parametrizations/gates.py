@@ -26,7 +26,12 @@ _SMALL = 1e-6
 def shrunk(x: Float[Tensor, "*shape"], roundings: int) -> Float[Tensor, "*shape"]:
     """x times 1 - k u, u = eps / 2 of its precision: makes up for k roundings upwards, since
     ``(1 - k u) (1 + u)^k <= (1 - k u) e^(k u) <= 1``; its own two are to be counted in k."""
-    return x * (1 - roundings * torch.finfo(x.dtype).eps / 2)
+    return x * shrinking(x.dtype, roundings)
+
+
+def shrinking(dtype: torch.dtype, roundings: int) -> float:
+    """The factor of :func:`shrunk`."""
+    return 1 - roundings * torch.finfo(dtype).eps / 2
 
 
 def angle_gate(
@@ -39,10 +44,21 @@ def angle_gate(
     it has an infinite slope at a = 1; as one of the angle, ds/dt = a, which is the gradient here.
     """
     angle = (math.pi / 2) * torch.sigmoid(z)
-    a = torch.cos(angle).clamp(0.0, 1.0)
+    a, s = _of_angle(angle)
     sine = torch.sin(angle)
-    factored = torch.sqrt(((1 - a) * (1 + a)).detach())
-    return a, sine + (factored - sine).detach()
+    return a, sine + (s - sine).detach()
+
+
+def angle_gate_values(
+    z: Float[Tensor, "*shape"],
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+    """As :func:`angle_gate`, without a derivative of s."""
+    return _of_angle((math.pi / 2) * torch.sigmoid(z))
+
+
+def _of_angle(angle: Tensor) -> tuple[Tensor, Tensor]:
+    a = torch.cos(angle).clamp(0.0, 1.0)
+    return a, torch.sqrt(((1 - a) * (1 + a)).detach())
 
 
 def angle_gate_start(times: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -59,6 +75,19 @@ def unit_vector(v: Float[Tensor, "*shape N"]) -> Float[Tensor, "*shape N"]:
     v = v.clamp(-_LARGEST, _LARGEST)
     norm = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
     return shrunk(v / (norm + _SMALL), v.shape[-1] + 8)
+
+
+def unit_vector_gradient(
+    v: Float[Tensor, "*shape N"], g: Float[Tensor, "*shape N"]
+) -> Float[Tensor, "*shape N"]:
+    """The gradient of v from that of :func:`unit_vector`, in few operations."""
+    held = v.clamp(-_LARGEST, _LARGEST)
+    norm = torch.linalg.vector_norm(held, dim=-1, keepdim=True)
+    length = norm + _SMALL
+    along = (g * held).sum(-1, keepdim=True) / (norm * length)
+    along = along.masked_fill_(norm == 0, 0.0)  # where that of the norm is zero
+    found = torch.addcmul(g, held, along, value=-1) * (shrinking(v.dtype, v.shape[-1] + 8) / length)
+    return found.masked_fill_(held != v, 0.0)
 
 
 def log_uniform(number: int, low: float, high: float) -> Float[Tensor, " n"]:

@@ -13,7 +13,7 @@ from ssmbench.analysis.certificate import GainClaim
 from ssmbench.analysis.selected_gain import selected_gain
 from ssmbench.config import AnalysisConfig
 from ssmbench.errors import UsageError
-from ssmbench.parametrizations import contraction_selective, gates, peak_form
+from ssmbench.parametrizations import contraction_steps, gates, peak_form
 from ssmbench.parametrizations.contraction_selective import (
     ContractionSelective,
     ContractionSelectiveConfig,
@@ -119,8 +119,11 @@ def test_the_declared_gain_is_reached():
 
 LIES = {
     "c is not normalised": ("unit_vector", lambda v: v),
-    "s is dropped": ("angle_gate", lambda z: (angle_gate(z)[0], torch.ones_like(z))),
-    "s without its root": ("angle_gate", lambda z: (angle_gate(z)[0], 2**0.5 * angle_gate(z)[1])),
+    "s is dropped": ("angle_gate_values", lambda z: (angle_gate(z)[0], torch.ones_like(z))),
+    "s is too large": (
+        "angle_gate_values",
+        lambda z: (angle_gate(z)[0], 2**0.5 * angle_gate(z)[1]),
+    ),
 }
 
 
@@ -128,7 +131,7 @@ LIES = {
 def test_planted_lies_are_found_by_the_attack(lie, monkeypatch):
     name, wrong = LIES[lie]
     assert attacked(selective()) <= 1
-    monkeypatch.setattr(contraction_selective, name, wrong)
+    monkeypatch.setattr(contraction_steps, name, wrong)
     assert attacked(selective()) > 1 + 1e-3
 
 
