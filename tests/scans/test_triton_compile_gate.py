@@ -50,7 +50,7 @@ PARTS = {
     "bank_*": 4 * 3,
     "delta_*": 3 * 2,
     "dense_*": 2 * 4,
-    "selective_*": 2 * 5 * 2,
+    "selective_*": 2 * 6 * 2,
 }
 
 

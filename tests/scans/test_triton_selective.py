@@ -6,6 +6,7 @@ As in ``test_triton_kernels.py``, machines without a GPU run this in Triton's in
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor
 from ssmbench.registry import scans
 from ssmbench.scans.selective import Form, selective_layer
 from ssmbench.scans.triton import selective as kernels
-from ssmbench.systems import ElementwiseRule, Readout, Rule, SampledModes
+from ssmbench.systems import ElementwiseRule, Readout, Rule, SampledModes, TimeVaryingDiagonal
 from tests.scans.interpreter import DEVICE, skip_module_without_kernels
 
 skip_module_without_kernels()
@@ -89,6 +90,28 @@ def test_every_form_and_every_gradient(rule, euler, after):
 @pytest.mark.parametrize("length", [1, 16, 35])
 def test_lengths_around_the_steps_between_saved_states(length):
     check(inputs_of(length=length), Form(EXPONENTIAL, after=True))
+
+
+def given_of(groups: int, heads: int, **sizes) -> list[Tensor | None]:
+    """As :func:`inputs_of`, of a system that is discrete already."""
+    u, _, _, B, C, D, x0 = inputs_of(heads=heads, groups=groups, varies=True, **sizes)
+    return [u, None, torch.rand(B.shape, device=DEVICE), B, C, D, x0]
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("groups", "heads", "states"), [(1, 9, 3), (2, 8, 16), (2, 2, 17)])
+def test_discrete_systems_of_groups(groups, heads, states, after):
+    check(given_of(groups, heads, states=states, length=19), Form(after=after))
+
+
+@pytest.mark.parametrize("lam", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("rule", [EXPONENTIAL, HELD, LINE, TUSTIN])
+@pytest.mark.parametrize("dt", [math.inf, math.nan])
+def test_a_step_that_is_not_finite_is_not_hidden(rule, lam, dt):
+    one = torch.ones(1, 1, 1, device=DEVICE)
+    given = (one, dt * one, lam * one[0], one[None], one[None], one[0, 0], one)
+    for layer in (kernels._layer, selective_layer):
+        assert not layer(*given, Form(rule))[1].isfinite().any()
 
 
 SHAPES = [
@@ -195,6 +218,25 @@ def test_the_backend_samples_in_the_scan():
         rounded, _ = backend.scan_sampled(system, half, x0)
     assert torch.equal(rounded, backend.scan_sampled(system, half.float(), x0)[0])
     assert torch.autograd.grad(rounded.sum(), half)[0].dtype == torch.bfloat16
+
+
+def test_the_backend_scans_discrete_systems_whose_heads_share_rows(monkeypatch):
+    u, _, lam, B, C, D, x0 = given_of(2, 8, states=3)
+    system = TimeVaryingDiagonal(lam=lam, B=B[..., None], C=C[..., None, :], D=D[..., None, None])
+    backend = scans.get("triton").build()
+    assert backend.takes_shared_rows
+    found = backend(system, u[..., None], x0)
+    wide = [None if x is None else x.double() for x in (u, None, lam, B, C, D, x0)]
+    exact, final = selective_layer(*wide, Form())
+    for one, other in zip(found, (exact[..., None], final), strict=True):
+        assert (one - other).abs().max() < TOLERANCE * other.abs().max()
+
+    def selective(*given):
+        raise AssertionError("of rows of every head the states are written")
+
+    monkeypatch.setattr(kernels, "scan_selective", selective)
+    y, _ = backend(system.expanded(), u[..., None], x0)
+    assert (y - exact[..., None]).abs().max() < TOLERANCE * exact.abs().max()
 
 
 def test_what_the_backend_does_not_sample():

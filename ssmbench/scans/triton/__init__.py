@@ -1,8 +1,8 @@
 """The Triton scan backend. Importing this needs neither a GPU nor Triton; running it does.
 
 Inside the package, ``import triton`` is the compiler (imports are absolute), and it stands only in
-``kernels``, ``bank_kernel``, ``delta_kernel``, ``dense_kernel``, ``selective_kernel`` and
-``compile_gate``, so that listing the backends never loads it.
+``kernels``, ``bank_kernel``, ``delta_kernel``, ``dense_kernel``, ``selective_kernel``,
+``selective_rules`` and ``compile_gate``, so that listing the backends never loads it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class TritonScan(ScanBackend):
     written too, by a kernel that keeps A; a dense bank of few channels goes in Toeplitz blocks,
     whose products are PyTorch's, with states at the starts of chunks only.
     Selective layers are sampled, scanned and read in one pass, with the states before every 16th
-    step: real ones of at most 64 states, whose channels share the rows of B and C.
+    step: real ones of at most 64 states, whose channels share the rows of B and C. So are discrete
+    systems of which at least 4 heads share each row.
 
     Autocast is off inside, and u in half precision is widened by the system's own dtype: states are
     always float32 or complex64, and so is y. Gradients can be differentiated again, to any order; a
@@ -106,6 +107,10 @@ class TritonScan(ScanBackend):
             if isinstance(system, TimeVaryingDiagonal):
                 # u is used twice: so its two gradients are summed before they are rounded.
                 wide = u.to(torch.promote_types(u.dtype, torch.float32))
+                if _has_groups(system) and _is_selective(system, wide):
+                    from ssmbench.scans.triton.selective import scan_selective
+
+                    return scan_selective(system, wide, x0)
                 return time_varying_scan(system, wide, x0, self.linear_scan)
             if isinstance(system, DiscreteDense):
                 from ssmbench.scans.triton.dense import scan_dense
@@ -119,9 +124,8 @@ class TritonScan(ScanBackend):
         """Whether its channels share B and C, and it is real, in single precision and not large."""
         if self.unsupported_reason(system, u.device) is not None or u.numel() == 0:
             return False
-        dtypes = {system.signal_dtype, torch.promote_types(u.dtype, torch.float32)}
-        shared = system.B.shape[2] == system.C.shape[2] == 1 and system.states <= MOST_SAMPLED
-        return shared and dtypes == {torch.float32} and suits(system, u)
+        shared = system.B.shape[2] == system.C.shape[2] == 1
+        return shared and _is_selective(system, u)
 
     def scan_sampled(
         self, system: SampledModes, u: Tensor, x0: Tensor | None = None
@@ -151,6 +155,18 @@ class TritonScan(ScanBackend):
         from ssmbench.scans.triton.linear_scan import linear_scan
 
         return linear_scan(a, b, x0, reverse=reverse)
+
+
+def _has_groups(system: TimeVaryingDiagonal) -> bool:
+    """Whether enough channels share rows to fill half a block of the selective kernels."""
+    return 2 * system.heads >= SELECTIVE[0].block_p * system.lam.shape[2]
+
+
+def _is_selective(system: SampledModes | TimeVaryingDiagonal, u: Tensor) -> bool:
+    """Whether the selective kernels take it: real, in single precision and not large."""
+    dtypes = {system.signal_dtype, torch.promote_types(u.dtype, torch.float32)}
+    few = system.states <= MOST_SAMPLED and u.numel() > 0
+    return few and dtypes == {torch.float32} and suits(system, u)
 
 
 def _through_states(

@@ -12,13 +12,16 @@ from ssmbench.scans.selective import scanned
 from ssmbench.scans.selective_operator import NUMBERS, TENSORS, define_selective
 from ssmbench.scans.triton.blocks import SelectiveBlocks, selective_blocks
 from ssmbench.scans.triton.launch import kernel_view
-from ssmbench.systems import SampledModes
+from ssmbench.systems import SampledModes, TimeVaryingDiagonal
 
 
 def scan_selective(
-    system: SampledModes, u: Float[Tensor, "B L H 1"], x0: Float[Tensor, "B H N"] | None
+    system: SampledModes | TimeVaryingDiagonal,
+    u: Float[Tensor, "B L H 1"],
+    x0: Float[Tensor, "B H N"] | None,
 ) -> tuple[Float[Tensor, "B L H 1"], Float[Tensor, "B H N"]]:
-    """Outputs and final state of a system that ``TritonScan.fuses``, in float32."""
+    """Outputs and final state, in float32, of a system that ``TritonScan.fuses``, or a discrete one
+    of as few states whose heads share rows."""
     return scanned(_layer, system, u, x0)
 
 
@@ -35,8 +38,9 @@ def _run(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
     y, final, saved = _outputs(*inputs)
     u, dt, lam, B, C, D, x0 = tensors
     start = torch.zeros_like(final) if x0 is None else x0
-    blocks = selective_blocks(int(lam.shape[1]))
-    given = map(kernel_view, (u, dt, lam, B, C, D, start))
+    blocks = selective_blocks(int(lam.shape[-1]))
+    steps = u if dt is None else dt  # u: not read
+    given = map(kernel_view, (u, steps, lam, B, C, D, start))
     with torch.cuda.device_of(u):
         _kernels().selective_forward_kernel[(_programs(u, B, blocks),)](
             *given,
@@ -55,10 +59,10 @@ def _run(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
 def _outputs(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
     """y, the final state, and the states before every STRIDE-th step; not filled."""
     u, _, lam, B, *_ = inputs
-    blocks = selective_blocks(int(lam.shape[1]))
+    blocks = selective_blocks(int(lam.shape[-1]))
     chunks = -(-u.shape[1] // blocks.stride)
     size = _programs(u, B, blocks) * chunks * blocks.block_n * blocks.block_p
-    final = u.new_empty(u.shape[0], u.shape[2], lam.shape[1])
+    final = u.new_empty(u.shape[0], u.shape[2], lam.shape[-1])
     return u.new_empty(u.shape), final, u.new_empty(size if inputs[-1] else 0)
 
 
@@ -70,14 +74,17 @@ def _run_backward(*given: Any) -> tuple[Tensor, ...]:
         saved = _run(*tensors, *numbers, True)[2]
     rule, alpha, c, euler, after = numbers
     u, dt, lam, B, C, D, _ = tensors
-    blocks = selective_blocks(int(lam.shape[1]))
+    blocks = selective_blocks(int(lam.shape[-1]))
     shares = -(-(u.shape[2] // B.shape[2]) // blocks.block_p)
-    du, ddt, dx0 = u.new_empty(u.shape), u.new_empty(u.shape), u.new_empty(dfinal.shape)
-    dlam, (dB, dC) = torch.empty_like(dx0), (u.new_empty(shares, *B.shape) for _ in range(2))
+    du, dx0 = u.new_empty(u.shape), u.new_empty(dfinal.shape)
+    ddt = u.new_empty(0 if dt is None else u.shape)
+    dB, dC = (u.new_empty(shares, *B.shape) for _ in range(2))
+    dlam = torch.empty_like(dB if dt is None else dx0)
     dD = u.new_empty(u.shape if D.ndim == 3 else (u.shape[0], u.shape[2]))
     programs = _programs(u, B, blocks)
     work = u.new_empty(programs * blocks.stride * blocks.block_n * blocks.block_p)
-    inputs = map(kernel_view, (u, dt, lam, B, C, D, saved, dy, dfinal))
+    steps = u if dt is None else dt  # u: not read
+    inputs = map(kernel_view, (u, steps, lam, B, C, D, saved, dy, dfinal))
     with torch.cuda.device_of(u):
         _kernels().selective_backward_kernel[(programs,)](
             *inputs,

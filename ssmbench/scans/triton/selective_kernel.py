@@ -2,7 +2,8 @@
 
 ``x[t+1] = a x[t] + e B[t] u[t]``, ``y[t] = C[t] (k x + f B[t] u[t]) + D u[t]`` for each of N states
 of H channels, x being x[t] or, after the input, x[t+1]; a, e, k and f follow from dt[t] and lam by
-a rule (:class:`ssmbench.systems.Rule`, whose numbers RULE has).
+a rule (:class:`ssmbench.systems.Rule`, whose numbers RULE has). Of a system that is discrete
+already (RULE 0) lam, whose rows are those of B and C, is a, and e = k = 1, f = 0.
 
 A program takes BLOCK_P channels of a group of one sequence, whose states are a tile
 (BLOCK_P, BLOCK_N) in registers, step after step: programs = B G (H / G) / BLOCK_P. A step loads the
@@ -25,100 +26,34 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-_EXPONENTIAL = tl.constexpr(1)
-_TUSTIN = tl.constexpr(3)
+from ssmbench.scans.triton.selective_rules import sample_back, step_at
+
+_GIVEN = tl.constexpr(0)
 _SCALARS = ["length", "channels", "groups", "states", "after", "varies", "alpha", "hold"]
 
 
 @triton.jit
-def phi_2(z):
-    """(e^z - 1 - z) / z^2 for |z| < 1/2, by its series up to z^7 / 9!."""
-    total = z * (1.0 / 9) + 1
-    for n in tl.static_range(8, 2, -1):
-        total = total * z * (1.0 / n) + 1
-    return total * 0.5
+def placed(channels, groups, BLOCK_P: tl.constexpr):
+    """Where a program is: its sequence, its group, its block of the group's channels; of these the
+    places in the group, which there are, and the channels."""
+    program = tl.program_id(0)
+    share = channels // groups
+    blocks = tl.cdiv(share, BLOCK_P)
+    group = program // blocks % groups
+    block = program % blocks
+    p = block * BLOCK_P + tl.arange(0, BLOCK_P)
+    sequence = (program // (blocks * groups)).to(tl.int64)
+    return sequence, group, block, p < share, group * share + p
 
 
 @triton.jit
-def sample(dt, lam, inverse, alpha, hold, RULE: tl.constexpr, EULER: tl.constexpr):
-    """a, e, k and f of a step; dt is a column. inverse: 1 / lam, or any number where lam = 0."""
-    z = dt * lam
-    if RULE == _EXPONENTIAL:
-        near = tl.abs(z) < 0.5
-        phi_1 = 1 + z * phi_2(z)
-        grown = tl.exp(z)
-        a = tl.where(near, 1 + z * phi_1, grown)
-        if EULER:
-            e = dt + tl.zeros_like(z)
-        else:
-            e = tl.where(near, dt * phi_1, (grown - 1) * inverse)
-        k = 1.0
-        f = 0.0
-    elif RULE == _TUSTIN:
-        k = 1 / (1 - 0.5 * z)
-        a = k * (1 + 0.5 * z)
-        e = dt * k
-        f = 0.5 * e
-    else:
-        m = 1 / (1 - alpha * z)
-        a = m * (1 + (1 - alpha) * z)
-        if EULER:
-            e = dt + tl.zeros_like(z)
-        else:
-            e = dt * m * (1 - hold + hold * a)
-        k = 1.0
-        f = dt * m * hold
-    return a, e, k, f
-
-
-@triton.jit
-def sample_back(
-    dt,
-    lam,
-    inverse,
-    a,
-    e,
-    k,
-    da,
-    de,
-    dk,
-    df,
-    alpha,
-    hold,
-    RULE: tl.constexpr,
-    EULER: tl.constexpr,
+def tiled(
+    sequence, here, channel, n, channels, states, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr
 ):
-    """The gradients of dt and lam from those of the four numbers."""
-    z = dt * lam
-    if RULE == _EXPONENTIAL:
-        if EULER:
-            dz = a * da
-            ddt = lam * dz + de
-            dlam = dt * dz
-        else:  # phi_1' = phi_1 - phi_2, and de / d(lam) = dt^2 phi_1'(z) = (dt a - e) / lam
-            second = phi_2(z)
-            near = dt * dt * (1 + (z - 1) * second)
-            slope = tl.where(tl.abs(z) < 0.5, near, (dt * a - e) * inverse)
-            ddt = a * (lam * da + de)
-            dlam = dt * a * da + slope * de
-    elif RULE == _TUSTIN:
-        more = k * (de + 0.5 * df)
-        dz = k * (k * (da + 0.5 * dk) + 0.5 * dt * more)
-        ddt = lam * dz + more
-        dlam = dt * dz
-    else:
-        m = 1 / (1 - alpha * z)
-        if EULER:
-            dz = m * m * da
-            more = de
-        else:
-            mean = 1 - hold + hold * a
-            of_places = de * (alpha * mean + hold * m) + df * (hold * alpha)
-            dz = m * m * (da + dt * of_places)
-            more = m * (mean * de + hold * df)
-        ddt = lam * dz + more
-        dlam = dt * dz
-    return ddt, dlam
+    """Of a program's tile: which entries there are, where they lie in (B, H, N), and in a tile."""
+    there = here[:, None] & (n[None, :] < states)
+    place = (sequence * channels + channel[:, None]) * states + n[None, :]
+    return there, place, tl.arange(0, BLOCK_P)[:, None] * BLOCK_N + n[None, :]
 
 
 @triton.jit
@@ -132,8 +67,8 @@ def load_rates(lam_ptr, channel, n, there, states):
 @triton.jit(do_not_specialize=[*_SCALARS, "keep"])
 def selective_forward_kernel(
     u_ptr,  # (B, L, H)
-    dt_ptr,  # (B, L, H)
-    lam_ptr,  # (H, N)
+    dt_ptr,  # (B, L, H); of RULE 0 not read
+    lam_ptr,  # (H, N); of RULE 0 (B, L, G, N)
     b_ptr,  # (B, L, G, N)
     c_ptr,  # (B, L, G, N)
     d_ptr,  # (H), or (B, L, H)
@@ -158,34 +93,30 @@ def selective_forward_kernel(
     NUM_STAGES: tl.constexpr,
 ):
     """y, the state at the end, and the states before every STRIDE-th step."""
-    program = tl.program_id(0)
-    share = channels // groups
-    blocks = tl.cdiv(share, BLOCK_P)
-    group = program // blocks % groups
-    sequence = (program // (blocks * groups)).to(tl.int64)
     n = tl.arange(0, BLOCK_N)
-    p = program % blocks * BLOCK_P + tl.arange(0, BLOCK_P)
-    here = p < share
-    channel = group * share + p
-    there = here[:, None] & (n[None, :] < states)
-    lam, inverse = load_rates(lam_ptr, channel, n, there, states)
-    place = (sequence * channels + channel[:, None]) * states + n[None, :]
-    tile = tl.arange(0, BLOCK_P)[:, None] * BLOCK_N + n[None, :]
+    sequence, group, _block, here, channel = placed(channels, groups, BLOCK_P)
+    there, place, tile = tiled(sequence, here, channel, n, channels, states, BLOCK_P, BLOCK_N)
+    program = tl.program_id(0).to(tl.int64)
     chunks = tl.cdiv(length, STRIDE)
-    saved = saved_ptr + program.to(tl.int64) * chunks * BLOCK_P * BLOCK_N + tile
+    if RULE == _GIVEN:
+        lam, inverse = 0.0, 0.0
+    else:
+        lam, inverse = load_rates(lam_ptr, channel, n, there, states)
+    saved = saved_ptr + program * chunks * BLOCK_P * BLOCK_N + tile
     x = tl.load(start_ptr + place, mask=there, other=0.0)
     for t in tl.range(0, length, num_stages=NUM_STAGES):
         step = sequence * length + t
         row = step * channels + channel
         table = (step * groups + group) * states + n
         u = tl.load(u_ptr + row, mask=here, other=0.0)
-        dt = tl.load(dt_ptr + row, mask=here, other=0.0)
         d = tl.load(d_ptr + channel + varies * step * channels, mask=here, other=0.0)
         b = tl.load(b_ptr + table, mask=n < states, other=0.0)
         c = tl.load(c_ptr + table, mask=n < states, other=0.0)
         border = (t % STRIDE == 0) & (keep != 0)
         tl.store(saved + t // STRIDE * (BLOCK_P * BLOCK_N), x, mask=border)
-        a, e, k, f = sample(dt[:, None], lam, inverse, alpha, hold, RULE, EULER)
+        _, a, e, k, f = step_at(
+            row, table, here, n, dt_ptr, lam_ptr, lam, inverse, states, alpha, hold, RULE, EULER
+        )
         drive = b[None, :] * u[:, None]
         now = a * x + e * drive
         seen = k * tl.where(after != 0, now, x) + f * drive
@@ -206,8 +137,8 @@ def selective_backward_kernel(
     dy_ptr,  # (B, L, H)
     dend_ptr,  # (B, H, N)
     du_ptr,  # (B, L, H), out
-    ddt_ptr,  # (B, L, H), out
-    dlam_ptr,  # (B, H, N), out: sums over the steps of a sequence
+    ddt_ptr,  # (B, L, H), out; of RULE 0 not written
+    dlam_ptr,  # (B, H, N), out: sums over the steps of a sequence; of RULE 0 as db
     db_ptr,  # (blocks, B, L, G, N), out
     dc_ptr,  # (blocks, B, L, G, N), out
     dd_ptr,  # (B, H), out, or (B, L, H) where D varies
@@ -230,23 +161,18 @@ def selective_backward_kernel(
     NUM_STAGES: tl.constexpr,
 ):
     """Gradients of all inputs; those of B and C by blocks of channels, of lam and D by sequence."""
-    program = tl.program_id(0)
-    share = channels // groups
-    blocks = tl.cdiv(share, BLOCK_P)
-    group = program // blocks % groups
-    sequence = (program // (blocks * groups)).to(tl.int64)
     n = tl.arange(0, BLOCK_N)
-    p = program % blocks * BLOCK_P + tl.arange(0, BLOCK_P)
-    here = p < share
-    channel = group * share + p
-    there = here[:, None] & (n[None, :] < states)
-    lam, inverse = load_rates(lam_ptr, channel, n, there, states)
-    place = (sequence * channels + channel[:, None]) * states + n[None, :]
-    tile = tl.arange(0, BLOCK_P)[:, None] * BLOCK_N + n[None, :]
+    sequence, group, block, here, channel = placed(channels, groups, BLOCK_P)
+    there, place, tile = tiled(sequence, here, channel, n, channels, states, BLOCK_P, BLOCK_N)
+    program = tl.program_id(0).to(tl.int64)
     chunks = tl.cdiv(length, STRIDE)
-    saved = saved_ptr + program.to(tl.int64) * chunks * BLOCK_P * BLOCK_N + tile
-    work = work_ptr + program.to(tl.int64) * STRIDE * BLOCK_P * BLOCK_N + tile
-    part = (program % blocks).to(tl.int64) * rows
+    if RULE == _GIVEN:
+        lam, inverse = 0.0, 0.0
+    else:
+        lam, inverse = load_rates(lam_ptr, channel, n, there, states)
+    saved = saved_ptr + program * chunks * BLOCK_P * BLOCK_N + tile
+    work = work_ptr + program * STRIDE * BLOCK_P * BLOCK_N + tile
+    part = block.to(tl.int64) * rows
     g = tl.load(dend_ptr + place, mask=there, other=0.0)
     of_rates = tl.zeros((BLOCK_P, BLOCK_N), tl.float64)
     of_direct = tl.zeros((BLOCK_P,), tl.float64)
@@ -259,10 +185,11 @@ def selective_backward_kernel(
             row = step * channels + channel
             table = (step * groups + group) * states + n
             u = tl.load(u_ptr + row, mask=here, other=0.0)
-            dt = tl.load(dt_ptr + row, mask=here, other=0.0)
             b = tl.load(b_ptr + table, mask=n < states, other=0.0)
             tl.store(work + i * (BLOCK_P * BLOCK_N), x)
-            a, e, _, _ = sample(dt[:, None], lam, inverse, alpha, hold, RULE, EULER)
+            _, a, e, _, _ = step_at(
+                row, table, here, n, dt_ptr, lam_ptr, lam, inverse, states, alpha, hold, RULE, EULER
+            )
             x = a * x + e * (b[None, :] * u[:, None])
         tl.debug_barrier()  # what one thread has written to work, another may read
         of_chunk = tl.zeros((BLOCK_P, BLOCK_N), tl.float32)
@@ -273,51 +200,58 @@ def selective_backward_kernel(
             row = step * channels + channel
             table = (step * groups + group) * states + n
             u = tl.load(u_ptr + row, mask=here, other=0.0)
-            dt = tl.load(dt_ptr + row, mask=here, other=0.0)[:, None]
             d = tl.load(d_ptr + channel + varies * step * channels, mask=here, other=0.0)
             dy = tl.load(dy_ptr + row, mask=here, other=0.0)
             b = tl.load(b_ptr + table, mask=n < states, other=0.0)
             c = tl.load(c_ptr + table, mask=n < states, other=0.0)
             x = tl.load(work + i * (BLOCK_P * BLOCK_N))
-            a, e, k, f = sample(dt, lam, inverse, alpha, hold, RULE, EULER)
+            dt, a, e, k, f = step_at(
+                row, table, here, n, dt_ptr, lam_ptr, lam, inverse, states, alpha, hold, RULE, EULER
+            )
             drive = b[None, :] * u[:, None]
             seen = tl.where(after != 0, a * x + e * drive, x)
             cw = c[None, :] * dy[:, None]
             read = k * cw
             g = tl.where(after != 0, g + read, g)
             of_drive = e * g + f * cw
-            more_dt, more_rates = sample_back(
-                dt,
-                lam,
-                inverse,
-                a,
-                e,
-                k,
-                g * x,
-                g * drive,
-                cw * seen,
-                cw * drive,
-                alpha,
-                hold,
-                RULE,
-                EULER,
-            )
+            if RULE == _GIVEN:
+                of_a = tl.sum(g * x, axis=0)  # (of channels that are not there g is zero)
+                tl.store(dlam_ptr + part * states + table, of_a, mask=n < states)
+            else:
+                more_dt, more_rates = sample_back(
+                    dt,
+                    lam,
+                    inverse,
+                    a,
+                    e,
+                    k,
+                    g * x,
+                    g * drive,
+                    cw * seen,
+                    cw * drive,
+                    alpha,
+                    hold,
+                    RULE,
+                    EULER,
+                )
+                of_chunk += more_rates
+                tl.store(ddt_ptr + row, tl.sum(more_dt, axis=1), mask=here)
             g = tl.where(after != 0, a * g, a * g + read)
-            of_chunk += more_rates
             product = dy * u
             direct += product
             of_b = tl.sum(of_drive * u[:, None], axis=0)
             of_c = tl.sum(dy[:, None] * (k * seen + f * drive), axis=0)
             of_u = tl.sum(of_drive * b[None, :], axis=1) + d * dy
             tl.store(du_ptr + row, of_u, mask=here)
-            tl.store(ddt_ptr + row, tl.sum(more_dt, axis=1), mask=here)
-            tl.store(dd_ptr + row, product, mask=p < varies * share)
+            tl.store(dd_ptr + row, product, mask=here & (channel < varies * channels))
             tl.store(db_ptr + part * states + table, of_b, mask=n < states)
             tl.store(dc_ptr + part * states + table, of_c, mask=n < states)
-        of_rates += of_chunk.to(tl.float64)
+        if RULE != _GIVEN:
+            of_rates += of_chunk.to(tl.float64)
         of_direct += direct.to(tl.float64)
         tl.debug_barrier()  # all have read before the next chunk is written
     tl.store(dstart_ptr + place, g, mask=there)
-    tl.store(dlam_ptr + place, of_rates.to(tl.float32), mask=there)
+    if RULE != _GIVEN:
+        tl.store(dlam_ptr + place, of_rates.to(tl.float32), mask=there)
     direct_ptr = dd_ptr + sequence * channels + channel
-    tl.store(direct_ptr, of_direct.to(tl.float32), mask=p < (1 - varies) * share)
+    tl.store(direct_ptr, of_direct.to(tl.float32), mask=here & (channel < (1 - varies) * channels))

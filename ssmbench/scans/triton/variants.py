@@ -75,7 +75,7 @@ def dense_variants() -> Iterator[Variant]:
 
 
 #: RULE and EULER: the numbers of ``systems.Rule``; Tustin's method has no Euler's input.
-SELECTIVE_FORMS = ((1, False), (1, True), (2, False), (2, True), (3, False))
+SELECTIVE_FORMS = ((0, False), (1, False), (1, True), (2, False), (2, True), (3, False))
 
 
 def selective_variants() -> Iterator[Variant]:
