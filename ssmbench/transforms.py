@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch._C._functorch import is_legacy_batchedtensor
 
 
 def functorch_active() -> bool:
@@ -12,7 +13,7 @@ def functorch_active() -> bool:
 
 def are_batches(*gradients: torch.Tensor) -> bool:
     """Whether gradients are batches of them, of ``torch.autograd.grad(is_grads_batched=True)``."""
-    return any(map(torch._C._functorch.is_legacy_batchedtensor, gradients))
+    return any(map(is_legacy_batchedtensor, gradients))
 
 
 def values_unknown() -> bool:

@@ -4,8 +4,9 @@
 
 Processor time of one thread, forward and backward, in nanoseconds for each token and channel, in
 turns, medians; and for each token and channel the bytes that are kept for the backward pass and the
-most that are allocated at once, gradients among them. mambapy, if it is installed, is timed with
-its own scan between the same step sizes, B and C.
+most that are allocated at once, gradients among them. mambapy and mamba-ssm's reference in PyTorch,
+if they can be imported, are timed with their own scans between the same step sizes, B and C; the
+reference, whose time grows with the square of the steps, over 256 of them.
 """
 
 from __future__ import annotations
@@ -59,12 +60,22 @@ def candidates(batch: int, length: int, parts: bool) -> dict[str, tuple[Action, 
     timed = {
         name: (lambda made=made: made(u), [u, *made.parameters()]) for name, made in layers.items()
     }
-    case = selective_case(batch, length, channels=64, states=16).candidates(torch.device("cpu"))
     scans = {"scan only, zoh": "cpu", "mambapy, scan only": "mambapy"}
-    for name, key in scans.items():
-        if key in case:
-            timed[name] = (case[key].run, list(case[key].leaves.values()))
-    return timed
+    few = {
+        "scan only, zoh, 256 steps": "cpu",
+        "mamba-ssm selective_scan_ref, 256 steps": "mamba-ssm selective_scan_ref",
+    }
+    return timed | _of_case(batch, length, scans) | _of_case(batch, 256, few)
+
+
+def _of_case(batch: int, length: int, keys: dict[str, str]) -> dict[str, tuple[Action, list]]:
+    """Candidates of `ssmbench bench scans`, by the names that they get here."""
+    case = selective_case(batch, length, channels=64, states=16).candidates(torch.device("cpu"))
+    return {
+        name: (case[key].run, list(case[key].leaves.values()))
+        for name, key in keys.items()
+        if key in case
+    }
 
 
 def nanoseconds(run: Action, leaves: list[Tensor]) -> tuple[float, float]:
@@ -91,6 +102,13 @@ def kept_bytes(run: Action) -> float:
     return sum(storages.values()) / y.numel()
 
 
+def peak_bytes(run: Action, leaves: list[Tensor]) -> float:
+    """The most that is allocated at once, by numbers of the output."""
+    with torch.no_grad():
+        numbers = run().numel()
+    return peak_on_cpu(partial(nanoseconds, run, leaves)) / numbers
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -101,10 +119,7 @@ def main() -> None:
     torch.set_num_threads(1)
     timed = candidates(options.batch, options.length, options.parts)
     kept = {name: kept_bytes(run) for name, (run, _) in timed.items()}
-    numbers = options.batch * options.length * 64
-    peak = {
-        name: peak_on_cpu(partial(nanoseconds, *given)) / numbers for name, given in timed.items()
-    }
+    peak = {name: peak_bytes(*given) for name, given in timed.items()}
     rounds = [
         {name: nanoseconds(*given) for name, given in timed.items()} for _ in range(options.rounds)
     ]
