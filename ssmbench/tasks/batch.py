@@ -39,8 +39,15 @@ class Batch(NamedTuple):
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Batch:
-        """The batch on another device, with its real numbers in another precision."""
+        """The batch on another device, with its real numbers in another precision.
+
+        From pinned memory the host does not wait for the copy; the device's later work does.
+        """
         return self._map(lambda tensor: _moved(tensor, device, dtype))
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, from which copies to a GPU run beside its work."""
+        return self._map(lambda tensor: tensor.pin_memory())
 
     def at(self, chosen: slice) -> Batch:
         """A slice of the sequences."""
@@ -78,4 +85,5 @@ class Batch(NamedTuple):
 
 
 def _moved(tensor: Tensor, device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:
-    return tensor.to(device, dtype if tensor.is_floating_point() else None)
+    dtype = dtype if tensor.is_floating_point() else None
+    return tensor.to(device, dtype, non_blocking=tensor.is_pinned())

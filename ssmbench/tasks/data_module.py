@@ -223,7 +223,13 @@ class TaskData(pl.LightningDataModule, ABC):
         sampler = training_order(
             data, self._lengths(data), self.batch_size, ranks, rank, order_seed(self.seed)
         )
-        return Batches(data, batch_size=self.batch_size, sampler=sampler, drop_last=True)
+        return Batches(
+            data,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=True,
+            pin_memory=self._for_a_gpu,
+        )
 
     def _lengths(self, data: SequenceData) -> Int[np.ndarray, " n"] | None:
         return data.lengths if self.bucket_by_length else None
@@ -246,7 +252,12 @@ class TaskData(pl.LightningDataModule, ABC):
         longer = varied.value if varied.quantity == LENGTH_FACTOR else 1
         size = max(1, int(self.batch_size // longer))
         batches = evaluation_batches(len(data), size, *self._ranks(), lengths)
-        return Batches(data, batch_sampler=batches)
+        return Batches(data, batch_sampler=batches, pin_memory=self._for_a_gpu)
+
+    @property
+    def _for_a_gpu(self) -> bool:
+        """Whether the trainer takes the batches to a CUDA device."""
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _ranks(self) -> tuple[int, int]:
         """The number of ranks that read different data, and the index of this one."""

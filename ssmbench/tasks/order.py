@@ -42,7 +42,8 @@ class Batches(DataLoader[Batch]):
         for number, indices in enumerate(self.batch_sampler):
             if number >= skip:
                 self._used = number + 1
-                yield self.dataset.batch(indices)
+                batch = self.dataset.batch(indices)
+                yield batch.pin_memory() if self.pin_memory else batch
 
     def _batches_to_skip(self) -> int:
         resume_at, self._resume_at = self._resume_at, None
