@@ -54,6 +54,7 @@ def candidates(batch: int, length: int, parts: bool) -> dict[str, tuple[Action, 
         "selective, bilinear": layer("selective", "bilinear"),
         "selective, tustin": layer("selective", "tustin"),
         "contraction_selective": layer("contraction_selective", None),
+        "contraction_delta": layer("contraction_delta", None),
     }
     if parts:
         layers["selective, zoh, separate operations"] = in_parts("selective", "zoh")

@@ -42,7 +42,10 @@ def scan_selective(
     or float64.
 
     In the backward pass, states between saved ones are computed again, so memory for states is
-    1/32 of all of them. Gradients can be differentiated again, by separate operations.
+    1/32 of all of them; of a group whose channels are no multiple of a vector's (16 in float32, 8
+    in float64) as much as of the next multiple. Gradients of shared rows take memory for each
+    vector of a group's channels until they are summed, those of rows of each channel as much as the
+    rows. Gradients can be differentiated again, by separate operations.
     """
     return definition.scanned(selective_layer, system, u, x0)
 
