@@ -106,7 +106,17 @@ def test_functions_and_files_stay_short():
 
 # --- what the command line imports --------------------------------------------------------------
 
-HEAVY = ("torch", "lightning", "matplotlib", "numpy", "scipy", "sklearn", "omegaconf", "optuna")
+HEAVY = (
+    "torch",
+    "lightning",
+    "torchmetrics",
+    "matplotlib",
+    "numpy",
+    "scipy",
+    "sklearn",
+    "omegaconf",
+    "optuna",
+)
 
 LOADED = f"""
 import sys
@@ -123,6 +133,19 @@ def heavy_modules_after(code: str) -> list[str]:
 
 def test_importing_the_command_line_imports_nothing_heavy():
     assert heavy_modules_after("import ssmbench.cli") == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from ssmbench import registry; registry.tasks.load_builtins()",
+        "from ssmbench.library import data; data.all_data()",
+        "import ssmbench.build.check, ssmbench.build.task",
+    ],
+)
+def test_a_task_is_described_without_what_trains(code):
+    """Lightning and torchmetrics take longer to import than all else together."""
+    assert not {"lightning", "torchmetrics"} & set(heavy_modules_after(code))
 
 
 def test_the_probe_sees_heavy_imports():

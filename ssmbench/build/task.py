@@ -16,7 +16,7 @@ from ssmbench.tasks.conditions import Conditions, check_droppable
 
 
 def build_task(config: RunConfig) -> Task:
-    """The data module of a run, under the run's conditions; no data are read yet.
+    """The task of a run, under the run's conditions; no data are read yet.
 
     Raises:
         UsageError: the task's options are invalid, an augmentation or label smoothing do not suit

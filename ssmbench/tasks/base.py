@@ -8,22 +8,24 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torchmetrics import MetricCollection
 
 from ssmbench.augmentations.base import Augmentation, Signals, augmented
 from ssmbench.results import PublishedScore
 from ssmbench.tasks.baselines import Predictor
 from ssmbench.tasks.batch import Batch
 from ssmbench.tasks.cache import Arrays, cached_arrays
-from ssmbench.tasks.data_module import TaskData
 from ssmbench.tasks.published import PublishedData
 from ssmbench.tasks.smoothing import uniform_cross_entropy
+from ssmbench.tasks.splits import TaskData
+
+if TYPE_CHECKING:  # slow: a task is described without its metrics
+    from torchmetrics import MetricCollection
 
 #: Raise it when the scores of equal baselines on equal data change.
 _BASELINES_VERSION = 2

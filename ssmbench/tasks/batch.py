@@ -16,7 +16,7 @@ UNSCORED = -100
 
 
 class Batch(NamedTuple):
-    """B sequences with their targets; a tuple, because Lightning moves tuples between devices.
+    """B sequences with their targets; a tuple.
 
     ``u``: (B, L, channels) float32, or (B, L) int64 tokens; for pairs of sequences,
     (B, 2, L, channels) or (B, 2, L). ``target``: (B, ...) for predictions per sequence; (B, S, ...)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from ssmbench.spec import Channels
 from ssmbench.tasks.base import Task
@@ -15,6 +15,9 @@ from ssmbench.tasks.baselines import Predictor, always, majority_class
 from ssmbench.tasks.batch import UNSCORED
 from ssmbench.tasks.cache import Arrays
 from ssmbench.tasks.nearest_neighbour import NeighbourCertificate, neighbour_certificate
+
+if TYPE_CHECKING:  # slow: imported where metrics are made
+    from torchmetrics import MetricCollection
 
 #: Products of numbers that distances between sequences may take: a minute of a core.
 _MOST_PRODUCTS = 10**11
@@ -38,6 +41,9 @@ class Classification(Task):
 
     def metrics(self) -> MetricCollection:
         """The fraction of sequences, or of steps, whose class has the largest logit."""
+        from torchmetrics import MetricCollection
+        from torchmetrics.classification import MulticlassAccuracy
+
         accuracy = MulticlassAccuracy(self.sizes.outputs, average="micro", ignore_index=UNSCORED)
         return MetricCollection({"accuracy": accuracy})
 

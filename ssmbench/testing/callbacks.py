@@ -14,6 +14,7 @@ from ssmbench.build.task import build_task
 from ssmbench.config import RunConfig, resolve, typed
 from ssmbench.testing.report import Subject
 from ssmbench.training.chosen_callbacks import check_callback
+from ssmbench.training.data_module import DataModule
 from ssmbench.training.lightning_trainer import build_trainer, quiet_lightning
 from ssmbench.training.module import SequenceModule
 
@@ -73,5 +74,6 @@ def _trained(subject: Subject) -> tuple[SequenceModule, Any]:
     module = SequenceModule(build_network(run, task.sizes), task, run.optimizer)
     callback = subject.build(task=task)
     with tempfile.TemporaryDirectory() as folder:
-        build_trainer(run, Path(folder), [callback]).fit(module, datamodule=task)
+        trainer = build_trainer(run, Path(folder), [callback])
+        trainer.fit(module, datamodule=DataModule(task))
     return module, callback

@@ -15,8 +15,8 @@ from ssmbench.origins import describe_type
 from ssmbench.spec import Pair, Tokens
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.batch import Batch
-from ssmbench.tasks.data_module import Split
 from ssmbench.tasks.sequences import Splits
+from ssmbench.tasks.splits import Split
 from ssmbench.testing.report import CheckFunction, Subject, skip_if_none, skip_unless
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")

@@ -18,9 +18,9 @@ from torch.utils.data import DistributedSampler
 from ssmbench.errors import UsageError
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.batch import Batch
-from ssmbench.tasks.data_module import Split
 from ssmbench.tasks.order import Batches
 from ssmbench.tasks.sequences import SequenceData
+from ssmbench.tasks.splits import Split
 from ssmbench.testing.report import CheckFunction, Subject, skip_unless
 from ssmbench.testing.task_batches import SPLITS, loaded_task
 

@@ -14,6 +14,7 @@ from ssmbench.errors import DivergedError, require
 from ssmbench.results import Scores
 from ssmbench.tasks.base import Task
 from ssmbench.training.checkpoints import BestCheckpoint, load_checkpoint
+from ssmbench.training.data_module import DataModule
 from ssmbench.training.module import SequenceModule
 
 
@@ -61,22 +62,21 @@ class _Evaluation:
 
     def __init__(self, trainer: pl.Trainer, module: SequenceModule, task: Task):
         self.trainer, self.module, self.task = trainer, module, task
+        self.data = DataModule(task)
 
     def validated(self, weights: str) -> Mapping[str, float]:
         """Validation scores by their keys ``val/...``, logged as ``best/val/...``: a point of
         ``val/...`` would be the last epoch's."""
         with self._logged_as(weights) as log:
-            (found,) = _scored(
-                self.trainer.validate(self.module, datamodule=self.task, verbose=False), "val"
-            )
+            validated = self.trainer.validate(self.module, datamodule=self.data, verbose=False)
+            (found,) = _scored(validated, "val")
             log(found)
         return found
 
     def test(self) -> float:
         """On the task's test set, logged as ``test/...``."""
-        (found,) = _scored(
-            self.trainer.test(self.module, datamodule=self.task, verbose=False), "test"
-        )
+        tested = self.trainer.test(self.module, datamodule=self.data, verbose=False)
+        (found,) = _scored(tested, "test")
         return found[f"test/{self.task.score}"]
 
     def last_test(self) -> float | None:

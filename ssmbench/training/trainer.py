@@ -39,6 +39,7 @@ from ssmbench.training.checkpoints import (
     prepare_folder,
 )
 from ssmbench.training.chosen_callbacks import build_callbacks, notes_of
+from ssmbench.training.data_module import DataModule
 from ssmbench.training.effective_batch import (
     EffectiveBatch,
     check_effective_batch,
@@ -166,9 +167,10 @@ def _fitted(
 ) -> _Ended:
     """Train and score the module's network, from the resume point on."""
     others = ranks_end_together(trainer, folder, waits_for(run.trainer))
+    data = DataModule(module.task)
     try:
         with memory_named(run, lambda: module.doing), others:
-            trainer.fit(module, datamodule=module.task, ckpt_path=point.file, weights_only=True)
+            trainer.fit(module, datamodule=data, ckpt_path=point.file, weights_only=True)
             return _Ended(evaluate(trainer, module, module.task, best))
     except DivergedError as error:
         return _Ended(diverged_at=error.step)

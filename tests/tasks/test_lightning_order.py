@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ssmbench.registry import tasks
+from ssmbench.training.data_module import DataModule
 
 EPOCHS = 3
 
@@ -63,7 +64,7 @@ def fit(recorder, folder, resume=None):
         num_sanity_val_steps=1,
     )
     task = tasks.get("digits").build(batch_size=200, seed=1)
-    trainer.fit(recorder, datamodule=task, ckpt_path=resume)
+    trainer.fit(recorder, datamodule=DataModule(task), ckpt_path=resume)
     return recorder.seen
 
 

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import mse_loss
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from ssmbench.errors import require, suggest
 from ssmbench.options import FOLDER, POSITIVE_COUNT, option
@@ -26,6 +25,9 @@ from ssmbench.tasks.data import column_names, read_columns, require_data
 from ssmbench.tasks.normalisation import Normalisation
 from ssmbench.tasks.published import Download, PublishedData
 from ssmbench.tasks.sequences import Splits, WindowedSequences
+
+if TYPE_CHECKING:  # slow: imported where metrics are made
+    from torchmetrics import MetricCollection
 
 _ETT = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv"
 
@@ -171,6 +173,8 @@ class Forecast(Task):
 
     def metrics(self) -> MetricCollection:
         """Mean squared and mean absolute error of standardised values."""
+        from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
+
         return MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()})
 
     def to_metric(

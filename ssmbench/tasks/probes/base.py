@@ -6,14 +6,13 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import mse_loss
-from torchmetrics import MeanSquaredError, MetricCollection
 
 from ssmbench.errors import require
 from ssmbench.options import POSITIVE_COUNT, SEED, SIZE, option
@@ -22,6 +21,9 @@ from ssmbench.tasks.baselines import Predictor, always, mean_of
 from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.conditions import longer_sets
 from ssmbench.tasks.sequences import Sequences, Splits
+
+if TYPE_CHECKING:  # slow: imported where metrics are made
+    from torchmetrics import MetricCollection
 
 
 @dataclass
@@ -114,6 +116,8 @@ class ValueProbe(Probe):
 
     def metrics(self) -> MetricCollection:
         """The root mean square error over all scored steps or sequences."""
+        from torchmetrics import MeanSquaredError, MetricCollection
+
         return MetricCollection({"rmse": MeanSquaredError(squared=False)})
 
     def to_metric(

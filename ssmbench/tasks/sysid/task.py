@@ -6,13 +6,13 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import mse_loss
-from torchmetrics import MeanSquaredError, MetricCollection
 
 from ssmbench.errors import require
 from ssmbench.options import COUNT, POSITIVE_COUNT, option
@@ -20,11 +20,14 @@ from ssmbench.spec import Channels, TaskSizes
 from ssmbench.tasks.base import Task
 from ssmbench.tasks.baselines import LinearFilter, Predictor, always
 from ssmbench.tasks.batch import Batch
+from ssmbench.tasks.metrics import fit_in_percent
 from ssmbench.tasks.normalisation import Normalisation
 from ssmbench.tasks.sequences import Sequences, Splits
-from ssmbench.tasks.sysid.fit import Fit
 from ssmbench.tasks.sysid.record import Description, Experiments, Record
 from ssmbench.tasks.sysid.windows import RecordWindows, with_initial_outputs
+
+if TYPE_CHECKING:  # slow: imported where metrics are made
+    from torchmetrics import MetricCollection
 
 #: Steps at a time from which the linear filter is fitted.
 _FILTER_PART = 4096
@@ -222,9 +225,11 @@ class SystemIdentification(Task):
 
     def metrics(self) -> MetricCollection:
         """The root mean square error over all scored steps and outputs, and the fit in percent
-        (:class:`Fit`)."""
-        outputs = len(self.description.outputs)
-        return MetricCollection({"rmse": MeanSquaredError(squared=False), "fit": Fit(outputs)})
+        (:class:`~ssmbench.tasks.metrics.fit.Fit`)."""
+        from torchmetrics import MeanSquaredError, MetricCollection
+
+        fit = fit_in_percent(len(self.description.outputs))
+        return MetricCollection({"rmse": MeanSquaredError(squared=False), "fit": fit})
 
     def baselines(self) -> Mapping[str, Predictor]:
         """The mean of the samples trained on, and the best linear filter of their inputs."""

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from ssmbench.errors import UsageError
 from ssmbench.registry import isolated, tasks
+from ssmbench.tasks.metrics.fit import Fit
 from ssmbench.tasks.normalisation import Normalisation
-from ssmbench.tasks.sysid.fit import Fit
 from ssmbench.tasks.sysid.record import Description, Experiments, Record, Signal
 from ssmbench.tasks.sysid.task import RecordConfig, SystemIdentification
 from ssmbench.tasks.sysid.windows import window_starts

@@ -10,9 +10,8 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-import lightning.pytorch as pl
 import numpy as np
 from jaxtyping import Int, Shaped
 from torch import Tensor
@@ -31,13 +30,29 @@ Kind = TypeVar("Kind", bound="TaskData")
 Split = Literal["train", "val", "test"]
 
 
-class TaskData(pl.LightningDataModule, ABC):
-    """A data module of sequences; built as ``factory(config, batch_size=, seed=)``.
+class Ranks(Protocol):
+    """How many processes train together, and which of them this is; a Trainer of Lightning."""
+
+    @property
+    def world_size(self) -> int: ...
+
+    @property
+    def global_rank(self) -> int: ...
+
+
+class TaskData(ABC):
+    """Sequences in splits; built as ``factory(config, batch_size=, seed=)``.
 
     ``batch_size``: sequences in a batch of one rank. The training order depends only on ``seed``
     and the epoch: the k-th batches of R ranks together are the k-th batch of one process with R
-    times the batch size. The trainer must be built with ``use_distributed_sampler=False``.
+    times the batch size.
+
+    It knows nothing of Lightning, whose import takes as long as torch's: in training,
+    ``ssmbench.training.data_module.DataModule`` hands its batches to a Trainer.
     """
+
+    #: The ranks that train together, each on batches of its own; None of a single process.
+    trainer: Ranks | None = None
 
     #: Whether sequences of similar lengths come into a batch together, where lengths differ.
     bucket_by_length: bool = True
@@ -59,7 +74,6 @@ class TaskData(pl.LightningDataModule, ABC):
             UsageError: the batch size is below one, the seed is out of range, or :meth:`check`
                 finds an error.
         """
-        super().__init__()
         if batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}")
         if not SEED.test(seed):
@@ -71,7 +85,7 @@ class TaskData(pl.LightningDataModule, ABC):
         self._splits: Splits | None = None
         self.check()
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 - a task need not have any
         """Check the options without reading any data.
 
         Raises:
