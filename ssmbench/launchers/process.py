@@ -37,7 +37,7 @@ def _context() -> Any:
     """The way in which processes start: forked from a server that has imported the packages once,
     and in which no thread runs that a fork could catch inside a lock."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ssmbench.runs.execute", *_imported_here()])
+    context.set_forkserver_preload(["ssmbench.runs.preloaded", *_imported_here()])
     # a scheduler sends its signals to all processes of a job: the server must not end by them
     for helper in (resource_tracker, forkserver):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)

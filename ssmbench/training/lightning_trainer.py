@@ -20,6 +20,7 @@ from ssmbench.errors import UsageError, last_line, one_line, require
 from ssmbench.nn.sharing import NO_SHARED_BATCH, NO_SHARING
 from ssmbench.training.checkpoints import FOLDER, METRICS, PREVIOUS
 from ssmbench.training.durable import DurableCheckpoints
+from ssmbench.training.empty_hooks import leave_out_empty_hooks
 from ssmbench.training.environment import check_node_rank, cluster_environment
 from ssmbench.training.last_checkpoint import LastCheckpoint
 from ssmbench.training.loggers import EventsLogger, JsonLinesLogger
@@ -119,6 +120,7 @@ def build_trainer(run: RunConfig, folder: Path, callbacks: Sequence[Callback]) -
             **options,
         )
         _leave_signals_alone(trainer)
+        leave_out_empty_hooks(trainer.callbacks)  # pyright: ignore[reportAttributeAccessIssue]
         return trainer
     except _MISUSE as error:
         raise UsageError(f"trainer: {last_line(error)}") from None

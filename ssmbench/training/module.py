@@ -32,6 +32,11 @@ from ssmbench.training.hankel import hankel_penalty
 from ssmbench.training.margin import Margins
 from ssmbench.training.time_limits import Budget
 
+#: Attributes that are set several times in a step, the first one by Lightning in each hook.
+_OF_A_STEP = frozenset(
+    ("_current_fx_name", "doing", "joint_loss", "_loss_is_finite", "_evaluated", "_finite")
+)
+
 
 class SequenceModule(pl.LightningModule):
     """Trains a model on a task; ``optimizer`` is a resolved component of the run config.
@@ -83,6 +88,13 @@ class SequenceModule(pl.LightningModule):
         self._loss_is_finite = FiniteCheck(torch.tensor(0.0))
         self._evaluated: tuple[int, int] | None = None
         self._groups: Segments | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """What changes within a step is neither a module nor a parameter, and is not examined."""
+        if name in _OF_A_STEP:
+            vars(self)[name] = value
+        else:
+            super().__setattr__(name, value)
 
     @contextmanager
     def without_task(self) -> Iterator[None]:
@@ -191,15 +203,17 @@ class SequenceModule(pl.LightningModule):
             raise DivergedError(self.global_step)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log the loss of a step where it is read: logging each one would take longer than all
-        else that happens between two steps."""
-        if self.logs_every_loss or self._logs_this_loss():
+        """Log the loss of a step: by Lightning where a callback may read it there, else straight
+        into the log, and only where it is written, for Lightning's way takes a tenth of a small
+        step."""
+        if self.logs_every_loss:
             self.log("train/loss", self.joint_loss, on_step=True, on_epoch=False)
+        elif self.trainer._logger_connector.should_update_logs and self._has_stepped():
+            self.trainer._logger_connector.log_metrics({"train/loss": self.joint_loss})
 
-    def _logs_this_loss(self) -> bool:
-        trainer = self.trainer
-        is_written = trainer._logger_connector.should_update_logs
-        return is_written or trainer.is_last_batch or 0 <= self.max_steps <= self.global_step
+    def _has_stepped(self) -> bool:
+        """Whether an optimizer step was made with the last batch, not only gradients added."""
+        return not self.trainer.fit_loop._should_accumulate()
 
     def _loss(self, batch: Batch) -> Tensor:
         """The loss of a batch, scaled so that its mean over ranks is that of their joint batch."""

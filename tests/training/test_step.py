@@ -11,8 +11,9 @@ import torch
 from ssmbench import registry
 from ssmbench.training import module
 from ssmbench.training.devices import FiniteCheck, seed_generators
+from ssmbench.training.empty_hooks import EVERY_BATCH
 from tests.tools import load_tool
-from tests.training.runs import losses, train
+from tests.training.runs import losses, rows, train
 
 FUSE = {"parametrization": {"name": "fuse", "d_state": 4, "at": 6}}
 
@@ -62,6 +63,28 @@ def test_a_callback_can_read_every_loss(tiny, tmp_path):
     each, seldom = seen[:16], seen[16:]
     assert seldom[1:] == each[1:] == list(losses(tmp_path / "each").values())[:-1]
     assert losses(tmp_path / "seldom") == {}
+
+
+def test_losses_are_written_by_lightning_as_without_it(tiny, tmp_path):
+    """Lightning writes them where a callback may read them."""
+    registry.callbacks.register("silent")(lambda config, task: pl.Callback())
+    steps = {"log_every_n_steps": 3, "accumulate_grad_batches": 2}
+    train(tiny(trainer=steps), tmp_path / "straight")
+    train(tiny(trainer=steps, callbacks=["silent"]), tmp_path / "lightning")
+    straight, lightning = (
+        [row for row in rows(tmp_path / name) if "train/loss" in row]
+        for name in ("straight", "lightning")
+    )
+    assert straight == lightning != []
+
+
+def test_a_step_calls_nothing_that_does_nothing(tiny, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        pytest.fail("an empty hook was called")
+
+    for name in EVERY_BATCH:
+        monkeypatch.setattr(pl.Callback, name, fail)
+    train(tiny(), tmp_path)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
