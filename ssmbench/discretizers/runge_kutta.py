@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Inexact
 from torch import Tensor
 
 from ssmbench.discretizers.base import Discretizer, scaled_matrices, scaled_modes, with_ramp
 from ssmbench.discretizers.tableau import Tableau
+from ssmbench.linalg.factorizations import solve
 from ssmbench.systems import (
     ContinuousDense,
     ContinuousDiagonal,
@@ -101,10 +103,9 @@ def stage_weights(
         return _substitute(
             tableau, torch.ones_like(z), lambda x: z * x, lambda x, t: x / (1 - t * z)
         )
-    T = torch.as_tensor(tableau.T.copy(), dtype=z.dtype, device=z.device)
-    b = torch.as_tensor(tableau.b.copy(), dtype=z.dtype, device=z.device)
+    T, b = _on_device(tableau.T, z), _on_device(tableau.b, z)
     matrix = torch.eye(len(b), dtype=z.dtype, device=z.device) - z[..., None, None] * T.T
-    return list(torch.linalg.solve(matrix, b.expand(*z.shape, -1)).unbind(-1))
+    return list(solve(matrix, b.expand(*z.shape, -1)[..., None])[..., 0].unbind(-1))
 
 
 def stage_matrices(
@@ -114,16 +115,18 @@ def stage_matrices(
     if tableau.lower:
         unit = eye.expand_as(hA)
         # functions of A commute, so the side of the solve does not matter
-        return _substitute(
-            tableau, unit, lambda x: hA @ x, lambda x, t: torch.linalg.solve(eye - t * hA, x)
-        )
-    T = torch.as_tensor(tableau.T.copy(), dtype=hA.dtype, device=hA.device)
-    b = torch.as_tensor(tableau.b.copy(), dtype=hA.dtype, device=hA.device)
+        return _substitute(tableau, unit, lambda x: hA @ x, lambda x, t: solve(eye - t * hA, x))
+    T, b = _on_device(tableau.T, hA), _on_device(tableau.b, hA)
     size = len(b) * len(eye)
     blocks = torch.einsum("ij,hkl->hjkil", T, hA).reshape(-1, size, size)  # block j, i: T_ij hA
     joint = torch.eye(size, dtype=hA.dtype, device=hA.device) - blocks
-    weights = torch.linalg.solve(joint, torch.kron(b[:, None], eye))
+    weights = solve(joint, torch.kron(b[:, None], eye))
     return list(weights.unflatten(1, (len(b), len(eye))).unbind(1))
+
+
+def _on_device(coefficients: np.ndarray, like: Tensor) -> Tensor:
+    """Coefficients of a tableau; a GPU is not waited for."""
+    return torch.from_numpy(coefficients.copy()).to(like, non_blocking=True)
 
 
 def _sum(terms: list[Tensor]) -> Tensor:

@@ -8,11 +8,11 @@ D, so that G_bar(z) = G((2/h) (z - 1) / (z + 1)), which has the same H-infinity 
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Inexact
 from torch import Tensor
 
 from ssmbench.discretizers.base import Discretizer, scaled_matrices, scaled_modes
+from ssmbench.linalg.factorizations import inverse
 from ssmbench.registry import discretizers
 from ssmbench.systems import (
     ContinuousDense,
@@ -51,7 +51,7 @@ class Tustin(Discretizer):
 
     def dense(self, system: ContinuousDense) -> DiscreteDense:
         hA, hB, eye = scaled_matrices(system)
-        M = torch.linalg.inv(eye - hA / 2)
+        M = inverse(eye - hA / 2)
         B_bar = M @ hB
         return DiscreteDense(
             A=2 * M - eye, B=B_bar, C=system.C @ M, D=system.D + system.C @ B_bar / 2

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from ssmbench.analysis.certificate import IDENTITY, Bound
 from ssmbench.nn.linear import BoundedLinear
+from ssmbench.transforms import checks_deferred
+
+_NOT_FINITE = "a weight is not finite"
 
 
 def reset_unless_defined(cls: type, base: type, changed: tuple[str, ...], name: str) -> None:
@@ -28,19 +31,22 @@ def is_finite(module: nn.Module) -> bool:
 
 
 def linear_bound(module: nn.Linear | nn.Identity) -> Bound:
-    """Spectral norm of a linear map's weight, in double precision."""
+    """A bound on the spectral norm of a linear map's weight: the norm in double precision, or what
+    a bounded map has for all weights (:meth:`BoundedLinear.largest_norm`), which is not measured,
+    so that no device is waited for where checks are deferred."""
     if isinstance(module, nn.Identity):
         return IDENTITY
-    stored = weight_bound(module.weight)
-    if isinstance(module, BoundedLinear) and stored.finite:
-        return weight_bound(module.effective_weight())
-    return stored
+    if not isinstance(module, BoundedLinear):
+        return weight_bound(module.weight)
+    if not checks_deferred() and not torch.isfinite(module.weight).all():
+        return Bound.none(_NOT_FINITE)
+    return Bound(module.largest_norm())
 
 
 def weight_bound(weight: Float[Tensor, "out in"]) -> Bound:
     """Spectral norm of a matrix, in double precision."""
     if not torch.isfinite(weight).all():  # the decomposition would fail
-        return Bound.none("a weight is not finite")
+        return Bound.none(_NOT_FINITE)
     return Bound(torch.linalg.matrix_norm(weight.detach().double(), 2).item())
 
 

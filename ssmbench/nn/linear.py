@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,6 +18,17 @@ class BoundedLinear(nn.Linear):
     def effective_weight(self, gain: float = 1.0) -> Float[Tensor, "out in"]:
         """The weight that multiplies the input."""
         return bounded_weight(self.weight, gain)
+
+    def largest_norm(self) -> float:
+        """What the spectral norm of the weight for gain 1 is at most after rounding, for all
+        parameter values.
+
+        With the unit roundoff u: the norm, which is divided by, is an upper bound; its rounding and
+        that of the quotient, which may be subnormal, change the weight by at most 6 u, and that of
+        the products by ``u ||W||_F <= u sqrt(min(in, out))``.
+        """
+        unit = torch.finfo(self.weight.dtype).eps / 2
+        return 1 + unit * (6 + math.sqrt(min(self.weight.shape)))
 
     def forward(
         self, x: Float[Tensor, "*shape in"], gain: float = 1.0

@@ -19,6 +19,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
+from ssmbench.linalg.factorizations import cholesky
 from ssmbench.linalg.orthogonal import cayley, limited
 from ssmbench.linalg.precision import straight_through
 from ssmbench.options import PAIRED_SIZE, POSITIVE, option
@@ -193,8 +194,8 @@ def completion(
     become one complex row. X0 and Y0 enter through ``limited``, where X and Y have norm 1 - 1e-12.
     """
     X0, Y0 = limited(X0), limited(Y0)
-    Rx = torch.linalg.cholesky(_eye(X0.shape[1], X0) + X0.T @ X0)
-    Ry = torch.linalg.cholesky(_eye(len(Y0), Y0) + Y0 @ Y0.T)
+    Rx = cholesky(_eye(X0.shape[1], X0) + X0.T @ X0)
+    Ry = cholesky(_eye(len(Y0), Y0) + Y0 @ Y0.T)
     X = torch.linalg.solve_triangular(Rx, X0.T, upper=False).T
     Y = torch.linalg.solve_triangular(Ry, Y0, upper=False)
     X, Y = torch.complex(X[0::2], X[1::2]), torch.complex(Y[:, 0::2], -Y[:, 1::2])

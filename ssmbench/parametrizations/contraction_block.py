@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
+from ssmbench.linalg.singular_values import spectral_norm
 from ssmbench.parametrizations.base import GAIN_IS_DISCRETE, Parametrization
 from ssmbench.parametrizations.contraction import (
     ContractionConfig,
@@ -79,5 +80,5 @@ class ContractionBlock(FreeBlocks):
         # In orthonormal coordinates of each pair, 2 Re(C x) is split evenly between B and C.
         B_real, C_real = dense.B[0] * 2**0.5, dense.C[0] / 2**0.5
         K = torch.cat([torch.cat([dense.A[0], B_real], 1), torch.cat([C_real, D], 1)], 0)
-        scale = (1 - MARGIN) / torch.linalg.matrix_norm(K, 2).clamp_min(1.0)
+        scale = (1 - MARGIN) / spectral_norm(K).clamp_min(1.0)
         return lam * scale, B * scale, C * scale, D * scale

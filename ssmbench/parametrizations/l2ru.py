@@ -29,6 +29,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
+from ssmbench.linalg.factorizations import cholesky
+from ssmbench.linalg.largest_eigenvalue import largest_eigenvalue
 from ssmbench.linalg.orthogonal import cayley
 from ssmbench.options import POSITIVE, option
 from ssmbench.parametrizations.base import AS_BIAS, GAIN_IS_DISCRETE, Parametrization
@@ -128,9 +130,9 @@ class L2RU(Parametrization):
         H11 = X11 @ X11.T + C.T @ C
         H12 = torch.sqrt(beta) * (X11 @ X21.T + C.T @ Dt)
         # -V = gamma^2 (I - sigmoid(alpha) Z / ||Z||) > 0
-        V_root = gamma * torch.linalg.cholesky(eye - share * Z)
+        V_root = gamma * cholesky(eye - share * Z)
         M = torch.linalg.solve_triangular(V_root, H12.T, upper=False)
-        L = torch.linalg.cholesky(_raised(H11 + M.T @ M, beta * math.exp(self.epsilon)))
+        L = cholesky(_raised(H11 + M.T @ M, beta * math.exp(self.epsilon)))
         Q, scale = cayley(self.Y.double()), torch.sqrt(gamma)
         if self.published_Q:
             Q = Q @ _orthogonal_factor(M).T
@@ -188,13 +190,13 @@ def _right_divide(matrix: Tensor, L: Tensor) -> Tensor:
 
 
 def _norm_bound(Z: Float[Tensor, "N N"], bound: NormBound) -> Float[Tensor, ""]:
-    """An upper bound on ||Z||_2 for symmetric Z.
+    """An upper bound on ||Z||_2 for positive semidefinite Z.
 
     Where the largest eigenvalue is not simple, as at the initialisation, whose moduli are equal
-    within each pair, ||Z||_2 has no derivative; the gradient is then that of one eigenvector.
+    within each pair, ||Z||_2 has no derivative; the gradient is then the mean over eigenvectors.
     """
     if bound is NormBound.spectral:
-        return torch.linalg.eigvalsh(Z)[-1]
+        return largest_eigenvalue(Z)
     if bound is NormBound.frobenius:
         return torch.linalg.matrix_norm(Z)
     return Z.abs().sum(-1).max()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ssmbench.linalg.factorizations import cholesky
+from ssmbench.linalg.largest_eigenvalue import largest_eigenvalue
 from ssmbench.linalg.singular_values import spectral_norm
 from ssmbench.parametrizations.contraction import ContractionConfig
 from ssmbench.parametrizations.contraction_block import MARGIN, FreeBlocks
@@ -38,7 +40,7 @@ class Conservative(FreeBlocks):
         top = torch.cat([(B.mH @ B).real, -(B.mH @ (lam[:, None] * C.mH)).real], 1)
         low = torch.cat([-(C @ (lam.conj()[:, None] * B)).real, (C @ C.mH).real], 1)
         inner = 2 * torch.cat([top, low], 0)
-        size = torch.linalg.eigvalsh(_balanced(inner, D))[-1].clamp_min(1e-24).sqrt()
+        size = largest_eigenvalue(_balanced(inner, D)).clamp_min(1e-24).sqrt()
         scale = (1 - MARGIN) * torch.sqrt(1 - lam.abs().square()) / size
         return lam, scale[:, None] * B, C * scale, D
 
@@ -47,6 +49,6 @@ def _balanced(inner: Tensor, D: Tensor) -> Tensor:
     """Lz^-1 inner Lz^-T for Z = Lz Lz' = [I, D'; D, I]."""
     eye = [torch.eye(size, dtype=D.dtype, device=D.device) for size in (D.shape[1], D.shape[0])]
     Z = torch.cat([torch.cat([eye[0], D.T], 1), torch.cat([D, eye[1]], 1)], 0)
-    root = torch.linalg.cholesky(Z)
+    root = cholesky(Z)
     half = torch.linalg.solve_triangular(root, inner, upper=False)
     return torch.linalg.solve_triangular(root, half.T, upper=False)

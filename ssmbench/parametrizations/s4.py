@@ -32,6 +32,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ssmbench.errors import require
+from ssmbench.linalg.factorizations import solve
 from ssmbench.options import PAIRED_SIZE, SIZE, one_of, option
 from ssmbench.parametrizations.base import (
     AS_WEIGHT,
@@ -264,7 +265,7 @@ def _generating_function(
     sums = torch.einsum("hijn,hnw->hwij", weights, cauchy)
     eye = torch.eye(P.shape[-1], dtype=dtype, device=z.device)
     inner = eye + mean[:, None, None] * sums[..., 1:, 1:]
-    solved = torch.linalg.solve(inner, sums[..., 1:, :1])
+    solved = solve(inner, sums[..., 1:, :1])
     return sums[..., 0, 0] - mean * (sums[..., :1, 1:] @ solved)[..., 0, 0]
 
 
@@ -277,7 +278,7 @@ def _truncated_readout(bank: PairedBank, length: int) -> Complex[Tensor, "H M"]:
     dense = bank.to_dense().double()
     half_step = dense.dt[:, None, None] / 2 * dense.A
     eye = torch.eye(dense.states, dtype=half_step.dtype, device=half_step.device)
-    A_bar = torch.linalg.solve(eye - half_step, eye + half_step)
+    A_bar = solve(eye - half_step, eye + half_step)
     C = (dense.C - dense.C @ torch.linalg.matrix_power(A_bar, length))[:, 0]
     re, im = C.chunk(2, -1)
     return (torch.complex(re, -im) / math.sqrt(2)).to(bank.C.dtype)

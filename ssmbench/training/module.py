@@ -31,6 +31,7 @@ from ssmbench.training.devices import FiniteCheck, seed_generators, waits_for_lo
 from ssmbench.training.hankel import hankel_penalty
 from ssmbench.training.margin import Margins
 from ssmbench.training.time_limits import Budget
+from ssmbench.transforms import defer_checks
 
 #: Attributes that are set several times in a step, the first one by Lightning in each hook.
 _OF_A_STEP = frozenset(
@@ -163,7 +164,8 @@ class SequenceModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.doing = "the forward pass of a training step"
-        loss = self._penalised(self._loss(self._training_batch(batch, batch_idx)))
+        with defer_checks():
+            loss = self._penalised(self._loss(self._training_batch(batch, batch_idx)))
         # The mean over ranks: the loss of their joint batch, not finite if that of a rank is not.
         joint = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
         self._loss_is_finite = FiniteCheck(joint)
@@ -222,7 +224,7 @@ class SequenceModule(pl.LightningModule):
         loss = self.task.training_loss(asked, batch)
         if batch.lengths is None:
             return loss
-        weight = loss.new_tensor(batch.weight(prediction), dtype=torch.float32)
+        weight = loss.new_full((), batch.weight(prediction), dtype=torch.float32)
         mean = self.trainer.strategy.reduce(weight.clone(), reduce_op="mean")
         return loss * (weight / mean)
 

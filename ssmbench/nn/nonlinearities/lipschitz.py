@@ -113,8 +113,9 @@ class Sandwich(Nonlinearity):
         X, Y = self.X.double(), self.Y.double()
         eye = torch.eye(len(X), dtype=X.dtype, device=X.device)
         Z = X - X.T + Y.T @ Y
-        A = torch.linalg.solve(eye + Z, eye - Z).T
-        B = -2 * torch.linalg.solve(eye + Z.T, Y.T)
+        # the symmetric part of I + Z is positive definite: never singular, nothing to check
+        A = torch.linalg.solve_ex(eye + Z, eye - Z).result.T
+        B = -2 * torch.linalg.solve_ex(eye + Z.T, Y.T).result
         return A.to(self.X.dtype), B.to(self.X.dtype)
 
 
