@@ -149,7 +149,7 @@ def waits(over: dict[str, Any]) -> Counter[Wait]:
         registry.tasks.register("shapes", config=ShapesConfig)(Shapes)
         run = typed(resolve(merge(_BASE, over)))
         torch.manual_seed(0)
-        task = build_task(run)
+        task: Any = build_task(run)
         module = SequenceModule(build_network(run, task.sizes), task, run.optimizer, _STEP)
         module.logs_every_loss = False
         turn = _Turn()
