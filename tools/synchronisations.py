@@ -29,6 +29,7 @@ from ssmbench.spec import Channels, Pair, Reading, TaskSizes, Tokens
 from ssmbench.systems import ContinuousDense
 from ssmbench.tasks.classification import Classification
 from ssmbench.tasks.sequences import PaddedSequences, Sequences, Splits
+from ssmbench.training.data_module import DataModule
 from ssmbench.training.lightning_trainer import quiet_lightning
 from ssmbench.training.module import SequenceModule
 
@@ -149,7 +150,7 @@ def waits(over: dict[str, Any]) -> Counter[Wait]:
         registry.tasks.register("shapes", config=ShapesConfig)(Shapes)
         run = typed(resolve(merge(_BASE, over)))
         torch.manual_seed(0)
-        task: Any = build_task(run)
+        task = build_task(run)
         module = SequenceModule(build_network(run, task.sizes), task, run.optimizer, _STEP)
         module.logs_every_loss = False
         turn = _Turn()
@@ -165,7 +166,7 @@ def waits(over: dict[str, Any]) -> Counter[Wait]:
             gradient_clip_val=1.0,
             callbacks=[turn],
         )
-        trainer.fit(module, datamodule=task)
+        trainer.fit(module, datamodule=DataModule(task))
     return turn.count.waits
 
 
