@@ -12,9 +12,11 @@ import torch
 from ssmbench.errors import UsageError
 from ssmbench.registry import scans
 from ssmbench.scans.triton.blocks import (
+    BANK,
     ENOUGH_PROGRAMS,
     SCAN,
     SHORTEST_CHUNK,
+    bank_segment,
     choose,
     in_chunks,
     programs,
@@ -127,6 +129,17 @@ def test_programs_cover_every_channel_once():
     blocks = SCAN["real"][0]
     assert programs(blocks, 3, blocks.block_c) == 3
     assert programs(blocks, 3, blocks.block_c + 1) == 6
+
+
+@pytest.mark.parametrize("signals", [1, 40, ENOUGH_PROGRAMS])
+@pytest.mark.parametrize("chunks", [1, 15, 16, 17, 256, 4096])
+def test_segments_of_a_bank_are_whole_tiles(signals, chunks):
+    """So that no tile is taken for one row: 256 chunks are 16 tiles of 16, not 17."""
+    blocks = BANK[0]
+    segment = bank_segment(blocks, signals, chunks)
+    assert segment == chunks or (segment < chunks and segment % blocks.rows == 0)
+    if signals == ENOUGH_PROGRAMS:
+        assert segment == chunks
 
 
 def test_the_table_suits_the_kernels():

@@ -40,14 +40,15 @@ def kernel_names() -> list[str]:
 ARCHITECTURES = {"sm_80", "sm_90"}
 #: Names of the kernels that one process compiles, and how many builds of them there are:
 #: (6 flag sets, and 4 in bfloat16 for real numbers) x (wide, narrow, unaligned), and the scan of
-#: chunk ends in narrow blocks; (states, with da, ends only, outputs) x (16, 32, 64 states);
+#: chunk ends in narrow blocks; (states and ends only, also of bfloat16; states with da; outputs,
+#: also of bfloat16 and in it) x (16, 32, 64 states);
 #: of the delta rule (outputs, with states saved, backward) x (32, 128 states); of dense A (ends,
 #: states) x (16, 32, 64, 128 states); of sampled systems (forward, backward) x (3 rules, 2 of them
 #: also with Euler's input) x (16, 64 states).
 PARTS = {
     "scan_real_*": 10 * 3 + 2,
     "scan_complex_*": 6 * 3 + 2,
-    "bank_*": 4 * 3,
+    "bank_*": 8 * 3,
     "delta_*": 3 * 2,
     "dense_*": 2 * 4,
     "selective_*": 2 * 6 * 2,

@@ -63,6 +63,10 @@ def single_channel(kind: str, shape, states=5, x0=True, modulus=None) -> dict[st
     return leaves
 
 
+def _double(value: Tensor) -> torch.dtype:
+    return torch.promote_types(value.dtype, torch.float64)
+
+
 def through_backend(name: str, kind: str, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
     """y, the final state, and the gradients of every input for random gradients of both."""
     leaves = {k: v.detach().clone().requires_grad_() for k, v in leaves.items()}
@@ -70,7 +74,7 @@ def through_backend(name: str, kind: str, leaves: dict[str, Tensor]) -> dict[str
     system = DiscreteDiagonal(conjugate=kind == "conjugate", **fields)
     y, last = scans.get(name).build()(system, leaves["u"], leaves.get("x0"))
     torch.manual_seed(2)
-    weights = [torch.randn(v.shape, dtype=v.dtype).to(DEVICE) for v in (y, last)]
+    weights = [torch.randn(v.shape, dtype=_double(v)).to(v) for v in (y, last)]
     gradients = torch.autograd.grad((y, last), tuple(leaves.values()), weights)
     return {"y": y.detach(), "last": last.detach(), **dict(zip(leaves, gradients, strict=True))}
 
@@ -234,6 +238,8 @@ FUSED = [
     ((1, 64, 2), "real", False),
     ((2, 130, 2), "conjugate", False),
     ((1, 130, 2), "real", True),
+    ((2, 70, 5), "conjugate", True),
+    ((1, 70, 8), "conjugate", True),
 ]
 if not INTERPRETED:
     FUSED += [((2, 10_001, 7), "conjugate", True), ((1, 100_000, 3), "conjugate", False)]
@@ -247,7 +253,47 @@ def assert_agrees(kind: str, leaves: dict[str, Tensor], tolerance: float = TOLER
 
 @pytest.mark.parametrize(("shape", "kind", "x0"), FUSED)
 def test_fused_outputs_and_gradients_at_every_shape(shape, kind, x0, no_states):
+    """Also with heads that fill no tile of four, and two such tiles."""
     assert_agrees(kind, single_channel(kind, shape, x0=x0))
+
+
+def test_fused_outputs_and_every_gradient_agree_with_double_precision(no_states):
+    leaves = single_channel("conjugate", (2, 70, 5))
+    wide = {k: v.to(_double(v)) for k, v in leaves.items()}
+    wanted = through_backend("reference", "conjugate", wide)
+    assert_close(through_backend("triton", "conjugate", leaves), wanted, TOLERANCE)
+
+
+class Launches:
+    """In place of the module of the kernels: notes the tensors of every launch, and runs none."""
+
+    def __init__(self):
+        self.tensors = []
+        self.bank_states_kernel = self.bank_outputs_kernel = self
+
+    def __getitem__(self, grid):
+        return lambda *given, **_: self.tensors.append([x for x in given if torch.is_tensor(x)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_fused_kernels_read_and_write_signals_in_place(dtype, monkeypatch):
+    """Neither transposed nor widened before or after them."""
+    from ssmbench.scans.triton import bank_launch, bank_operator
+
+    launches = Launches()
+    monkeypatch.setattr(bank_launch, "_kernels", lambda: launches)
+    u = torch.randn(300, 130, 4, device=DEVICE).to(dtype)
+    tables = [torch.rand(4, 16, device=DEVICE).to(torch.complex128)]
+    shapes = (64, 2, 16), (64, 64), (2, 16, 64)
+    tables += [torch.randn(4, *shape, device=DEVICE) for shape in shapes]
+    y, end, states = bank_operator._run(u, None, *tables, 16)
+    given = states, y, torch.zeros_like(end), 16, True, False
+    du = bank_operator._run_backward(u, None, *tables, *given)[0]
+    assert (y.dtype, du.dtype, du.shape) == (torch.float32, dtype, u.shape)
+    ways = launches.tensors
+    assert len(ways) == 4  # states and outputs, each way
+    assert [way[0].data_ptr() for way in ways] == [u.data_ptr()] * 2 + [y.data_ptr()] * 2
+    assert [way[-1].data_ptr() for way in ways[1::2]] == [y.data_ptr(), du.data_ptr()]
 
 
 @pytest.mark.parametrize("modulus", [0.0, 1e-30, 1 - 1e-6, 1.02])
@@ -261,7 +307,7 @@ def test_fused_with_every_number_of_states(states, no_states):
     assert_agrees("conjugate", single_channel("conjugate", (1, 70, 1), states))
 
 
-@pytest.mark.parametrize("segment", [None, 15])
+@pytest.mark.parametrize("segment", [None, 15, 16])
 def test_fused_over_many_tiles_and_segments(segment, no_states, monkeypatch):
     """More chunks than a tile has rows, in one segment and in several, the last of them short."""
     if segment:
@@ -272,9 +318,11 @@ def test_fused_over_many_tiles_and_segments(segment, no_states, monkeypatch):
     assert_agrees("conjugate", leaves)
 
 
-def test_fused_where_whole_tiles_of_an_unstable_system_overflow(no_states):
-    """1.05^2048 is no float32: zeros stay zeros, and the response is right until it overflows."""
-    leaves = single_channel("conjugate", (1, 64 * 40, 2), x0=False, modulus=1.05)
+@pytest.mark.parametrize("modulus", [1.05, 1.1])
+def test_fused_where_whole_tiles_of_an_unstable_system_overflow(modulus, no_states):
+    """1.1^1024, over a tile, is no float32 (1.05^1024 is): zeros stay zeros, and the response is
+    right until it overflows."""
+    leaves = single_channel("conjugate", (1, 64 * 40, 2), x0=False, modulus=modulus)
     leaves["u"][:, : 64 * 36, 0] = 0
     leaves["u"][:, :, 1] = 0
     system = DiscreteDiagonal(conjugate=True, **{k: leaves[k] for k in ("lam", "B", "C", "D")})
@@ -311,14 +359,15 @@ def test_fused_with_frozen_dynamics(no_states):
     assert_close({"u": got}, {"u": wanted}, 1e-5)
 
 
-def test_fused_in_half_precision_and_under_autocast(no_states):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_fused_in_half_precision_and_under_autocast(dtype, no_states):
     leaves = single_channel("conjugate", (1, 70, 2))
-    half = {**leaves, "u": leaves["u"].bfloat16()}
+    half = {**leaves, "u": leaves["u"].to(dtype)}
     got = through_backend("triton", "conjugate", half)
     wanted = through_backend("triton", "conjugate", {**leaves, "u": half["u"].float()})
     assert got["y"].dtype == torch.float32
-    assert got["u"].dtype == torch.bfloat16
-    assert bool((got.pop("u") == wanted.pop("u").bfloat16()).all())
+    assert got["u"].dtype == dtype
+    assert bool((got.pop("u") == wanted.pop("u").to(dtype)).all())
     assert all(bool((got[name] == wanted[name]).all()) for name in got)
     system = DiscreteDiagonal(conjugate=True, **{k: leaves[k] for k in ("lam", "B", "C", "D")})
     with torch.autocast(DEVICE, dtype=torch.bfloat16):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssmbench.linalg.powers import power_table
 from ssmbench.scans.base import state_dtype
-from ssmbench.scans.triton.bank_operator import bank_rows
+from ssmbench.scans.triton.bank_operator import KERNEL_DTYPES, bank_rows
 from ssmbench.scans.triton.blocks import BankBlocks, bank_blocks
 from ssmbench.systems import DiscreteDiagonal, DiscreteSystem
 
@@ -41,7 +41,9 @@ def bank_scan(
     zero. More than 64 states per head are taken in groups, whose outputs add up.
     """
     groups = range(0, system.states, bank_blocks(system.states).block_n)
-    parts = [_scan_group(system, u[..., 0], x0, at) for at in groups]
+    # The kernels take half precision; the gradients of several groups are added before rounding.
+    signal = u[..., 0] if len(groups) == 1 and u.dtype in KERNEL_DTYPES else u[..., 0].float()
+    parts = [_scan_group(system, signal, x0, at) for at in groups]
     y = parts[0][0]
     for more, _ in parts[1:]:
         y = y + more

@@ -1,4 +1,4 @@
-"""Launching the fused kernels of a bank: signals as rows of chunks, states between them."""
+"""Launching the fused kernels of a bank: the states between chunks, and outputs from these."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _kernels() -> Any:
 
 
 def states_of_chunks(
-    rows: Tensor,
+    u: Tensor,
     read_in: Tensor,
     lam_chunk: Tensor,
     table: Tensor,
@@ -31,29 +31,33 @@ def states_of_chunks(
     blocks: BankBlocks,
     adjoint_of: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """States (H, B, S, 2, N) at the starts of chunks and the end (B, H, N); start is (B, H, N).
+    """States (H, B, S, 2, N) at the starts of chunks and the end (B, H, N).
 
-    Forward, start enters after the first chunk; backward, at the end of the last. Where the states
-    of the forward pass are given, also the gradient of lam^T, summed in double precision.
+    u (B, L, W) is as of ``in_quads``; start is (B, H, N). Forward, start enters after the first
+    chunk; backward, at the end of the last. Where the states of the forward pass are given, also
+    the gradient of lam^T, summed in double precision.
     """
-    heads, batch, chunks, _ = rows.shape
-    segment = bank_segment(blocks, heads * batch, chunks)
+    batch, length, width = u.shape
+    heads, chunks = lam_chunk.shape[0], count_chunks(length, blocks)
+    segment = bank_segment(blocks, width // blocks.heads * batch, chunks)
     segments = -(-chunks // segment)
-    starts = rows.new_zeros(heads, batch, segments, 2, blocks.block_n)
+    starts = read_in.new_zeros(width, batch, segments, 2, blocks.block_n)
     if start is not None:
-        starts[:, :, 0] = _split(start).transpose(0, 1)
-    shared = (rows, read_in, table, direction, segment, blocks)
+        starts[:heads, :, 0] = _split(start).transpose(0, 1)
+    shared = (u, read_in, table, direction, segment, blocks)
     if segments > 1:
-        ends = _launch_states(*shared, starts, with_states=False)[1]
+        ends = _launch_states(*shared, starts, with_states=False)[1][:heads]
         begun = scan_chunk_ends(lam_chunk.flatten(), _by_time(ends), segment)
-        starts[:, :, 1:] = _by_head(begun, heads)[:, :, 1:]
+        starts[:heads, :, 1:] = _by_head(begun, heads)[:, :, 1:]
     states, ends, shares = _launch_states(*shared, starts, True, adjoint_of)
-    dlam = None if shares is None else join_parts(shares.sum((1, 2), dtype=torch.float64))
-    return states, join_parts(ends[:, :, -1]).transpose(0, 1), dlam
+    dlam = None
+    if shares is not None:
+        dlam = join_parts(shares[:heads].sum((1, 2), dtype=torch.float64))
+    return states[:heads], join_parts(ends[:heads, :, -1]).transpose(0, 1), dlam
 
 
 def _launch_states(
-    rows: Tensor,
+    u: Tensor,
     read_in: Tensor,
     table: Tensor,
     direction: int,
@@ -63,24 +67,27 @@ def _launch_states(
     with_states: bool,
     adjoint_of: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    heads, batch, chunks, _ = rows.shape
-    segments = starts.shape[2]
+    width, batch, segments = starts.shape[:3]
+    scalars = _sizes(u, read_in.shape[0], blocks)
     ends = torch.empty_like(starts)
     states = ends
     if with_states:
-        shape = (heads, batch, chunks, 2, blocks.block_n)
-        states = torch.empty(shape, dtype=rows.dtype, device=rows.device)
-    inject_row = 1 if direction > 0 else 0
+        shape = (width, batch, count_chunks(u.shape[1], blocks), 2, blocks.block_n)
+        states = torch.empty(shape, dtype=starts.dtype, device=u.device)
     shares, adjoint = None, (ends, ends)  # ends: not touched
     if adjoint_of is not None:
         shares = torch.empty_like(starts)
         adjoint = (adjoint_of, shares)
-    pointers = map(kernel_view, (rows, read_in, table, starts, states, ends, *adjoint))
-    scalars = (heads, batch, chunks, segment, segments, direction, inject_row)
-    with torch.cuda.device_of(rows):
-        _kernels().bank_states_kernel[(heads * batch * segments,)](
+    pointers = map(kernel_view, (u, read_in, table, starts, states, ends, *adjoint))
+    late = 1 if direction > 0 else 0
+    with torch.cuda.device_of(u):
+        _kernels().bank_states_kernel[(width // blocks.heads * batch * segments,)](
             *pointers,
             *scalars,
+            segment,
+            segments,
+            direction,
+            late,
             STATES=with_states,
             WITH_DA=adjoint_of is not None,
             **blocks.constants(blocks.states),
@@ -90,21 +97,36 @@ def _launch_states(
 
 
 def outputs(
-    rows: Tensor, states: Tensor, toeplitz: Tensor, read_out: Tensor, blocks: BankBlocks
+    u: Tensor,
+    states: Tensor,
+    toeplitz: Tensor,
+    read_out: Tensor,
+    blocks: BankBlocks,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Y = U K + X V (H, B, S, T)."""
-    heads, batch, chunks, _ = rows.shape
-    y = torch.empty_like(rows)
-    pointers = map(kernel_view, (rows, states, toeplitz, read_out, y))
-    tiles = -(-batch * chunks // blocks.output_rows)
-    with torch.cuda.device_of(rows):
-        _kernels().bank_outputs_kernel[(heads * tiles,)](
+    """Y = U K + X V (B, L, W) in ``dtype``; the columns beyond H are of no meaning."""
+    # Triton's interpreter truncates where a GPU rounds to the nearest bfloat16.
+    truncates = dtype == torch.bfloat16 and not u.is_cuda
+    y = torch.empty(u.shape, dtype=torch.float32 if truncates else dtype, device=u.device)
+    pointers = map(kernel_view, (u, states, toeplitz, read_out))
+    batch, length, width = u.shape
+    tiles = -(-batch * count_chunks(length, blocks) // blocks.output_rows)
+    with torch.cuda.device_of(u):
+        _kernels().bank_outputs_kernel[(width // blocks.heads * tiles,)](
             *pointers,
-            batch * chunks,
+            y,
+            *_sizes(u, toeplitz.shape[0], blocks),
             **blocks.constants(blocks.outputs),
             **blocks.options(blocks.outputs),
         )
-    return y
+    return y.to(dtype)
+
+
+def _sizes(u: Tensor, heads: int, blocks: BankBlocks) -> tuple[int, int, int, int, int]:
+    """What both kernels are told of the signal: heads, quads, sequences, chunks, padding."""
+    batch, length, width = u.shape
+    chunks = count_chunks(length, blocks)
+    return heads, width // blocks.heads, batch, chunks, chunks * blocks.block_t - length
 
 
 # --- layouts ------------------------------------------------------------------------------------
@@ -114,8 +136,14 @@ def count_chunks(length: int, blocks: BankBlocks) -> int:
     return -(-length // blocks.block_t)
 
 
+def in_quads(u: Tensor, blocks: BankBlocks) -> Tensor:
+    """u (B, L, H) itself where the kernels' tiles divide H, otherwise with columns of zeros."""
+    missing = -u.shape[2] % blocks.heads
+    return torch.nn.functional.pad(u, (0, missing)) if missing else u
+
+
 def to_rows(u: Tensor, blocks: BankBlocks) -> Tensor:
-    """(B, L, H) to (H, B, S, T) in float32, zeros in front: one head, after which rows are wide."""
+    """(B, L, H) to (H, B, S, T) in float32, zeros in front: a copy, for products over chunks."""
     batch, length, heads = u.shape
     chunks = count_chunks(length, blocks)
     padding = chunks * blocks.block_t - length
@@ -124,11 +152,6 @@ def to_rows(u: Tensor, blocks: BankBlocks) -> Tensor:
     rows[..., :padding] = 0
     rows[..., padding:] = u.permute(2, 0, 1)
     return rows.unflatten(-1, (chunks, blocks.block_t))
-
-
-def from_rows(rows: Tensor, length: int) -> Tensor:
-    """(H, B, S, T) to (B, L, H): a view, without the padding in front."""
-    return rows.flatten(2)[..., -length:].permute(1, 2, 0)
 
 
 def join_parts(parts: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ssmbench.errors import UsageError
 from ssmbench.scans.operators import define, differentiate, differentiate_backward, merge
 from ssmbench.scans.triton.bank_launch import (
     count_chunks,
-    from_rows,
+    in_quads,
     join_parts,
     outputs,
     states_of_chunks,
@@ -22,6 +22,9 @@ from ssmbench.scans.triton.bank_launch import (
 from ssmbench.scans.triton.blocks import BankBlocks, bank_blocks
 from ssmbench.scans.triton.launch import powers
 from ssmbench.scans.triton.linear_scan import linear_scan
+
+#: Dtypes of u that the kernels read, and of its gradient that they write.
+KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def bank_rows(
@@ -52,13 +55,12 @@ def _run(
     toeplitz: Tensor,
     read_out: Tensor,
     width: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     blocks = bank_blocks(width)
-    rows = to_rows(u, blocks)
-    table = powers(lam_chunk, blocks.rows)
-    states, end, _ = states_of_chunks(rows, read_in, lam_chunk, table, start, 1, blocks)
-    y = outputs(rows, states, toeplitz, read_out, blocks)
-    return from_rows(y, u.shape[1]), end, rows, states
+    signal, table = in_quads(u, blocks), powers(lam_chunk, blocks.rows)
+    states, end, _ = states_of_chunks(signal, read_in, lam_chunk, table, start, 1, blocks)
+    y = outputs(signal, states, toeplitz, read_out, blocks)
+    return y[..., : u.shape[2]], end, states
 
 
 def _run_backward(
@@ -68,7 +70,6 @@ def _run_backward(
     read_in: Tensor,
     toeplitz: Tensor,
     read_out: Tensor,
-    rows: Tensor,
     states: Tensor,
     dy: Tensor,
     dend: Tensor,
@@ -76,25 +77,24 @@ def _run_backward(
     with_u: bool,
     with_tables: bool,
 ) -> tuple[Tensor, ...]:
-    """Gradients in float32 and wider; empty where they are not asked for."""
+    """Gradients, of u in its dtype, others in float32 and wider; empty where not asked for."""
     blocks = bank_blocks(width)
-    dy_rows, back = to_rows(dy, blocks), read_out.permute(0, 3, 1, 2)
+    signal, back = in_quads(dy, blocks), read_out.permute(0, 3, 1, 2)
     table = powers(lam_chunk.conj(), blocks.rows)
     adjoint_of = states if with_tables else None
     costates, _, dlam = states_of_chunks(
-        dy_rows, back, lam_chunk.conj(), table, dend, -1, blocks, adjoint_of
+        signal, back, lam_chunk.conj(), table, dend, -1, blocks, adjoint_of
     )
-    du = rows.new_empty(0)
+    du, none = u.new_empty(0), states.new_empty(0)
     if with_u:
         forth = read_in.permute(0, 2, 3, 1)
-        du = from_rows(outputs(dy_rows, costates, toeplitz.mT, forth, blocks), u.shape[1])
-    dstart = rows.new_empty(0)
-    if start is not None:
-        dstart = join_parts(costates[:, :, 0]).transpose(0, 1)
+        du = outputs(signal, costates, toeplitz.mT, forth, blocks, u.dtype)[..., : u.shape[2]]
+    dstart = none if start is None else join_parts(costates[:, :, 0]).transpose(0, 1)
     if dlam is None:  # as it is without tables
-        return du, dstart, *(rows.new_empty(0) for _ in range(4))
-    with torch.autocast(rows.device.type, enabled=False):
-        return du, dstart, dlam, *_table_gradients(rows, states, dy_rows, costates)
+        return du, dstart, none, none.clone(), none.clone(), none.clone()
+    with torch.autocast(u.device.type, enabled=False):
+        pair = to_rows(u, blocks), states, to_rows(dy, blocks), costates
+        return du, dstart, dlam, *_table_gradients(*pair)
 
 
 def _table_gradients(rows: Tensor, states: Tensor, dy: Tensor, costates: Tensor):
@@ -132,7 +132,7 @@ def _definition(
     y = torch.einsum("hbst,htk->hbsk", rows, toeplitz)
     for part, table in ((states.real, read_out[:, 0]), (states.imag, read_out[:, 1])):
         y = y + torch.einsum("bshn,hnt->hbst", part, table)
-    return from_rows(y, length), after[:, -1]
+    return y.flatten(2)[..., -length:].permute(1, 2, 0), after[:, -1]
 
 
 def _adjoint(
@@ -142,7 +142,6 @@ def _adjoint(
     read_in: Tensor,
     toeplitz: Tensor,
     read_out: Tensor,
-    rows: Tensor,
     states: Tensor,
     dy: Tensor,
     dend: Tensor,
@@ -150,7 +149,7 @@ def _adjoint(
     with_u: bool,
     with_tables: bool,
 ) -> tuple[Tensor, ...]:
-    tables, none = (lam_chunk, read_in, toeplitz, read_out), rows.new_empty(0)
+    tables, none = (lam_chunk, read_in, toeplitz, read_out), states.new_empty(0)
     if start is None:
         pull = torch.func.vjp(lambda u, *t: _definition(u, None, *t), u.float(), *tables)[1]
         du, *dtables = pull((dy, dend))
@@ -158,7 +157,7 @@ def _adjoint(
     else:
         du, dstart, *dtables = torch.func.vjp(_definition, u.float(), start, *tables)[1]((dy, dend))
     asked = (with_u, start is not None, *[with_tables] * 4)
-    pairs = zip((du, dstart, *dtables), asked, strict=True)
+    pairs = zip((du.to(u.dtype), dstart, *dtables), asked, strict=True)
     return tuple(gradient if wanted else none for gradient, wanted in pairs)
 
 
@@ -180,22 +179,28 @@ def _shapes(
     toeplitz: Tensor,
     read_out: Tensor,
     width: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     (batch, length, heads), blocks = u.shape, bank_blocks(width)
-    place = heads, batch, count_chunks(length, blocks)
-    rows = u.new_empty((*place, blocks.block_t), dtype=torch.float32)
-    states = rows.new_empty((*place, 2, blocks.block_n))
-    end = rows.new_empty((heads, batch, blocks.block_n), dtype=torch.complex64).transpose(0, 1)
-    return from_rows(torch.empty_like(rows), length), end, rows, states
+    shape = heads, batch, count_chunks(length, blocks), 2, blocks.block_n
+    states = u.new_empty(shape, dtype=torch.float32)
+    end = states.new_empty((heads, batch, blocks.block_n), dtype=torch.complex64).transpose(0, 1)
+    return _like_signal(u, torch.float32, blocks), end, states
+
+
+def _like_signal(u: Tensor, dtype: torch.dtype, blocks: BankBlocks) -> Tensor:
+    """An output (B, L, H), which the kernels write with a multiple of four columns."""
+    batch, length, heads = u.shape
+    written = u.new_empty((batch, length, heads + -heads % blocks.heads), dtype=dtype)
+    return written[..., :heads]
 
 
 def _backward_shapes(u: Tensor, start: Tensor | None, *given: Any) -> tuple[Tensor, ...]:
-    tables, (rows, _, _, dend), (_, with_u, with_tables) = given[:4], given[4:8], given[8:]
-    du = from_rows(torch.empty_like(rows), u.shape[1]) if with_u else rows.new_empty(0)
-    dstart = rows.new_empty(0)
+    tables, (states, _, dend), (width, with_u, with_tables) = given[:4], given[4:7], given[7:]
+    du = _like_signal(u, u.dtype, bank_blocks(width)) if with_u else u.new_empty(0)
+    dstart = states.new_empty(0)
     if start is not None:
         dstart = dend.new_empty(dend.transpose(0, 1).shape).transpose(0, 1)
-    dtables = (t.new_empty(t.shape) if with_tables else rows.new_empty(0) for t in tables)
+    dtables = (t.new_empty(t.shape) if with_tables else states.new_empty(0) for t in tables)
     return du, dstart, *dtables
 
 
@@ -204,26 +209,24 @@ def _backward(needs: Sequence[bool], saved: tuple, cotangents: tuple) -> tuple:
     with_tables = any(needs[2:6])
     found = _bank_backward(*inputs, *cotangents, width, needs[0], with_tables)
     asked = needs[0], saved[1] is not None, *[with_tables] * 4
-    du, *rest = (x if wanted else None for x, wanted in zip(found, asked, strict=True))
-    return du if du is None else du.to(inputs[0].dtype), *rest, None
+    return *(x if wanted else None for x, wanted in zip(found, asked, strict=True)), None
 
 
 _TABLES = "Tensor lam_chunk, Tensor read_in, Tensor toeplitz, Tensor read_out"
 _bank = define(
-    f"triton_bank(Tensor u, Tensor? start, {_TABLES}, int width)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
+    f"triton_bank(Tensor u, Tensor? start, {_TABLES}, int width) -> (Tensor, Tensor, Tensor)",
     _run,
     _shapes,
 )
 _bank_backward = define(
-    f"triton_bank_backward(Tensor u, Tensor? start, {_TABLES}, Tensor rows, Tensor states, "
+    f"triton_bank_backward(Tensor u, Tensor? start, {_TABLES}, Tensor states, "
     "Tensor dy, Tensor dend, int width, bool with_u, bool with_tables)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _run_backward,
     _backward_shapes,
 )
 differentiate(
-    _bank, _backward, _no_jvp, lambda inputs, outs: (*inputs[:6], *outs[2:], inputs[6]), [2, 3]
+    _bank, _backward, _no_jvp, lambda inputs, outs: (*inputs[:6], outs[2], inputs[6]), [2]
 )
 differentiate_backward(_bank_backward, _adjoint, _no_jvp)
 
@@ -231,8 +234,8 @@ differentiate_backward(_bank_backward, _adjoint, _no_jvp)
 def _map(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     """Sequences side by side, or heads where the systems differ."""
     if any(dim is not None for dim in mapped[2:6]):
-        return merge(_bank, info, mapped, inputs, (2, 1, 0, 0, 0, 0, None), (2, 1, 0, 0))
-    return merge(_bank, info, mapped, inputs, (0, 0, *[None] * 5), (0, 0, 1, 1))
+        return merge(_bank, info, mapped, inputs, (2, 1, 0, 0, 0, 0, None), (2, 1, 0))
+    return merge(_bank, info, mapped, inputs, (0, 0, *[None] * 5), (0, 0, 1))
 
 
 torch.library.register_vmap(_bank, _map)
@@ -240,7 +243,7 @@ torch.library.register_vmap(_bank, _map)
 
 def _map_backward(info: Any, mapped: tuple, *inputs: Any) -> tuple:
     """Heads side by side: each element has gradients of its own."""
-    axes = (2, 1, 0, 0, 0, 0, 0, 0, 2, 1, None, None, None)
+    axes = (2, 1, 0, 0, 0, 0, 0, 2, 1, None, None, None)
     with_u, with_tables = inputs[-2:]
     to = (2 if with_u else None, None if inputs[1] is None else 1)
     to = (*to, *[0 if with_tables else None] * 4)

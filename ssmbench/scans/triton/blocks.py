@@ -123,7 +123,8 @@ def _ceil(a: int, b: int) -> int:
 
 @dataclass(frozen=True)
 class BankBlocks:
-    """One way to compile the fused kernels: chunks of block_t steps, block_n states.
+    """One way to compile the fused kernels: chunks of block_t steps, block_n states, ``heads`` at
+    once.
 
     ``states`` and ``outputs`` say for each kernel: chunks in a tile (rows), how much of an inner
     dimension is multiplied at once (slice), warps and stages.
@@ -133,6 +134,7 @@ class BankBlocks:
     block_n: int
     states: tuple[int, int, int, int]
     outputs: tuple[int, int, int, int]
+    heads: int = 4
 
     @property
     def rows(self) -> int:
@@ -147,7 +149,7 @@ class BankBlocks:
     def constants(self, part: tuple[int, int, int, int]) -> dict[str, int]:
         """The compile-time parameters of the kernel that ``part`` speaks of."""
         rows, width, _, stages = part
-        sizes = {"BLOCK_T": self.block_t, "BLOCK_N": self.block_n}
+        sizes = {"HEADS": self.heads, "BLOCK_T": self.block_t, "BLOCK_N": self.block_n}
         return {**sizes, "ROWS": rows, "SLICE": width, "NUM_STAGES": stages}
 
     def options(self, part: tuple[int, int, int, int]) -> dict[str, int | bool]:
@@ -156,10 +158,13 @@ class BankBlocks:
 
 
 #: Chunks of 64 steps: with 64 states the products within and between chunks cost about alike, and
-#: |lam|^64 has to be a float32. Slices of 16 because 3xTF32 keeps two halves of every operand in
-#: registers; 32 rows for the states, because the scan keeps four numbers a state.
-BANK: tuple[BankBlocks, ...] = tuple(
-    BankBlocks(64, states, (32, 16, 4, 2), (64, 16, 8, 3)) for states in (16, 32, 64)
+#: |lam|^64 has to be a float32. Four heads, because their samples lie in 16 bytes, what a thread
+#: loads at once. Slices of 8 or 16 because 3xTF32 keeps two halves of every operand in registers;
+#: 16 rows for the states, because the scan keeps four numbers a state.
+BANK: tuple[BankBlocks, ...] = (
+    BankBlocks(64, 16, (16, 16, 8, 2), (64, 8, 8, 3)),
+    BankBlocks(64, 32, (16, 16, 8, 2), (64, 8, 8, 3)),
+    BankBlocks(64, 64, (16, 8, 8, 3), (64, 8, 8, 3)),  # slices of 16 spill 16 bytes in the adjoint
 )
 
 
@@ -169,13 +174,11 @@ def bank_blocks(states: int) -> BankBlocks:
 
 
 def bank_segment(blocks: BankBlocks, signals: int, chunks: int) -> int:
-    """Chunks of a segment: all of them where signals (heads x sequences) give enough programs.
-
-    One less than whole tiles otherwise, for a segment has one row more than chunks.
+    """Chunks of a segment: all of them where signals (quads of heads x sequences) give enough
+    programs, otherwise whole tiles.
     """
     segments = _ceil(ENOUGH_PROGRAMS, signals)
-    rows = blocks.rows * _ceil(_ceil(chunks, segments) + 1, blocks.rows)
-    return chunks if segments == 1 or rows > chunks else rows - 1
+    return min(chunks, blocks.rows * _ceil(_ceil(chunks, segments), blocks.rows))
 
 
 # --- the delta rule -------------------------------------------------------------------------------

@@ -46,15 +46,29 @@ _PHASES = ((True, False, False), (True, True, False), (False, False, False), (Tr
 
 
 def bank_variants() -> Iterator[Variant]:
-    """Every way in which ``bank_scan`` launches the fused kernels."""
+    """Every way in which ``bank_scan`` launches the fused kernels.
+
+    u may be bfloat16 in the forward direction, and its gradient in the backward one (float16 makes
+    the same code but for the conversion).
+    """
     for blocks in BANK:
-        for part, kernel, flags in (
-            (blocks.states, "bank_states_kernel", {"STATES": True, "WITH_DA": False}),
-            (blocks.states, "bank_states_kernel", {"STATES": True, "WITH_DA": True}),
-            (blocks.states, "bank_states_kernel", {"STATES": False, "WITH_DA": False}),
-            (blocks.outputs, "bank_outputs_kernel", {}),
-        ):
-            yield Variant(kernel, flags, blocks.constants(part), blocks.options(part))
+        for (states, with_da), half in _BANK_PHASES:
+            flags = {"STATES": states, "WITH_DA": with_da}
+            built = blocks.constants(blocks.states), blocks.options(blocks.states)
+            yield Variant("bank_states_kernel", flags, *built, half)
+        for half in ((), ("u_ptr",), ("y_ptr",)):
+            built = blocks.constants(blocks.outputs), blocks.options(blocks.outputs)
+            yield Variant("bank_outputs_kernel", {}, *built, half)
+
+
+#: STATES and WITH_DA, and which pointers are bfloat16.
+_BANK_PHASES = (
+    ((True, False), ()),
+    ((True, False), ("u_ptr",)),
+    ((True, True), ()),
+    ((False, False), ()),
+    ((False, False), ("u_ptr",)),
+)
 
 
 def delta_variants() -> Iterator[Variant]:
