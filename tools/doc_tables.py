@@ -4,6 +4,7 @@ tools/quickstart && .venv/bin/python tools/doc_tables.py outputs/quickstart
 .venv/bin/ssmbench bench scans -o benchmarks/scans-cpu.json
 .venv/bin/python tools/token_cost.py -o benchmarks/tokens-cpu.json
 .venv/bin/python tools/kernel_counts.py -o benchmarks/counts.json
+.venv/bin/python tools/layer_launches.py -o benchmarks/launches.json
 .venv/bin/python tools/doc_tables.py
 """
 
@@ -50,6 +51,13 @@ COUNTS_HEADER = (
     "| kernel | blocks | warps | builds | instructions | in the innermost loops | registers "
     "| spilled bytes | shared bytes |",
     f"| --- | --- |{' ---: |' * 7}",
+)
+
+LAUNCHES = PROJECT / "benchmarks" / "launches.json"
+LAUNCHES_HEADER = (
+    "| parametrization | kernels forward | operations | bytes | kernels backward | operations "
+    "| bytes |",
+    "| --- | --- | ---: | ---: | --- | ---: | ---: |",
 )
 
 
@@ -176,6 +184,22 @@ def kernel_counts() -> str:
     return "\n".join(lines)
 
 
+def launches() -> str:
+    """Launches of a layer of every parametrization, and the bytes of the kernels' tensors."""
+    if not LAUNCHES.exists():
+        return NOT_MEASURED
+    rows = jsonio.loads(LAUNCHES.read_text())
+    size = ", ".join(str(rows[0][name]) for name in ("batch", "length", "channels"))
+    lines = [f"B, L, channels: {size}", "", *LAUNCHES_HEADER]
+    for row in rows:
+        cells = [f"`{row['parametrization']}`"]
+        for way in (row["forward"], row["backward"]):
+            kernels = (f"{n} `{name}`" for name, n in way["kernels"].items())
+            cells += [", ".join(kernels), str(way["pytorch"]), f"{way['kernel_bytes']:.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def tables() -> list[tuple[Path, str, str]]:
     """Every table: its page, its name there, and its text."""
     return [
@@ -185,6 +209,7 @@ def tables() -> list[tuple[Path, str, str]]:
         (BENCHMARKS_PAGE, "peers", beside_peers()),
         (BENCHMARKS_PAGE, "tokens", token_costs()),
         (BENCHMARKS_PAGE, "counts", kernel_counts()),
+        (BENCHMARKS_PAGE, "launches", launches()),
     ]
 
 
