@@ -151,9 +151,8 @@ class Discretizer(ABC):
         return {name: tensor.unflatten(0, place) for name, tensor in changed.items()}
 
     def elementwise(self) -> ElementwiseRule | None:
-        """The rule by which :meth:`diagonal` samples real modes, where it is one that scans of
-        time-varying systems can apply themselves, step by step (:class:`~ssmbench.systems.Rule`);
-        None otherwise.
+        """The rule by which :meth:`diagonal` samples modes, where it is one that layers and scans
+        can apply themselves, in one operation (:class:`~ssmbench.systems.Rule`); None otherwise.
         """
         return None
 
@@ -161,7 +160,7 @@ class Discretizer(ABC):
         """:meth:`elementwise`; None where a subclass has overridden the methods that it describes,
         and not it."""
         order = type(self).__mro__
-        described = ("diagonal", "time_varying", "__call__")
+        described = ("diagonal", "increment", "time_varying", "__call__")
         own, *others = (
             next(k for k, base in enumerate(order) if name in vars(base))
             for name in ("elementwise", *described)

@@ -26,6 +26,7 @@ from ssmbench.nn.sampling import (
     at_time_steps,
     check_rate,
     check_time_steps,
+    discretized,
     sampled_by_scan,
 )
 from ssmbench.nn.system_contracts import (
@@ -140,7 +141,7 @@ class SSMLayer(DeclaringLayer):
     def _discretized(self, system: ContinuousTime) -> Scannable:
         assert self.discretizer is not None, "check_pairing requires one for continuous systems"
         before = at_rate(system, self.rate)
-        after = self.discretizer(before)
+        after = discretized(before, self.discretizer)
         self._first_use.check("discretizer", check_discretized, self.discretizer, before, after)
         return after
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.errors import UsageError, require
 from ssmbench.parametrizations.base import Parametrization
+from ssmbench.scans import sampling
 from ssmbench.scans.base import ScanBackend, Scannable
 from ssmbench.systems import (
     ContinuousDiagonal,
@@ -50,6 +51,16 @@ def sampled_by_scan(
         return None
     fused = SampledModes.of(system, rule, readout)
     return fused if scan.samples(fused, u) else None
+
+
+def discretized(system: Continuous, discretizer: Discretizer) -> Scannable:
+    """``discretizer(system)``, in one operation where the method has a rule that says what it does
+    to each mode of a time-invariant diagonal system, and there are kernels for it."""
+    if isinstance(system, ContinuousDiagonal) and sampling.suits(system):
+        rule = discretizer.sampling()
+        if rule is not None:
+            return sampling.sampled(system, rule)
+    return discretizer(system)
 
 
 def check_rate(parametrization: type[Parametrization], rate: float) -> None:

@@ -63,7 +63,7 @@ class ElementwiseRule:
         lam: Float[Tensor, "*#shape"],
         euler_input: bool = False,
     ) -> Steps:
-        """a, e, k and f for real modes, in plain PyTorch; ``euler_input``: e = dt."""
+        """a, e, k and f, in plain PyTorch; ``euler_input``: e = dt."""
         z = dt * lam
         if self.rule is Rule.exponential:
             return Steps(torch.exp(z), dt.expand_as(z) if euler_input else dt * _phi_1(z))
@@ -93,7 +93,7 @@ class SampledModes(ContinuousTimeVaryingDiagonal):
 
 
 def _phi_1(z: Tensor) -> Tensor:
-    """(e^z - 1) / z for real z; its series near zero, where the derivative would cancel."""
+    """(e^z - 1) / z; its series near zero, where the derivative would cancel."""
     near = z.abs() < _NEAR
     small = torch.where(near, z, 0)
     series = torch.ones_like(z)

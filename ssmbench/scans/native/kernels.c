@@ -17,6 +17,7 @@
 #include "dense.h"
 #include "delta.h"
 #include "selective.h"
+#include "sampling.h"
 #undef NAME
 #define PARTS 1
 #define NAME(x) x##_real_float
@@ -38,6 +39,7 @@
 #include "dense.h"
 #include "delta.h"
 #include "selective.h"
+#include "sampling.h"
 #undef NAME
 #define PARTS 1
 #define NAME(x) x##_real_double

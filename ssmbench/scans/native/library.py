@@ -57,13 +57,14 @@ def call(
     name: str,
     items: int,
     work: int,
-    arguments: Sequence[int | Tensor | None],
+    arguments: Sequence[int | float | Tensor | None],
     scratch_bytes: int = 0,
 ) -> None:
     """Run a kernel over ``items`` independent items, ``work`` multiply-adds in all.
 
-    Integers are passed as int64, tensors as pointers (they must be contiguous), None as NULL. With
-    ``scratch_bytes``, a last argument points each thread to memory of its own.
+    Integers are passed as int64, other numbers as double, tensors as pointers (they must be
+    contiguous), None as NULL. With ``scratch_bytes``, a last argument points each thread to memory
+    of its own.
     """
     library, reason = _find()
     if library is None:
@@ -90,7 +91,9 @@ def call(
         job.result()
 
 
-def _convert(argument: int | Tensor | None) -> ctypes.c_int64 | ctypes.c_void_p:
+def _convert(
+    argument: int | float | Tensor | None,
+) -> ctypes.c_int64 | ctypes.c_double | ctypes.c_void_p:
     if argument is None:
         return ctypes.c_void_p(None)
     if isinstance(argument, Tensor):
@@ -100,4 +103,6 @@ def _convert(argument: int | Tensor | None) -> ctypes.c_int64 | ctypes.c_void_p:
         if isinstance(argument, FakeTensor):
             raise ValueError("native scan kernels need tensors with values, and this one is fake")
         return ctypes.c_void_p(argument.data_ptr())
+    if isinstance(argument, float):
+        return ctypes.c_double(argument)
     return ctypes.c_int64(argument)

@@ -1,8 +1,9 @@
 """The Triton scan backend. Importing this needs neither a GPU nor Triton; running it does.
 
 Inside the package, ``import triton`` is the compiler (imports are absolute), and it stands only in
-``kernels``, ``bank_kernel``, ``delta_kernel``, ``dense_kernel``, ``selective_kernel``,
-``selective_rules`` and ``compile_gate``, so that listing the backends never loads it.
+``kernels``, ``bank_kernel``, ``table_kernel``, ``delta_kernel``, ``dense_kernel``,
+``selective_kernel``, ``selective_rules`` and ``compile_gate``, so that listing the backends never
+loads it.
 """
 
 from __future__ import annotations

@@ -161,7 +161,8 @@ def _adjoint(
     return tuple(gradient if wanted else none for gradient, wanted in pairs)
 
 
-def _no_jvp(kept: tuple, tangents: tuple) -> tuple[Tensor, ...]:
+def no_jvp(kept: tuple, tangents: tuple) -> tuple[Tensor, ...]:
+    """Refuses forward mode."""
     raise UsageError(
         "scan 'triton' has no derivatives in forward mode (jvp, jacfwd, torch.func.hessian) for a "
         "bank of single-channel systems: use reverse mode (vjp, jacrev), or scan 'chunked'"
@@ -226,9 +227,9 @@ _bank_backward = define(
     _backward_shapes,
 )
 differentiate(
-    _bank, _backward, _no_jvp, lambda inputs, outs: (*inputs[:6], outs[2], inputs[6]), [2]
+    _bank, _backward, no_jvp, lambda inputs, outs: (*inputs[:6], outs[2], inputs[6]), [2]
 )
-differentiate_backward(_bank_backward, _adjoint, _no_jvp)
+differentiate_backward(_bank_backward, _adjoint, no_jvp)
 
 
 def _map(info: Any, mapped: tuple, *inputs: Any) -> tuple:

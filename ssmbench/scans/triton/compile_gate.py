@@ -36,6 +36,7 @@ from ssmbench.scans.triton import (
     dense_kernel,
     kernels,
     selective_kernel,
+    table_kernel,
 )
 from ssmbench.scans.triton.variants import Variant, variants
 
@@ -47,7 +48,7 @@ ARCHITECTURES = (80, 90)
 _FLOATS = ("sign", "alpha", "hold")
 
 #: Modules that define the kernels of ``variants``.
-MODULES = (kernels, bank_kernel, delta_kernel, dense_kernel, selective_kernel)
+MODULES = (kernels, bank_kernel, delta_kernel, dense_kernel, selective_kernel, table_kernel)
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ def _source(variant: Variant) -> ASTSource:
 def _type(name: str, variant: Variant) -> str:
     if name in variant.constants or name in variant.flags:
         return "constexpr"
+    if name.endswith("_f64_ptr"):
+        return "*fp64"
     if name.endswith("_ptr"):
         return "*bf16" if name in variant.half else "*fp32"
     return "fp32" if name in _FLOATS else "i32"

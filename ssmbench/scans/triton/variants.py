@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ssmbench.scans.triton import tables
 from ssmbench.scans.triton.blocks import BANK, DELTA, DENSE, SCAN, SELECTIVE
 
 
@@ -71,6 +72,13 @@ _BANK_PHASES = (
 )
 
 
+def table_variants() -> Iterator[Variant]:
+    """Every way in which the tables of a bank are made."""
+    for blocks in BANK:
+        for kernel in ("bank_tables_kernel", "bank_tables_backward_kernel"):
+            yield Variant(kernel, {}, tables.constants(blocks), tables.options())
+
+
 def delta_variants() -> Iterator[Variant]:
     """Every way in which the delta rule is launched."""
     for blocks in DELTA:
@@ -104,6 +112,7 @@ def variants() -> Iterator[Variant]:
     """Everything that the compile gate compiles."""
     yield from scan_variants()
     yield from bank_variants()
+    yield from table_variants()
     yield from delta_variants()
     yield from dense_variants()
     yield from selective_variants()
