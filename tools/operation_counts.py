@@ -87,7 +87,7 @@ def line(name: str, scan: str, arguments: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", default=diagonal())
     parser.add_argument("--scans", nargs="+", default=["cpu", "chunked"])
     parser.add_argument("--discretizer", default="zoh")

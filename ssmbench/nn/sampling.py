@@ -53,7 +53,7 @@ def sampled_by_scan(
     return fused if scan.samples(fused, u) else None
 
 
-def discretized(system: Continuous, discretizer: Discretizer) -> Scannable:
+def discretized(system: ContinuousTime, discretizer: Discretizer) -> Scannable:
     """``discretizer(system)``, in one operation where the method has a rule that says what it does
     to each mode of a time-invariant diagonal system, and there are kernels for it."""
     if isinstance(system, ContinuousDiagonal) and sampling.suits(system):

@@ -114,11 +114,11 @@ def _fused(system: DiscreteDiagonal, u: Tensor, x0: Tensor | None) -> tuple[Tens
     real = torch.float64 if complex_ == torch.complex128 else torch.float32
     factor = 2 if system.conjugate else 1  # y = 2 Re(C x) for pairs
     y, final = native.fused_layer(
-        u[..., 0].to(real),
+        u.squeeze(-1).to(real),  # the derivative of an index is a tensor of zeros
         system.lam.to(complex_),
-        system.B[..., 0].to(complex_),
-        factor * system.C[:, 0].to(complex_),
-        system.D[:, 0, 0].to(real),
+        system.B.squeeze(-1).to(complex_),
+        factor * system.C.squeeze(1).to(complex_),
+        system.D.flatten().to(real),
         None if x0 is None else x0.to(complex_),
     )
     return y[..., None], final if dtype.is_complex else final.real

@@ -155,8 +155,8 @@ def _adjoint(
     rule = ElementwiseRule(Rule(number), alpha, c)
     used = 2 if rule.keeps_outputs else 4
 
-    def of_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return _definition(*tensors, scale, rule)[:used]
+    def of_tensors(lam: Tensor, B: Tensor, dt: Tensor) -> tuple[Tensor, ...]:
+        return _definition(lam, B, dt, scale, rule)[:used]
 
     return torch.func.vjp(of_tensors, lam, B, dt)[1]((da, db, dk, df)[:used])
 

@@ -41,7 +41,9 @@ def bank_scan(
     """
     groups = range(0, system.states, bank_blocks(system.states).block_n)
     # The kernels take half precision; the gradients of several groups are added before rounding.
-    signal = u[..., 0] if len(groups) == 1 and u.dtype in KERNEL_DTYPES else u[..., 0].float()
+    signal = u.squeeze(-1)  # its derivative is a view, that of an index a tensor of zeros
+    if len(groups) > 1 or u.dtype not in KERNEL_DTYPES:
+        signal = signal.float()
     parts = [_scan_group(system, signal, x0, at) for at in groups]
     y = parts[0][0]
     for more, _ in parts[1:]:
@@ -56,7 +58,7 @@ def _scan_group(
     lam, B, C = _group(system, at)
     width, blocks = lam.shape[1], bank_blocks(lam.shape[1])
     factor = 2 if system.conjugate else 1
-    tables = bank_tables(lam, B, C, system.D[:, 0, 0].float(), factor, at == 0)
+    tables = bank_tables(lam, B, C, system.D.flatten().float(), factor, at == 0)
     in_first = u.shape[1] - (-(-u.shape[1] // blocks.block_t) - 1) * blocks.block_t
     start, head = None, None
     if x0 is not None:
@@ -69,13 +71,14 @@ def _scan_group(
     y, final = bank_rows(u, start, *tables, blocks)
     if head is not None:
         y = y + torch.nn.functional.pad(head, (0, 0, 0, u.shape[1] - in_first))
-    final = final[..., :width]
+    final = final if width == blocks.block_n else final[..., :width]
     return y, final if state_dtype(system, u).is_complex else final.real
 
 
 def _group(system: DiscreteDiagonal, at: int) -> tuple[Tensor, Tensor, Tensor]:
     """lam, B and C (H, n) of the states of a group, complex64."""
-    tensors = (system.lam, system.B[..., 0], system.C[:, 0])
+    # (The derivative of squeeze is a view, that of an index a tensor of zeros.)
+    tensors = (system.lam, system.B.squeeze(-1), system.C.squeeze(1))
     width = bank_blocks(system.states).block_n
     if system.states > width:
         tensors = (t[:, at : at + width] for t in tensors)

@@ -195,7 +195,10 @@ def kernel_view(tensor: Tensor) -> Tensor:
     resolved, since a kernel reads the memory as it is. A view that does not start at a multiple of
     16 bytes is copied: the kernels are compiled for such addresses only.
     """
-    plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    plain = tensor.detach() if tensor.requires_grad else tensor
+    if plain.is_conj() or plain.is_neg():  # each of these is an operation, and costs host time
+        plain = plain.resolve_conj().resolve_neg()
+    plain = plain if plain.is_contiguous() else plain.contiguous()
     if plain.data_ptr() % 16:
         plain = plain.clone()
     return torch.view_as_real(plain) if plain.is_complex() else plain

@@ -37,7 +37,7 @@ def store_pair(pointer, at, re, im, used):
 def _powers(exponent, ar, ai, BITS: tl.constexpr):
     """a^exponent for 0 <= exponent < 2^BITS, and a^(2^BITS)."""
     pr, pi = exponent * 0 + ar * 0 + 1.0, exponent * 0 + ar * 0
-    for bit in tl.static_range(BITS):
+    for bit in tl.static_range(BITS):  # pyright: ignore[reportGeneralTypeIssues]
         taken = ((exponent >> bit) & 1) == 1
         qr, qi = times(pr, pi, ar, ai)
         pr, pi = tl.where(taken, qr, pr), tl.where(taken, qi, pi)

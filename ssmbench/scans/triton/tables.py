@@ -161,8 +161,8 @@ def _adjoint(
 ) -> tuple[Tensor, ...]:
     D = torch.zeros_like(lam[:, 0].real)  # its value is in no gradient
 
-    def of_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return _definition(*tensors, factor, direct)
+    def of_tensors(lam: Tensor, B: Tensor, C: Tensor, D: Tensor) -> tuple[Tensor, ...]:
+        return _definition(lam, B, C, D, factor, direct)
 
     pull = torch.func.vjp(of_tensors, lam, B, C, D)[1]
     return pull((dchunk, dread_in, dtoeplitz, dread_out))
