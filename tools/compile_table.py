@@ -1,14 +1,17 @@
 """Training steps of every parametrization through ``torch.compile``, beside uncompiled ones.
 
-    python tools/compile_table.py
-    python tools/compile_table.py s4d l2ru --length 1024 --width 64 --rows rows.jsonl
+    python tools/compile_table.py --layers 1 --json benchmarks/compile-cpu.json
+    python tools/compile_table.py s4d l2ru --length 1024 --width 64
     python tools/compile_table.py --backend aot_eager --steps 0
 
-Each in a process of its own, so that one that crashes is a row of the table: graph breaks; the
-largest difference of the output, and of the gradient of a parameter, relative to the largest entry
-of each; processor time of a step (forward, backward, optimizer) in one thread, compiled and not, in
-turns, the median. ``--rows`` keeps finished rows, and a later call measures the others. The exit
-status is 1 if a row has a graph break, a difference above ``--tolerance``, or an error.
+Each in a process of its own, so that one that crashes is a row of the table: graphs and graph
+breaks; the largest difference of the output, and of the gradient of a parameter, relative to the
+largest entry of each; processor time of a step (forward, backward, optimizer) in one thread,
+compiled and not, in turns, the median. ``--json`` writes the figures with what they were measured
+of, after each row; a later call of the same sources and settings measures the others, one of
+other sources or settings starts anew. ``tools/doc_tables.py`` makes the table of the documentation
+of that file. The exit status is 1 if a row has another number of graphs than one, a graph break, a
+difference above ``--tolerance``, or an error.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ import argparse
 import importlib
 import math
 import os
+import platform
+import subprocess
 import sys
 import time
 import traceback
@@ -30,12 +35,19 @@ import torch._dynamo
 from torch import Tensor
 
 from ssmbench import jsonio, registry
+from ssmbench.bench import timing
 from ssmbench.build.network import build_network
 from ssmbench.config import typed
 from ssmbench.library.configs import read_run
 from ssmbench.spec import Channels, TaskSizes
 
+PROJECT = Path(__file__).resolve().parent.parent
 INPUTS, OUTPUTS, BATCH = 3, 5, 2
+HEADER = (
+    "| parametrization | graphs | breaks | difference | compiled in (CPU s) | step (CPU ms) | "
+    "compiled step | gain |",
+    "| --- |" + " ---: |" * 7,
+)
 
 
 def network(name: str, width: int, layers: int) -> torch.nn.Module:
@@ -94,8 +106,13 @@ def measured(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     compiled = torch.compile(model, backend=arguments.backend)
     found = gradients(compiled, u, parameters)
     took = time.process_time() - started
-    breaks = sum(torch._dynamo.utils.counters["graph_break"].values())
-    row = {"breaks": breaks, "compile_s": took, "difference": difference(found, expected)}
+    counters = torch._dynamo.utils.counters
+    row = {
+        "graphs": counters["stats"]["unique_graphs"],
+        "breaks": sum(counters["graph_break"].values()),
+        "compile_s": took,
+        "difference": difference(found, expected),
+    }
     if arguments.steps:
         row["eager_s"], row["compiled_s"] = seconds_of_steps(
             [model, compiled], u, arguments.steps, model
@@ -113,6 +130,8 @@ def in_own_process(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         except BaseException as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"}
+        if math.isinf(answer.get("difference", 0)):
+            answer = {"error": "a gradient is missing, or a number is not finite"}
         os.write(writing, jsonio.dumps(answer).encode())
         os._exit(0)
     os.close(writing)
@@ -123,14 +142,17 @@ def in_own_process(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def is_right(row: dict[str, Any], tolerance: float) -> bool:
-    """No error, no graph break, and equal up to rounding."""
-    return "error" not in row and row["breaks"] == 0 and row["difference"] <= tolerance
+    """No error, one graph without a break, and equal up to rounding."""
+    whole = "error" not in row and (row["graphs"], row["breaks"]) == (1, 0)
+    return whole and row["difference"] <= tolerance
 
 
 def line(name: str, row: dict[str, Any]) -> str:
+    """A row in Markdown."""
     if "error" in row:
-        return f"| `{name}` | {row['error']} | | | | |"
-    cells = [f"`{name}`", str(row["breaks"]), f"{row['difference']:.0e}", f"{row['compile_s']:.0f}"]
+        return f"| `{name}` | {row['error']} |" + " |" * 6
+    counts = f"{row['graphs']} | {row['breaks']}"
+    cells = [f"`{name}`", counts, f"{row['difference']:.0e}", f"{row['compile_s']:.0f}"]
     if "eager_s" in row:
         cells += [f"{1e3 * row[key]:.1f}" for key in ("eager_s", "compiled_s")]
         cells.append(f"{row['eager_s'] / row['compiled_s']:.2f}")
@@ -146,8 +168,22 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--steps", type=int, default=20, help="timed steps; 0 for none")
     parser.add_argument("--tolerance", type=float, default=2e-4)
-    parser.add_argument("--rows", type=Path, help="file of finished rows, one in a line")
+    parser.add_argument("--json", type=Path, help="file of the figures")
     return parser.parse_args()
+
+
+def measured_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What figures depend on: settings, sources and the machine."""
+    command = ["git", "rev-parse", "HEAD:ssmbench"]
+    sources = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=False)
+    settings = ("backend", "width", "layers", "length", "steps")
+    return {
+        "sources": sources.stdout.strip(),
+        "device": timing.device_name(torch.device("cpu")),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **{name: getattr(arguments, name) for name in settings},
+    }
 
 
 def main() -> int:
@@ -155,21 +191,17 @@ def main() -> int:
     torch.set_num_threads(1)
     if arguments.backend == "inductor":  # imported once, before the processes part
         importlib.import_module("torch._inductor.compile_fx")
-    kept = arguments.rows
-    rows = (
-        [jsonio.loads(x) for x in kept.read_text().splitlines()] if kept and kept.exists() else []
-    )
-    done = {row["name"]: row for row in rows}
-    print("| parametrization | graph breaks | difference | compiled in (CPU s) |", end="")
-    print(" step (CPU ms) | compiled step | gain |\n| --- |" + " ---: |" * 6)
+    about, kept = measured_of(arguments), arguments.json
+    earlier = jsonio.loads(kept.read_text()) if kept and kept.exists() else {}
+    rows = earlier.get("rows", {}) if earlier.get("about") == about else {}
+    print("\n".join(HEADER))
     for name in arguments.names:
-        if name not in done:
-            done[name] = {"name": name, **in_own_process(name, arguments)}
+        if name not in rows:
+            rows[name] = in_own_process(name, arguments)
             if kept:
-                with kept.open("a") as file:
-                    file.write(jsonio.dumps(done[name]) + "\n")
-        print(line(name, done[name]), flush=True)
-    return 0 if all(is_right(done[n], arguments.tolerance) for n in arguments.names) else 1
+                kept.write_text(jsonio.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        print(line(name, rows[name]), flush=True)
+    return 0 if all(is_right(rows[n], arguments.tolerance) for n in arguments.names) else 1
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ tools/quickstart && .venv/bin/python tools/doc_tables.py outputs/quickstart
 .venv/bin/python tools/token_cost.py -o benchmarks/tokens-cpu.json
 .venv/bin/python tools/kernel_counts.py -o benchmarks/counts.json
 .venv/bin/python tools/layer_launches.py -o benchmarks/launches.json
+.venv/bin/python tools/compile_table.py --layers 1 --json benchmarks/compile-cpu.json
 .venv/bin/python tools/doc_tables.py
 """
 
@@ -58,6 +59,13 @@ LAUNCHES_HEADER = (
     "| parametrization | kernels forward | operations | bytes | kernels backward | operations "
     "| bytes |",
     "| --- | --- | ---: | ---: | --- | ---: | ---: |",
+)
+
+COMPILED = PROJECT / "benchmarks" / "compile-cpu.json"
+COMPILED_HEADER = (
+    "| parametrization | graphs | graph breaks | difference | compiled in (CPU s) | step (CPU ms) "
+    "| compiled step | gain |",
+    "| --- |" + " ---: |" * 7,
 )
 
 
@@ -202,6 +210,7 @@ def launches() -> str:
 
 def tables() -> list[tuple[Path, str, str]]:
     """Every table: its page, its name there, and its text."""
+    measured = [(BENCHMARKS_PAGE, "compiled", compiled())] if COMPILED.exists() else []
     return [
         (README, "quickstart", readme_table()),
         (README, "speed", readme_speed()),
@@ -210,7 +219,22 @@ def tables() -> list[tuple[Path, str, str]]:
         (BENCHMARKS_PAGE, "tokens", token_costs()),
         (BENCHMARKS_PAGE, "counts", kernel_counts()),
         (BENCHMARKS_PAGE, "launches", launches()),
+        *measured,
     ]
+
+
+def compiled() -> str:
+    """What ``tools/compile_table.py`` measured, with what it was measured on."""
+    found = jsonio.loads(COMPILED.read_text())
+    about, rows = found["about"], found["rows"]
+    title = f"{about['device']}; Python {about['python']}, PyTorch {about['torch']}"
+    lines = [f"{title} ([all figures](../benchmarks/{COMPILED.name})):", "", *COMPILED_HEADER]
+    for name, r in rows.items():
+        counts = f"`{name}` | {r['graphs']} | {r['breaks']} | {r['difference']:.0e}"
+        times = f"{1e3 * r['eager_s']:.1f} | {1e3 * r['compiled_s']:.1f}"
+        gain = f"{r['eager_s'] / r['compiled_s']:.2f}"
+        lines.append(f"| {counts} | {r['compile_s']:.0f} | {times} | {gain} |")
+    return "\n".join(lines)
 
 
 def replaced(page: Path, name: str, text: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from ssmbench.config.compilation import COMPILE
 from ssmbench.config.durations import DURATION
 from ssmbench.config.places import component_fields
 from ssmbench.config.selection import SELECTION
@@ -189,9 +190,10 @@ class RunConfig(component_fields("")):
     #: networks without time-varying layers; validation and test are scored without it.
     hankel_penalty: float = option(0.0, NOT_NEGATIVE, added=2)
     #: Whether training steps run the network through torch.compile, which takes a minute or more at
-    #: the start, and a C++ compiler on the CPU; validation, tests and measurements do not. Not with
-    #: sequence_parallel.
-    compile: bool = option(False, added=2)
+    #: the start, and a C++ compiler on the CPU; validation, tests and measurements do not. A text
+    #: is its mode, of which reduce-overhead and max-autotune capture CUDA graphs on a GPU; true is
+    #: default. Not with sequence_parallel.
+    compile: bool | str = option(False, COMPILE, added=2)
     truncation: TruncationConfig = field(default_factory=TruncationConfig)
     #: Which validation score chooses among the weights of the training: score, or certified@E, for
     #: example certified@0.03: the share that is certified under disturbances of energy E.

@@ -57,8 +57,10 @@ def oscillator_state(x: Inexact[Tensor, "B H N"], complex_: bool) -> Inexact[Ten
 
 def check_state(state: Tensor | None, shape: tuple[int, ...]) -> None:
     """Raise a UsageError unless the state is None or of ``shape`` (B, H, N)."""
+    if state is None:
+        return
     require(
-        state is None or tuple(state.shape) == shape,
-        f"an SSM layer's state must have the shape (batch, heads, states) = {shape}"
-        + ("" if state is None else f", got {tuple(state.shape)}"),
+        tuple(state.shape) == shape,
+        f"an SSM layer's state must have the shape (batch, heads, states) = {shape}, got "
+        f"{tuple(state.shape)}",
     )

@@ -133,6 +133,7 @@ def define_states(name: str, run: Callable[[Tensor, Tensor, Tensor, bool], Tenso
         f"{name}(Tensor A, Tensor drive, Tensor start, bool reverse) -> Tensor",
         run,
         lambda A, drive, start, reverse: drive.new_empty(_shape(drive)),
+        reads_values=True,  # whether powers of A overflow
     )
 
     def scan(A: Tensor, drive: Tensor, start: Tensor, *, reverse: bool = False) -> Tensor:

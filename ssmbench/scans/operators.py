@@ -36,10 +36,16 @@ def define(
     kernel: Callable[..., Any],
     shapes: Callable[..., Any],
     devices: Sequence[str] = ("CPU", "CUDA"),
+    reads_values: bool = False,
 ) -> Any:
-    """A new operator of the namespace ``ssmbench``; ``shapes`` is its kernel for fake tensors."""
+    """A new operator of the namespace ``ssmbench``; ``shapes`` is its kernel for fake tensors.
+
+    ``reads_values``: whether the kernel waits for values on a GPU and chooses by them, so that
+    Inductor must leave it out of CUDA graphs.
+    """
     name = schema.partition("(")[0]
-    LIBRARY.define(schema, tags=torch.Tag.pt2_compliant_tag)
+    tags = (torch.Tag.pt2_compliant_tag, *[torch.Tag.cudagraph_unsafe] * reads_values)
+    LIBRARY.define(schema, tags=tags)
     for device in devices:
         LIBRARY.impl(name, kernel, device)
     torch.library.register_fake(f"ssmbench::{name}", shapes, lib=LIBRARY)

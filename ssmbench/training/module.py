@@ -18,6 +18,7 @@ from ssmbench import registry
 from ssmbench.build.optimizer import build_optimizer
 from ssmbench.build.schedule import Schedule
 from ssmbench.config import options_of
+from ssmbench.config.compilation import compile_mode
 from ssmbench.errors import DivergedError, require
 from ssmbench.nn.bounds import is_finite
 from ssmbench.nn.model import SequenceModel
@@ -47,7 +48,7 @@ class SequenceModule(pl.LightningModule):
     epoch. ``budget`` is the training time of the run, None if it ends after epochs or steps.
     ``margins``: of a training for certified predictions. ``hankel_penalty``: the weight of
     :func:`~ssmbench.training.hankel.hankel_penalty` in the training loss. ``compiled``: whether
-    training steps run the network through ``torch.compile``.
+    training steps run the network through ``torch.compile``, or in which of its modes.
 
     Raises:
         DivergedError: a loss or prediction is not finite on any rank; all ranks raise together.
@@ -62,7 +63,7 @@ class SequenceModule(pl.LightningModule):
         budget: Budget | None = None,
         margins: Margins | None = None,
         hankel_penalty: float = 0.0,
-        compiled: bool = False,
+        compiled: bool | str = False,
     ):
         super().__init__()
         self.max_steps = max_steps
@@ -73,7 +74,7 @@ class SequenceModule(pl.LightningModule):
         self.optimizer = optimizer
         self.margins = margins or Margins()
         self.hankel_penalty = hankel_penalty
-        self.compiled = compiled
+        self.compiled = compile_mode(compiled)
         self.val_metrics = task.metrics().clone(prefix="val/")
         self.test_metrics = task.metrics().clone(prefix="test/")
         self.certified_metrics = task.metrics() if self.margins.selects else None
@@ -231,7 +232,7 @@ class SequenceModule(pl.LightningModule):
     def _predict(self, batch: Batch) -> Tensor:
         try:
             if self.compiled and self.model.training:
-                return predict_compiled(self.model, batch)
+                return predict_compiled(self.model, batch, self.compiled)
             with self._segments():
                 return self.model(batch.u, batch.lengths, batch.dt)
         except torch.linalg.LinAlgError:  # a factorization refuses matrices that are not finite

@@ -46,8 +46,9 @@ def test_the_tool_finds_what_is_wrong():
     assert tool.difference(factor, right) == pytest.approx(5e-4, rel=1e-3)
     assert tool.difference([right[0], None, None], right) == float("inf")
     assert tool.difference([right[0] * float("nan"), *right[1:]], right) == float("inf")
-    row = {"breaks": 0, "difference": 1e-5}
+    row = {"graphs": 1, "breaks": 0, "difference": 1e-5}
     assert tool.is_right(row, 2e-4)
     assert not tool.is_right(row | {"difference": tool.difference(factor, right)}, 2e-4)
     assert not tool.is_right(row | {"breaks": 1}, 2e-4)
+    assert not tool.is_right(row | {"graphs": 2}, 2e-4)
     assert not tool.is_right({"error": "ended with status -11"}, 2e-4)

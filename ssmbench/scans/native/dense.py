@@ -231,12 +231,18 @@ def _outputs(
 
 
 _SYSTEM = "Tensor u, Tensor A, Tensor B, Tensor C, Tensor D, Tensor x0"
-_layer = define(f"dense_layer({_SYSTEM}, bool keep) -> (Tensor, Tensor, Tensor)", _run, _outputs)
+_layer = define(
+    f"dense_layer({_SYSTEM}, bool keep) -> (Tensor, Tensor, Tensor)",
+    _run,
+    _outputs,
+    reads_values=True,  # without the kernel, as dense_states does
+)
 _layer_backward = define(
     f"dense_layer_backward({_SYSTEM}, Tensor states, Tensor dy, Tensor dfinal)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _run_backward,
     lambda *inputs: tuple(t.new_empty(t.shape) for t in inputs[:6]),
+    reads_values=True,
 )
 differentiate(_layer, _backward, _jvp, lambda inputs, outputs: (*inputs[:6], outputs[2]), [2])
 differentiate_backward(_layer_backward, _adjoint, _adjoint_jvp)
