@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from ssmbench import registry
+from ssmbench import jsonio, registry
 from tests.tools import load_tool
 
 #: A bank, a dense and a diagonal system: their backward passes are traced too.
@@ -35,6 +35,21 @@ def test_every_network_is_one_graph(root):
 @pytest.mark.slow
 def test_backward_passes_are_traced(root):
     assert len(rows_of(root, "--backend", "aot_eager", *SCANS)) == len(SCANS)
+
+
+@pytest.mark.slow
+def test_other_lengths_batches_and_time_steps(root):
+    """A second length makes a graph for all of them, and so does a second number of sequences; one
+    sequence is a number of its own to torch. Padding and time steps break no graph."""
+    command = [sys.executable, "-m", "tests.nn.compiled_calls"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+    assert done.returncode == 0, done.stderr[-3000:]
+    answers = jsonio.loads(done.stdout.splitlines()[-1])
+    graphs = {name: found["graphs"] for name, found in answers.items()}
+    assert graphs == {"lengths": 2, "batches": 3, "padded": 2, "uneven": 2}
+    for found in answers.values():
+        assert found["breaks"] == 0
+        assert found["difference"] < 2e-5  # of float32, and of another order of the sums
 
 
 def test_the_tool_finds_what_is_wrong():
