@@ -226,9 +226,7 @@ _bank_backward = define(
     _run_backward,
     _backward_shapes,
 )
-differentiate(
-    _bank, _backward, no_jvp, lambda inputs, outs: (*inputs[:6], outs[2], inputs[6]), [2]
-)
+differentiate(_bank, _backward, no_jvp, lambda inputs, outs: (*inputs[:6], outs[2], inputs[6]), [2])
 differentiate_backward(_bank_backward, _adjoint, no_jvp)
 
 
