@@ -160,7 +160,7 @@ class Discretizer(ABC):
         """:meth:`elementwise`; None where a subclass has overridden the methods that it describes,
         and not it."""
         order = type(self).__mro__
-        described = ("diagonal", "increment", "time_varying", "__call__")
+        described = ("diagonal", "increment", "time_varying", "__call__", "_loss")
         own, *others = (
             next(k for k, base in enumerate(order) if name in vars(base))
             for name in ("elementwise", *described)

@@ -34,6 +34,8 @@ def suits(system: ContinuousDiagonal) -> bool:
         return False
     if forward_ad._current_level >= 0 or system.B.numel() == 0:
         return False
+    if system.dt.dtype in _WIDE and not _is_wide(system):  # would be rounded before it is used
+        return False
     return unavailable_reason() is None and all(t.is_cpu for t in system.tensors().values())
 
 

@@ -117,6 +117,14 @@ def assert_same(found, wanted) -> None:
     assert_close(found.tensors().values(), wanted.tensors().values(), 0)
 
 
+def test_step_sizes_in_double_precision_are_not_rounded():
+    tensors = leaves(torch.complex64)
+    tensors["dt"] = torch.full((3,), 1 / 3, dtype=torch.float64)
+    tensors["lam"] = tensors["lam"].detach() + 900j
+    system, zoh = system_of(tensors), registry.discretizers.get("zoh").build()
+    assert_same(discretized(system, zoh), zoh(system))
+
+
 def test_what_does_not_suit_goes_by_separate_operations(monkeypatch):
     zoh, system = registry.discretizers.get("zoh").build(), system_of(leaves(torch.complex64))
     wanted = zoh(system)
