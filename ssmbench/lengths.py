@@ -7,12 +7,12 @@ from jaxtyping import Bool, Inexact, Int, Shaped
 from torch import Tensor
 
 from ssmbench.errors import require
-from ssmbench.transforms import checks_deferred
+from ssmbench.transforms import values_deferred
 
 
 def check_lengths(lengths: Tensor, batch: int, total: int) -> None:
     """Raise a UsageError unless ``lengths`` holds ``batch`` integers in 1..total; the range is not
-    looked at where checks are deferred."""
+    looked at in traced graphs, nor where a device would be waited for in training."""
     integer = not (
         lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool
     )
@@ -21,7 +21,7 @@ def check_lengths(lengths: Tensor, batch: int, total: int) -> None:
         f"lengths: must be {batch} whole numbers, one per sequence, got shape "
         f"{tuple(lengths.shape)} of {lengths.dtype}",
     )
-    if checks_deferred():
+    if values_deferred(lengths):
         return
     inside = bool(((lengths >= 1) & (lengths <= total)).all())
     require(inside, f"lengths: must be in 1..{total}, the steps of the padded batch")

@@ -33,11 +33,21 @@ def checks_deferred() -> bool:
     return torch.compiler.is_compiling() or _deferred.get()
 
 
+def values_deferred(tensor: torch.Tensor) -> bool:
+    """As :func:`checks_deferred`, for the values of a tensor of a batch, which are read at once on
+    the CPU."""
+    return torch.compiler.is_compiling() or (_deferred.get() and not _is_read_at_once(tensor))
+
+
+def _is_read_at_once(tensor: torch.Tensor) -> bool:
+    return tensor.is_cpu
+
+
 @contextmanager
 def defer_checks() -> Iterator[None]:
     """Within: factorizations that fail give NaN instead of an error, and lengths and time steps
-    are taken as they are. For steps of a training, which checks that its loss is finite, and whose
-    batches are made by its task.
+    that are not on the CPU are taken as they are. For steps of a training, which checks that its
+    loss is finite, and whose batches are made by its task.
 
     >>> from ssmbench.linalg.factorizations import cholesky
     >>> with defer_checks():

@@ -28,9 +28,9 @@ _BETWEEN = 6
 _LEAST = 1e-300
 
 
-def largest_eigenvalue(M: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
+def largest_eigenvalue(M: Float[Tensor, "n n"], squarings: int = SQUARINGS) -> Float[Tensor, ""]:
     """An upper bound of the largest eigenvalue of a symmetric, positive semidefinite M in float64:
-    at most ``n^(2^-25)`` times it, and rounding.
+    at most ``n^(2^-(s + 1))`` times it, and rounding, for s ``squarings``, a multiple of six.
 
     The gradient is the projector onto its eigenvectors, divided by their number where several
     belong to it. NaN where an entry of M is not finite. A second derivative, and derivatives by
@@ -42,39 +42,41 @@ def largest_eigenvalue(M: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
     if functorch_active() or forward_ad._current_level >= 0:
         return torch.linalg.eigvalsh(M)[-1]
     if torch.compiler.is_compiling():
-        bound, projector = _powers(M.detach())
+        bound, projector = _powers(M.detach(), squarings)
         return straight_through((projector * M).sum(), bound)
-    return _LargestEigenvalue.apply(M)
+    return _LargestEigenvalue.apply(M, squarings)
 
 
 class _LargestEigenvalue(torch.autograd.Function):
     """:func:`largest_eigenvalue`; its backward pass has the projector already."""
 
     @staticmethod
-    def forward(ctx: Any, M: Tensor) -> Tensor:
-        bound, projector = _powers(M)
+    def forward(ctx: Any, M: Tensor, squarings: int) -> Tensor:
+        bound, projector = _powers(M, squarings)
         ctx.save_for_backward(M, projector)
         return bound
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         M, projector = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is differentiated again
             exact = torch.linalg.eigvalsh(M)[-1]
-            return torch.autograd.grad(exact, M, gradients[0], create_graph=True)[0]
-        return gradients[0] * projector
+            return torch.autograd.grad(exact, M, gradients[0], create_graph=True)[0], None
+        return gradients[0] * projector, None
 
 
-def _powers(M: Float[Tensor, "n n"]) -> tuple[Float[Tensor, ""], Float[Tensor, "n n"]]:
+def _powers(
+    M: Float[Tensor, "n n"], squarings: int
+) -> tuple[Float[Tensor, ""], Float[Tensor, "n n"]]:
     """The bound, and the last power of M divided by its trace."""
     value = M.trace().clamp_min(_LEAST)
     power = M / value
-    for done in range(_BETWEEN, SQUARINGS + 1, _BETWEEN):
+    for done in range(_BETWEEN, squarings + 1, _BETWEEN):
         power = torch.linalg.matrix_power(power, 2**_BETWEEN)
         trace = power.trace().clamp_min(_LEAST)
         power, value = power / trace, value * trace.pow(2.0**-done)
     size = torch.linalg.vector_norm(power)
-    return value * size.pow(2.0**-SQUARINGS) * (1 + _rounding(len(M))), power
+    return value * size.pow(2.0**-squarings) * (1 + _rounding(len(M))), power
 
 
 def _rounding(n: int) -> float:

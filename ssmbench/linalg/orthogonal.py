@@ -10,11 +10,11 @@ from torch import Tensor
 LARGEST_NORM = 1e6
 
 
-def limited(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """x, scaled down to the Frobenius norm :data:`LARGEST_NORM` where its norm is larger."""
+def limited(x: Float[Tensor, "*shape"], norm: float = LARGEST_NORM) -> Float[Tensor, "*shape"]:
+    """x, scaled down to the Frobenius norm ``norm`` where its norm is larger."""
     largest = x.detach().abs().amax().clamp_min(1.0)
     size = largest * torch.linalg.vector_norm(x / largest)  # squares of 1e200 overflow
-    return x * (LARGEST_NORM / size.clamp_min(LARGEST_NORM))
+    return x * (norm / size.clamp_min(norm))
 
 
 def cayley(Y: Float[Tensor, "N N"]) -> Float[Tensor, "N N"]:

@@ -38,6 +38,8 @@ def linear_bound(module: nn.Linear | nn.Identity) -> Bound:
         return IDENTITY
     if not isinstance(module, BoundedLinear):
         return weight_bound(module.weight)
+    if type(module).effective_weight is not BoundedLinear.effective_weight:
+        return weight_bound(module.effective_weight())
     if not checks_deferred() and not torch.isfinite(module.weight).all():
         return Bound.none(_NOT_FINITE)
     return Bound(module.largest_norm())

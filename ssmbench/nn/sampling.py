@@ -24,7 +24,7 @@ from ssmbench.systems import (
     SampledModes,
     at_steps,
 )
-from ssmbench.transforms import checks_deferred
+from ssmbench.transforms import values_deferred
 
 Continuous = TypeVar("Continuous", bound=ContinuousTime)
 
@@ -94,9 +94,9 @@ def at_time_steps(
 
 def check_time_steps(dt: Float[Tensor, ...], shape: tuple[int, ...]) -> None:
     """Raise a UsageError unless ``dt`` is of ``shape`` (B, L), positive and finite; the values are
-    not looked at where checks are deferred."""
+    not looked at in traced graphs, nor where a device would be waited for in training."""
     require(tuple(dt.shape) == shape, f"dt must be (B, L) = {shape}, got {tuple(dt.shape)}")
-    if checks_deferred():
+    if values_deferred(dt):
         return
     positive = bool(((dt > 0) & torch.isfinite(dt)).all())
     require(positive, "dt must be positive and finite everywhere")

@@ -149,6 +149,10 @@ class L2RU(Parametrization):
 _BELOW_ONE = 1 - 1e-9
 
 
+#: Of Z: its norm to 1e-12, since how near the slowest pole is to 1 is a difference to it.
+_SQUARINGS = 42
+
+
 #: gamma is kept between e^-80 and e^80: float32 holds B, C and D there.
 _LARGEST_LOG_GAMMA = 80.0
 #: sigmoid(alpha) is at least this: D = 0 has no gradient.
@@ -196,7 +200,7 @@ def _norm_bound(Z: Float[Tensor, "N N"], bound: NormBound) -> Float[Tensor, ""]:
     within each pair, ||Z||_2 has no derivative; the gradient is then the mean over eigenvectors.
     """
     if bound is NormBound.spectral:
-        return largest_eigenvalue(Z)
+        return largest_eigenvalue(Z, _SQUARINGS)
     if bound is NormBound.frobenius:
         return torch.linalg.matrix_norm(Z)
     return Z.abs().sum(-1).max()
@@ -283,8 +287,10 @@ def _rotations(max_phase: float, n: int) -> Tensor:
 def _check_reach(config: L2RUConfig, n: int, headroom: float, ratio: float) -> None:
     """The Frobenius norm of Z exceeds ||Z||_2, and with it goes the long memory."""
     best = 1 / math.sqrt(1 + _SPLIT * (ratio - headroom))  # at alpha to infinity
+    frobenius = config.norm is NormBound.frobenius
+    others = "norm=spectral or norm=gershgorin" if frobenius else "a smaller radius"
     require(
         headroom > 0,
         f"norm={config.norm.name} cannot hold a pole at radius={config.radius} with {n} "
-        f"states (at most about {best:.3f}); use norm=spectral or norm=gershgorin",
+        f"states (at most about {best:.9g}); use {others}",
     )

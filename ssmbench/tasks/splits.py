@@ -54,6 +54,9 @@ class TaskData(ABC):
     #: The ranks that train together, each on batches of its own; None of a single process.
     trainer: Ranks | None = None
 
+    #: Whether batches are made in pinned memory: where a CUDA device takes them.
+    pin_memory: bool = False
+
     #: Whether sequences of similar lengths come into a batch together, where lengths differ.
     bucket_by_length: bool = True
     #: The number of ranks that share each sequence; they are given the same batches.
@@ -242,7 +245,7 @@ class TaskData(ABC):
             batch_size=self.batch_size,
             sampler=sampler,
             drop_last=True,
-            pin_memory=self._for_a_gpu,
+            pin_memory=self.pin_memory,
         )
 
     def _lengths(self, data: SequenceData) -> Int[np.ndarray, " n"] | None:
@@ -266,12 +269,7 @@ class TaskData(ABC):
         longer = varied.value if varied.quantity == LENGTH_FACTOR else 1
         size = max(1, int(self.batch_size // longer))
         batches = evaluation_batches(len(data), size, *self._ranks(), lengths)
-        return Batches(data, batch_sampler=batches, pin_memory=self._for_a_gpu)
-
-    @property
-    def _for_a_gpu(self) -> bool:
-        """Whether the trainer takes the batches to a CUDA device."""
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return Batches(data, batch_sampler=batches, pin_memory=self.pin_memory)
 
     def _ranks(self) -> tuple[int, int]:
         """The number of ranks that read different data, and the index of this one."""

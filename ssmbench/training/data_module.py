@@ -24,6 +24,8 @@ class DataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Load the data; the task knows its ranks from now on."""
         self.task.trainer = self.trainer
+        if self.trainer is not None:
+            self.task.pin_memory = self.trainer.strategy.root_device.type == "cuda"
         self.task.setup(stage)
 
     def train_dataloader(self) -> Batches:

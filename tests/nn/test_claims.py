@@ -12,8 +12,8 @@ from ssmbench.build.encoder_decoder import build_decoder, build_encoder
 from ssmbench.config import AnalysisConfig, RunConfig
 from ssmbench.config.schema import ModelConfig
 from ssmbench.errors import UsageError
+from ssmbench.nn.claims import NO_GAIN_FROM_LEARNED_STATE
 from ssmbench.nn.initial_state import InitialState
-from ssmbench.nn.layer import NO_GAIN_FROM_LEARNED_STATE
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
 from ssmbench.parametrizations.base import Parametrization

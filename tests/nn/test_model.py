@@ -16,6 +16,7 @@ from ssmbench.analysis.gain import analyse
 from ssmbench.errors import UsageError
 from ssmbench.nn.blocks.base import Block, Residual
 from ssmbench.nn.bounds import is_finite, linear_bound
+from ssmbench.nn.linear import BoundedLinear
 from ssmbench.nn.model import SequenceModel
 from ssmbench.nn.pooling import Pooling
 from tests.builders import (
@@ -131,6 +132,14 @@ def test_linear_map_has_its_spectral_norm():
         linear.weight.copy_(torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]]))
     assert linear_bound(linear).value == pytest.approx(4.0)
     assert linear_bound(torch.nn.Identity()).value == 1
+
+
+def test_bound_of_a_bounded_map_that_redefines_its_weight_is_measured():
+    class Doubled(BoundedLinear):
+        def effective_weight(self, gain=1.0):
+            return 2 * super().effective_weight(gain)
+
+    assert linear_bound(Doubled(3, 3)).value == pytest.approx(2.0)
 
 
 def test_residual_adds_one():

@@ -127,6 +127,17 @@ def test_sandwich_rows_are_orthonormal():
     assert torch.allclose(A @ A.T + B @ B.T, eye, atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e5, 1e8, 1e20, 1e30])
+@pytest.mark.parametrize("make", ["ones", "randn"])
+def test_sandwich_rows_are_orthonormal_for_all_weights(make, scale):
+    module = build("sandwich", d_model=8)
+    with torch.no_grad():
+        module.X.copy_(getattr(torch, make)(8, 8) * scale)
+        module.Y.copy_(getattr(torch, make)(8, 1) @ getattr(torch, make)(1, 8) * scale)
+    A, B = (x.double() for x in module.matrices())
+    assert torch.allclose(A @ A.T + B @ B.T, torch.eye(8).double(), atol=1e-6)
+
+
 def test_sll_starts_near_the_identity_and_grows_no_gap_between_scales():
     module = build("sll", d_model=4).double()
     x = torch.randn(50, 4, dtype=torch.float64)

@@ -82,6 +82,14 @@ def test_radius_next_to_one(gamma):
     assert gap == pytest.approx(1e-6, rel=0.1)  # float32 entries of A: 6e-8 each
 
 
+@pytest.mark.parametrize("n", [2, 64, 256])
+def test_spectral_norm_leaves_room_for_a_radius_next_to_one(n):
+    radius = 1 - 1e-7
+    found = L2RU(L2RUConfig(radius=radius, radius_min=0.4), d_model=n)().double()
+    shrunk = 2**-24 * (2 * n) ** 0.5  # room for rounding to float32
+    assert 0 < 1 - found.spectral_radius().item() < 2e-7 + 2 * shrunk
+
+
 def test_initial_angles_are_spread_up_to_the_largest():
     config = L2RUConfig(radius=0.99, radius_min=0.9, max_phase=2.0)
     angles = L2RU(config, d_model=16)().poles().angle().abs()

@@ -11,9 +11,13 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.utils import _pytree as pytree
 
-from ssmbench.scans import native
+from ssmbench.scans import (
+    native,
+    sampling,  # noqa: F401 - registers its operators
+)
 from ssmbench.scans.dense_states import dense_states
 from ssmbench.scans.native import library
+from ssmbench.systems import Rule
 from tests.scans import by_definition
 
 compiled = pytest.mark.skipif(
@@ -274,7 +278,13 @@ def samples() -> dict[str, list[tuple]]:
     given_form = (modes[0], None, *tables, modes[0].detach(), None, 0, 0.0, 0.0, False, False)
     kept = torch.ops.ssmbench.selective_layer(*modes, *form, True)[2].detach()
     outcomes = leaves_of((numbers(B, L, H), numbers(B, H, N)))
+    system = leaves_of((numbers(H, N, dtype=WIDE), numbers(H, N, 1, dtype=WIDE), numbers(H).abs()))
+    rule = Rule.tustin.value, 0.5, 0.0
+    found = torch.ops.ssmbench.sample_modes(*system, *rule)
+    changes = leaves_of(tuple(torch.randn_like(x) for x in found[:4]))
     return {
+        "sample_modes": [(*system, *rule)],
+        "sample_modes_backward": [(*system, found[4].detach(), *changes, *rule)],
         "selective_layer": [(*modes, *form, True), (*modes, *form, False), (*given_form, True)],
         "selective_layer_backward": [(*modes, *form, kept, *outcomes)],
         "delta_layer": [(*delta, True), (*delta, False)],

@@ -48,7 +48,7 @@ ARCHITECTURES = {"sm_80", "sm_90"}
 PARTS = {
     "scan_real_*": 10 * 3 + 2,
     "scan_complex_*": 6 * 3 + 2,
-    "bank_*": 8 * 3,
+    "bank_*": (8 + 2) * 3,
     "delta_*": 3 * 2,
     "dense_*": 2 * 4,
     "selective_*": 2 * 6 * 2,

@@ -9,6 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssmbench.tasks.batch import Batch
+from ssmbench.training.data_module import DataModule
 from tests.tasks.tiny import tiny_task
 
 
@@ -16,7 +17,9 @@ def task_on(device: str):
     """A task with a trainer whose network is on that device."""
     task = tiny_task("digits")
     strategy = SimpleNamespace(root_device=torch.device(device))
-    task.trainer = SimpleNamespace(world_size=1, global_rank=0, strategy=strategy)
+    data = DataModule(task)
+    data.trainer = SimpleNamespace(world_size=1, global_rank=0, strategy=strategy)
+    data.setup("fit")
     return task
 
 

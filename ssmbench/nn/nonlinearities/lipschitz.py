@@ -14,12 +14,16 @@ from torch import Tensor, nn
 from ssmbench.analysis.network_bound.enclosed import Enclosed
 from ssmbench.analysis.network_bound.shifted import ShiftedMap, between
 from ssmbench.errors import require
-from ssmbench.linalg.orthogonal import cayley
+from ssmbench.linalg.orthogonal import cayley, limited
 from ssmbench.linalg.singular_values import spectral_norm
 from ssmbench.nn.nonlinearities.base import Nonlinearity
 from ssmbench.nn.nonlinearities.pair_sort import sort_pairs
 from ssmbench.program import Builder
 from ssmbench.registry import NoOptions, nonlinearities
+
+#: The Frobenius norm of Y in a sandwich layer: A A' + B B' is I up to its square times the rounding
+#: of double precision, which has to be less than that of float32.
+_LARGEST_Y = 1e4
 
 
 @dataclass
@@ -110,10 +114,10 @@ class Sandwich(Nonlinearity):
 
     def matrices(self) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"]]:
         """A and B, with A A' + B B' = I."""
-        X, Y = self.X.double(), self.Y.double()
+        X, Y = limited(self.X.double()), limited(self.Y.double(), _LARGEST_Y)
         eye = torch.eye(len(X), dtype=X.dtype, device=X.device)
         Z = X - X.T + Y.T @ Y
-        # the symmetric part of I + Z is positive definite: never singular, nothing to check
+        # the symmetric part of I + Z is at least I, and limited: never singular, nothing to check
         A = torch.linalg.solve_ex(eye + Z, eye - Z).result.T
         B = -2 * torch.linalg.solve_ex(eye + Z.T, Y.T).result
         return A.to(self.X.dtype), B.to(self.X.dtype)
