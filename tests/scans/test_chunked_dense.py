@@ -116,15 +116,23 @@ def legs(states=32):
 @every_form
 @pytest.mark.parametrize("make", [legs, lambda: random_system(2, 32, 1, torch.float32)])
 def test_single_precision_is_as_accurate_as_a_float32_loop(scan, make):
-    torch.manual_seed(0)
+    """Summed over five draws: which of two maxima of a few roundings is larger in one is chance,
+    and differs between processors."""
+    draws = [errors_beside_a_loop(scan, make, seed) for seed in range(5)]
+    found, loop = (torch.tensor(errors).sum(0) for errors in zip(*draws, strict=True))
+    floor = len(draws) * 4 * 2.0**-24
+    assert (found <= 3 * loop.clamp_min(floor)).all()
+
+
+def errors_beside_a_loop(scan, make, seed):
+    """Of outputs and every gradient in float32: by ``scan``, and by a loop over steps."""
+    torch.manual_seed(seed)
     system = make()
     u, x0 = inputs(system, 2, 700)
     reference = ReferenceScan(registry.NoOptions())
     exact = outcome(reference, system.map(to_double), u.double(), x0.double())
     loop = relative_errors(outcome(reference, system, u, x0), exact)
-    found = relative_errors(outcome(scan, system, u, x0), exact)
-    floor = 4 * 2.0**-24
-    assert all(ours <= 3 * max(theirs, floor) for ours, theirs in zip(found, loop, strict=True))
+    return relative_errors(outcome(scan, system, u, x0), exact), loop
 
 
 @every_form
