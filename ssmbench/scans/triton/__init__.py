@@ -197,11 +197,19 @@ def _dense_reason(system: DiscreteDense) -> str | None:
 
 
 def _unusable(device: torch.device) -> str | None:
-    if importlib.util.find_spec("triton") is None:
+    if not _is_installed():
         return "the package triton is not installed"
     if device.type == "cuda" or (device.type == "cpu" and _interpreted()):
         return None
     return f"it needs a CUDA device, and this is {device.type!r}"
+
+
+def _is_installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+# As in native/library.py: PyTorch 2.11 does not trace find_spec, and would end a graph there.
+vars(_is_installed)["_dynamo_marked_constant"] = True
 
 
 def _interpreted() -> bool:
