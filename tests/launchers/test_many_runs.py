@@ -12,7 +12,7 @@ from ssmbench import jsonio
 from tests.tools import load_tool
 
 pytestmark = pytest.mark.slow
-RUNS = 8  # a thousand by the tool itself
+RUNS = 16  # a thousand by the tool itself
 
 
 @pytest.fixture(scope="module")
