@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ssmbench import registry
 from ssmbench.bench.cases import selective_case
-from ssmbench.bench.timing import peak_on_cpu
+from ssmbench.bench.timing import kept_bytes, peak_on_cpu
 from ssmbench.nn.layer import SSMLayer
 
 Action = Callable[[], Tensor]
@@ -89,25 +89,11 @@ def nanoseconds(run: Action, leaves: list[Tensor]) -> tuple[float, float]:
     return 1e9 * (middle - start) / y.numel(), 1e9 * (end - start) / y.numel()
 
 
-def kept_bytes(run: Action) -> float:
-    """Of the tensors kept for the backward pass, each storage once, by numbers of the output."""
-    storages: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        y = run()
-    return sum(storages.values()) / y.numel()
-
-
-def peak_bytes(run: Action, leaves: list[Tensor]) -> float:
-    """The most that is allocated at once, by numbers of the output."""
+def kept_and_peak(run: Action, leaves: list[Tensor]) -> tuple[float, float]:
+    """Bytes kept for the backward pass, and the most allocated at once, a number of the output."""
     with torch.no_grad():
         numbers = run().numel()
-    return peak_on_cpu(partial(nanoseconds, run, leaves)) / numbers
+    return kept_bytes(run) / numbers, peak_on_cpu(partial(nanoseconds, run, leaves)) / numbers
 
 
 def main() -> None:
@@ -119,8 +105,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     timed = candidates(options.batch, options.length, options.parts)
-    kept = {name: kept_bytes(run) for name, (run, _) in timed.items()}
-    peak = {name: peak_bytes(*given) for name, given in timed.items()}
+    memory = {name: kept_and_peak(*given) for name, given in timed.items()}
     rounds = [
         {name: nanoseconds(*given) for name, given in timed.items()} for _ in range(options.rounds)
     ]
@@ -131,7 +116,8 @@ def main() -> None:
     print("| --- | ---: | ---: | ---: | ---: |")
     for name in timed:
         forward, both = (median(found[name][k] for found in rounds) for k in (0, 1))
-        print(f"| {name} | {forward:.0f} | {both:.0f} | {kept[name]:.0f} | {peak[name]:.0f} |")
+        kept, peak = memory[name]
+        print(f"| {name} | {forward:.0f} | {both:.0f} | {kept:.0f} | {peak:.0f} |")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ REASONS = {
     ),
     ("ssmbench/training/module.py", "backward"): "the gradient of those steps (tasks/batch.py)",
     ("ssmbench/scans/chunked.py", "_fits"): (
-        "whether the chunked scan's powers are finite; the kernels in C and Triton do not ask"
+        "whether the chunked scan's powers are finite; dense systems ask inside their operators"
     ),
     ("ssmbench/nn/bounds.py", "weight_bound"): (
         "the decoder of a network of certified blocks has what the norms of Q1 and Q2 leave of "

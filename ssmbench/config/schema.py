@@ -190,9 +190,9 @@ class RunConfig(component_fields("")):
     #: networks without time-varying layers; validation and test are scored without it.
     hankel_penalty: float = option(0.0, NOT_NEGATIVE, added=2)
     #: Whether training steps run the network through torch.compile, which takes a minute or more at
-    #: the start, and a C++ compiler on the CPU; validation, tests and measurements do not. A text
-    #: is its mode, of which reduce-overhead and max-autotune capture CUDA graphs on a GPU; true is
-    #: default. Not with sequence_parallel.
+    #: the start, and a C++ compiler on the CPU; validation, tests and measurements do not. Also the
+    #: name of one of its modes: reduce-overhead and max-autotune capture CUDA graphs on a GPU; true
+    #: means default. Not with sequence_parallel.
     compile: bool | str = option(False, COMPILE, added=2)
     truncation: TruncationConfig = field(default_factory=TruncationConfig)
     #: Which validation score chooses among the weights of the training: score, or certified@E, for

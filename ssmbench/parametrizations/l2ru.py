@@ -149,7 +149,8 @@ class L2RU(Parametrization):
 _BELOW_ONE = 1 - 1e-9
 
 
-#: Of Z: its norm to 1e-12, since how near the slowest pole is to 1 is a difference to it.
+#: Squarings for ||Z||_2, then known to 1e-12: the distance of the slowest pole from the unit circle
+#: follows from a small difference to this norm.
 _SQUARINGS = 42
 
 

@@ -114,10 +114,7 @@ class Task(TaskData):
 
         ``place``: whole numbers that name the step; it draws the same samples whenever it is made.
         """
-        batch, conditions = self.augmented(batch), self.conditions
-        if conditions.dropped == 0:
-            return batch
-        return conditions.train_batch(batch, np.random.default_rng(place), self.sizes.per_step)
+        return self.conditions.train_batch(self.augmented(batch), place, self.sizes.per_step)
 
     @abstractmethod
     def metrics(self) -> MetricCollection:

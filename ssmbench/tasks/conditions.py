@@ -43,10 +43,11 @@ class Conditions:
         """What a reader of the scores must know, after the source of the data."""
         return f"; {self.dropped:.4g} of the samples dropped at random" if self.dropped else ""
 
-    def train_batch(self, batch: Batch, random: np.random.Generator, per_step: bool) -> Batch:
-        """A training batch without the samples that are dropped in this epoch."""
+    def train_batch(self, batch: Batch, place: Sequence[int], per_step: bool) -> Batch:
+        """A training batch without the samples that are dropped in the step named by ``place``."""
         if self.dropped == 0:
             return batch
+        random = np.random.default_rng(place)
         numbers = torch.from_numpy(random.random(batch.u.shape[:2]))
         return drop_samples(batch, self.dropped, numbers, per_step=per_step)
 

@@ -25,8 +25,8 @@ EVERY_BATCH = (
 def leave_out_empty_hooks(callbacks: Iterable[Callback]) -> None:
     """Let Lightning pass over the hooks of a batch that a callback does not define.
 
-    It calls the empty ones of ``Callback`` as well, each with its own bookkeeping: of fifteen
-    callbacks 90 in every step, nine of them for something. What is not callable it leaves out.
+    It calls the empty ones of ``Callback`` as well, each with its own bookkeeping: with fifteen
+    callbacks 90 calls in every step, of which nine do something. It skips what is not callable.
     """
     for callback in callbacks:
         own: dict[str, Any] = vars(callback)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ssmbench import registry
+from ssmbench.bench.timing import kept_bytes
 from ssmbench.discretizers.base import Discretizer
 from ssmbench.discretizers.exact import ZeroOrderHold
 from ssmbench.discretizers.runge_kutta import Hold
@@ -360,25 +361,11 @@ def test_a_method_without_a_rule_and_eulers_input_of_one_that_changes_the_output
         layer(u)
 
 
-def kept_bytes(layer: SSMLayer, u: Tensor) -> int:
-    """Of the tensors that the backward pass of the layer needs, each counted once."""
-    storages: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        layer(u)
-    return sum(storages.values())
-
-
 @compiled
 def test_the_backward_pass_keeps_less_than_100_bytes_a_token_and_channel():
     layer = build_layer("selective", "zoh", d_model=64)
     u = torch.randn(2, 256, 64, requires_grad=True)
-    per_number = kept_bytes(layer, u) / u.numel()
+    per_number = kept_bytes(lambda: layer(u)) / u.numel()
     assert per_number < 30, f"{per_number:.0f} bytes"
 
 

@@ -21,8 +21,8 @@ from ssmbench.nn.nonlinearities.pair_sort import sort_pairs
 from ssmbench.program import Builder
 from ssmbench.registry import NoOptions, nonlinearities
 
-#: The Frobenius norm of Y in a sandwich layer: A A' + B B' is I up to its square times the rounding
-#: of double precision, which has to be less than that of float32.
+#: The largest Frobenius norm of Y in a sandwich layer. The error of A A' + B B' = I is about its
+#: square times the rounding of double precision, and has to stay below the rounding of float32.
 _LARGEST_Y = 1e4
 
 
@@ -117,7 +117,7 @@ class Sandwich(Nonlinearity):
         X, Y = limited(self.X.double()), limited(self.Y.double(), _LARGEST_Y)
         eye = torch.eye(len(X), dtype=X.dtype, device=X.device)
         Z = X - X.T + Y.T @ Y
-        # the symmetric part of I + Z is at least I, and limited: never singular, nothing to check
+        # The symmetric part of I + Z is at least I, and its norm is limited: never singular.
         A = torch.linalg.solve_ex(eye + Z, eye - Z).result.T
         B = -2 * torch.linalg.solve_ex(eye + Z.T, Y.T).result
         return A.to(self.X.dtype), B.to(self.X.dtype)

@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--arch", type=int, choices=ARCHITECTURES, help="only this architecture")
     which.add_argument("--alternate", action="store_true", help="one architecture each, in turn")
-    parser.add_argument("--every", type=int, default=1, help="only one of so many builds")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only one build in N")
     parser.add_argument("--kernels", default="*", help="only kernels whose name matches a pattern")
     given = parser.parse_args(arguments)
     if kernels.INTERPRETED:
