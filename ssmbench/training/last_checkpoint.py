@@ -96,6 +96,12 @@ class LastCheckpoint(Checkpoint):
     def on_train_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
         interruption.training_ends()
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: SequenceModule) -> None:
+        """A run that was killed between the writing of its final checkpoint and its renaming has
+        nothing left to train, and saves no other one."""
+        if trainer.is_global_zero and self._next.exists():
+            self._promote_next()
+
     def on_exception(
         self, trainer: pl.Trainer, pl_module: SequenceModule, exception: BaseException
     ) -> None:
@@ -125,10 +131,13 @@ class LastCheckpoint(Checkpoint):
         """Write a checkpoint, under a third name first: two good ones are kept throughout."""
         trainer.save_checkpoint(self._next)
         if trainer.is_global_zero:
-            if self._last.exists():
-                self._last.replace(self._previous)
-            self._next.replace(self._last)
+            self._promote_next()
         self._is_saved, self._saved_at = True, time.monotonic()
+
+    def _promote_next(self) -> None:
+        if self._last.exists():
+            self._last.replace(self._previous)
+        self._next.replace(self._last)
 
 
 def _call_after_batches(trainer: pl.Trainer, function: Callable[[], None]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from ssmbench import files
 from ssmbench.runs.execute import execute
 from ssmbench.runs.run import Run
-from ssmbench.training.checkpoints import BEST, FOLDER, LAST, PREVIOUS
+from ssmbench.training.checkpoints import BEST, FOLDER, LAST, NEXT, PREVIOUS
 from ssmbench.training.last_checkpoint import LastCheckpoint
 from tests.training.runs import rows
 from tests.training.test_interruption import TASK, assert_same, executed, passes
@@ -127,6 +127,33 @@ def test_nothing_is_lost_where_a_run_is_killed_while_it_saves(
     assert execute(run) == "finished"
     assert_same(run.folder, Run.of(config, root).folder)
     assert not list((run.folder.path / FOLDER).glob(".*")), "drafts are deleted"
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_run_killed_before_its_final_checkpoint_is_renamed_has_it_in_the_end(
+    mortal, tmp_path, monkeypatch, once, half
+):
+    """Where next.ckpt is the final one, and last.ckpt that of the epoch before, or missing."""
+    config = mortal(task=TASK, trainer={"max_epochs": 3})
+    _, root = once(executed, config)
+    run, saved, promote = Run.of(config, tmp_path), [], LastCheckpoint._promote_next
+
+    def killed(self):
+        saved.append(1)
+        if len(saved) == 3:
+            if half:
+                self._last.replace(self._previous)
+            raise RuntimeError("killed by the test")
+        promote(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LastCheckpoint, "_promote_next", killed)
+        assert execute(run) == "failed"
+    assert (run.folder.path / FOLDER / NEXT).exists()
+    assert execute(run) == "finished"
+    assert_same(run.folder, Run.of(config, root).folder)
+    left = sorted(path.name for path in (run.folder.path / FOLDER).iterdir())
+    assert left == [BEST, LAST, PREVIOUS]
 
 
 @pytest.fixture
