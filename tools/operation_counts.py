@@ -6,8 +6,7 @@
 
 Forward + backward, from the parameters to the output, inside our own operators too; launches are
 those that are no views, about one kernel each on a GPU. A Triton kernel counts as one of each, and
-is not run. Sampling in one operation has no Triton kernel yet, so that what `triton` takes on a GPU
-is counted with it off.
+is not run.
 """
 
 from __future__ import annotations
@@ -76,8 +75,8 @@ def kernels_counted(count: Callable[[], OperationCount]) -> Iterator[None]:
 
 def line(name: str, scan: str, arguments: argparse.Namespace) -> str:
     ssm = layer(name, arguments.discretizer, scan, arguments.width)
-    fused = sampling.suits if scan != "triton" else lambda system: False
-    with patch.object(sampling, "suits", fused):
+    kernels = sampling.in_triton if scan == "triton" else sampling.in_c
+    with patch.object(sampling, "_kernels", lambda tensor: kernels):
         forward, backward = counts(ssm, arguments.length, arguments.width)
     figures = (
         f"{getattr(forward, what)} + {getattr(backward, what)}"

@@ -2,14 +2,14 @@
 
 What :meth:`ssmbench.discretizers.base.Discretizer.__call__` does in about a hundred operations: a
 discretizer with an elementwise rule says which functions of z = dt lam it takes, and the poles are
-rounded on the side of the unit circle on which they lie. In C, on a CPU; there is no kernel for
-other devices yet.
+rounded on the side of the unit circle on which they lie. In C on a CPU, in Triton on a GPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,9 +18,11 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from ssmbench.linalg.precision import double_dtype
+from ssmbench.scans.native import sampling as in_c
 from ssmbench.scans.native.library import unavailable_reason
-from ssmbench.scans.native.sampling import sample_modes, sample_modes_backward
 from ssmbench.scans.operators import define, differentiate, differentiate_backward, one_by_one
+from ssmbench.scans.triton import sampling as in_triton
+from ssmbench.scans.triton import unusable_reason
 from ssmbench.systems import ContinuousDiagonal, DiscreteDiagonal, ElementwiseRule, Rule
 from ssmbench.transforms import functorch_active
 
@@ -36,7 +38,11 @@ def suits(system: ContinuousDiagonal) -> bool:
         return False
     if system.dt.dtype in _WIDE and not _is_wide(system):  # would be rounded before it is used
         return False
-    return unavailable_reason() is None and all(t.is_cpu for t in system.tensors().values())
+    tensors = system.tensors().values()
+    if all(t.is_cpu for t in tensors):
+        return unavailable_reason() is None
+    on_gpu = all(t.is_cuda for t in tensors) and not _is_wide(system)
+    return on_gpu and unusable_reason(system.lam.device) is None
 
 
 def sampled(system: ContinuousDiagonal, rule: ElementwiseRule) -> DiscreteDiagonal:
@@ -93,7 +99,7 @@ def _run(
 ) -> tuple[Tensor, ...]:
     """a, b, k, f and the factor of b (H, N) that rounding brings; see ``sampling.h``."""
     results = _results(lam, B, dt, rule, alpha, c)
-    sample_modes((lam, B, dt), (rule, alpha, c), results)
+    _kernels(lam).sample_modes((lam, B, dt), (rule, alpha, c), results)
     return results
 
 
@@ -111,8 +117,13 @@ def _run_backward(
     c: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     given, results = (lam, B, dt, scale, da, db, dk, df), _gradients(lam, B, dt)
-    sample_modes_backward(given, (rule, alpha, c), results)
+    _kernels(lam).sample_modes_backward(given, (rule, alpha, c), results)
     return results
+
+
+def _kernels(tensor: Tensor) -> ModuleType:
+    """Those for the device of a tensor."""
+    return in_triton if tensor.is_cuda else in_c
 
 
 def _results(
@@ -178,14 +189,12 @@ _sample = define(
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     _run,
     _results,
-    ("CPU",),
 )
 _sample_backward = define(
     "sample_modes_backward(Tensor lam, Tensor B, Tensor dt, Tensor scale, Tensor da, Tensor db, "
     f"Tensor dk, Tensor df, {_FORM}) -> (Tensor, Tensor, Tensor)",
     _run_backward,
     _gradients,
-    ("CPU",),
 )
 differentiate(_sample, _backward, _no_jvp, lambda x, y: (*x[:3], y[4], *x[3:]), [4])
 differentiate_backward(_sample_backward, _adjoint, _no_jvp)

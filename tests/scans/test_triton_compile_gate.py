@@ -44,7 +44,8 @@ ARCHITECTURES = {"sm_80", "sm_90"}
 #: also of bfloat16 and in it) x (16, 32, 64 states);
 #: of the delta rule (outputs, with states saved, backward) x (32, 128 states); of dense A (ends,
 #: states) x (16, 32, 64, 128 states); of sampled systems (forward, backward) x (3 rules, 2 of them
-#: also with Euler's input) x (16, 64 states).
+#: also with Euler's input) x (16, 64 states); of sampling (forward, backward) x 4 rules x (one
+#: input, several).
 PARTS = {
     "scan_real_*": 10 * 3 + 2,
     "scan_complex_*": 6 * 3 + 2,
@@ -52,6 +53,7 @@ PARTS = {
     "delta_*": 3 * 2,
     "dense_*": 2 * 4,
     "selective_*": 2 * 6 * 2,
+    "sample_*": 2 * 4 * 2,
 }
 
 

@@ -15,7 +15,7 @@ from ssmbench.registry import PLUGINS_VARIABLE
 pytest.importorskip("triton", reason="the package triton is not installed")
 
 FOLDER = Path(__file__).parent
-FILES = ("test_triton_kernels.py", "test_triton_systems.py", "test_triton_selective.py")
+FILES = tuple(f"test_triton_{part}.py" for part in ("kernels", "systems", "selective", "sampling"))
 
 
 @pytest.mark.slow

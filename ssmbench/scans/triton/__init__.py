@@ -2,8 +2,8 @@
 
 Inside the package, ``import triton`` is the compiler (imports are absolute), and it stands only in
 ``kernels``, ``bank_kernel``, ``table_kernel``, ``delta_kernel``, ``dense_kernel``,
-``selective_kernel``, ``selective_rules`` and ``compile_gate``, so that listing the backends never
-loads it.
+``selective_kernel``, ``selective_rules``, ``sampling_kernel`` and ``compile_gate``, so that listing
+the backends never loads it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class TritonScan(ScanBackend):
         states = system.state_dtype
         if states not in (torch.float32, torch.complex64):
             return f"its states are float32 or complex64, and this system's are {_name(states)}"
-        return _unusable(device)
+        return unusable_reason(device)
 
     def __call__(
         self,
@@ -140,7 +140,7 @@ class TritonScan(ScanBackend):
         """Why :meth:`linear_scan` cannot run on b's device and dtype, or None when it can."""
         if b.dtype not in (torch.float32, torch.complex64, torch.bfloat16):
             return f"its states are float32 or complex64, and b is {_name(b.dtype)}"
-        return _unusable(b.device)
+        return unusable_reason(b.device)
 
     def linear_scan(
         self, a: Tensor, b: Tensor, x0: Tensor | None = None, *, reverse: bool = False
@@ -196,7 +196,8 @@ def _dense_reason(system: DiscreteDense) -> str | None:
     return None
 
 
-def _unusable(device: torch.device) -> str | None:
+def unusable_reason(device: torch.device) -> str | None:
+    """Why no kernel of Triton can be launched on the device, or None where one can."""
     if not _is_installed():
         return "the package triton is not installed"
     if device.type == "cuda" or (device.type == "cpu" and _interpreted()):

@@ -35,6 +35,7 @@ from ssmbench.scans.triton import (
     delta_kernel,
     dense_kernel,
     kernels,
+    sampling_kernel,
     selective_kernel,
     table_kernel,
 )
@@ -48,7 +49,10 @@ ARCHITECTURES = (80, 90)
 _FLOATS = ("sign", "alpha", "hold")
 
 #: Modules that define the kernels of ``variants``.
-MODULES = (kernels, bank_kernel, delta_kernel, dense_kernel, selective_kernel, table_kernel)
+MODULES = (
+    *(kernels, bank_kernel, delta_kernel, dense_kernel, selective_kernel, table_kernel),
+    sampling_kernel,
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ssmbench.scans.triton import tables
+from ssmbench.scans.triton import sampling, tables
 from ssmbench.scans.triton.blocks import BANK, DELTA, DENSE, SCAN, SELECTIVE
 
 
@@ -16,7 +16,7 @@ class Variant:
 
     kernel: str
     flags: Mapping[str, bool]
-    constants: Mapping[str, int]
+    constants: Mapping[str, float]
     options: Mapping[str, int | bool]
     half: tuple[str, ...] = ()
 
@@ -108,6 +108,19 @@ def selective_variants() -> Iterator[Variant]:
             yield Variant(kernel, {"EULER": euler}, constants, blocks.options())
 
 
+#: Rules with places of a stage: numbers of ``systems.Rule``, alpha and c.
+SAMPLING_FORMS = ((1, 0.0, 0.0), (2, 0.5, 0.0), (2, 0.5, 0.5), (3, 0.0, 0.0))
+
+
+def sampling_variants() -> Iterator[Variant]:
+    """Every way in which diagonal systems are sampled, but for other places of a stage."""
+    for numbers, inputs in itertools.product(SAMPLING_FORMS, (1, 2)):
+        flags = {"OUTPUTS": sampling.has_outputs(numbers)}
+        for kernel in ("sample_modes_kernel", "sample_modes_backward_kernel"):
+            constants = sampling.constants(numbers, inputs)
+            yield Variant(kernel, flags, constants, sampling.options())
+
+
 def variants() -> Iterator[Variant]:
     """Everything that the compile gate compiles."""
     yield from scan_variants()
@@ -116,3 +129,4 @@ def variants() -> Iterator[Variant]:
     yield from delta_variants()
     yield from dense_variants()
     yield from selective_variants()
+    yield from sampling_variants()
