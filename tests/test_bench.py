@@ -1,6 +1,8 @@
 """The scan benchmark at small sizes: every backend runs, agrees, and can be written down."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -209,11 +211,26 @@ def test_mambas_reference_is_given_the_same_layer(monkeypatch):
 
 def test_the_verb_answers_where_a_peer_is_faster(results, monkeypatch, capsys):
     """On standard output; the FFT convolution is a peer that is always there."""
-    monkeypatch.setattr(scans, "run", lambda *_: iter(results))
+    monkeypatch.setattr(scans, "run", lambda *_, **__: iter(results))
     app(["bench", "scans"], standalone_mode=False)
     answer = capsys.readouterr().out
     assert "times as long as fft convolution" in answer
     assert "behind the best peer" in answer
+
+
+def test_a_case_that_is_killed_is_named_and_the_others_are_measured(monkeypatch, capsys):
+    """As where memory runs out, in a process of its own."""
+
+    def measured(case, device, rounds):
+        if case.operation == "delta rule":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [case.operation]
+
+    monkeypatch.setattr(scans, "_measured", measured)
+    found = list(scans.run(CPU, 1, True, apart=True))
+    operations = [case.operation for case in cases.cases(quick=True)]
+    assert found == [name for name in operations if name != "delta rule"]
+    assert "delta rule (2, 512, 64, 16): its process was killed" in capsys.readouterr().err
 
 
 def test_a_copy_moves_bytes():

@@ -1,5 +1,6 @@
 """What a token costs in short and long sequences, for a layer of every parametrization.
 
+    export MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483647
     .venv/bin/python tools/token_cost.py -o benchmarks/tokens-cpu.json     # some minutes
     .venv/bin/python tools/token_cost.py s4d selective --lengths 1024 4096
     .venv/bin/python tools/doc_tables.py
@@ -10,6 +11,9 @@ parametrization is sampled by zoh. *Growth* is the cost in the longest sequence 
 cheapest; *fixed* that in the shortest one, in which costs that do not depend on the length show.
 Bytes are those kept for the backward pass and the most allocated at once in both passes, gradients
 among them, for each step and channel. Exits with 1 where growth is more than 1.5.
+
+The variables let glibc keep freed memory: without them, the kernel clears each page of a block
+above 32 MiB whenever it is allocated, which takes up to half of the time of the longest sequence.
 """
 
 from __future__ import annotations

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -44,16 +48,50 @@ class Result:
     device: str
 
 
-def run(device: torch.device, rounds: int, quick: bool) -> Iterator[Result]:
-    """The results of all cases, in order."""
-    for case in (*cases(quick), *(gpu_cases() if device.type == "cuda" and not quick else ())):
-        torch.manual_seed(0)
-        candidates = dict(case.candidates(device))
-        times = time_in_turns(candidates, rounds, device)
-        copy = copy_bandwidth(case.forward_bytes, rounds, device)
-        for name, candidate in candidates.items():
-            errors = _errors(candidate, case) if candidate.comparable else None
-            yield _result(case, name, candidate, times[name], copy, errors, device)
+def run(device: torch.device, rounds: int, quick: bool, *, apart: bool = False) -> Iterator[Result]:
+    """The results of all cases, in order.
+
+    ``apart``: on a CPU, each case is measured in a process of its own, forked from this one, on a
+    heap that the cases before it have not fragmented: a peer's loop over time took all memory of a
+    machine there. A case whose process is killed is missing, with a line on stderr.
+    """
+    for place, case in enumerate(_cases(device, quick)):
+        if apart and device.type == "cpu":
+            with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as process:
+                yield from _results_of(
+                    case, process.submit(_of_place, place, device, rounds, quick)
+                )
+        else:
+            yield from _measured(case, device, rounds)
+
+
+def _cases(device: torch.device, quick: bool) -> list[Case]:
+    return [*cases(quick), *(gpu_cases() if device.type == "cuda" and not quick else ())]
+
+
+def _of_place(place: int, device: torch.device, rounds: int, quick: bool) -> list[Result]:
+    """Of the case at that place, which no pickle holds."""
+    return list(_measured(_cases(device, quick)[place], device, rounds))
+
+
+def _results_of(case: Case, found: Future[list[Result]]) -> list[Result]:
+    try:
+        return found.result()
+    except BrokenProcessPool:
+        size = f"{case.batch}, {case.length}, {case.channels}, {case.states}"
+        reason = "its process was killed, as where memory runs out"
+        print(f"warning: {case.operation} ({size}): {reason}", file=sys.stderr, flush=True)
+        return []
+
+
+def _measured(case: Case, device: torch.device, rounds: int) -> Iterator[Result]:
+    torch.manual_seed(0)
+    candidates = dict(case.candidates(device))
+    times = time_in_turns(candidates, rounds, device)
+    copy = copy_bandwidth(case.forward_bytes, rounds, device)
+    for name, candidate in candidates.items():
+        errors = _errors(candidate, case) if candidate.comparable else None
+        yield _result(case, name, candidate, times[name], copy, errors, device)
 
 
 def _result(

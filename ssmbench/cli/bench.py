@@ -35,7 +35,7 @@ def bench(
     from ssmbench.bench.standing import standings, summary
 
     results = []
-    for result in scans.run(scans.default_device(), rounds, quick):
+    for result in scans.run(scans.default_device(), rounds, quick, apart=True):
         print(f"{result.operation}: {result.backend}", file=sys.stderr, flush=True)
         results.append(result)
     listed = scans.as_dicts(results)
