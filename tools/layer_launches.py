@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ from torch import Tensor
 from ssmbench import jsonio, registry
 from ssmbench.bench.counting import OperationCount
 from ssmbench.nn.layer import SSMLayer
+from ssmbench.parametrizations import contraction_steps
+from ssmbench.scans import sampling
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,15 @@ def noted() -> Iterator[Launches]:
     """A context in which kernels are noted and not run: what they would write is undefined."""
     from triton.runtime.interpreter import GridExecutor
 
-    found, run = Launches(), GridExecutor.__call__
-    GridExecutor.__call__ = lambda self, *args, **_: found.note(self.fn.__name__, args)
-    try:
+    found = Launches()
+
+    def note(kernel: Any, *arguments: Any, **_: Any) -> None:
+        found.note(kernel.fn.__name__, arguments)
+
+    in_triton = patch.object(sampling, "_kernels", lambda tensor: sampling.in_triton)
+    whole = patch.object(contraction_steps, "_PART", sys.maxsize)  # cut for a CPU's cache only
+    with patch.object(GridExecutor, "__call__", note), in_triton, whole:
         yield found
-    finally:
-        GridExecutor.__call__ = run
 
 
 def measure(name: str, batch: int, length: int, channels: int) -> Row:

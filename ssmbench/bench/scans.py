@@ -16,6 +16,7 @@ from torch import Tensor
 from ssmbench.bench.cases import Case, cases, gpu_cases
 from ssmbench.bench.timing import Candidate, Times, copy_bandwidth, device_name, time_in_turns
 from ssmbench.linalg.precision import double_dtype
+from ssmbench.scans.base import ranked_backends
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def run(device: torch.device, rounds: int, quick: bool, *, apart: bool = False) 
     heap that the cases before it have not fragmented: a peer's loop over time took all memory of a
     machine there. A case whose process is killed is missing, with a line on stderr.
     """
+    ranked_backends()  # plugins are loaded once, before processes part
     for place, case in enumerate(_cases(device, quick)):
         if apart and device.type == "cpu":
             with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as process:
