@@ -191,7 +191,9 @@ def main() -> int:
     torch.set_num_threads(1)
     if arguments.backend == "inductor":  # imported once, before the processes part
         importlib.import_module("torch._inductor.compile_fx")
-    torch.compile(torch.nn.Linear(1, 1), backend="eager")(torch.ones(1))  # imports what tracing does
+    torch.compile(torch.nn.Linear(1, 1), backend="eager")(
+        torch.ones(1)
+    )  # imports what tracing does
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     about, kept = measured_of(arguments), arguments.json

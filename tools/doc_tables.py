@@ -146,7 +146,7 @@ def _standing_table(found: Iterable[Standing]) -> str:
         if s.peer is None:
             continue
         ours, others = (f"{r['both_ms']:.1f} | {_bytes(r, 'kept_bytes')}" for r in (s.ours, s.peer))
-        cells = (s.operation, s.size, ours, s.peer["backend"], others, f"{s.ratio:.2f}")
+        cells = (s.operation, s.size, ours, s.peer["backend"], others, f"{s.ratio:.2g}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -53,7 +53,7 @@ def summary(found: Iterable[Standing]) -> list[str]:
     """A line for each with a peer, and last which are behind."""
     compared = [s for s in found if s.peer is not None]
     lines = [
-        f"{s.operation} ({s.size}): {s.ours['backend']} takes {s.ratio:.2f} times as long as "
+        f"{s.operation} ({s.size}): {s.ours['backend']} takes {s.ratio:.2g} times as long as "
         f"{s.peer['backend']}, forward and backward"
         for s in compared
         if s.peer is not None
