@@ -39,7 +39,7 @@ def moved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.detach().to(DEVICE).requires_grad_() for name, t in tensors.items()}
 
 
-@pytest.mark.parametrize("inputs", [1, 2, 11])
+@pytest.mark.parametrize("inputs", [1, 11])
 @pytest.mark.parametrize("method", METHODS)
 def test_systems_and_every_gradient_are_those_of_separate_operations(method, inputs):
     """To a rounding of float32: both compute in double precision. Of 70 modes, in two tiles where
