@@ -18,19 +18,9 @@ def test_a_selective_layer_is_one_kernel_each_way_and_so_is_the_sampling_of_a_ba
     """In a process of its own, in which Triton is interpreted; u, y and their gradients are 16
     bytes of what the kernels are given, and the step sizes and theirs as many."""
     figures = tmp_path / "launches.json"
-    arguments = (
-        "selective",
-        "s4d",
-        "--batch",
-        "1",
-        "--length",
-        "64",
-        "--width",
-        "8",
-        "-o",
-        figures,
-    )
-    command = [sys.executable, TOOLS / "layer_launches.py", *arguments]
+    size = ("--batch", "1", "--length", "64", "--width", "8")
+    tool = [sys.executable, TOOLS / "layer_launches.py"]
+    command = [*tool, "selective", "s4d", *size, "-o", figures]
     subprocess.run(command, check=True, capture_output=True, env=dict(os.environ))
     row, bank = jsonio.loads(figures.read_text())
     assert row["forward"]["kernels"] == {"selective_forward_kernel": 1}
